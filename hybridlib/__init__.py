@@ -1,0 +1,1 @@
+"""Hybrids of convolution and attention in vision."""
