@@ -42,7 +42,7 @@ book: $(BUILT)
 
 # A failed build forgets what it read: otherwise Sphinx would not repeat its warnings next time.
 $(BUILT): $(STAMP) $(SOURCES)
-	@$(BIN)/jupyter-book build . -q -W -n --keep-going > /dev/null || { rm -rf _build; exit 1; }
+	@$(BIN)/jupyter-book build . -q -W -n --keep-going > /dev/null || { rm -rf _build/.doctrees; exit 1; }
 	@touch $@
 
 serve: book
