@@ -52,6 +52,16 @@ class Visit:
 
     def resize(self, width):
         self.page.set_viewport_size({"width": width, "height": 800})
+        self.settle()
+
+    def settle(self):
+        """Wait until transitions are over and the page has been drawn twice."""
+        self.page.wait_for_function(
+            "() => document.getAnimations().every((a) => a.playState !== 'running')"
+        )
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
     def overflow(self):
         """Return how many pixels the page is wider than the window, and what sticks out."""
@@ -117,6 +127,7 @@ def test_page_fits_and_is_accessible(visit, width, scheme):
     visit.resize(width)
     visit.page.emulate_media(color_scheme=scheme)
     visit.page.wait_for_selector(f'html[data-theme="{scheme}"]')
+    visit.settle()
     assert visit.overflow() == [0, []]
     assert visit.clipped() == []
     assert visit.violations() == []
