@@ -1,0 +1,5 @@
+"""Explorables: views that compute in the reader's browser. They take arrays and plain values, never models."""
+
+from .nine_heads import NineHeads
+
+__all__ = ["NineHeads"]
