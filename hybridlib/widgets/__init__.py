@@ -1,5 +1,6 @@
 """Explorables: views that compute in the reader's browser. They take arrays and plain values, never models."""
 
 from .nine_heads import NineHeads
+from .receptive_field import ReceptiveField
 
-__all__ = ["NineHeads"]
+__all__ = ["NineHeads", "ReceptiveField"]

@@ -95,11 +95,12 @@ function render({ model, el }) {
     h("div", { class: "hx-columns hx-four" }, pictures.map((picture) =>
       h("div", { class: "hx-tile" }, h("b", {}, picture.name), picture.stack, picture.words))),
     h("div", { class: "hx-row" }, h("span", {}, "Outputs and difference, one scale:"), scale.node),
+    readout,
     h("div", { class: "hx-columns" },
       panel("Kernel wanted", null, h("div", { class: "hx-kernel" }, cells), h("div", { class: "hx-row" }, presets)),
       panel("Kernel applied at the query pixel", null, h("table", { class: "hx-applied", "aria-label": "kernel applied" },
         h("tbody", {}, applied.map((line) => h("tr", {}, line)))))),
-    readout, chart.node);
+    chart.node);
 
   function speak() {
     refresh();
