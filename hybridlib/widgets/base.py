@@ -17,28 +17,27 @@ HERE = Path(__file__).parent
 LOCAL_IMPORT = re.compile(r'^import\s*\{[^}]*\}\s*from\s*"\./(\w+\.js)";\n', re.MULTILINE)
 
 
+def parts(name: str) -> list[str]:
+    """The JavaScript file `name` and the files it imports, each once, imports first."""
+    ordered: list[str] = []
+    for needed in LOCAL_IMPORT.findall(read(name)):
+        ordered += [part for part in parts(needed) if part not in ordered]
+    return [*ordered, name]
+
+
 def bundle(name: str) -> str:
-    """Join a JavaScript file and the files it imports into one module, each file once, imports first."""
-    done: dict[str, str] = {}
-
-    def visit(file: str) -> None:
-        if file in done:
-            return
-        source = (HERE / file).read_text(encoding="utf-8")
-        done[file] = ""  # marks the file as begun, so that a circle of imports ends
-        for needed in LOCAL_IMPORT.findall(source):
-            visit(needed)
-        done.pop(file)  # put the file after what it needs
-        done[file] = LOCAL_IMPORT.sub("", source)
-
-    visit(name)
-    return "\n".join(done.values())
+    """One module from a JavaScript file and the files it imports."""
+    return "\n".join(LOCAL_IMPORT.sub("", read(part)) for part in parts(name))
 
 
 def styles(name: str) -> str:
-    """The shared style sheet, then the explorable's own one if it has one."""
-    files = [HERE / "common.css", HERE / Path(name).with_suffix(".css")]
-    return "\n".join(file.read_text(encoding="utf-8") for file in files if file.exists())
+    """The style sheets that belong to these JavaScript files: `common.js` has `common.css`, and so on."""
+    sheets = [Path(part).with_suffix(".css").name for part in parts(name)]
+    return "\n".join(read(sheet) for sheet in sheets if (HERE / sheet).exists())
+
+
+def read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
 
 
 class Explorable(anywidget.AnyWidget):

@@ -139,9 +139,9 @@ const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRi
 // Makes `node` a grid of cells in which the reader picks one: a mouse picks what it hovers over and, on leaving, gives
 // back the cell last clicked; a finger picks what it touches; arrows, Home, End, PageUp and PageDown move the pick.
 //   size() -> [rows, cols];  locate(x, y) with x, y in 0..1 -> [row, col] (default: equal cells)
-//   onPick([row, col], settled): settled is false while the mouse only hovers;  also: pictures of the same grid that
-//   take the pointer too.
-export function gridCursor(node, { label, size, locate, onPick, describe, also = [] }) {
+//   onPick([row, col], settled): settled is false while the mouse only hovers
+//   onLeave(): what leaving does instead;  also: more pictures of the same grid, for the pointer
+export function gridCursor(node, { label, size, locate, onPick, onLeave, describe, also = [] }) {
   let kept = [0, 0];
   let now = [0, 0];
   const clamp = ([row, col]) => {
@@ -175,7 +175,7 @@ export function gridCursor(node, { label, size, locate, onPick, describe, also =
       const pressed = event.buttons > 0;
       if (event.pointerType === "mouse" || pressed) pick(under(event), pressed);
     });
-    target.addEventListener("pointerleave", () => { if (now.join() !== kept.join()) pick(kept, false); });
+    target.addEventListener("pointerleave", onLeave ?? (() => { if (now.join() !== kept.join()) pick(kept, false); }));
   }
   node.addEventListener("keydown", (event) => {
     const step = STEPS[event.key];
@@ -183,5 +183,10 @@ export function gridCursor(node, { label, size, locate, onPick, describe, also =
     event.preventDefault();
     pick([now[0] + step[0], now[1] + step[1]], true);
   });
-  return { set: (cell) => { kept = show(cell); }, refresh: () => show(now), get cell() { return now; } };
+  // set: moves the pick from outside; the cell under a hovering mouse is no reason to forget the one last clicked.
+  return { set: (cell) => {
+    const moved = clamp(cell).join() !== now.join();
+    show(cell);
+    if (moved) kept = now;
+  } };
 }

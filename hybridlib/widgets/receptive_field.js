@@ -161,7 +161,7 @@ function render({ model, el }) {
 
   const stop = onChange(model, ["layers", "grid"], () => {
     if (writing) return;
-    if (JSON.stringify(model.get("layers")) !== JSON.stringify(state.layers)) {
+    if (!alike(model.get("layers"), state.layers)) {
       rebuild(model.get("layers").map((layer) => ({ ...layer })), true);
     }
     if (model.get("grid") !== state.grid) { state.grid = model.get("grid"); refresh(); }
@@ -171,10 +171,15 @@ function render({ model, el }) {
   return stop;
 }
 
+function alike(a, b) {
+  const plain = (layers) => JSON.stringify(layers.map(({ kernel, stride, dilation, attention, name }) =>
+    [kernel, stride, dilation, attention, name]));
+  return plain(a) === plain(b);
+}
+
 // The example that consists of these layers, or "".
 function exampleOf(layers) {
-  const same = (other) => JSON.stringify(other) === JSON.stringify(layers.map((layer) => ({ ...layer })));
-  return Object.keys(PRESETS).find((name) => same(PRESETS[name][1])) ?? "";
+  return Object.keys(PRESETS).find((name) => alike(PRESETS[name][1], layers)) ?? "";
 }
 
 // The recursion with this layer's numbers.

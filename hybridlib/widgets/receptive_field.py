@@ -58,7 +58,7 @@ def check_layer(layer: dict, *, last: bool) -> dict:
     unknown = set(layer) - {*LIMITS, "name"}
     if unknown:
         raise ValueError(f"{layer} has the unknown key {min(unknown)!r}: a layer has kernel, stride, dilation and name")
-    full = {"stride": 1, "dilation": 1, **layer}
+    full = {"kernel": None, "stride": 1, "dilation": 1, **layer}
     for key, (least, most) in LIMITS.items():
         if not (isinstance(full.get(key), int) and least <= full[key] <= most):
             raise ValueError(f"{key} is {full.get(key)!r} in {layer}: it must be a whole number from {least} to {most}")
