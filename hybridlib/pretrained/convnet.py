@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -11,7 +12,7 @@ BASIC = {"1": "conv1", "2": "conv2"}
 BOTTLENECK = {"1": "reduce", "2": "spatial", "3": "expand"}
 
 
-def convert(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torchvision's names to ours; the tensors stay as they are.
 
         conv1, bn1           -> stem.0.0, stem.0.1
@@ -20,13 +21,13 @@ def convert(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         fc                   -> head
 
     Args:
-        state_dict: of a torchvision ResNet with basic blocks (18, 34) or bottlenecks (50, 101, 152).
+        state: of a torchvision ResNet with basic blocks (18, 34) or bottlenecks (50, 101, 152).
 
     Returns:
         A state dict for a `ConvNet` with the large stem.
     """
-    names = BOTTLENECK if any(key.endswith(".conv3.weight") for key in state_dict) else BASIC
-    return {_rename(key, names): tensor for key, tensor in state_dict.items()}
+    names = BOTTLENECK if any(key.endswith(".conv3.weight") for key in state) else BASIC
+    return {_rename(key, names): tensor for key, tensor in state.items()}
 
 
 def _rename(key: str, names: dict[str, str]) -> str:
