@@ -91,6 +91,7 @@ class ViT(nn.Module):
         super().__init__()
         check_positive(depth=depth, num_classes=num_classes)
         check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         side = image_size // patch_size
         self.patch_size, self.in_channels = patch_size, in_channels
         self.patch_embedding = PatchEmbedding(patch_size=patch_size, in_channels=in_channels, dim=dim)
@@ -112,9 +113,8 @@ class ViT(nn.Module):
     ) -> ViT:
         """A model of the table SIZES, for that many classes and, if given, another image side."""
         entry = look_up(SIZES, size)
-        return cls(
-            **{**entry, "image_size": image_size or entry["image_size"]}, num_classes=num_classes, drop_path=drop_path
-        )
+        image_size = entry["image_size"] if image_size is None else image_size
+        return cls(**{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path)
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens `b (1+n) d` that enter the first block, and the patch grid (rows, columns)."""
