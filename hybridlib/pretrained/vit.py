@@ -22,7 +22,8 @@ NAMES = {
 def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of timm's `VisionTransformer` for our `ViT`; gradients convert too.
 
-    The kernel of timm's strided patch convolution, `d c p p`, becomes the matrix `d (c p p)` of our Linear.
+    The kernel of timm's strided patch convolution, `d c p p`, becomes the matrix `d (c p p)` of our
+    Linear.
     """
     state = rename(state, NAMES)
     kernel = "patch_embedding.project.weight"
