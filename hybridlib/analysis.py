@@ -1,0 +1,232 @@
+"""Models and traces turned into numbers: receptive field, equivariance, attention distance, rollout, similarity, cost.
+
+Everything here returns plain numbers, tensors or arrays, which `figures` and `widgets` draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from hybridlib.layers.position import grid_coordinates, relative_offsets
+from hybridlib.layers.trace import AttentionMap
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """What one output unit can see after a layer.
+
+    Attributes:
+        size: side r of the receptive field in input pixels.
+        jump: distance j in input pixels between neighbouring units.
+    """
+
+    size: int
+    jump: int
+
+
+def receptive_field(layers: Sequence[tuple[int, int] | tuple[int, int, int]]) -> list[ReceptiveField]:
+    """Theoretical receptive field after each layer of a stack.
+
+    r_l = r_{l-1} + (k_l - 1) j_{l-1} and j_l = j_{l-1} s_l, from r_0 = j_0 = 1; a dilation d makes k into d (k - 1) + 1.
+
+    Args:
+        layers: (kernel, stride) or (kernel, stride, dilation) of each layer, input side first.
+
+    Returns:
+        One entry for the input and one for each layer.
+
+    Source: Araujo, Norris & Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
+    """
+    fields = [ReceptiveField(1, 1)]
+    for kernel, stride, *dilation in layers:
+        reach = (dilation[0] if dilation else 1) * (kernel - 1)
+        size, jump = fields[-1].size, fields[-1].jump
+        fields.append(ReceptiveField(size + reach * jump, jump * stride))
+    return fields
+
+
+def effective_receptive_field(features: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """How strongly each input pixel moves the central output unit: the gradient's absolute value, averaged.
+
+    Args:
+        features: from images `b c h w` to a map `b c' h' w'`.
+        images: shape `b c h w`.
+
+    Returns:
+        Shape `h w`, non-negative, largest value 1.
+
+    Source: Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks", NeurIPS 2016.
+    """
+    images = images.detach().clone().requires_grad_()
+    out = features(images)
+    centre = out[:, :, out.shape[2] // 2, out.shape[3] // 2]
+    generator = torch.Generator().manual_seed(0)  # a random mixture of channels, so that none cancels another
+    mixture = torch.randn(centre.shape, generator=generator).to(centre)
+    (gradient,) = torch.autograd.grad((centre * mixture).sum(), images)
+    field = reduce(gradient.abs(), "b c h w -> h w", "mean")
+    return field / field.max().clamp_min(torch.finfo(field.dtype).tiny)
+
+
+def mass_within(field: Tensor, *, share: float = 0.95) -> int:
+    """Side of the smallest centred square that holds `share` of a field's total.
+
+    Args:
+        field: shape `h w`, non-negative; the centre is the cell at (h // 2, w // 2).
+        share: between 0 and 1.
+    """
+    rows, columns = field.shape
+    total = field.sum()
+    for radius in range(max(rows, columns)):
+        top, left = max(rows // 2 - radius, 0), max(columns // 2 - radius, 0)
+        if field[top : rows // 2 + radius + 1, left : columns // 2 + radius + 1].sum() >= share * total:
+            return min(2 * radius + 1, max(rows, columns))
+    return max(rows, columns)
+
+
+@torch.no_grad()
+def equivariance_error(features: Callable[[Tensor], Tensor], images: Tensor, *, shift: int, stride: int = 1) -> float:
+    """How far f(shift(x)) is from shift(f(x)), relative to the size of f(x): 0 for an equivariant layer.
+
+    The image moves `shift` pixels to the right and wraps around, so that no pixel is lost; the output should move by
+    shift / stride. When that is not a whole number, the nearest whole one is taken.
+
+    Args:
+        features: from images `b c h w` to a map `b c' h' w'`.
+        images: shape `b c h w`.
+        shift: pixels.
+        stride: total stride of `features`.
+    """
+    moved_then_seen = features(images.roll(shift, dims=-1))
+    seen = features(images)
+    seen_then_moved = seen.roll(round(shift / stride), dims=-1)
+    return ((moved_then_seen - seen_then_moved).norm() / seen.norm()).item()
+
+
+@torch.no_grad()
+def invariance_error(model: Callable[[Tensor], Tensor], images: Tensor, *, shift: int) -> float:
+    """How far the output for a shifted image is from the output for the image, relative to its size: 0 if invariant.
+
+    Args:
+        model: from images `b c h w` to anything of shape `b ...`.
+        images: shape `b c h w`.
+        shift: pixels to the right, wrapping around.
+    """
+    out = model(images)
+    return ((model(images.roll(shift, dims=-1)) - out).norm() / out.norm()).item()
+
+
+def attention_distance(attention: AttentionMap, *, patch_size: int) -> Tensor:
+    """Mean distance in pixels between a patch and what it attends to, by head.
+
+    d_h = mean over queries of sum_k A[q, k] |x_q - x_k|, over patch queries and patch keys; the weight that goes to the
+    extra tokens is left out and the rest divided by its sum.
+
+    Args:
+        attention: a square map whose queries are its keys.
+        patch_size: pixels between neighbouring patches.
+
+    Returns:
+        Shape `h`, in pixels, averaged over the batch.
+
+    Source: Dosovitskiy et al. (2021), figure 7 (right) and appendix D.7.
+    """
+    skip = len(attention.extra)
+    weights = attention.weights[:, :, skip:, skip:]
+    weights = weights / weights.sum(dim=-1, keepdim=True)
+    distance = relative_offsets(attention.grid).to(weights).norm(dim=-1) * patch_size  # q k
+    return reduce((weights * distance).sum(dim=-1), "b h q -> h", "mean")
+
+
+def uniform_attention_distance(grid: tuple[int, int], *, patch_size: int) -> float:
+    """The attention distance in pixels of a head that looks everywhere alike: the yardstick for the measured ones."""
+    return relative_offsets(grid).float().norm(dim=-1).mean().item() * patch_size
+
+
+def rollout(maps: Sequence[AttentionMap]) -> Tensor:
+    """How much of each input token arrives in each output token, if attention were all that mixed them.
+
+    Each layer counts as 0.5 A + 0.5 I with A the mean over heads (the identity stands for the residual connection); the
+    layers' matrices are multiplied, the last on the left.
+
+    Args:
+        maps: square maps over the same tokens, in the order of computation.
+
+    Returns:
+        Shape `b q k`; rows sum to 1.
+
+    Source: Abnar & Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
+    """
+    joint = None
+    for attention in maps:
+        mean = reduce(attention.weights, "b h q k -> b q k", "mean")
+        layer = 0.5 * mean + 0.5 * torch.eye(mean.shape[-1]).to(mean)
+        joint = layer if joint is None else layer @ joint
+    if joint is None:
+        raise ValueError("rollout needs at least one attention map; this model made none")
+    return joint
+
+
+def cosine_similarity(vectors: Tensor) -> Tensor:
+    """Cosine between every two rows of `n d`: shape `n n`, between -1 and 1."""
+    unit = F.normalize(vectors, dim=-1)
+    return unit @ unit.T
+
+
+def grid_correlation(similarity: Tensor, grid: tuple[int, int]) -> float:
+    """Correlation between the similarity of two positions and minus their distance on the grid.
+
+    1 means that similarity falls in a straight line with distance, 0 that the table knows nothing of the grid. Pairs of a
+    position with itself are left out.
+
+    Args:
+        similarity: shape `n n`, for example of a position table.
+        grid: rows and columns, with rows x columns = n.
+    """
+    cells = grid_coordinates(grid).to(similarity)
+    apart = ~torch.eye(len(cells), dtype=torch.bool)
+    pairs = torch.stack([similarity[apart], -torch.cdist(cells, cells)[apart]])
+    return torch.corrcoef(pairs)[0, 1].item()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs.
+
+    Attributes:
+        parameters: how many numbers it learns.
+        macs: multiply-adds of one forward pass for one image. The papers call this FLOPs.
+    """
+
+    parameters: int
+    macs: int
+
+
+def cost(model: nn.Module, *, image_size: int, in_channels: int = 3) -> Cost:
+    """Parameters, and multiply-adds for one square image: matrix products, convolutions and attention are counted.
+
+    Args:
+        model: any module that takes images `b c h w`.
+        image_size: side in pixels.
+        in_channels: channels of the image.
+    """
+    parameter = next(model.parameters())
+    image = torch.zeros(1, in_channels, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
+    was_training = model.training
+    # The plain kernel: not every PyTorch counts the operations of the fused ones.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        model.eval()(image)
+    model.train(was_training)
+    return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
+
+
+def tokens_to_map(tokens: Tensor, grid: tuple[int, int], *, extra: int = 0) -> Tensor:
+    """Patch tokens `b (extra + n) d` laid out as a map `b d h w`, without the extra ones."""
+    return rearrange(tokens[:, extra:], "b (h w) d -> b d h w", h=grid[0], w=grid[1])

@@ -1,0 +1,52 @@
+"""What a model saw: attention maps that know what their rows and columns stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+Kind = Literal["content", "position", "gated", "class-over-layers"]
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """The softmax of one attention layer for one batch.
+
+    Attributes:
+        weights: shape `b h q k`; every row `weights[b, h, q]` sums to 1.
+        grid: rows and columns of the patch tokens among the keys. It changes by stage in BoTNet and CoAtNet.
+        extra: names of the tokens that come before the patches, in order: `("class",)` in ViT,
+            `("class", "distillation")` in a distilled DeiT, `()` where there are none.
+        block: index of the block in the model, from 0.
+        kind: which softmax this is. "content" is the ordinary one; ConViT adds "position" and "gated", the
+            mixture of both; CeiT adds "class-over-layers", whose keys are one token for each block.
+    """
+
+    weights: Tensor
+    grid: tuple[int, int]
+    extra: tuple[str, ...] = ()
+    block: int = 0
+    kind: Kind = "content"
+
+    def __post_init__(self) -> None:
+        expected = len(self.extra) + self.grid[0] * self.grid[1]
+        if self.weights.ndim != 4 or self.weights.shape[-1] != expected:
+            raise ValueError(
+                f"weights of shape {tuple(self.weights.shape)} do not fit a {self.grid[0]}x{self.grid[1]} grid with "
+                f"{len(self.extra)} extra tokens: expected shape (batch, heads, queries, {expected})"
+            )
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A forward pass with its attention in the open.
+
+    Attributes:
+        logits: shape `b k`, equal to what `model(x)` returns.
+        maps: every attention map, in the order of computation.
+    """
+
+    logits: Tensor
+    maps: tuple[AttentionMap, ...]

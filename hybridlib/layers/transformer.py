@@ -1,0 +1,74 @@
+"""The pre-norm transformer block and its two-layer MLP."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from hybridlib.layers.attention import MultiHeadSelfAttention
+from hybridlib.layers.checks import check_divides, check_positive, check_share
+
+LAYER_NORM_EPS = 1e-6  # timm, torchvision and the official DeiT, ConViT and CeiT; PyTorch's own default is 1e-5
+
+
+class MLP(nn.Sequential):
+    """Linear, exact GELU, Linear: the part of a block that looks at one token at a time.
+
+    Args:
+        dim: width D of a token, in and out.
+        ratio: the hidden layer is `ratio` times as wide (4 in ViT, 3 in the small Early Convolutions models).
+
+    Source: Dosovitskiy et al. (2021), section 3.1.
+    """
+
+    def __init__(self, dim: int, *, ratio: float = 4.0) -> None:
+        check_positive(dim=dim, ratio=ratio)
+        hidden = int(dim * ratio)
+        if not hidden:
+            raise ValueError(f"ratio={ratio} leaves no hidden unit for dim={dim}; ratio x dim must be at least 1, "
+                             "for example ratio=4")
+        super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+
+class TransformerBlock(nn.Module):
+    """x <- x + MSA(LN(x)); x <- x + MLP(LN(x)): normalise, transform, add back.
+
+    Args:
+        dim: width D of a token.
+        num_heads: heads of the attention; must divide `dim`.
+        mlp_ratio: hidden width of the MLP over D.
+        qkv_bias: whether query, key and value have a bias.
+        drop_path: probability that a residual branch is left out for a sample in training (stochastic depth).
+
+    Shapes: tokens `b n d` in, tokens `b n d` out.
+
+    Source: Dosovitskiy et al. (2021), equations 2 and 3.
+    """
+
+    def __init__(
+        self, dim: int, *, num_heads: int, mlp_ratio: float = 4.0, qkv_bias: bool = True, drop_path: float = 0.0
+    ) -> None:
+        super().__init__()
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
+        check_share(drop_path=drop_path)
+        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.attention = MultiHeadSelfAttention(dim, num_heads=num_heads, qkv_bias=qkv_bias)
+        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.mlp = MLP(dim, ratio=mlp_ratio)
+        self.drop_path = StochasticDepth(drop_path, mode="row")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attention(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+    def trace(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, and the attention weights `b h q k` beside the tokens."""
+        attended, weights = self.attention.trace(self.norm1(x))
+        x = x + self.drop_path(attended)
+        return x + self.drop_path(self.mlp(self.norm2(x))), weights
+
+
+def drop_path_schedule(rate: float, depth: int) -> list[float]:
+    """Stochastic depth that grows linearly from 0 in the first block to `rate` in the last (Huang et al., 2016)."""
+    check_share(drop_path=rate)
+    return [rate * i / max(depth - 1, 1) for i in range(depth)]

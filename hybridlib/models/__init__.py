@@ -1,0 +1,38 @@
+"""The models, one paper one file, in the book's order.
+
+`SIZES` gathers the tables that stand in those files; `create` makes a model from one of their rows.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from hybridlib.layers.checks import look_up
+from hybridlib.models import convnet, deit, vit
+
+CLASSES: dict[str, type[nn.Module]] = {
+    "convnet": convnet.ConvNet,
+    "vit": vit.ViT,
+    "deit": deit.DeiT,
+}
+SIZES: dict[str, dict[str, dict]] = {
+    "convnet": convnet.SIZES,
+    "vit": vit.SIZES,
+    "deit": deit.SIZES,
+}
+
+
+def create(model: str, size: str = "nano", *, num_classes: int = 1000, image_size: int | None = None) -> nn.Module:
+    """A model by name, for the command line and the studies.
+
+    Args:
+        model: a key of `SIZES`, for example "vit".
+        size: a key of `SIZES[model]`, for example "nano" or "B/16".
+        num_classes: number of classes.
+        image_size: side of the images in pixels; by default the table's.
+
+    Raises:
+        ValueError: for a name that is not there; the message lists what is.
+    """
+    look_up(SIZES, model)
+    return CLASSES[model].from_size(size, num_classes=num_classes, image_size=image_size)
