@@ -75,14 +75,15 @@ class Visit:
         }""")
 
     def clipped(self):
-        """Return the formulas inside the text that are wider than their line (they get cut)."""
-        return self.page.evaluate("""() => [...document.querySelectorAll("span.math")]
-          .filter((span) => {
-            const formula = span.querySelector("mjx-math");
-            const right = (e) => e.getBoundingClientRect().right;
-            return formula && right(formula) > right(span) + 2;
+        """Return the formulas of which the reader can see only a part, whatever they scroll."""
+        return self.page.evaluate("""() => [...document.querySelectorAll(".math")]
+          .filter((box) => {
+            const inline = box.tagName === "SPAN";
+            const formula = box.querySelector(inline ? "mjx-math" : "mjx-container");
+            const [outer, inner] = [box, formula ?? box].map((e) => e.getBoundingClientRect());
+            return inner.right > outer.right + 2 || inner.left < outer.left - 2;
           })
-          .map((span) => span.textContent)""")
+          .map((box) => box.querySelector("mjx-assistive-mml").textContent)""")
 
     def violations(self):
         """Return axe's serious and critical findings, each with the first element it names."""
@@ -216,6 +217,7 @@ def test_host_asks_for_nothing_but_files(sample):
 
 def test_wide_output_and_math_scroll_in_their_own_box(sample):
     assert sample.overflow() == [0, []]
+    assert sample.clipped() == []
     wide = sample.page.locator("div.math mjx-container").first
     assert wide.evaluate("e => e.scrollWidth > e.clientWidth")
     assert wide.get_attribute("tabindex") == "0"
