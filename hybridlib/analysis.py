@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hybridlib.layers.position import grid_coordinates, relative_offsets
@@ -219,7 +220,8 @@ def cost(model: nn.Module, *, image_size: int, in_channels: int = 3) -> Cost:
     parameter = next(model.parameters())
     image = torch.zeros(1, in_channels, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
     was_training = model.training
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    # The plain kernel: not every PyTorch counts the operations of the fused ones.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         model.eval()(image)
     model.train(was_training)
     return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)

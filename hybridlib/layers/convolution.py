@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
-from hybridlib.layers.checks import check_positive
+from hybridlib.layers.checks import check_divides, check_positive, divisors
 
 
 class ConvNormAct(nn.Sequential):
@@ -30,9 +32,18 @@ class ConvNormAct(nn.Sequential):
         groups: int = 1,
         act: type[nn.Module] | None = nn.ReLU,
     ) -> None:
-        check_positive(in_channels=in_channels, out_channels=out_channels, stride=stride)
+        check_positive(kernel=kernel, stride=stride, groups=groups)
+        for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if channels <= 0:
+                check_divides(groups, channels, divisor_name="groups", value_name=name)
+        if math.gcd(in_channels, out_channels) % groups:
+            works = " or ".join(map(str, divisors(math.gcd(in_channels, out_channels))))
+            raise ValueError(
+                f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}; "
+                f"use groups={works}"
+            )
         if kernel % 2 == 0:
-            raise ValueError(f"kernel={kernel} must be odd to have a centre; use {kernel - 1} or {kernel + 1}")
+            raise ValueError(f"kernel={kernel} must be odd to have a centre; use kernel={kernel - 1} or {kernel + 1}")
         conv = nn.Conv2d(
             in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
         )

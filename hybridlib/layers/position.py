@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.layers.checks import check_divides
+from hybridlib.layers.checks import check_divides, check_positive
 
 
 class LearnedPositions(nn.Module):
@@ -27,6 +27,9 @@ class LearnedPositions(nn.Module):
 
     def __init__(self, grid: tuple[int, int], dim: int, *, extra: int = 0) -> None:
         super().__init__()
+        check_positive(rows=grid[0], columns=grid[1], dim=dim)
+        if extra < 0:
+            raise ValueError(f"extra={extra} must be 0 or more, for example extra=1")
         self.grid, self.extra = tuple(grid), extra
         self.table = nn.Parameter(torch.empty(1, extra + grid[0] * grid[1], dim))
         nn.init.trunc_normal_(self.table, std=0.02)  # 0.02: BERT's, kept by ViT and timm
@@ -41,7 +44,13 @@ class LearnedPositions(nn.Module):
         return torch.cat([extra, rearrange(resized, "1 d h w -> 1 (h w) d").to(extra.dtype)], dim=1)
 
     def forward(self, tokens: Tensor, *, grid: tuple[int, int]) -> Tensor:
-        return tokens + self.for_grid(grid)
+        table = self.for_grid(grid)
+        if tokens.shape[-2] != table.shape[-2]:  # a single token would be broadcast without a word
+            raise ValueError(
+                f"tokens of shape {tuple(tokens.shape)} do not fit a {grid[0]}x{grid[1]} grid with {self.extra} extra "
+                f"tokens: expected shape (batch, {table.shape[-2]}, {table.shape[-1]})"
+            )
+        return tokens + table
 
 
 def sincos_positions(grid: tuple[int, int], dim: int, *, temperature: float = 10_000.0) -> Tensor:
@@ -57,7 +66,8 @@ def sincos_positions(grid: tuple[int, int], dim: int, *, temperature: float = 10
 
     Source: Vaswani et al. (2017), section 3.5, applied to each axis.
     """
-    check_divides(4, dim, divisor_name="number of parts", value_name="dim")
+    check_positive(rows=grid[0], columns=grid[1], temperature=temperature)
+    check_divides(4, dim, divisor_name=None, value_name="dim")
     frequency = temperature ** -(torch.arange(dim // 4) / (dim // 4))
     rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
     angles = [rearrange(axis, "h w -> (h w) 1") * frequency for axis in (rows, columns)]

@@ -8,10 +8,18 @@ from __future__ import annotations
 from torch import nn
 
 from hybridlib.layers.checks import look_up
-from hybridlib.models import convnet, vit
+from hybridlib.models import convnet, deit, vit
 
-CLASSES: dict[str, type[nn.Module]] = {"convnet": convnet.ConvNet, "vit": vit.ViT}
-SIZES: dict[str, dict[str, dict]] = {"convnet": convnet.SIZES, "vit": vit.SIZES}
+CLASSES: dict[str, type[nn.Module]] = {
+    "convnet": convnet.ConvNet,
+    "vit": vit.ViT,
+    "deit": deit.DeiT,
+}
+SIZES: dict[str, dict[str, dict]] = {
+    "convnet": convnet.SIZES,
+    "vit": vit.SIZES,
+    "deit": deit.SIZES,
+}
 
 
 def create(model: str, size: str = "nano", *, num_classes: int = 1000, image_size: int | None = None) -> nn.Module:

@@ -1,0 +1,1 @@
+"""Public weights for our models."""
