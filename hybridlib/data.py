@@ -300,9 +300,13 @@ def digits(
         chosen[np.random.RandomState(k).permutation(np.flatnonzero(labels == k))[:50]] = True
 
     def draw(split: int, members: np.ndarray, how_many: int) -> tuple[Tensor, Tensor]:
-        pictures = _Pictures(originals[members], canvas, (low, high), position, clutter)
-        drawn = [pictures.draw(i, (seed, split, i, c)) for i in range(len(members)) for c in range(how_many)]
-        images = repeat(torch.from_numpy(np.stack(drawn)), "n h w -> n c h w", c=3).contiguous()
+        numbers = np.stack(  # n copies k
+            [np.random.RandomState((seed, split, c)).random_sample((len(members), 3 + 5 * clutter)) for c in range(how_many)], 1
+        )
+        pictures = _draw(
+            originals[members], numbers, canvas=canvas, scale=(low, high), centre=position == "centre", clutter=clutter
+        )
+        images = repeat(torch.from_numpy(pictures), "n copies h w -> (n copies) c h w", c=3).contiguous()
         return images, torch.from_numpy(labels[members].repeat(how_many)).long()
 
     train_images, train_labels = draw(0, np.flatnonzero(~chosen), copies)
@@ -318,39 +322,57 @@ def digits(
     return ImageData("digits", tuple("0123456789"), train, test, settings)
 
 
-class _Pictures:
-    """Draws digits `n 8 8` on canvases; see `digits` for the arguments."""
+def _draw(
+    originals: np.ndarray, numbers: np.ndarray, *, canvas: int, scale: tuple[float, float], centre: bool, clutter: int
+) -> np.ndarray:
+    """Digits on canvases.
 
-    def __init__(self, originals: np.ndarray, canvas: int, scale: tuple[float, float], position: str, clutter: int) -> None:
-        self.originals, self.canvas, self.scale, self.position, self.clutter = originals, canvas, scale, position, clutter
-        self.enlarged: dict[int, np.ndarray] = {}
+    Args:
+        originals: digits `n 8 8`, 0..255.
+        numbers: uniform in [0, 1), `n copies (3 + 5 clutter)`: scale, row and column of each picture, and for each fragment which
+            digit it comes from, where it is cut out and where it is put.
+        canvas, scale, clutter: see `digits`.
+        centre: put the digits in the middle.
 
-    def at_side(self, side: int) -> np.ndarray:
-        """All originals enlarged to this side, bilinear: uint8 `n side side`."""
-        if side not in self.enlarged:
-            centres = np.clip((np.arange(side) + 0.5) * 8 / side - 0.5, 0, 7)
-            weights = np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(8)))  # side 8
-            pixels = np.einsum("ys,nst,xt->nyx", weights, self.originals, weights)
-            self.enlarged[side] = np.floor(pixels + 0.5 + 1e-6).astype(np.uint8)  # 1e-6: a tie rounds alike everywhere
-        return self.enlarged[side]
-
-    def draw(self, index: int, seed: tuple[int, ...]) -> np.ndarray:
-        """Original `index` on a canvas: uint8 `canvas canvas`."""
-        u = np.random.RandomState(seed).random_sample(3 + 5 * self.clutter)
-        side = round(8 * (self.scale[0] + u[0] * (self.scale[1] - self.scale[0])))
-        digits, free = self.at_side(side), self.canvas - side
-        y, x = (int(u[1] * (free + 1)), int(u[2] * (free + 1))) if self.position == "random" else (free // 2, free // 2)
-        picture = np.zeros((self.canvas, self.canvas), np.uint8)
-        picture[y : y + side, x : x + side] = digits[index]
+    Returns:
+        uint8 `n copies canvas canvas`.
+    """
+    n, copies = numbers.shape[:2]
+    pictures = np.zeros((n * copies, canvas, canvas), np.uint8)
+    index, numbers = np.arange(n).repeat(copies), rearrange(numbers, "n copies k -> (n copies) k")
+    sides = np.rint(8 * (scale[0] + numbers[:, 0] * (scale[1] - scale[0]))).astype(int)
+    for side in np.unique(sides):
+        here = np.flatnonzero(sides == side)
+        enlarged, u, own, free = _enlarge(originals, side), numbers[here], index[here], canvas - side
         piece = max(2, round(0.4 * side))
-        for other, cut_y, cut_x, put_y, put_x in rearrange(u[3:], "(n k) -> n k", k=5):
-            other = int(other * (len(digits) - 1))
-            other += other >= index  # any digit but the one in the picture
-            cut_y, cut_x = int(cut_y * (side - piece + 1)), int(cut_x * (side - piece + 1))
-            put_y, put_x = int(put_y * (self.canvas - piece + 1)), int(put_x * (self.canvas - piece + 1))
-            place = picture[put_y : put_y + piece, put_x : put_x + piece]
-            np.maximum(place, digits[other, cut_y : cut_y + piece, cut_x : cut_x + piece], out=place)
-        return picture
+
+        def cells(rows: np.ndarray, columns: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+            """Indices of a square of that length at each row and column, to go with an index of the picture."""
+            span = np.arange(length)
+            return (rows[:, None] + span)[:, :, None], (columns[:, None] + span)[:, None, :]
+
+        def pick(part: np.ndarray, count: int) -> np.ndarray:
+            return (part * count).astype(int)
+
+        middle = np.full(len(here), free // 2)
+        y, x = (middle, middle) if centre else (pick(u[:, 1], free + 1), pick(u[:, 2], free + 1))
+        pictures[(here[:, None, None], *cells(y, x, side))] = enlarged[own]
+        for k in range(3, 3 + 5 * clutter, 5):
+            other = pick(u[:, k], n - 1)
+            other += other >= own  # any digit but the one in the picture
+            cut = cells(pick(u[:, k + 1], side - piece + 1), pick(u[:, k + 2], side - piece + 1), piece)
+            put = cells(pick(u[:, k + 3], canvas - piece + 1), pick(u[:, k + 4], canvas - piece + 1), piece)
+            place = (here[:, None, None], *put)
+            pictures[place] = np.maximum(pictures[place], enlarged[(other[:, None, None], *cut)])
+    return rearrange(pictures, "(n copies) h w -> n copies h w", copies=copies)
+
+
+def _enlarge(originals: np.ndarray, side: int) -> np.ndarray:
+    """Digits `n 8 8` to that side, bilinear: uint8 `n side side`."""
+    centres = np.clip((np.arange(side) + 0.5) * 8 / side - 0.5, 0, 7)
+    weights = np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(8)))  # side 8
+    pixels = np.einsum("ys,nst,xt->nyx", weights, originals, weights, optimize=True)
+    return np.floor(pixels + 0.5 + 1e-6).astype(np.uint8)  # 1e-6: a tie rounds alike everywhere
 
 
 # ---------------------------------------------------------------------------------------------------------------- CIFAR
