@@ -178,10 +178,14 @@ class Checkpoints:
         return self.folder / f"step-{step:09d}.safetensors"
 
     def save(self, step: int, tensors: dict[str, Tensor], state: dict) -> None:
-        """Write one, then delete all but the last two, and what killed processes left half-written."""
+        """Write one, then `tidy`."""
         tensors = {name: _plain(value) for name, value in tensors.items()}
         header = dict(step=step, config=self.config, state=state, digest=_digest(tensors, step, state))
         _write(self.path(step), tensors, {STATE: json.dumps(header, allow_nan=False)})
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Delete all but the last two, and what killed processes left half-written."""
         for old in self.steps()[:-KEEP]:
             self.path(old).unlink(missing_ok=True)
         for half in self.folder.glob(".step-*.tmp"):
@@ -195,7 +199,9 @@ class Checkpoints:
         """
         for step in reversed(self.steps()):
             try:
-                return self.read(step)
+                found = self.read(step)
+                self.tidy()
+                return found
             except _Damaged as error:
                 aside = self.path(step).with_suffix(".damaged")
                 os.replace(self.path(step), aside)
