@@ -82,7 +82,9 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     state = model.state_dict()
     strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strange:
-        raise CheckpointError(f"{strange[0]!r} of {type(model).__name__} is no tensor and cannot be saved as safetensors")
+        raise CheckpointError(
+            f"{strange[0]!r} of {type(model).__name__} is no tensor and cannot be saved as safetensors"
+        )
     return {name: _plain(value) for name, value in state.items()}
 
 
@@ -99,7 +101,9 @@ def put_tensors(model: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
         for name in state
         if name in tensors and tensors[name].shape != state[name].shape
     ]
-    wrong = [f"{len(names)} {what}: {_some(names)}" for what, names in (("missing", missing), ("too many", extra)) if names]
+    wrong = [
+        f"{len(names)} {what}: {_some(names)}" for what, names in (("missing", missing), ("too many", extra)) if names
+    ]
     wrong += [f"{len(shapes)} of another shape: {_some(shapes)}"] if shapes else []
     if wrong:
         raise CheckpointError(

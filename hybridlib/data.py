@@ -12,7 +12,7 @@ import io
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,9 @@ from tqdm import tqdm
 from hybridlib.layers.checks import check_positive
 
 CACHE = Path("~/.cache/hybridlib")  # where downloads go unless told otherwise
-MEMORY_LIMIT = 2**30  # bytes: a folder whose decoded images need more is read as it is trained on (1 GiB = 7,000 at 224 px)
+MEMORY_LIMIT = (
+    2**30
+)  # bytes: a folder whose decoded images need more is read as it is trained on (1 GiB = 7,000 at 224 px)
 
 
 # ---------------------------------------------------------------------------------------------------------------- splits
@@ -186,7 +188,8 @@ class ImageData:
         """Everything that a record says about the data; `train` and `test` hold a digest of the very bytes (of the names and
         sizes of the files, if they are not held in memory)."""
         splits = {
-            key: {"images": len(split), "digest": split.digest()} for key, split in (("train", self.train), ("test", self.test))
+            key: {"images": len(split), "digest": split.digest()}
+            for key, split in (("train", self.train), ("test", self.test))
         }
         return {"name": self.name, "classes": len(self.classes), **self.settings, **splits}
 
@@ -234,7 +237,9 @@ def load(
     if str(source) != "digits" and drawn:
         raise ValueError(f"{', '.join(drawn)} belong to the source 'digits', not to {str(source)!r}; leave them out")
     if not str(source).startswith("cifar") and root is not None:
-        raise ValueError(f"root={str(root)!r} belongs to 'cifar10' and 'cifar100', not to {str(source)!r}; leave it out")
+        raise ValueError(
+            f"root={str(root)!r} belongs to 'cifar10' and 'cifar100', not to {str(source)!r}; leave it out"
+        )
     few = dict(per_class=per_class, fraction=fraction, seed=seed)
     if str(source) == "digits":
         data = digits(canvas=image_size, **few, **drawn)
@@ -301,7 +306,11 @@ def digits(
 
     def draw(split: int, members: np.ndarray, how_many: int) -> tuple[Tensor, Tensor]:
         numbers = np.stack(  # n copies k
-            [np.random.RandomState((seed, split, c)).random_sample((len(members), 3 + 5 * clutter)) for c in range(how_many)], 1
+            [
+                np.random.RandomState((seed, split, c)).random_sample((len(members), 3 + 5 * clutter))
+                for c in range(how_many)
+            ],
+            1,
         )
         pictures = _draw(
             originals[members], numbers, canvas=canvas, scale=(low, high), centre=position == "centre", clutter=clutter
@@ -490,7 +499,9 @@ def folder(
     path = Path(path).expanduser()
     if not path.is_dir():
         names = ", ".join(repr(n) for n in ("digits", *CIFAR))
-        raise ValueError(f"{str(path)!r} is neither a folder nor one of {names}; use one of those, or the path of a folder of images")
+        raise ValueError(
+            f"{str(path)!r} is neither a folder nor one of {names}; use one of those, or the path of a folder of images"
+        )
     train, test = _list_folder(path, test_fraction)
     classes = tuple(sorted(train))
     labels = [torch.tensor([k for k, c in enumerate(classes) for _ in s[c]]) for s in (train, test)]
@@ -509,7 +520,9 @@ def folder(
     settings = dict(source="folder", image_size=image_size, per_class=per_class, fraction=fraction, seed=seed)
     if not (path / "train").is_dir():
         settings |= dict(test_fraction=test_fraction)
-    return ImageData(path.resolve().name, classes, splits[0] if kept is None else splits[0].subset(kept), splits[1], settings)
+    return ImageData(
+        path.resolve().name, classes, splits[0] if kept is None else splits[0].subset(kept), splits[1], settings
+    )
 
 
 def _list_folder(path: Path, test_fraction: float) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
@@ -565,15 +578,21 @@ def _classes(path: Path) -> dict[str, list[Path]]:
         found[sub.name] = []
         for where, folders, names in os.walk(sub):
             folders[:] = sorted(f for f in folders if not f.startswith("."))
-            found[sub.name] += [Path(where, n) for n in sorted(names) if n[0] != "." and Path(n).suffix.lower() in endings]
+            found[sub.name] += [
+                Path(where, n) for n in sorted(names) if n[0] != "." and Path(n).suffix.lower() in endings
+            ]
     return found
 
 
 def _check_enough(path: Path, files: dict[str, list[Path]], *, least: int) -> None:
     if not any(files.values()):
-        raise ValueError(f"{str(path)!r} holds no images; put the images of each class into its sub-folder ({', '.join(files)})")
+        raise ValueError(
+            f"{str(path)!r} holds no images; put the images of each class into its sub-folder ({', '.join(files)})"
+        )
     if len(files) < 2:
-        raise ValueError(f"{str(path)!r} has one class, {next(iter(files))!r}; a classifier needs two or more sub-folders with images")
+        raise ValueError(
+            f"{str(path)!r} has one class, {next(iter(files))!r}; a classifier needs two or more sub-folders with images"
+        )
     for name, paths in files.items():
         if len(paths) < least:
             raise ValueError(
@@ -665,7 +684,9 @@ def choose_few(
         return None
     counts = Counter(labels.tolist())
     if per_class is not None and not 1 <= per_class <= min(counts.values()):
-        raise ValueError(f"per_class={per_class} must be from 1 to {min(counts.values())}, the size of the smallest class")
+        raise ValueError(
+            f"per_class={per_class} must be from 1 to {min(counts.values())}, the size of the smallest class"
+        )
     if fraction is not None and not 0 < fraction <= 1:
         raise ValueError(f"fraction={fraction} must be above 0 and at most 1, for example 0.1")
     kept = []

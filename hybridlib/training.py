@@ -33,10 +33,28 @@ from tqdm import tqdm
 
 from hybridlib import augment as augmenting
 from hybridlib.augment import Augmentation, BatchRandom
-from hybridlib.checkpoint import Checkpoint, CheckpointError, Checkpoints, load_weights, model_tensors, put_tensors, save_weights
+from hybridlib.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Checkpoints,
+    load_weights,
+    model_tensors,
+    put_tensors,
+    save_weights,
+)
 from hybridlib.data import ImageData, Images, MemoryImages
 
-__all__ = ["CheckpointError", "Evaluation", "Run", "TrainingError", "evaluate", "fit", "load_weights", "pick_device", "save_weights"]
+__all__ = [
+    "CheckpointError",
+    "Evaluation",
+    "Run",
+    "TrainingError",
+    "evaluate",
+    "fit",
+    "load_weights",
+    "pick_device",
+    "save_weights",
+]
 
 CURVE_POINTS = 50  # entries of the curve, besides those with an evaluation
 EVALUATION_BATCH = 256  # large enough that the overhead of a batch is small, small enough for a laptop
@@ -484,7 +502,9 @@ class _Training:
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint {origin!r} was not written by this version of hybridlib ({error!r})") from error
+            raise CheckpointError(
+                f"checkpoint {origin!r} was not written by this version of hybridlib ({error!r})"
+            ) from error
         put_tensors(self.model, _below("model.", self.found.tensors), origin=origin)
         return earlier
 
@@ -558,7 +578,9 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     except RuntimeError:
         wanted = None
     if wanted is None or wanted.type not in ("cuda", "mps", "cpu"):
-        raise ValueError(f"device={str(device)!r} is unknown; use 'cuda', 'mps', 'cpu', or None for the best that is there")
+        raise ValueError(
+            f"device={str(device)!r} is unknown; use 'cuda', 'mps', 'cpu', or None for the best that is there"
+        )
     count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[wanted.type]
     if (wanted.index or 0) >= count:
         raise ValueError(
@@ -633,7 +655,9 @@ def _memory_errors(advice: str, device: torch.device) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         text = str(error)
         if isinstance(error, MemoryError) or any(sign in text.lower() for sign in signs):
-            raise MemoryError(f"out of memory on {device}: {advice} ({text.splitlines()[0] if text else 'no details'})") from error
+            raise MemoryError(
+                f"out of memory on {device}: {advice} ({text.splitlines()[0] if text else 'no details'})"
+            ) from error
         raise
 
 
@@ -759,7 +783,9 @@ def evaluate(
         return torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
 
     home, was_training = _device_of(model), model.training
-    advice = _memory_advice(batch_size, images.image_size, sum(p.numel() for p in model.parameters()), mixed_precision or "no")
+    advice = _memory_advice(
+        batch_size, images.image_size, sum(p.numel() for p in model.parameters()), mixed_precision or "no"
+    )
     try:
         with _memory_errors(advice, device):
             model.to(device)
@@ -857,7 +883,9 @@ def _optimizer(
     """The optimizer, and the parameters in its order."""
     free = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if not free:
-        raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient, so there is nothing to train")
+        raise ValueError(
+            f"{type(model).__name__} has no parameter that requires a gradient, so there is nothing to train"
+        )
     named = sorted(free, key=lambda pair: not decays(*pair))  # stable: the model's order within each group
     groups = [
         dict(params=[p for n, p in named if decays(n, p)], weight_decay=weight_decay),
@@ -879,14 +907,18 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer, named: list[tuple[str, 
     }
 
 
-def _put_optimizer(optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]], tensors: dict[str, Tensor]) -> None:
+def _put_optimizer(
+    optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]], tensors: dict[str, Tensor]
+) -> None:
     """Give an optimizer the state that `_optimizer_tensors` took from one."""
     index, parameters = {name: i for i, (name, _) in enumerate(named)}, dict(named)
     state: dict[int, dict[str, Tensor]] = {}
     for label, value in tensors.items():
         key, name = label.split(".", 1)
         if name not in parameters or key != "step" and value.shape != parameters[name].shape:
-            raise CheckpointError(f"the checkpoint's optimizer state {label!r} {tuple(value.shape)} fits no parameter of the model")
+            raise CheckpointError(
+                f"the checkpoint's optimizer state {label!r} {tuple(value.shape)} fits no parameter of the model"
+            )
         if key != "step":  # in the parameter's memory order, which fused kernels rely on
             value = torch.empty_like(parameters[name], requires_grad=False).copy_(value)
         state.setdefault(index[name], {})[key] = value
@@ -904,7 +936,9 @@ class _Clock:
 
     def read(self) -> float:
         seconds = time.perf_counter() - self.start
-        return float(broadcast(torch.tensor(seconds, dtype=torch.float32, device=self.device))) if self.shared else seconds
+        return (
+            float(broadcast(torch.tensor(seconds, dtype=torch.float32, device=self.device))) if self.shared else seconds
+        )
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -294,10 +294,16 @@ def empty(root):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: shutil.rmtree(r / "test"), "has train/ but none of test/, val/, validation/; add one, or load .*train'"),
+        (
+            lambda r: shutil.rmtree(r / "test"),
+            "has train/ but none of test/, val/, validation/; add one, or load .*train'",
+        ),
         (lambda r: shutil.rmtree(r / "test" / "dog"), "test/ has no class 'dog'.*both need the same class folders"),
         (lambda r: shutil.rmtree(r / "train" / "cat"), "train/ has no class 'cat'"),
-        (lambda r: [p.unlink() for p in (r / "test" / "cat").iterdir()], "class 'cat' in .*test' has no images and needs 1"),
+        (
+            lambda r: [p.unlink() for p in (r / "test" / "cat").iterdir()],
+            "class 'cat' in .*test' has no images and needs 1",
+        ),
         (empty, "holds no images; put the images of each class into its sub-folder"),
         (lambda r: [shutil.rmtree(r / s / "dog") for s in ("train", "test")], "has one class, 'cat'"),
         (shutil.rmtree, "is neither a folder nor one of 'digits', 'cifar10', 'cifar100'"),
