@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import os
 import tarfile
 from collections import Counter
@@ -305,13 +306,11 @@ def digits(
         chosen[np.random.RandomState(k).permutation(np.flatnonzero(labels == k))[:50]] = True
 
     def draw(split: int, members: np.ndarray, how_many: int) -> tuple[Tensor, Tensor]:
-        numbers = np.stack(  # n copies k
-            [
-                np.random.RandomState((seed, split, c)).random_sample((len(members), 3 + 5 * clutter))
-                for c in range(how_many)
-            ],
-            1,
-        )
+        generator, numbers = np.random.RandomState(), []
+        for key in itertools.product([seed], [split], range(len(members)), range(how_many)):
+            generator.seed(key)  # so a picture depends on its own original and copy number alone
+            numbers.append(generator.random_sample(3 + 5 * clutter))
+        numbers = rearrange(np.stack(numbers), "(n copies) k -> n copies k", copies=how_many)
         pictures = _draw(
             originals[members], numbers, canvas=canvas, scale=(low, high), centre=position == "centre", clutter=clutter
         )
