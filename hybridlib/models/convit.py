@@ -36,8 +36,8 @@ from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.layers.transformer import LAYER_NORM_EPS, MLP, TransformerBlock, drop_path_schedule
 from hybridlib.models.vit import PatchEmbedding, init_linear
 
-# size: table 1 of the paper; ten of twelve blocks are local (section 3). The nanos are ours: 4 heads
-# stand between patches, 9 on the cells of a 3x3 kernel. 63 = 9 x 7 is the next width to 64.
+# size: table 1 of the paper; ten of twelve blocks are local (section 3). The nanos are ours: 4
+# heads stand between patches, 9 on the cells of a 3x3 kernel. 63 = 9 x 7 is the next width to 64.
 SIZES: dict[str, dict] = {
     "nano": dict(image_size=32, patch_size=4, dim=64, depth=4, num_heads=4, local_depth=3),
     "nano 9 heads": dict(image_size=32, patch_size=4, dim=63, depth=4, num_heads=9, local_depth=3),
@@ -302,9 +302,9 @@ class ConViT(nn.Module):
 
 
 def kernel_centres(num_heads: int) -> Tensor:
-    """Shifts Delta (rows, columns) of the largest K x K kernel with a head for each cell: `(k k) 2`.
+    """Shifts Delta (rows, columns) of the largest K x K kernel with a head for each cell.
 
-    One patch apart about (0, 0), column by column as in the public code; for 4 heads at +-0.5.
+    Shape `(k k) 2`. One patch apart about (0, 0), column by column as in the public code; for 4 heads at +-0.5.
     """
     side = int(num_heads**0.5)
     steps = torch.arange(side) - (side - 1) / 2

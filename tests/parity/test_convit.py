@@ -101,7 +101,7 @@ def test_live(dtype):
 @DTYPES
 @torch.no_grad()
 def test_other_sizes(side, dtype):
-    """timm's ConVit takes one size, so its twin is built for the other one with timm's own resizing."""
+    """timm's ConVit takes one size: its twin is built for another, with timm's own resizing."""
     ours, peer = make_pair(dtype=dtype)
     state = peer.state_dict()
     state["pos_embed"] = resample_abs_pos_embed(
