@@ -8,10 +8,20 @@ from __future__ import annotations
 from torch import nn
 
 from hybridlib.layers.checks import look_up
-from hybridlib.models import convnet, vit
+from hybridlib.models import ceit, convnet, early_conv, vit
 
-CLASSES: dict[str, type[nn.Module]] = {"convnet": convnet.ConvNet, "vit": vit.ViT}
-SIZES: dict[str, dict[str, dict]] = {"convnet": convnet.SIZES, "vit": vit.SIZES}
+CLASSES: dict[str, type[nn.Module]] = {
+    "convnet": convnet.ConvNet,
+    "vit": vit.ViT,
+    "ceit": ceit.CeiT,
+    "early_conv": early_conv.EarlyConvViT,
+}
+SIZES: dict[str, dict[str, dict]] = {
+    "convnet": convnet.SIZES,
+    "vit": vit.SIZES,
+    "ceit": ceit.SIZES,
+    "early_conv": early_conv.SIZES,
+}
 
 
 def create(model: str, size: str = "nano", *, num_classes: int = 1000, image_size: int | None = None) -> nn.Module:

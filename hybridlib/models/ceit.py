@@ -23,14 +23,13 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
-from hybridlib.layers.attention import MultiHeadSelfAttention, attention_weights
-from hybridlib.layers.checks import check_divides, check_image, check_positive, look_up
+from hybridlib.layers.attention import attention_weights
+from hybridlib.layers.checks import check_divides, check_image, check_positive, divisors, look_up
 from hybridlib.layers.convolution import ConvNormAct
 from hybridlib.layers.position import LearnedPositions
 from hybridlib.layers.trace import AttentionMap, Trace
-from hybridlib.layers.transformer import LAYER_NORM_EPS, MLP, TransformerBlock, drop_path_schedule, hidden_width
+from hybridlib.layers.transformer import LAYER_NORM_EPS, TransformerBlock, drop_path_schedule, hidden_width
 from hybridlib.models.vit import PatchEmbedding, init_linear
 
 # size: the authors' code; B is not in the paper. nano is ours: ViT nano's trunk, with 16 channels in the stem instead of 64 so
@@ -61,7 +60,8 @@ class ImageToTokens(nn.Module):
 
     def __init__(self, *, patch_size: int, in_channels: int, channels: int, dim: int) -> None:
         super().__init__()
-        check_divides(STEM_STRIDE, patch_size, divisor_name=None, value_name="patch_size")
+        check_positive(channels=channels)
+        check_divides(STEM_STRIDE, patch_size, value_name="patch_size")
         self.conv = ConvNormAct(in_channels, channels, kernel=7, stride=2, act=None)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
         self.patches = PatchEmbedding(patch_size=patch_size // STEM_STRIDE, in_channels=channels, dim=dim)
@@ -101,15 +101,12 @@ class LeFF(nn.Module):
         return torch.cat([x[:, :1], rearrange(image, "b d h w -> b (h w) d")], dim=1)
 
 
-class CeiTBlock(nn.Module):
+class CeiTBlock(TransformerBlock):
     """The pre-norm block with LeFF in the MLP's place.
 
     Args:
-        dim: width D of a token.
-        num_heads: heads of the attention; must divide `dim`.
-        mlp_ratio: hidden width of LeFF, or of the MLP, over D.
-        leff: False puts the plain MLP back.
-        drop_path: probability that a residual branch is left out for a sample in training.
+        leff: False keeps the MLP.
+        dim, num_heads, mlp_ratio, drop_path: as in TransformerBlock.
 
     Shapes: tokens `b (1+n) d` in and out, the n patches on a grid of (rows, columns).
     """
@@ -117,18 +114,15 @@ class CeiTBlock(nn.Module):
     def __init__(
         self, dim: int, *, num_heads: int, mlp_ratio: float = 4.0, leff: bool = True, drop_path: float = 0.0
     ) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.attention = MultiHeadSelfAttention(dim, num_heads=num_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        super().__init__(dim, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_path=drop_path)
         self.leff = leff
-        self.feed_forward = (LeFF if leff else MLP)(dim, ratio=mlp_ratio)
-        self.drop_path = StochasticDepth(drop_path, mode="row")
+        if leff:
+            self.mlp = LeFF(dim, ratio=mlp_ratio)
 
     def feed(self, x: Tensor, *, grid: tuple[int, int]) -> Tensor:
         """The second half of the block."""
         out = self.norm2(x)
-        out = self.feed_forward(out, grid=grid) if self.leff else self.feed_forward(out)
+        out = self.mlp(out, grid=grid) if self.leff else self.mlp(out)
         return x + self.drop_path(out)
 
     def forward(self, x: Tensor, *, grid: tuple[int, int]) -> Tensor:
@@ -154,6 +148,7 @@ class LCA(TransformerBlock):
 
     def __init__(self, dim: int, *, depth: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
         super().__init__(dim, num_heads=num_heads, mlp_ratio=mlp_ratio)
+        check_positive(depth=depth)
         self.layers = nn.Parameter(torch.zeros(1, depth, dim))
 
     def ask(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -221,7 +216,13 @@ class CeiT(nn.Module):
     ) -> None:
         super().__init__()
         check_positive(depth=depth, num_classes=num_classes, in_channels=in_channels, stem_channels=stem_channels)
-        check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
+        multiples = [n for n in divisors(image_size) if n % STEM_STRIDE == 0]
+        if i2t and multiples and (patch_size <= 0 or patch_size % STEM_STRIDE):
+            raise ValueError(
+                f"patch_size={patch_size} must be a multiple of {STEM_STRIDE}, by which I2T shrinks the image, and divide "
+                f"image_size={image_size}; use patch_size={' or '.join(map(str, multiples))}"
+            )
+        check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size", fixed=i2t)
         check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         side = image_size // patch_size
         self.patch_size, self.in_channels = patch_size, in_channels

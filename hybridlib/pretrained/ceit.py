@@ -17,12 +17,12 @@ NAMES = {
     "pos_layer_embed": "lca.layers",
     "attn.qkv": "attention.to_qkv",
     "attn.proj": "attention.out",
-    "leff.conv1": "feed_forward.widen",
-    "leff.bn1": "feed_forward.norm1",
-    "leff.conv2": "feed_forward.depthwise",
-    "leff.bn2": "feed_forward.norm2",
-    "leff.conv3": "feed_forward.narrow",
-    "leff.bn3": "feed_forward.norm3",
+    "leff.conv1": "mlp.widen",
+    "leff.bn1": "mlp.norm1",
+    "leff.conv2": "mlp.depthwise",
+    "leff.bn2": "mlp.norm2",
+    "leff.conv3": "mlp.narrow",
+    "leff.bn3": "mlp.norm3",
     "feedforward.fc1": "mlp.0",  # LCA's MLP is a sequence: Linear, GELU, Linear
     "feedforward.fc2": "mlp.2",
 }

@@ -133,7 +133,7 @@ def test_stored_leff():
 
 def leff_names(state):
     inside = convert({f"leff.{name}": tensor for name, tensor in state.items()})
-    return {name.removeprefix("feed_forward."): tensor for name, tensor in inside.items()}
+    return {name.removeprefix("mlp."): tensor for name, tensor in inside.items()}
 
 
 @torch.no_grad()
@@ -179,7 +179,7 @@ def test_gradients(case, ours, training):
     mine = gradients(model, F.cross_entropy(model(x), target))
     assert mine.keys() == expected.keys()
     for name, gradient in mine.items():
-        unheard = name.startswith("blocks.2.feed_forward")  # the patches of the last block are thrown away
+        unheard = name.startswith("blocks.2.mlp")  # the patches of the last block are thrown away
         cancelled = training and name.endswith(("widen.bias", "depthwise.bias", "narrow.bias"))  # by the BatchNorm
         assert (gradient.abs().max() > 1e-12) != (unheard or cancelled), name
         assert_equal(gradient, expected[name])
@@ -209,7 +209,7 @@ def test_all_off_is_vit():
     ours = CeiT(**SHAPE, **options).eval()
     vit = ViT(**{k: v for k, v in SHAPE.items() if k != "stem_channels"}).eval()
     randomise(vit, seed=5)
-    ours.load_state_dict({k.replace(".mlp.", ".feed_forward."): v for k, v in vit.state_dict().items()})
+    ours.load_state_dict(vit.state_dict())
     x = images(2, 3, 64, 64)
     assert_equal(ours(x), vit(x))
     for mine, theirs in zip(ours.trace(x).maps, vit.trace(x).maps, strict=True):
@@ -223,7 +223,7 @@ def test_one_off(case, ours, switch):
     model = CeiT(**SHAPE, **{switch: False}).eval()
     x = images(2, 3, 64, 64)
     assert_equal(model.trace(x).logits, model(x))
-    parts = {"i2t": "patch_embedding.", "leff": ".feed_forward.", "lca": "lca."}
+    parts = {"i2t": "patch_embedding.", "leff": ".mlp.", "lca": "lca."}
     whole, rest = ours.state_dict(), model.state_dict()
     missing, unexpected = model.load_state_dict(
         {k: v for k, v in whole.items() if parts[switch] not in k}, strict=False
@@ -280,6 +280,6 @@ def test_stochastic_depth_is_in_the_blocks_and_not_in_lca():
 
 
 def test_patch_size_must_be_a_multiple_of_the_stem():
-    with pytest.raises(ValueError, match="patch_size=6 is not a multiple of 4 .* use patch_size=4 or 8"):
+    with pytest.raises(ValueError, match="patch_size=6 must be a multiple of 4, .* use patch_size=4 or 8 or 12 or 16 or 24 or 48"):
         CeiT(**{**SHAPE, "patch_size": 6, "image_size": 48})
     assert isinstance(CeiT(**{**SHAPE, "patch_size": 6, "image_size": 48}, i2t=False), nn.Module)
