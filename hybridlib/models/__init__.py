@@ -8,17 +8,19 @@ from __future__ import annotations
 from torch import nn
 
 from hybridlib.layers.checks import look_up
-from hybridlib.models import ceit, convnet, early_conv, vit
+from hybridlib.models import ceit, convnet, deit, early_conv, vit
 
 CLASSES: dict[str, type[nn.Module]] = {
     "convnet": convnet.ConvNet,
     "vit": vit.ViT,
+    "deit": deit.DeiT,
     "ceit": ceit.CeiT,
     "early_conv": early_conv.EarlyConvViT,
 }
 SIZES: dict[str, dict[str, dict]] = {
     "convnet": convnet.SIZES,
     "vit": vit.SIZES,
+    "deit": deit.SIZES,
     "ceit": ceit.SIZES,
     "early_conv": early_conv.SIZES,
 }

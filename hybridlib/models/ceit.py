@@ -237,9 +237,11 @@ class CeiT(nn.Module):
         self.lca = LCA(dim, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio) if lca else None
         self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(dim, num_classes)
-        nn.init.trunc_normal_(self.class_token, std=0.02)
-        for module in filter(None, (self.blocks, self.lca, self.head)):
+        for module in filter(None, (self.blocks, self.lca)):
             module.apply(init_linear)  # convolutions keep PyTorch's start, as in the authors' code
+        for weight in (self.class_token, self.head.weight):
+            nn.init.trunc_normal_(weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
 
     @classmethod
     def from_size(

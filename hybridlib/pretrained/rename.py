@@ -12,8 +12,8 @@ def rename(state: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, T
 
     Args:
         state: parameters, buffers or gradients by public name.
-        names: from a run of whole dotted parts of a public name to ours, for example {"attn.qkv": "attention.to_qkv"}.
-            What no entry matches keeps its name.
+        names: from whole dotted parts of a public name to ours, for example
+            {"attn.qkv": "attention.to_qkv"}. What no entry matches keeps its name.
     """
     return {_rename(name, names): tensor for name, tensor in state.items()}
 

@@ -1,4 +1,4 @@
-"""What the parity tests share: the stored reference cases, random weights, and the two tolerances."""
+"""What the parity tests share: stored reference cases, random weights, the two tolerances."""
 
 from __future__ import annotations
 
@@ -35,27 +35,28 @@ def load_case(name: str) -> Case:
 
 
 def randomise(module: nn.Module, *, seed: int) -> nn.Module:
-    """Draw every parameter anew, norms and tokens too, so that no term of a formula hides behind a 0 or a 1."""
+    """Draw every parameter anew, norms too, so that no term hides behind a 0 or a 1."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             draw = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 and min(parameter.shape) > 1 else 0.3
+            is_matrix = parameter.ndim > 1 and len(parameter) > 1
+            scale = parameter[0].numel() ** -0.5 if is_matrix else 0.3
             centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
             parameter.copy_(centre + scale * draw)
     return module
 
 
 def assert_equal(actual: Tensor, expected: Tensor, *, tolerance: float | None = None) -> None:
-    """Within the tolerance of the dtype, which both must share; the message gives the largest difference."""
-    assert actual.shape == expected.shape, f"shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
-    assert actual.dtype == expected.dtype, f"dtype {actual.dtype}, expected {expected.dtype}"
-    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance or TOLERANCE[expected.dtype])
+    """Equal in shape and dtype, and in value within the tolerance of the dtype."""
+    atol = tolerance or TOLERANCE[expected.dtype]
+    torch.testing.assert_close(actual, expected, rtol=0, atol=atol)  # checks shape and dtype too
 
 
 def images(*shape: int, seed: int = 2, dtype: torch.dtype = torch.float32) -> Tensor:
     """Standard normal pixels."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
 def gradients(module: nn.Module, loss: Tensor) -> dict[str, Tensor]:
@@ -65,7 +66,7 @@ def gradients(module: nn.Module, loss: Tensor) -> dict[str, Tensor]:
 
 
 def record_attention(module: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The output of a timm transformer and its attention weights, which its attention dropout (rate 0) sees go by."""
+    """A timm transformer's output and the attention weights that pass its dropout (rate 0)."""
     maps, hooks = [], []
     for name, child in module.named_modules():
         if name.endswith(".attn"):
