@@ -12,13 +12,20 @@ PACKAGE = Path(__file__).parents[1] / "hybridlib"
 FLOORS = [
     {"layers"},
     {"models"},
-    {"data", "augment", "training", "pretrained", "analysis", "distillation"},
-    {"figures", "widgets"},
+    {"data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation"},
+    {"figures", "widgets", "exercises"},
     {"studies", "bench"},
     {"cli", "__main__"},
 ]
-NEIGHBOURS = {("data", "augment"), ("training", "data"), ("training", "augment"), ("training", "distillation"), ("__main__", "cli")}
+NEIGHBOURS = {
+    ("training", "data"),
+    ("training", "augment"),
+    ("training", "checkpoint"),
+    ("training", "distillation"),
+    ("__main__", "cli"),
+}
 ARRAYS_ONLY = {"figures", "widgets"}  # these draw numbers and must not know the models
+DYNAMIC = ("importlib.import_module", "import_module", "__import__")
 BOOK_ORDER = ["convnet", "cordonnier", "vit", "botnet", "deit", "convit", "ceit", "early_conv", "coatnet"]
 
 
@@ -46,11 +53,12 @@ def imported(source: str, package: str) -> set[str]:
                 parent = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*parent, *filter(None, [node.module])])
             names = [f"{base}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "import_module", "__import__"):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in DYNAMIC:
             names = [ast.literal_eval(node.args[0])] if isinstance(node.args[0], ast.Constant) else ["hybridlib.?"]
         else:
             continue
-        found |= {name.removeprefix("hybridlib").removeprefix(".") for name in names if name.split(".")[0] == "hybridlib"}
+        ours = [name for name in names if name.split(".")[0] == "hybridlib"]
+        found |= {name.removeprefix("hybridlib").removeprefix(".") for name in ours}
     return found
 
 
