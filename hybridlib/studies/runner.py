@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -118,6 +117,7 @@ def run_one(
     with _alone(folder) as alone:
         if not alone:
             return None
+        commit = _commit()  # now: the files may change while it runs
         hooks = {f.__name__: getattr(study, f.__name__, f) for f in (load_data, build, measure)}
         data = hooks["load_data"](spec)
         with torch.random.fork_rng(devices=[]):
@@ -141,8 +141,8 @@ def run_one(
         record |= dict(settings=spec.settings, data=trained["data"], recipe=trained["config"])
         record["result"] = result | ({"start": start, "end": end} if start or end else {})
         record |= {key: trained[key] for key in ("steps", "epochs", "seconds", "wall_seconds")}
-        record |= dict(cpu_seconds=cpu, device=trained["device"] | {"processor": _processor()}, versions=trained["versions"])
-        record |= dict(date=trained["date"], **_commit(), command=command, curve=trained["curve"])
+        record |= dict(cpu_seconds=cpu, device=trained["device"], versions=trained["versions"])
+        record |= dict(date=trained["date"], **commit, command=command, curve=trained["curve"])
         save_weights(model, folder / "weights.safetensors", metadata={"study": study.NAME, "run": spec.name})
         save(record, results / study.NAME / f"{spec.name}.json")
         for checkpoint in folder.glob("step-*"):  # last: until the record is on the disk they are all there is
@@ -182,11 +182,6 @@ def _commit() -> dict:
         return dict(commit=None, changed=None)
 
 
-def _processor() -> str:
-    """The name of the processor as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 # ---------------------------------------------------------------------------------------------------------- many runs

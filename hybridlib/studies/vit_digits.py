@@ -62,7 +62,7 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     table = model.positions.table[0, model.positions.extra :]
     learned = spec.settings["positions"] == "learned"
     return dict(
-        attention_distance_px=[attention_distance(m, patch_size=model.patch_size).tolist() for m in maps],
+        attention_distance_px=[[round(px, 4) for px in attention_distance(m, patch_size=model.patch_size).tolist()] for m in maps],
         uniform_attention_distance_px=uniform_attention_distance(maps[0].grid, patch_size=model.patch_size),
         position_grid_correlation=grid_correlation(cosine_similarity(table), maps[0].grid) if learned else None,
     )
