@@ -17,7 +17,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
@@ -86,6 +86,11 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     return {}
 
 
+def find_hooks(study: ModuleType) -> dict[str, Callable]:
+    """`load_data`, `build` and `measure` by name: the study's own where it has them."""
+    return {hook.__name__: getattr(study, hook.__name__, hook) for hook in (load_data, build, measure)}
+
+
 # ------------------------------------------------------------------------------------------------------------- one run
 
 
@@ -118,7 +123,7 @@ def run_one(
         if not alone:
             return None
         commit = _commit()  # now: the files may change while it runs
-        hooks = {f.__name__: getattr(study, f.__name__, f) for f in (load_data, build, measure)}
+        hooks = find_hooks(study)
         data = hooks["load_data"](spec)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed)

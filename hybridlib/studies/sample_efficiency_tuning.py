@@ -21,6 +21,7 @@ SEEDS = (100,)
 EFFORT = "The same ladder of three learning rates, a factor of 3 apart, for both models, at the study's own budget."
 LADDER = (3e-4, 1e-3, 3e-3)
 PER_CLASS = 32
+TABLE = dict(by=("lr", "model"), across="model")  # how `study show` lays it out
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
