@@ -17,7 +17,7 @@ QUESTION = "How does test accuracy grow with the number of training originals, f
 CLAIMS = ("1c",)
 SEEDS = (0, 1, 2)
 EFFORT = (
-    "One learning rate for each model, the best of three tried for each (study sample_efficiency_tuning: 320 originals, a seed not "
+    "One learning rate for each model, the best of four tried for each (study sample_efficiency_tuning: 320 originals, a seed not "
     "used here, judged on other training originals). All else is the same and was not tuned. The convnet runs in bf16 with "
     "channels-last and the ViT in float32, each the faster of the two on the recording machine's processor."
 )
