@@ -63,9 +63,10 @@ class Images(Dataset):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bytes (0..255), or floats in 0..1, to floats with mean 0 and standard deviation 1 in each channel: `b c h w`."""
-        unit = 1.0 if images.is_floating_point() else 255.0
-        mean, std = (images.new_tensor(v, dtype=torch.float32)[:, None, None] for v in (self.mean, self.std))
-        return images.float().mul_(1 / (unit * std)).sub_(mean / std) if unit > 1 else (images.float() - mean) / std
+        mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std))
+        if images.is_floating_point():
+            return (images.float() - mean) / std
+        return images.float().mul_(1 / (255 * std)).sub_(mean / std)
 
     def __len__(self) -> int:
         return len(self.labels)
