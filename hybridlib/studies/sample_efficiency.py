@@ -17,9 +17,10 @@ QUESTION = "How does test accuracy grow with the number of training originals, f
 CLAIMS = ("1c",)
 SEEDS = (0, 1, 2)
 EFFORT = (
-    "One learning rate for each model, the best of four tried for each (study sample_efficiency_tuning: 320 originals, a seed not "
-    "used here, judged on other training originals; the lower where two are equal). All else is the same and was not tuned. The convnet runs in bf16 with "
-    "channels-last and the ViT in float32, each the faster of the two on the recording machine's processor."
+    "One learning rate for each model, the best of four tried for each, the lower where two are equal "
+    "(study sample_efficiency_tuning: 320 originals, a seed not used here, judged on other training "
+    "originals). All else is the same and was not tuned. The convnet runs in bf16 with channels-last "
+    "and the ViT in float32, each the faster of the two on the recording machine's processor."
 )
 
 # Digits at twice their size, anywhere on a canvas half as wide again, no clutter: a ViT leaves chance within the budget, which with
