@@ -250,8 +250,8 @@ def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(runner, "find", lambda name: Tiny)
     monkeypatch.setattr(runner, "_start", sleeper)
-    monkeypatch.setattr(runner.time, "sleep", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(time, "sleep", interrupt)  # in place of the runner's first wait
         runner.run_study("tiny", jobs=2, results=tmp_path, scratch=tmp_path)
     assert len(processes) == 2 and all(p.wait(timeout=20) == -signal.SIGTERM for p in processes)
 
