@@ -10,23 +10,37 @@ def check_positive(**values: float) -> None:
             raise ValueError(f"{name}={value} must be greater than 0, for example {name}=1")
 
 
-def check_divides(divisor: int, value: int, *, divisor_name: str, value_name: str) -> None:
-    """Raise ValueError unless `divisor` divides `value`; the message offers the nearest value that works.
+def check_share(**values: float) -> None:
+    """Raise ValueError unless every named value is between 0 and 1."""
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}={value} must be between 0 and 1, for example {name}=0.1")
+
+
+def check_divides(
+    divisor: int, value: int, *, divisor_name: str | None = None, value_name: str, fixed: bool = False
+) -> None:
+    """Raise ValueError unless `divisor` divides `value`; the message offers the nearest values that work.
 
     Args:
         divisor: for example a patch size or a number of heads.
         value: what must be a multiple of it, for example an image side or a width.
-        divisor_name: what the divisor is called where it was given.
+        divisor_name: what the divisor is called where it was given; None if it is a constant.
         value_name: what the value is called where it was given.
+        fixed: whether another divisor would break another rule; the message then offers none.
     """
-    check_positive(**{divisor_name: divisor, value_name: value})
+    check_positive(**{divisor_name or "divisor": divisor})
+    rule = f"a multiple of {divisor_name}={divisor}" if divisor_name else f"a multiple of {divisor}"
+    if value <= 0:
+        raise ValueError(f"{value_name}={value} must be greater than 0 and {rule}, for example {value_name}={divisor}")
     if value % divisor:
         lower, upper = value // divisor * divisor, (value // divisor + 1) * divisor
         works = f"{lower} or {upper}" if lower else f"{upper}"
+        some = ", ".join(map(str, divisors(value)[:8]))
+        instead = f", or a {divisor_name} that divides {value}: {some}" if divisor_name and not fixed else ""
         raise ValueError(
-            f"{value_name}={value} is not a multiple of {divisor_name}={divisor} "
-            f"({value} = {value // divisor} x {divisor} + {value % divisor}); use {value_name}={works}, "
-            f"or a {divisor_name} that divides {value}: {_divisors(value)}"
+            f"{value_name}={value} is not {rule} ({value} = {value // divisor} x {divisor} + {value % divisor}); "
+            f"use {value_name}={works}{instead}"
         )
 
 
@@ -40,14 +54,17 @@ def check_image(x, *, channels: int, side_multiple: int = 1, side_name: str = "p
         side_name: the setting that `side_multiple` comes from.
     """
     if x.ndim != 4:
+        side = side_multiple * max(1, 32 // side_multiple)
+        single = "; add the batch axis of a single image with x[None]" if x.ndim == 3 else ""
         raise ValueError(
-            f"expected a batch of images of shape (batch, channels, height, width), got {tuple(x.shape)}; "
-            "add the batch axis of a single image with x[None]"
+            f"expected a batch of images of shape (batch, channels, height, width), got {tuple(x.shape)}, "
+            f"for example (2, {channels}, {side}, {side}){single}"
         )
     if x.shape[1] != channels:
+        grey = f", or repeat a grey image: x.expand(-1, {channels}, -1, -1)" if x.shape[1] == 1 else ""
         raise ValueError(
             f"the images have {x.shape[1]} channels and this model was built for {channels}; "
-            f"build it with in_channels={x.shape[1]}, or repeat a grey image: x.expand(-1, {channels}, -1, -1)"
+            f"build it with in_channels={x.shape[1]}{grey}"
         )
     for name, side in (("height", x.shape[2]), ("width", x.shape[3])):
         check_divides(side_multiple, side, divisor_name=side_name, value_name=f"image {name}")
@@ -60,6 +77,6 @@ def look_up(table: dict, name: str):
     return table[name]
 
 
-def _divisors(value: int) -> str:
-    found = [n for n in range(2, value + 1) if value % n == 0]
-    return ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")
+def divisors(value: int) -> list[int]:
+    """Every whole number that divides `value`, from 1."""
+    return [n for n in range(1, value + 1) if value % n == 0]

@@ -31,9 +31,8 @@ class AttentionMap:
     kind: Kind = "content"
 
     def __post_init__(self) -> None:
-        keys = self.weights.shape[-1]
         expected = len(self.extra) + self.grid[0] * self.grid[1]
-        if self.weights.ndim != 4 or keys != expected:
+        if self.weights.ndim != 4 or self.weights.shape[-1] != expected:
             raise ValueError(
                 f"weights of shape {tuple(self.weights.shape)} do not fit a {self.grid[0]}x{self.grid[1]} grid with "
                 f"{len(self.extra)} extra tokens: expected shape (batch, heads, queries, {expected})"

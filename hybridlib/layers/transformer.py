@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from hybridlib.layers.attention import MultiHeadSelfAttention
+from hybridlib.layers.checks import check_divides, check_positive, check_share
 
 LAYER_NORM_EPS = 1e-6  # timm, torchvision and the official DeiT, ConViT and CeiT; PyTorch's own default is 1e-5
 
@@ -21,8 +22,16 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, dim: int, *, ratio: float = 4.0) -> None:
-        hidden = int(dim * ratio)
+        hidden = hidden_width(dim, ratio)
         super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+
+def hidden_width(dim: int, ratio: float) -> int:
+    """Width of the hidden layer: `ratio` times `dim`, rounded down."""
+    check_positive(dim=dim, ratio=ratio)
+    if dim * ratio < 1:
+        raise ValueError(f"ratio={ratio} leaves no hidden unit for dim={dim}; ratio x dim must be at least 1, for example ratio=4")
+    return int(dim * ratio)
 
 
 class TransformerBlock(nn.Module):
@@ -44,6 +53,8 @@ class TransformerBlock(nn.Module):
         self, dim: int, *, num_heads: int, mlp_ratio: float = 4.0, qkv_bias: bool = True, drop_path: float = 0.0
     ) -> None:
         super().__init__()
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
+        check_share(drop_path=drop_path)
         self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.attention = MultiHeadSelfAttention(dim, num_heads=num_heads, qkv_bias=qkv_bias)
         self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
@@ -63,4 +74,5 @@ class TransformerBlock(nn.Module):
 
 def drop_path_schedule(rate: float, depth: int) -> list[float]:
     """Stochastic depth that grows linearly from 0 in the first block to `rate` in the last (Huang et al., 2016)."""
+    check_share(drop_path=rate)
     return [rate * i / max(depth - 1, 1) for i in range(depth)]

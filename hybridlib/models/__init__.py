@@ -8,19 +8,23 @@ from __future__ import annotations
 from torch import nn
 
 from hybridlib.layers.checks import look_up
-from hybridlib.models import convit, convnet, deit, vit
+from hybridlib.models import ceit, convit, convnet, deit, early_conv, vit
 
 CLASSES: dict[str, type[nn.Module]] = {
     "convnet": convnet.ConvNet,
     "vit": vit.ViT,
     "deit": deit.DeiT,
     "convit": convit.ConViT,
+    "ceit": ceit.CeiT,
+    "early_conv": early_conv.EarlyConvViT,
 }
 SIZES: dict[str, dict[str, dict]] = {
     "convnet": convnet.SIZES,
     "vit": vit.SIZES,
     "deit": deit.SIZES,
     "convit": convit.SIZES,
+    "ceit": ceit.SIZES,
+    "early_conv": early_conv.SIZES,
 }
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from hybridlib.layers.checks import check_image, check_positive, look_up
+from hybridlib.layers.checks import check_divides, check_image, check_positive, look_up
 from hybridlib.layers.convolution import ConvNormAct
 from hybridlib.layers.trace import Trace
 
@@ -99,11 +99,17 @@ class ConvNet(nn.Module):
         super().__init__()
         check_positive(image_size=image_size, num_classes=num_classes)
         if len(widths) != len(depths) or not widths:
-            raise ValueError(f"widths={widths} and depths={depths} must have one entry for each stage, for example (16, 32)")
+            raise ValueError(
+                f"widths={widths} and depths={depths} must have one entry for each stage, "
+                "for example widths=(16, 32) and depths=(1, 1)"
+            )
+        for stage, (width, depth) in enumerate(zip(widths, depths)):
+            check_divides(4 if block == "bottleneck" else 1, width, value_name=f"widths[{stage}]")
+            check_positive(**{f"depths[{stage}]": depth})
+        make_block = look_up(BLOCKS, block)
         self.image_size, self.in_channels = image_size, in_channels
         stem_width = widths[0] if block == "basic" else widths[0] // 4
         self.stem = make_stem(stem, in_channels, stem_width)
-        make_block = look_up(BLOCKS, block)
         channels, stages = stem_width, []
         for stage, (width, depth) in enumerate(zip(widths, depths)):
             strides = [1 if stage == 0 else 2] + [1] * (depth - 1)
@@ -118,7 +124,8 @@ class ConvNet(nn.Module):
     def from_size(cls, size: str, *, num_classes: int = 1000, image_size: int | None = None) -> ConvNet:
         """A model of the table SIZES, for that many classes and, if given, another image side."""
         entry = look_up(SIZES, size)
-        return cls(**{**entry, "image_size": image_size or entry["image_size"]}, num_classes=num_classes)
+        image_size = entry["image_size"] if image_size is None else image_size
+        return cls(**{**entry, "image_size": image_size}, num_classes=num_classes)
 
     def features(self, x: Tensor) -> Tensor:
         """The map `b c h w` that leaves the last stage."""

@@ -38,7 +38,7 @@ class QuadraticAttention(nn.Module):
         super().__init__()
         check_positive(in_channels=in_channels, out_channels=out_channels, alpha=alpha)
         centres = torch.as_tensor(centres, dtype=torch.get_default_dtype())
-        if centres.ndim != 2 or centres.shape[1] != 2:
+        if centres.ndim != 2 or centres.shape[1] != 2 or not len(centres):
             raise ValueError(f"centres has shape {tuple(centres.shape)}; expected (heads, 2), for example (9, 2)")
         self.in_channels = in_channels
         self.centres = nn.Parameter(centres)

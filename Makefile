@@ -1,0 +1,70 @@
+# The two commands: `make book` and `make test`. Both make the environment first, and both can run
+# again without doing the work twice.
+
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+# PYTHON=… picks the interpreter; VENV=… an environment elsewhere.
+PYTHON ?=
+VENV ?= .venv
+CHAPTER ?=
+FORCE ?=
+PORT ?= 8000
+BIN := $(VENV)/bin
+HTML := _build/html
+STAMP := $(VENV)/.installed
+BUILT := $(HTML)/.built
+SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' -not -name '*.pyc')
+
+help:
+	@echo "make book       build the book"
+	@echo "make serve      show it on http://127.0.0.1:$(PORT)/"
+	@echo "make test       run every test"
+	@echo "make notebooks  run and store the chapters that changed (CHAPTER=01_… for one, FORCE=1)"
+	@echo "make lab        open the chapters in JupyterLab"
+	@echo "make env        make the Python environment ($(VENV))"
+	@echo "make clean      remove what was built"
+
+env: $(STAMP)
+
+$(STAMP): requirements.txt pyproject.toml
+	@python=$$(bash book/tools/find_python.sh "$(PYTHON)"); \
+	echo "Making the environment in $(VENV) with $$python"; \
+	"$$python" -m venv "$(VENV)" || { \
+	  echo "venv is missing: on Debian or Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+book: $(BUILT)
+	@echo "The book is up to date. Open $(CURDIR)/$(HTML)/index.html, or run: make serve"
+
+book/claims.md: book/claims.json book/tools/claims.py $(STAMP)
+	@$(BIN)/python book/tools/claims.py
+
+# From scratch each time, which takes seconds: an incremental build repeats no warning, keeps pages
+# that are gone, and does not copy a changed style sheet.
+$(BUILT): book/claims.md $(STAMP) $(SOURCES)
+	@rm -rf _build
+	@$(BIN)/jupyter-book build . -q -W -n --keep-going > /dev/null
+	@touch $@
+
+serve: book
+	@echo "Serving the book on http://127.0.0.1:$(PORT)/ (stop with Ctrl-C)"
+	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory $(HTML)
+
+notebooks: env
+	@$(BIN)/python book/tools/notebooks.py $(CHAPTER) $(if $(FORCE),--force)
+
+test: book
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --nbval --nbval-current-env \
+	  tests book
+
+lab: env
+	@$(BIN)/jupyter lab book
+
+clean:
+	rm -rf _build
+
+.PHONY: help env book serve notebooks test lab clean

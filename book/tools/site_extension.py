@@ -1,0 +1,119 @@
+"""What the book adds to Sphinx: light icons, a local MathJax and a description on each page.
+
+Jupyter Book loads this file (`local_extensions` in _config.yml). Nothing here reads the network.
+"""
+
+import base64
+import html
+import importlib.util
+import io
+import re
+import shutil
+from pathlib import Path
+
+from docutils import nodes
+from fontTools import subset
+from fontTools.ttLib import TTFont
+
+TEMPLATES = Path(__file__).parent / "templates"
+DESCRIPTION_LENGTH = 160  # what search engines show of it
+
+# MathJax without its menu: 160 kB of script (gzip) instead of 260, and the same formulas.
+# assistive-mml writes MathML beside each formula, which is what screen readers read.
+MATHJAX_START = ["input/tex", "output/chtml", "a11y/assistive-mml"]
+MATHJAX_FILES = [
+    "startup.js",
+    "core.js",
+    "input/tex.js",
+    "input/tex/extensions",
+    "output/chtml.js",
+    "output/chtml/fonts",
+    "a11y/assistive-mml.js",
+]
+
+THEME_SHEET = "styles/pydata-sphinx-theme.css"
+ICON_RULE = re.compile(r'((?:\.fa-[\w-]+:{1,2}before,?)+)\{content:"(?:\\[0-9a-f]+|[^"]*)"\}')
+ICON_FONT = re.compile(r"(@font-face\{[^}]*?)src:url\(([^)]+\.woff2)\)[^}]*\}")
+ICON_CODE = re.compile(r'"\\([ef][0-9a-f]{3})"|([\ue000-\uf8ff])')
+
+
+def setup(app):
+    app.config.templates_path.append(str(TEMPLATES))
+    app.config.mathjax_path = "mathjax/startup.js"
+    app.config.mathjax3_config = {"loader": {"load": MATHJAX_START}}
+    app.connect("html-page-context", add_description)
+    app.connect("build-finished", write_assets)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def add_description(app, pagename, templatename, context, doctree):
+    """Put the page's first real paragraph into its meta description."""
+    text = describe(doctree) if doctree is not None else ""
+    text = text or f"{context.get('title', pagename)}: {app.config.html_title}"
+    tag = f'\n<meta name="description" content="{html.escape(text)}" />'
+    context["metatags"] = context.get("metatags", "") + tag
+
+
+def describe(doctree):
+    """Return the first paragraph of at least 40 characters, cut at a word."""
+    for paragraph in doctree.findall(nodes.paragraph):
+        text = " ".join(paragraph.astext().split())
+        if len(text) >= 40:
+            if len(text) <= DESCRIPTION_LENGTH:
+                return text
+            return text[:DESCRIPTION_LENGTH].rsplit(" ", 1)[0] + " …"
+    return ""
+
+
+def write_assets(app, error):
+    if error is None and app.builder.format == "html":
+        static = Path(app.outdir) / "_static"
+        copy_mathjax(static / "mathjax")
+        write_slim_theme(Path(app.outdir))
+
+
+def copy_mathjax(target):
+    """Copy the needed files of the PyPI package sphinx-mathjax-offline."""
+    spec = importlib.util.find_spec("sphinx-mathjax-offline")
+    source = Path(spec.origin).parent / "static" / "mathjax"
+    for name in MATHJAX_FILES:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name, dirs_exist_ok=True)
+        else:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target / name)
+
+
+def write_slim_theme(outdir):
+    """Write the theme's style sheet with only the icons in use, their glyphs inside the sheet."""
+    sheet_path = outdir / "_static" / THEME_SHEET
+    pages = [*outdir.rglob("*.html"), *(outdir / "_static" / "scripts").glob("*sphinx*theme.js")]
+    used = set(re.findall(r"\bfa-[a-z0-9-]+", " ".join(p.read_text("utf-8") for p in pages)))
+
+    def keep_if_used(match):
+        names = re.findall(r"\.(fa-[\w-]+)", match[1])
+        return match[0] if used.intersection(names) else ""
+
+    sheet = ICON_RULE.sub(keep_if_used, sheet_path.read_text("utf-8"))
+    codes = {int(hex_, 16) if hex_ else ord(char) for hex_, char in ICON_CODE.findall(sheet)}
+
+    def embed(match):
+        font = (sheet_path.parent / match[2]).with_suffix(".ttf")
+        data = base64.b64encode(subset_font(font, codes)).decode()
+        return f'{match[1]}src:url(data:font/woff;base64,{data}) format("woff")}}'
+
+    sheet = ICON_FONT.sub(embed, sheet)
+    (outdir / "_static" / "slim-theme.css").write_text(sheet, "utf-8")
+
+
+def subset_font(path, codes):
+    """Return the font at `path`, cut down to the characters `codes`, as WOFF bytes."""
+    options = subset.Options(flavor="woff", layout_features=[], hinting=False, notdef_outline=False)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(unicodes=codes)
+    font = TTFont(path, recalcTimestamp=False)
+    subsetter.subset(font)
+    font.flavor = "woff"
+    buffer = io.BytesIO()
+    font.save(buffer)
+    return buffer.getvalue()

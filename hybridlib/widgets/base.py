@@ -1,0 +1,72 @@
+"""What all explorables share: one JavaScript module, one style sheet, a stable name, a picture to fall back on.
+
+An explorable computes in the reader's browser, so it works on a page that has no Python behind it. Python only
+hands it the numbers. Its JavaScript files import each other by name; `bundle` joins them into the single module
+that the widget protocol wants.
+"""
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import anywidget
+from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+LOCAL_IMPORT = re.compile(r'^import\s*\{[^}]*\}\s*from\s*"\./(\w+\.js)";\n', re.MULTILINE)
+
+
+def parts(name: str) -> list[str]:
+    """The JavaScript file `name` and the files it imports, each once, imports first."""
+    ordered: list[str] = []
+    for needed in LOCAL_IMPORT.findall(read(name)):
+        ordered += [part for part in parts(needed) if part not in ordered]
+    return [*ordered, name]
+
+
+def bundle(name: str) -> str:
+    """One module from a JavaScript file and the files it imports."""
+    return "\n".join(LOCAL_IMPORT.sub("", read(part)) for part in parts(name))
+
+
+def styles(name: str) -> str:
+    """The style sheets that belong to these JavaScript files: `common.js` has `common.css`, and so on."""
+    sheets = [Path(part).with_suffix(".css").name for part in parts(name)]
+    return "\n".join(read(sheet) for sheet in sheets if (HERE / sheet).exists())
+
+
+def read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+class Explorable(anywidget.AnyWidget):
+    """Base class. A subclass names its script: `class NineHeads(Explorable, script="nine_heads.js")`."""
+
+    _ipython_display_ = None  # ipywidgets 7 would use this in place of the mime bundle below
+
+    def __init_subclass__(cls, *, script: str | None = None, **kwargs: object) -> None:
+        if script is not None:
+            cls._esm = bundle(script)
+            cls._css = styles(script)
+        super().__init_subclass__(**kwargs)
+
+    def summary(self) -> str:
+        """The arguments as they appear between the brackets of `repr`."""
+        raise NotImplementedError
+
+    def fallback(self) -> Figure:
+        """A still picture of the same numbers, for readers that show no widgets (GitHub, PDF)."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.summary()})"
+
+    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data["text/plain"] = repr(self)  # anywidget 0.9 shortens it
+        buffer = io.BytesIO()
+        # No software name in the file: the same numbers then give the same bytes under any matplotlib release.
+        self.fallback().savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+        data["image/png"] = base64.b64encode(buffer.getvalue()).decode("ascii")
+        return data, metadata

@@ -1,0 +1,77 @@
+"""A bare page that shows explorables without a kernel, as the book does, for the tests to drive."""
+
+import base64
+import json
+from pathlib import Path
+
+# The book theme's own colours (sphinx-book-theme 1.x) in both modes, so that contrast is checked as readers see it.
+THEME = """
+html[data-theme=light] { --pst-color-primary: #176de8; --pst-color-text-base: #222832; --pst-color-text-muted: #48566b;
+  --pst-color-border: #d1d5da; --pst-color-background: #fff; --pst-color-surface: #f3f4f5; }
+html[data-theme=dark] { --pst-color-primary: #528fe4; --pst-color-text-base: #ced6dd; --pst-color-text-muted: #9ca4af;
+  --pst-color-border: #48566b; --pst-color-background: #121212; --pst-color-surface: #29313d; }
+body { margin: 0 auto; padding: 8px; max-width: 760px; background: var(--pst-color-background);
+  color: var(--pst-color-text-base); font-family: sans-serif; }
+"""
+
+HOST = """
+const shown = JSON.parse(document.getElementById("explorables").textContent);
+function modelOf(state) {
+  const listeners = {};
+  return {
+    get: (name) => state[name],
+    set: (name, value) => { state[name] = value; (listeners[`change:${name}`] ?? []).forEach((f) => f()); },
+    on: (event, f) => { (listeners[event] ??= []).push(f); },
+    off: (event, f) => { listeners[event] = (listeners[event] ?? []).filter((g) => g !== f); },
+    save_changes: () => {},
+  };
+}
+window.models = [];
+for (const [i, { esm, css, state, buffers }] of shown.entries()) {
+  for (const [name, text] of Object.entries(buffers)) {
+    const raw = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const wide = new Uint8Array(raw.length + 8);  // a view that does not start at zero, as widget managers give
+    wide.set(raw, 4);
+    state[name] = new DataView(wide.buffer, 4, raw.length);
+  }
+  const style = document.createElement("style");
+  style.textContent = css;
+  document.head.append(style);
+  const { default: view } = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
+  window.models[i] = modelOf(state);
+  await view.render({ model: window.models[i], el: document.getElementById(`explorable-${i}`) });
+}
+document.body.dataset.ready = "yes";
+"""
+
+
+def write_page(folder: Path, explorables: list, *, theme: str = "light") -> Path:
+    """Write `index.html` with the explorables, and everything that they need, into `folder`."""
+    shown = []
+    for explorable in explorables:
+        state = {name: getattr(explorable, name) for name in explorable.trait_names(sync=True) if name[0] != "_"}
+        state.pop("layout", None)
+        buffers = {name: value for name, value in state.items() if isinstance(value, bytes)}
+        shown.append(
+            {
+                "esm": explorable._esm,
+                "css": explorable._css,
+                "state": {name: value for name, value in state.items() if plain(value) and name not in buffers},
+                "buffers": {name: base64.b64encode(value).decode("ascii") for name, value in buffers.items()},
+            }
+        )
+    places = "".join(f'<div id="explorable-{i}"></div>' for i in range(len(shown)))
+    data = json.dumps(shown).replace("</", "<\\/")
+    page = Path(folder) / "index.html"
+    page.write_text(
+        f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>Explorables</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{THEME}</style></head>'
+        f'<body><main><h1>Explorables</h1>{places}</main><script type="application/json" id="explorables">{data}</script>'
+        f'<script type="module">{HOST}</script></body></html>',
+        encoding="utf-8",
+    )
+    return page
+
+
+def plain(value: object) -> bool:
+    return isinstance(value, bool | int | float | str | list | dict | None | tuple)

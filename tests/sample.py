@@ -1,0 +1,83 @@
+"""A small book for the tests of the site: this book's settings, one notebook of made-up widgets."""
+
+import shutil
+from pathlib import Path
+
+import nbformat
+import notebooks
+
+ROOT = Path(__file__).resolve().parents[1]
+
+WIDGETS = '''
+import anywidget, traitlets, ipywidgets
+
+class Plain(anywidget.AnyWidget):
+    def __repr__(self):  # the default one holds a memory address
+        return f"{type(self).__name__}()"
+
+class Store(Plain):
+    _esm = "export default { render() {} }"
+    table = traitlets.Bytes().tag(sync=True)
+
+class Counter(Plain):
+    _esm = """
+    export default {
+      async render({ model, el }) {
+        const button = document.createElement("button");
+        const show = () => { button.textContent = `count ${model.get("count")}`; };
+        button.addEventListener("click", () => {
+          model.set("count", model.get("count") + 1);
+          model.save_changes();
+        });
+        model.on("change:count", show);
+        show();
+        const table = document.createElement("output");
+        const store = await model.widget_manager.get_model(model.get("store"));
+        const view = store.get("table");
+        const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+        table.textContent = [...bytes].join(" ");
+        el.classList.add("counter");
+        el.append(button, table);
+      }
+    }"""
+    _css = ".counter button { border: 3px solid rgb(1, 2, 3); }"
+    count = traitlets.Int(0).tag(sync=True)
+    store = traitlets.Instance(Store).tag(sync=True, **ipywidgets.widget_serialization)
+
+class Broken(Plain):
+    _esm = "export default { render() { throw new Error('no such thing') } }"
+
+orphan = Store(table=b"never shown")
+counter = Counter(count=3, store=Store(table=bytes([7, 0, 255])))
+'''
+
+CELLS = [
+    ("markdown", "# Sample\n\nA page with widgets, for the tests of the site and of its tools."),
+    ("markdown", f"$$y = \\operatorname{{softmax}}(x), \\qquad {' + '.join('abcdefghijklmnopq')}$$"),
+    ("markdown", f"$$\\operatorname{{loss}} = {' + '.join('abcdefghijklmnopq')} \\tag{{1}}$$"),
+    ("code", WIDGETS),
+    ("code", "Broken()"),
+    ("code", "counter"),
+    ("code", "counter"),
+    ("code", "ipywidgets.IntSlider()"),
+    ("code", "print('x' * 400)"),
+    ("code", "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2]);"),
+]
+
+
+def notebook():
+    make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
+    return nbformat.v4.new_notebook(cells=[make[kind](text) for kind, text in CELLS])
+
+
+def write(folder):
+    """Write the book's sources into `folder`, the notebook executed as a chapter is."""
+    for name in ("site_assets", "tools"):
+        shutil.copytree(ROOT / "book" / name, folder / "book" / name)
+    for name in ("_config.yml", "Makefile"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: book/sample\n")
+    for name in ("claims.json", "references.bib"):
+        shutil.copy(ROOT / "book" / name, folder / "book" / name)
+    executed = notebooks.normalise(notebooks.execute(notebook(), cwd=folder))
+    (folder / "book" / "sample.ipynb").write_text(notebooks.serialise(executed), "utf-8")

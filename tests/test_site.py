@@ -1,0 +1,234 @@
+"""The built book in a real browser: no foreign request, no error, accessible, narrow, light."""
+
+import gzip
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE_WEIGHT = 1_500_000  # bytes over the wire with gzip, widget data included
+WIDTHS = (320, 375, 1280)  # the narrowest screen that WCAG asks for, a phone, a laptop
+
+pytestmark = pytest.mark.browser
+
+
+def toc_pages():
+    """Return the addresses of all pages of _toc.yml, and of the search page."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    return [f"{name}.html" for name in [toc["root"], *(c["file"] for c in chapters), "search"]]
+
+
+class Visit:
+    """A page open in the browser, with all that it asked for and complained of."""
+
+    def __init__(self, browser, address, **options):
+        self.context = browser.new_context(**options)
+        self.page = self.context.new_page()
+        self.requests, self.errors, self.weight = [], [], 0
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("response", self.weigh)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self.listen)
+        self.page.goto(address, wait_until="networkidle")
+        self.page.evaluate("() => window.MathJax?.startup?.promise")
+
+    def weigh(self, response):
+        if response.ok and urlsplit(response.url).scheme == "http":
+            self.weight += len(gzip.compress(response.body(), 6))
+
+    def listen(self, message):
+        if message.type in ("error", "warning"):
+            self.errors.append(message.text)
+
+    def foreign(self, address):
+        here = urlsplit(address).netloc
+        return [url for url in self.requests
+                if urlsplit(url).scheme not in ("data", "blob") and urlsplit(url).netloc != here]
+
+    def resize(self, width):
+        self.page.set_viewport_size({"width": width, "height": 800})
+        self.settle()
+
+    def settle(self):
+        """Wait until transitions are over and the page has been drawn twice."""
+        self.page.wait_for_function(
+            "() => document.getAnimations().every((a) => a.playState !== 'running')"
+        )
+        self.page.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+
+    def overflow(self):
+        """Return how many pixels the page is wider than the window, and what sticks out."""
+        return self.page.evaluate("""() => {
+          const width = document.documentElement.clientWidth;
+          const excess = document.documentElement.scrollWidth - width;
+          const wide = [...document.querySelectorAll("body *")]
+            .filter((e) => excess > 0 && e.getBoundingClientRect().right > width + 1)
+            .map((e) => `${e.tagName}.${e.className}`);
+          return [excess, wide.slice(-5)];
+        }""")
+
+    def clipped(self):
+        """Return the formulas of which the reader can see only a part, whatever they scroll."""
+        return self.page.evaluate("""() => [...document.querySelectorAll(".math")]
+          .filter((box) => {
+            const inline = box.tagName === "SPAN";
+            const formula = box.querySelector(inline ? "mjx-math" : "mjx-container");
+            const [outer, inner] = [box, formula ?? box].map((e) => e.getBoundingClientRect());
+            return inner.right > outer.right + 2 || inner.left < outer.left - 2;
+          })
+          .map((box) => box.querySelector("mjx-assistive-mml").textContent)""")
+
+    def violations(self):
+        """Return axe's serious and critical findings, each with the first element it names."""
+        found = Axe().run(self.page).response["violations"]
+        return [f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:200]}"
+                for v in found if v["impact"] in ("serious", "critical")]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.context.close()
+
+
+@pytest.fixture(scope="session")
+def address(book, serve):
+    return serve(book)
+
+
+@pytest.fixture(scope="module", params=toc_pages())
+def visit(request, browser, book, address):
+    """One open page of the book; the tests of a page share it."""
+    assert (book / request.param).is_file()
+    with Visit(browser, f"{address}/{request.param}") as visit:
+        yield visit
+
+
+def test_page_is_quiet_light_and_complete(visit, address):
+    assert visit.foreign(address) == []
+    assert visit.errors == []
+    assert visit.weight <= PAGE_WEIGHT
+    assert visit.page.title().strip()
+    assert visit.page.locator("html").get_attribute("lang") == "en"
+    description = visit.page.locator('meta[name="description"]').get_attribute("content")
+    assert 20 <= len(description) <= 170
+    assert visit.page.locator("mjx-merror").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_page_fits_and_is_accessible(visit, width, scheme):
+    visit.resize(width)
+    visit.page.emulate_media(color_scheme=scheme)
+    visit.page.wait_for_selector(f'html[data-theme="{scheme}"]')
+    visit.settle()
+    assert visit.overflow() == [0, []]
+    assert visit.clipped() == []
+    assert visit.violations() == []
+
+
+def test_icons_have_their_glyphs(browser, address):
+    """The slim style sheet holds a glyph for every icon on the page, from its own small font."""
+    with Visit(browser, f"{address}/book/intro.html") as visit:
+        icons = visit.page.evaluate("""async () => {
+          await document.fonts.ready;
+          return [...document.querySelectorAll("[class*='fa-']")].map((icon) => {
+            const style = getComputedStyle(icon, "::before");
+            return [icon.className, style.content, style.fontFamily];
+          });
+        }""")
+        assert len(icons) > 5
+        assert [icon for icon in icons if icon[1] in ("none", "normal", '""')] == []
+        assert [icon for icon in icons if "Font Awesome" not in icon[2]] == []
+        assert not [url for url in visit.requests if "fontawesome" in url]
+
+
+def test_search_finds_a_glossary_term_without_a_server(browser, book):
+    """The search page works from the file system: its index is a script, not a request."""
+    url = (book / "search.html").as_uri() + "?q=receptive+field"
+    with Visit(browser, url) as visit:
+        result = visit.page.locator("#search-results a", has_text="Glossary").first
+        result.wait_for(timeout=10_000)
+        assert visit.errors == []
+
+
+def test_chapters_open_in_colab(book):
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
+    path = settings["url"].removeprefix("https://github.com/")
+    for chapter in (ROOT / "book").glob("*.ipynb"):
+        page = (book / "book" / f"{chapter.stem}.html").read_text("utf-8")
+        target = f"/github/{path}/blob/{settings['branch']}/book/{chapter.name}"
+        assert target in page, chapter.name
+
+
+def test_repository_is_named_once():
+    """_config.yml says where the repository is; other files that name it must agree."""
+    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    owner = url.removeprefix("https://github.com/").split("/")[0]
+    for path in [ROOT / "CITATION.cff", ROOT / "README.md", *(ROOT / "book").glob("*.ipynb")]:
+        for found in re.findall(rf"https://github\.com/{owner}[\w./-]*", path.read_text("utf-8")):
+            assert re.fullmatch(rf"{re.escape(url)}(\.git|/.*)?", found.rstrip(".")), path.name
+
+
+# The widget host, on a page of its own
+
+
+@pytest.fixture
+def sample(browser, sample_book):
+    """The sample page over file://, where module scripts and fetch would fail."""
+    page = (sample_book / "book" / "sample.html").as_uri()
+    with Visit(browser, page, viewport={"width": 320, "height": 800}) as visit:
+        visit.page.locator(".counter").first.wait_for()
+        yield visit
+
+
+def test_host_shows_state_buffers_and_style(sample):
+    counters = sample.page.locator(".counter")
+    assert counters.all_inner_texts() == ["count 37 0 255"] * 2
+    border = counters.first.locator("button").evaluate("e => getComputedStyle(e).borderColor")
+    assert border == "rgb(1, 2, 3)"
+
+
+def test_host_passes_changes_to_every_view_of_a_model(sample):
+    buttons = sample.page.locator(".counter button")
+    buttons.nth(0).click()
+    buttons.nth(1).click()
+    assert buttons.all_inner_texts() == ["count 5"] * 2
+
+
+def test_host_keeps_an_error_in_its_place(sample):
+    alerts = sample.page.locator(".explorable-error[role=alert]").all_inner_texts()
+    assert alerts[0] == "This explorable could not start: no such thing"
+    assert "needs Python" in alerts[1]
+    assert len(alerts) == 2
+    assert sample.page.locator(".counter").count() == 2
+
+
+def test_host_asks_for_nothing_but_files(sample):
+    assert {urlsplit(url).scheme for url in sample.requests} <= {"file", "blob", "data"}
+
+
+def test_wide_output_and_math_scroll_in_their_own_box(sample):
+    assert sample.overflow() == [0, []]
+    assert sample.clipped() == []
+    wide = sample.page.locator("div.math mjx-container").first
+    assert wide.evaluate("e => e.scrollWidth > e.clientWidth")
+    assert wide.get_attribute("tabindex") == "0"
+    assert sample.violations() == []
+    sample.resize(2000)
+    sample.page.wait_for_function("e => !e.hasAttribute('tabindex')", arg=wide.element_handle())
+
+
+def test_figures_keep_their_paper_in_the_dark(browser, sample_book):
+    page = (sample_book / "book" / "sample.html").as_uri()
+    with Visit(browser, page, color_scheme="dark") as visit:
+        image = visit.page.locator(".cell_output img").first
+        colour = image.evaluate("e => getComputedStyle(e).backgroundColor")
+        assert min(map(int, re.findall(r"\d+", colour)[:3])) > 220
