@@ -304,7 +304,8 @@ class ConViT(nn.Module):
 def kernel_centres(num_heads: int) -> Tensor:
     """Shifts Delta (rows, columns) of the largest K x K kernel with a head for each cell.
 
-    Shape `(k k) 2`. One patch apart about (0, 0), column by column as in the public code; for 4 heads at +-0.5.
+    Shape `(k k) 2`. One patch apart about (0, 0), so that 4 heads stand at +-0.5; column by column,
+    as in the public code.
     """
     side = int(num_heads**0.5)
     steps = torch.arange(side) - (side - 1) / 2
