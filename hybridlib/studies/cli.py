@@ -1,4 +1,4 @@
-"""`python -m hybridlib study list | show NAME | run NAME | ship NAME`."""
+"""`python -m hybridlib study list | show NAME | run NAME | measure NAME | ship NAME`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     run.add_argument("--results", type=Path, help="folder of the records; by default the book's own")
     run.set_defaults(run=_run)
+
+    measure = actions.add_parser("measure", help="take a study's measurements again of the weights on this machine")
+    measure.add_argument("name", choices=runner.STUDIES)
+    measure.set_defaults(run=_measure)
 
     ship = actions.add_parser("ship", help="put the weights of a study's chosen run into the package, with a model card")
     ship.add_argument("name", choices=runner.STUDIES)
@@ -71,6 +75,12 @@ def _run(args: argparse.Namespace) -> int:
         again=args.only is not None,
     )
     return 1 if failed else 0
+
+
+def _measure(args: argparse.Namespace) -> int:
+    for name in runner.measure_again(runner.find(args.name), results=results_folder()):
+        print(name)
+    return 0
 
 
 def _ship(args: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -32,7 +33,7 @@ from hybridlib.data import ImageData, load
 from hybridlib.layers.checks import look_up
 from hybridlib.models import create
 from hybridlib.studies.records import PACKAGE, results_folder, save
-from hybridlib.training import fit, save_weights
+from hybridlib.training import evaluate, fit, load_weights, save_weights
 
 STUDIES = ("sample_efficiency_tuning", "sample_efficiency", "vit_digits", "vit_init")
 SCRATCH = Path("runs")  # checkpoints, logs and weights, below the working directory; git ignores it
@@ -125,11 +126,9 @@ def run_one(
         commit = _commit()  # now: the files may change while it runs
         hooks = find_hooks(study)
         data = hooks["load_data"](spec)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.seed)
-            model = hooks["build"](spec, data)
+        model = _built(hooks, spec, data)
         parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        start = hooks["measure"](spec, model.eval(), data)
+        start = hooks["measure"](spec, model, data)
         # Time of this process alone: after an interruption it is that of the last part, and None says so.
         began = None if any(folder.glob("step-*")) else resource.getrusage(resource.RUSAGE_SELF)
         run = fit(
@@ -153,6 +152,54 @@ def run_one(
         for checkpoint in folder.glob("step-*"):  # last: until the record is on the disk they are all there is
             checkpoint.unlink()
     return record
+
+
+def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) -> list[str]:
+    """Take a study's measurements anew from the weights that its runs left on this machine; nothing is trained.
+
+    For a study whose `measure` has learned something new. The records then say when and by which commit they were measured.
+
+    Args:
+        study: the module.
+        results: folder of all records.
+        scratch: where the runs left their weights.
+
+    Returns:
+        The names of the runs whose records are new.
+
+    Raises:
+        ValueError: if weights do not have the accuracy that is recorded.
+    """
+    hooks, done = find_hooks(study), []
+    for path in sorted((results / study.NAME).glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        weights = scratch / study.NAME / path.stem / "weights.safetensors"
+        if not weights.is_file():
+            continue
+        specs = study.runs(record["data"]["source"], (record["seed"],))
+        spec = look_up({s.name: s for s in specs}, path.stem)
+        data = hooks["load_data"](spec)
+        model = _built(hooks, spec, data)
+        start = hooks["measure"](spec, model, data)
+        load_weights(model, weights)
+        accuracy = evaluate(model, data.test, device="cpu").accuracy
+        if accuracy != record["result"]["test_accuracy"]:
+            raise ValueError(
+                f"{str(weights)!r} gets {accuracy} where the record says {record['result']['test_accuracy']}: these are other weights; "
+                f"make them again with: {record['command']}"
+            )
+        record["result"] |= {"start": start, "end": hooks["measure"](spec, model.eval(), data)}
+        record["measured"] = dict(date=datetime.now(timezone.utc).isoformat(timespec="seconds"), **_commit())
+        save(record, path)
+        done.append(path.stem)
+    return done
+
+
+def _built(hooks: dict[str, Callable], spec: RunSpec, data: ImageData) -> nn.Module:
+    """The model as the run starts with it, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        return hooks["build"](spec, data).eval()
 
 
 @contextmanager
