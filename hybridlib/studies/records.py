@@ -15,7 +15,12 @@ from pathlib import Path
 import hybridlib
 
 PACKAGE = Path(hybridlib.__file__).resolve().parent
-SECTIONS = ("settings", "result", "recipe", "data")  # where `value_of` looks after the record itself
+SECTIONS = (
+    "settings",
+    "result",
+    "recipe",
+    "data",
+)  # where `value_of` looks after the record itself
 
 
 def results_folder() -> Path:
@@ -45,7 +50,9 @@ def load(study: str, *, folder: str | Path | None = None) -> list[dict]:
     paths = sorted((folder / study).glob("*.json"))
     if not paths:
         there = sorted({p.parent.name for p in folder.glob("*/*.json")})
-        raise FileNotFoundError(f"no recorded runs of study {study!r}; there are {', '.join(there) or 'none at all'}")
+        raise FileNotFoundError(
+            f"no recorded runs of study {study!r}; there are {', '.join(there) or 'none at all'}"
+        )
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
@@ -73,11 +80,16 @@ def value_of(record: dict, key: str):
             for part in rest:
                 value = value[part]
             return value
-    raise KeyError(f"no {key!r} in the record of run {record.get('run')!r}; it has {', '.join(record)} and their entries")
+    raise KeyError(
+        f"no {key!r} in the record of run {record.get('run')!r}; it has {', '.join(record)} and their entries"
+    )
 
 
 def summarise(
-    records: Sequence[dict], *, by: Sequence[str] = ("model", "train_size"), value: str = "test_accuracy"
+    records: Sequence[dict],
+    *,
+    by: Sequence[str] = ("model", "train_size"),
+    value: str = "test_accuracy",
 ) -> list[dict]:
     """Mean and spread of a value over the runs that agree in the entries `by`.
 
@@ -97,11 +109,16 @@ def summarise(
     for group, members in sorted(groups.items()):
         values = [value_of(r, value) for r in sorted(members, key=lambda r: r["seed"])]
         sd = statistics.stdev(values) if len(values) > 1 else None
-        rows.append(dict(zip(by, group)) | dict(mean=statistics.fmean(values), sd=sd, n=len(values), values=values))
+        rows.append(
+            dict(zip(by, group))
+            | dict(mean=statistics.fmean(values), sd=sd, n=len(values), values=values)
+        )
     return rows
 
 
-def table(rows: Sequence[dict], *, across: str | None = None, scale: float = 100.0, digits: int = 1) -> str:
+def table(
+    rows: Sequence[dict], *, across: str | None = None, scale: float = 100.0, digits: int = 1
+) -> str:
     """Rows of `summarise` as aligned text, "mean ± sd (n)" in each cell.
 
     Args:
@@ -116,7 +133,14 @@ def table(rows: Sequence[dict], *, across: str | None = None, scale: float = 100
     for row in rows:
         spread = f" ± {row['sd'] * scale:.{digits}f}" if row["sd"] is not None else ""
         column = str(row[across]) if across else columns[0]
-        cells.setdefault(tuple(str(row[k]) for k in keys), {})[column] = f"{row['mean'] * scale:.{digits}f}{spread} ({row['n']})"
-    lines = [[*keys, *columns], *([*key, *(found.get(c, "") for c in columns)] for key, found in cells.items())]
+        cells.setdefault(tuple(str(row[k]) for k in keys), {})[column] = (
+            f"{row['mean'] * scale:.{digits}f}{spread} ({row['n']})"
+        )
+    lines = [
+        [*keys, *columns],
+        *([*key, *(found.get(c, "") for c in columns)] for key, found in cells.items()),
+    ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines)
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines
+    )

@@ -89,7 +89,9 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
 
 def find_hooks(study: ModuleType) -> dict[str, Callable]:
     """`load_data`, `build` and `measure` by name: the study's own where it has them."""
-    return {hook.__name__: getattr(study, hook.__name__, hook) for hook in (load_data, build, measure)}
+    return {
+        hook.__name__: getattr(study, hook.__name__, hook) for hook in (load_data, build, measure)
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------- one run
@@ -132,24 +134,46 @@ def run_one(
         # Time of this process alone: after an interruption it is that of the last part, and None says so.
         began = None if any(folder.glob("step-*")) else resource.getrusage(resource.RUSAGE_SELF)
         run = fit(
-            model, data, seed=spec.seed, device=device, checkpoint_dir=folder, progress=progress, name=spec.name, **spec.recipe
+            model,
+            data,
+            seed=spec.seed,
+            device=device,
+            checkpoint_dir=folder,
+            progress=progress,
+            name=spec.name,
+            **spec.recipe,
         )
         cpu = None
         if began is not None:
             ended = resource.getrusage(resource.RUSAGE_SELF)
             cpu = round(ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime, 1)
         end = hooks["measure"](spec, model, data)
-        result = dict(test_accuracy=run.result["accuracy"], test_loss=run.result["loss"], test_images=run.result["count"])
+        result = dict(
+            test_accuracy=run.result["accuracy"],
+            test_loss=run.result["loss"],
+            test_images=run.result["count"],
+        )
         trained = asdict(run)
-        record = dict(study=study.NAME, run=spec.name, model=spec.model, size=spec.size, parameters=parameters, seed=spec.seed)
+        record = dict(
+            study=study.NAME,
+            run=spec.name,
+            model=spec.model,
+            size=spec.size,
+            parameters=parameters,
+            seed=spec.seed,
+        )
         record |= dict(settings=spec.settings, data=trained["data"], recipe=trained["config"])
         record["result"] = result | ({"start": start, "end": end} if start or end else {})
         record |= {key: trained[key] for key in ("steps", "epochs", "seconds", "wall_seconds")}
         record |= dict(cpu_seconds=cpu, device=trained["device"], versions=trained["versions"])
         record |= dict(date=trained["date"], **commit, command=command, curve=trained["curve"])
-        save_weights(model, folder / "weights.safetensors", metadata={"study": study.NAME, "run": spec.name})
+        save_weights(
+            model, folder / "weights.safetensors", metadata={"study": study.NAME, "run": spec.name}
+        )
         save(record, results / study.NAME / f"{spec.name}.json")
-        for checkpoint in folder.glob("step-*"):  # last: until the record is on the disk they are all there is
+        for checkpoint in folder.glob(
+            "step-*"
+        ):  # last: until the record is on the disk they are all there is
             checkpoint.unlink()
     return record
 
@@ -189,7 +213,9 @@ def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) 
                 f"make them again with: {record['command']}"
             )
         record["result"] |= {"start": start, "end": hooks["measure"](spec, model.eval(), data)}
-        record["measured"] = dict(date=datetime.now(timezone.utc).isoformat(timespec="seconds"), **_commit())
+        record["measured"] = dict(
+            date=datetime.now(timezone.utc).isoformat(timespec="seconds"), **_commit()
+        )
         save(record, path)
         done.append(path.stem)
     return done
@@ -224,16 +250,19 @@ def _commit() -> dict:
     """The commit of the checkout that ran, and whether the library differed from it; None outside a checkout."""
 
     def git(*words: str) -> str | None:
-        done = subprocess.run(["git", "-C", str(PACKAGE.parent), *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE.parent), *words], capture_output=True, text=True, check=False
+        )
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:
         commit = git("rev-parse", "HEAD") if (PACKAGE.parent / ".git").exists() else None
-        return dict(commit=commit, changed=bool(git("status", "--porcelain", "--", "hybridlib")) if commit else None)
+        return dict(
+            commit=commit,
+            changed=bool(git("status", "--porcelain", "--", "hybridlib")) if commit else None,
+        )
     except OSError:  # no git on this machine
         return dict(commit=None, changed=None)
-
-
 
 
 # ---------------------------------------------------------------------------------------------------------- many runs
@@ -244,7 +273,9 @@ def missing(study: ModuleType, specs: Sequence[RunSpec], results: Path) -> list[
     return [spec for spec in specs if not (results / study.NAME / f"{spec.name}.json").is_file()]
 
 
-def command_for(study: str, run: str, *, data: str | None, seeds: Sequence[int] | None, device: str) -> str:
+def command_for(
+    study: str, run: str, *, data: str | None, seeds: Sequence[int] | None, device: str
+) -> str:
     """What to type to repeat one run."""
     words = ["python -m hybridlib study run", study, "--only", run]
     words += ["--data", data] if data else []
@@ -288,8 +319,18 @@ def run_study(
     results, scratch = Path(results) if results is not None else results_folder(), Path(scratch)
     todo = list(specs) if again else missing(study, specs, results)
     jobs = jobs or (_cores() if device == "cpu" else 1)
-    options = dict(study=name, data=data, seeds=seeds, device=device, results=str(results), scratch=str(scratch))
-    print(f"{name}: {len(specs) - len(todo)} of {len(specs)} runs are recorded, {len(todo)} to do, {jobs} at once", flush=True)
+    options = dict(
+        study=name,
+        data=data,
+        seeds=seeds,
+        device=device,
+        results=str(results),
+        scratch=str(scratch),
+    )
+    print(
+        f"{name}: {len(specs) - len(todo)} of {len(specs)} runs are recorded, {len(todo)} to do, {jobs} at once",
+        flush=True,
+    )
     queue, running, failed = list(todo), {}, []
     total = sum(spec.recipe.get("steps", 1) for spec in todo)
     bar = tqdm(total=total, unit="step", desc=name, dynamic_ncols=True, disable=not todo)
@@ -303,9 +344,13 @@ def run_study(
                 spec = running.pop(process)
                 if process.returncode:
                     failed.append(spec)
-                    bar.write(f"{spec.name} failed; its last words:\n{_last_words(scratch / name / spec.name)}")
+                    bar.write(
+                        f"{spec.name} failed; its last words:\n{_last_words(scratch / name / spec.name)}"
+                    )
                 bar.update(spec.recipe.get("steps", 1))
-                bar.set_postfix_str(f"{len(todo) - len(queue) - len(running)} of {len(todo)} runs, {len(failed)} failed")
+                bar.set_postfix_str(
+                    f"{len(todo) - len(queue) - len(running)} of {len(todo)} runs, {len(failed)} failed"
+                )
     except BaseException:
         for process in running:  # their checkpoints stay, and the next call goes on from them
             process.terminate()
@@ -318,11 +363,26 @@ def run_study(
 def _start(spec: RunSpec, options: dict) -> subprocess.Popen:
     folder = Path(options["scratch"]) / options["study"] / spec.name
     folder.mkdir(parents=True, exist_ok=True)
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1") if options["device"] == "cpu" else {}
+    threads = (
+        dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        if options["device"] == "cpu"
+        else {}
+    )
     with (folder / "log.txt").open("w") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "hybridlib.studies.runner", json.dumps(options | {"run": spec.name})],
-            env=os.environ | threads | {"PYTHONPATH": os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])},
+            [
+                sys.executable,
+                "-m",
+                "hybridlib.studies.runner",
+                json.dumps(options | {"run": spec.name}),
+            ],
+            env=os.environ
+            | threads
+            | {
+                "PYTHONPATH": os.pathsep.join(
+                    [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
+                )
+            },
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -343,7 +403,10 @@ def _work(options: dict) -> None:
     told = {key: options[key] for key in ("data", "seeds", "device")}
     if options["device"] == "cpu":
         torch.set_num_threads(1)
-    specs = {s.name: s for s in study.runs(options["data"] or "digits", tuple(options["seeds"] or study.SEEDS))}
+    specs = {
+        s.name: s
+        for s in study.runs(options["data"] or "digits", tuple(options["seeds"] or study.SEEDS))
+    }
     done = run_one(
         study,
         specs[options["run"]],

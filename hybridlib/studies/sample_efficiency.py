@@ -31,7 +31,10 @@ PER_CLASS = {"digits": (8, 16, 32, 64, 124)}
 OTHER_PER_CLASS = (16, 64, 256, 1024, 4096)  # CIFAR-10 has 5000 of each class
 RECIPE = dict(steps=800, batch_size=32, weight_decay=0.05, warmup=0.1, clip=1.0, evaluate_every=400)
 LEARNING_RATES = {"convnet": 3e-3, "vit": 3e-3}
-SPEED = {"convnet": dict(channels_last=True, mixed_precision="bf16"), "vit": dict(mixed_precision="no")}
+SPEED = {
+    "convnet": dict(channels_last=True, mixed_precision="bf16"),
+    "vit": dict(mixed_precision="no"),
+}
 TABLE = dict(by=("train_size", "model"), across="model")  # how `study show` lays it out
 
 

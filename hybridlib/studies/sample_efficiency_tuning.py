@@ -36,7 +36,11 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
             seed=seed,
             data=sample_efficiency.data_arguments(data) | dict(seed=seed),
             recipe=sample_efficiency.RECIPE | sample_efficiency.SPEED[model] | dict(lr=lr),
-            settings=dict(lr=lr, train_size=PER_CLASS * (100 if data == "cifar100" else 10), judged_on="validation"),
+            settings=dict(
+                lr=lr,
+                train_size=PER_CLASS * (100 if data == "cifar100" else 10),
+                judged_on="validation",
+            ),
         )
         for seed in seeds
         for lr in LADDER

@@ -55,8 +55,12 @@ def ship(study: ModuleType, *, scratch: Path = SCRATCH, folder: Path = FOLDER) -
         record = records[run]
         weights = scratch / study.NAME / run / "weights.safetensors"
         if not weights.is_file():
-            raise FileNotFoundError(f"{str(weights)!r} is not there; make it with: {record['command']}")
-        spec = next(s for s in study.runs(record["data"]["source"], (record["seed"],)) if s.name == run)
+            raise FileNotFoundError(
+                f"{str(weights)!r} is not there; make it with: {record['command']}"
+            )
+        spec = next(
+            s for s in study.runs(record["data"]["source"], (record["seed"],)) if s.name == run
+        )
         hooks = find_hooks(study)
         data = hooks["load_data"](spec)
         model = hooks["build"](spec, data)
@@ -65,8 +69,18 @@ def ship(study: ModuleType, *, scratch: Path = SCRATCH, folder: Path = FOLDER) -
             for value in [*model.parameters(), *model.buffers()]:
                 value.copy_(value.half())  # so that what is measured is what is shipped
         accuracy = evaluate(model, data.test, device="cpu").accuracy
-        told = dict(model=spec.model, size=spec.size, num_classes=str(data.num_classes), image_size=str(data.image_size))
-        told |= dict(mean=" ".join(map(repr, data.mean)), std=" ".join(map(repr, data.std)), study=study.NAME, run=run)
+        told = dict(
+            model=spec.model,
+            size=spec.size,
+            num_classes=str(data.num_classes),
+            image_size=str(data.image_size),
+        )
+        told |= dict(
+            mean=" ".join(map(repr, data.mean)),
+            std=" ".join(map(repr, data.std)),
+            study=study.NAME,
+            run=run,
+        )
         save_weights(model.half(), folder / f"{name}.safetensors", metadata=told)
         card = CARD.format(
             name=name, model=spec.model, size=spec.size, parameters=record["parameters"], seed=record["seed"], steps=record["steps"],
@@ -82,4 +96,6 @@ def ship(study: ModuleType, *, scratch: Path = SCRATCH, folder: Path = FOLDER) -
 
 
 def _settings(entries: dict, *, leave: tuple[str, ...] = ()) -> str:
-    return ", ".join(f"{key} {value}" for key, value in entries.items() if key not in leave and value is not None)
+    return ", ".join(
+        f"{key} {value}" for key, value in entries.items() if key not in leave and value is not None
+    )

@@ -12,7 +12,12 @@ import torch
 from einops import einsum, reduce
 from torch import Tensor, nn
 
-from hybridlib.analysis import attention_distance, cosine_similarity, grid_correlation, uniform_attention_distance
+from hybridlib.analysis import (
+    attention_distance,
+    cosine_similarity,
+    grid_correlation,
+    uniform_attention_distance,
+)
 from hybridlib.data import ImageData
 from hybridlib.layers.position import relative_offsets
 from hybridlib.models import create
@@ -27,7 +32,9 @@ EFFORT = "The learning rate was chosen on the variant with positions and used fo
 # Digits at three times their size: a 4x4 patch holds about one pixel of the original, so a patch alone says little and the
 # arrangement must be read. At twice their size a first run without positions did as well as one with them.
 DIGITS = dict(source="digits", image_size=32, scale=(2.5, 3.75), clutter=0, copies=20)
-RECIPE = dict(steps=3000, batch_size=64, lr=2e-3, weight_decay=0.05, warmup=0.1, clip=1.0, evaluate_every=500)
+RECIPE = dict(
+    steps=3000, batch_size=64, lr=2e-3, weight_decay=0.05, warmup=0.1, clip=1.0, evaluate_every=500
+)
 PROBES = 200  # test images over which attention distance is averaged
 INK = 32  # of 255: a patch shows ink if a pixel of it is brighter
 SHIP = {"vit_nano_digits": "digits-vit-positions-learned-seed-0"}  # name in hybridlib/weights: run
@@ -72,9 +79,15 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     table = model.positions.table[0, model.positions.extra :]
     learned = spec.settings["positions"] == "learned"
     found = dict(
-        attention_distance_px=rounded(attention_distance(m, patch_size=model.patch_size) for m in maps),
-        uniform_attention_distance_px=uniform_attention_distance(maps[0].grid, patch_size=model.patch_size),
-        position_grid_correlation=grid_correlation(cosine_similarity(table), maps[0].grid) if learned else None,
+        attention_distance_px=rounded(
+            attention_distance(m, patch_size=model.patch_size) for m in maps
+        ),
+        uniform_attention_distance_px=uniform_attention_distance(
+            maps[0].grid, patch_size=model.patch_size
+        ),
+        position_grid_correlation=grid_correlation(cosine_similarity(table), maps[0].grid)
+        if learned
+        else None,
     )
     if spec.data["source"] != "digits":
         return found
@@ -82,12 +95,19 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     ink = reduce(images, "b c (h p1) (w p2) -> b (h w)", "max", p1=p, p2=p) > INK
     apart = relative_offsets(maps[0].grid).float().norm(dim=-1) * p  # q k
     patches = [m.weights[:, :, len(m.extra) :, len(m.extra) :] for m in maps]  # b h q k
-    distances = [einsum(w / w.sum(dim=-1, keepdim=True), apart, "b h q k, q k -> b h q") for w in patches]
+    distances = [
+        einsum(w / w.sum(dim=-1, keepdim=True), apart, "b h q k, q k -> b h q") for w in patches
+    ]
     from_class = [m.weights[:, :, 0, len(m.extra) :] for m in maps]  # b h k
-    found["ink_attention_distance_px"] = rounded(einsum(d, ink / ink.sum(), "b h q, b q -> h") for d in distances)
-    found["ink_uniform_attention_distance_px"] = einsum(ink / ink.sum(), apart, "b q, q k -> ").item() / len(apart)
+    found["ink_attention_distance_px"] = rounded(
+        einsum(d, ink / ink.sum(), "b h q, b q -> h") for d in distances
+    )
+    found["ink_uniform_attention_distance_px"] = einsum(
+        ink / ink.sum(), apart, "b q, q k -> "
+    ).item() / len(apart)
     found["class_attention_to_ink"] = rounded(
-        einsum(c / c.sum(dim=-1, keepdim=True), ink.float(), "b h k, b k -> h") / len(ink) for c in from_class
+        einsum(c / c.sum(dim=-1, keepdim=True), ink.float(), "b h k, b k -> h") / len(ink)
+        for c in from_class
     )
     found["ink_share"] = ink.float().mean().item()
     return found

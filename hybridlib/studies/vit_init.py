@@ -20,9 +20,7 @@ NAME = "vit_init"
 QUESTION = "How much of a short training does a ViT of width 64 lose if its blocks start from a normal of deviation 0.02?"
 CLAIMS = ()  # of no paper: chapter 2 shows it under "what goes wrong"
 SEEDS = (0, 1, 2)
-EFFORT = (
-    "The recipe of vit_digits, whose learning rate was chosen with Xavier's start, cut to 400 steps. Nothing was tuned for either."
-)
+EFFORT = "The recipe of vit_digits, whose learning rate was chosen with Xavier's start, cut to 400 steps. Nothing was tuned for either."
 STEPS = 400
 TABLE = dict(by=("init",), across=None)  # how `study show` lays it out
 

@@ -45,7 +45,12 @@ def load(name: str) -> nn.Module:
         ValueError: if there is no such name; the message lists what there is.
     """
     told = header(name)
-    model = create(told["model"], told["size"], num_classes=int(told["num_classes"]), image_size=int(told["image_size"]))
+    model = create(
+        told["model"],
+        told["size"],
+        num_classes=int(told["num_classes"]),
+        image_size=int(told["image_size"]),
+    )
     load_weights(model, FOLDER / f"{name}.safetensors")
     return model.eval()
 
