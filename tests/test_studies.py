@@ -1,4 +1,5 @@
-"""The studies' runner and records: killed and resumed runs, tables against hand computation, every committed record sound."""
+"""The studies' runner and records: killed and resumed runs, tables against hand computation, every
+committed record sound."""
 
 import itertools
 import json
@@ -56,7 +57,7 @@ class Tiny:
         return [small(s, steps=3) for s in sample_efficiency.runs(data, seeds)[:2]]
 
 
-# ------------------------------------------------------------------------------------------------- committed records
+# ------------------------------------------------------------------------------- committed records
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -143,7 +144,8 @@ def test_both_models_of_a_seed_saw_the_same_images():
 
 
 def test_learning_rates_are_the_best_of_the_ladder():
-    """The rates that the study uses are those that the tuning runs chose, and the tuning seed is not used again."""
+    """The rates that the study uses are those that the tuning runs chose, and the tuning seed is
+    not used again."""
     tuning = studies.load("sample_efficiency_tuning")
     assert not set(sample_efficiency.SEEDS) & {r["seed"] for r in tuning}
     for model, used in sample_efficiency.LEARNING_RATES.items():
@@ -156,7 +158,7 @@ def test_learning_rates_are_the_best_of_the_ladder():
         )
 
 
-# -------------------------------------------------------------------------------------------------------- declared data
+# ------------------------------------------------------------------------------- declared data
 
 
 def test_tuning_looks_at_no_test_image_and_trains_on_none_it_is_judged_by():
@@ -208,19 +210,22 @@ def test_without_positions_the_table_stays_zero():
     assert not torch.equal(model.head.weight, before)
 
 
-# ------------------------------------------------------------------------------------------------------------- the runner
+# ------------------------------------------------------------------------------- the runner
 
 
 def test_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path, monkeypatch):
-    """SIGKILL between two checkpoints; the run that is started again equals one left alone, bit for bit."""
+    """SIGKILL between two checkpoints; the run that is started again equals one left alone, bit for
+    bit."""
     script = tmp_path / "work.py"
     script.write_text(
-        "import sys, torch\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[1])\ntorch.set_num_threads(1)\n"
+        "import sys, torch\nfrom pathlib import Path\n"
+        "sys.path.insert(0, sys.argv[1])\ntorch.set_num_threads(1)\n"
         "import test_studies as t\nfrom hybridlib.studies import runner\n"
         "spec = t.small(t.sample_efficiency.runs('digits', (0,))[1], steps=30)\n"
         "spec.recipe['checkpoint_every'] = 4\n"
-        "runner.run_one(t.Tiny, spec, command='python -m hybridlib study run tiny --only x', results=Path(sys.argv[2]) / 'results',"
-        " scratch=Path(sys.argv[2]) / 'scratch', progress=False)\n",
+        "out = Path(sys.argv[2])\n"
+        "runner.run_one(t.Tiny, spec, command='python -m hybridlib study run tiny --only x',"
+        " results=out / 'results', scratch=out / 'scratch', progress=False)\n",
         encoding="utf-8",
     )
 
@@ -265,7 +270,10 @@ def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys
         (tmp_path / "scratch" / "tiny" / spec.name).mkdir(parents=True)
         (tmp_path / "scratch" / "tiny" / spec.name / "log.txt").write_text("the loss is nan")
         good = "convnet" in spec.name
-        code = f"import pathlib; p = pathlib.Path({str(path)!r}); p.parent.mkdir(exist_ok=True); p.write_text('{{}}')"
+        code = (
+            f"import pathlib; p = pathlib.Path({str(path)!r})\n"
+            "p.parent.mkdir(exist_ok=True); p.write_text('{}')"
+        )
         return subprocess.Popen([sys.executable, "-c", code if good else "raise SystemExit(3)"])
 
     monkeypatch.setattr(runner, "find", lambda name: Tiny)
@@ -316,7 +324,7 @@ def test_unknown_names_are_answered_with_the_known_ones(tmp_path):
         weights.load("vit_nano_digit")
 
 
-# ----------------------------------------------------------------------------------------------------------------- tables
+# ------------------------------------------------------------------------------- tables
 
 
 def made_up(model: str, size: int, seed: int, accuracy: float) -> dict:
@@ -339,7 +347,8 @@ MADE_UP = [
 
 
 def test_summarise_by_hand():
-    """0.1, 0.4, 0.7: mean 0.4, deviations 0.3, 0, 0.3, so the sample variance is (0.09 + 0.09) / 2 = 0.3²."""
+    """0.1, 0.4, 0.7: mean 0.4, deviations 0.3, 0, 0.3, so the sample variance is (0.09 + 0.09) / 2
+    = 0.3²."""
     rows = studies.summarise(MADE_UP)
     assert [(r["model"], r["train_size"], r["n"]) for r in rows] == [
         ("convnet", 80, 1),
@@ -367,7 +376,7 @@ def test_summarise_names_what_is_missing():
         studies.summarise(MADE_UP, by=("lr",))
 
 
-# -------------------------------------------------------------------------------------------- command line and package
+# ------------------------------------------------------------------------ command line, package
 
 
 def test_command_line_lists_and_shows(capsys):
@@ -394,7 +403,8 @@ def test_recorded_command_leads_to_the_same_run(monkeypatch):
 
 
 def test_wheel_holds_packages_records_and_weights(tmp_path):
-    """What `pip install git+…` gives in Colab: built from a copy, imported from nowhere near the checkout."""
+    """What `pip install git+…` gives in Colab: built from a copy, imported from nowhere near the
+    checkout."""
     wheel = [
         sys.executable,
         "-m",
@@ -441,12 +451,13 @@ def test_wheel_holds_packages_records_and_weights(tmp_path):
     )
 
 
-# ---------------------------------------------------------------------------------------------------------------- weights
+# ------------------------------------------------------------------------------- weights
 
 
 @pytest.mark.parametrize("name", weights.names())
 def test_shipped_weights_reproduce_the_recorded_accuracy(name):
-    """Half precision may turn a few close calls, no more; the card says which run, and names its command."""
+    """Half precision may turn a few close calls, no more; the card says which run, and names its
+    command."""
     told = weights.header(name)
     (record,) = [r for r in studies.load(told["study"]) if r["run"] == told["run"]]
     data = runner.load_data(

@@ -11,7 +11,8 @@ from hybridlib.studies.records import load, results_folder, summarise, table
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command `study` to those of `python -m hybridlib`; it leaves what to call in `args.run`."""
+    """Add the command `study` to those of `python -m hybridlib`; it leaves what to call in
+    `args.run`."""
     parser = commands.add_parser(
         "study", help="the recorded experiments: list, show, run what is missing"
     )
@@ -64,9 +65,9 @@ def _list(args: argparse.Namespace) -> int:
         study = runner.find(name)
         specs = study.runs("digits", study.SEEDS)
         left = len(runner.missing(study, specs, results_folder()))
-        print(
-            f"{name}  claims {', '.join(study.CLAIMS)}  {len(specs) - left} of {len(specs)} runs recorded\n    {study.QUESTION}"
-        )
+        claims = f"claims {', '.join(study.CLAIMS)}; " if study.CLAIMS else ""
+        print(f"{name}: {claims}{len(specs) - left} of {len(specs)} runs recorded")
+        print(f"    {study.QUESTION}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """Records of finished runs: where they lie, how they are read, and tables of them.
 
-A record is one JSON file, book/results/<study>/<run>.json; book/results/schema.json says what it holds.
+A record is one JSON file, book/results/<study>/<run>.json; book/results/schema.json says what it
+holds.
 """
 
 from __future__ import annotations
@@ -15,23 +16,20 @@ from pathlib import Path
 import hybridlib
 
 PACKAGE = Path(hybridlib.__file__).resolve().parent
-SECTIONS = (
-    "settings",
-    "result",
-    "recipe",
-    "data",
-)  # where `value_of` looks after the record itself
+SECTIONS = ("settings", "result", "recipe", "data")  # where `value_of` looks after the record
 
 
 def results_folder() -> Path:
-    """The folder of all records: book/results of the checkout, or the copy inside the installed package."""
+    """The folder of all records: book/results of the checkout, or the copy inside the installed
+    package."""
     checkout = PACKAGE.parent / "book" / "results"
     if checkout.is_dir():
         return checkout
     installed = importlib.util.find_spec("hybridlib.results")
     if installed is None or not installed.submodule_search_locations:
         raise FileNotFoundError(
-            f"no recorded results: neither {str(checkout)!r} nor the package hybridlib.results is there; reinstall hybridlib"
+            f"no recorded results: neither {str(checkout)!r} nor the package hybridlib.results is "
+            "there; reinstall hybridlib"
         )
     return Path(next(iter(installed.submodule_search_locations)))
 
@@ -57,7 +55,7 @@ def load(study: str, *, folder: str | Path | None = None) -> list[dict]:
 
 
 def save(record: dict, path: Path) -> None:
-    """Write a record so that a reader sees all of it or nothing, even if the machine stops halfway."""
+    """Write a record so that a reader sees all of it or nothing, even if the machine stops."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with draft.open("w", encoding="utf-8") as file:
@@ -68,7 +66,8 @@ def save(record: dict, path: Path) -> None:
 
 
 def value_of(record: dict, key: str):
-    """The entry `key` of a record, or of its settings, result, recipe or data; a dot leads further down.
+    """The entry `key` of a record, or of its settings, result, recipe or data; a dot leads further
+    down.
 
     Raises:
         KeyError: if it is nowhere.
@@ -81,7 +80,8 @@ def value_of(record: dict, key: str):
                 value = value[part]
             return value
     raise KeyError(
-        f"no {key!r} in the record of run {record.get('run')!r}; it has {', '.join(record)} and their entries"
+        f"no {key!r} in the record of run {record.get('run')!r}; "
+        f"it has {', '.join(record)} and their entries"
     )
 
 
@@ -99,8 +99,9 @@ def summarise(
         value: name of a number.
 
     Returns:
-        One dict for each group, sorted by `by`: those entries, then "mean", "sd" (the sample standard deviation, divided by
-        n - 1; None for a single run), "n", and "values" in the order of the seeds.
+        One dict for each group, sorted by `by`: those entries, then "mean", "sd" (the sample
+        standard deviation, divided by n - 1; None for a single run), "n", and "values" in the order
+        of the seeds.
     """
     groups: dict[tuple, list[dict]] = {}
     for record in records:
@@ -123,7 +124,8 @@ def table(
 
     Args:
         rows: as from `summarise`.
-        across: the entry whose values become columns side by side, for example "model"; by default one column.
+        across: the entry whose values become columns side by side, for example "model"; by default
+            one column.
         scale: what the numbers are multiplied by; 100 turns accuracies into per cent.
         digits: decimals.
     """

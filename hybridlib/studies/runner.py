@@ -2,11 +2,13 @@
 
 A study is a module of this package with these names:
 
-    NAME, QUESTION, CLAIMS (ids of the claims ledger), SEEDS, EFFORT (how much each system was tuned, in words)
+    NAME, QUESTION, CLAIMS (ids of the claims ledger), SEEDS,
+    EFFORT (how much each system was tuned, in words), TABLE (how its table is laid out),
     runs(data, seeds) -> list[RunSpec]
 
-and, where it needs them, `load_data(spec)`, `build(spec, data)` and `measure(spec, model, data)`, which replace the functions of
-the same name below. Each run is a process of its own with one thread, so a record does not depend on how many ran beside it.
+and, where it needs them, `load_data(spec)`, `build(spec, data)` and `measure(spec, model, data)`,
+which replace the functions of the same name below. Each run is a process of its own with one
+thread, so a record does not depend on how many ran beside it.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class RunSpec:
     Attributes:
         name: unique in the study; the record's file name.
         model, size: see `hybridlib.models.create`.
-        seed: of the initial weights, the order of the batches and everything else random in the training.
+        seed: of the initial weights, the order of the batches and everything else random in the
+            training.
         data: arguments of `hybridlib.data.load`, "source" among them.
         recipe: arguments of `hybridlib.training.fit`, the budget among them.
         settings: what tells this run from the others, for tables: {"train_size": 80}.
@@ -94,7 +97,7 @@ def find_hooks(study: ModuleType) -> dict[str, Callable]:
     }
 
 
-# ------------------------------------------------------------------------------------------------------------- one run
+# ------------------------------------------------------------------------------- one run
 
 
 def run_one(
@@ -107,7 +110,8 @@ def run_one(
     device: str = "cpu",
     progress: bool = True,
 ) -> dict | None:
-    """Do one run to the end and write its record; go on from its last checkpoint if it was begun before.
+    """Do one run to the end and write its record; go on from its last checkpoint if it was begun
+    before.
 
     Args:
         study: the module.
@@ -131,7 +135,8 @@ def run_one(
         model = _built(hooks, spec, data)
         parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
         start = hooks["measure"](spec, model, data)
-        # Time of this process alone: after an interruption it is that of the last part, and None says so.
+        # Time of this process alone: after an interruption it is that of the last part, and None
+        # says so.
         began = None if any(folder.glob("step-*")) else resource.getrusage(resource.RUSAGE_SELF)
         run = fit(
             model,
@@ -179,9 +184,11 @@ def run_one(
 
 
 def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) -> list[str]:
-    """Take a study's measurements anew from the weights that its runs left on this machine; nothing is trained.
+    """Take a study's measurements anew from the weights that its runs left on this machine; nothing
+    is trained.
 
-    For a study whose `measure` has learned something new. The records then say when and by which commit they were measured.
+    For a study whose `measure` has learned something new. The records then say when and by which
+    commit they were measured.
 
     Args:
         study: the module.
@@ -209,8 +216,9 @@ def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) 
         accuracy = evaluate(model, data.test, device="cpu").accuracy
         if accuracy != record["result"]["test_accuracy"]:
             raise ValueError(
-                f"{str(weights)!r} gets {accuracy} where the record says {record['result']['test_accuracy']}: these are other weights; "
-                f"make them again with: {record['command']}"
+                f"{str(weights)!r} gets {accuracy} where the record says "
+                f"{record['result']['test_accuracy']}: these are other weights; make them again "
+                f"with: {record['command']}"
             )
         record["result"] |= {"start": start, "end": hooks["measure"](spec, model.eval(), data)}
         record["measured"] = dict(
@@ -230,7 +238,8 @@ def _built(hooks: dict[str, Callable], spec: RunSpec, data: ImageData) -> nn.Mod
 
 @contextmanager
 def _alone(folder: Path):
-    """True while this process holds the folder's lock. The system lets go of it however the process ends."""
+    """True while this process holds the folder's lock. The system lets go of it however the process
+    ends."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         try:
@@ -247,7 +256,8 @@ def _alone(folder: Path):
 
 
 def _commit() -> dict:
-    """The commit of the checkout that ran, and whether the library differed from it; None outside a checkout."""
+    """The commit of the checkout that ran, and whether the library differed from it; None outside a
+    checkout."""
 
     def git(*words: str) -> str | None:
         done = subprocess.run(
@@ -265,7 +275,7 @@ def _commit() -> dict:
         return dict(commit=None, changed=None)
 
 
-# ---------------------------------------------------------------------------------------------------------- many runs
+# ------------------------------------------------------------------------------- many runs
 
 
 def missing(study: ModuleType, specs: Sequence[RunSpec], results: Path) -> list[RunSpec]:
@@ -303,7 +313,8 @@ def run_study(
         data: another source than the study's own, see `hybridlib.data.load`.
         seeds: others than the study's own.
         only: just the run of this name.
-        jobs: runs at once, each on one thread; by default as many as there are cores (one on a GPU).
+        jobs: runs at once, each on one thread; by default as many as there are cores (one on a
+            GPU).
         device: where to train.
         results: where records go; by default `results_folder()`.
         scratch: where checkpoints, logs and weights go.
@@ -328,7 +339,8 @@ def run_study(
         scratch=str(scratch),
     )
     print(
-        f"{name}: {len(specs) - len(todo)} of {len(specs)} runs are recorded, {len(todo)} to do, {jobs} at once",
+        f"{name}: {len(specs) - len(todo)} of {len(specs)} runs are recorded, "
+        f"{len(todo)} to do, {jobs} at once",
         flush=True,
     )
     queue, running, failed = list(todo), {}, []
@@ -344,13 +356,11 @@ def run_study(
                 spec = running.pop(process)
                 if process.returncode:
                     failed.append(spec)
-                    bar.write(
-                        f"{spec.name} failed; its last words:\n{_last_words(scratch / name / spec.name)}"
-                    )
+                    words = _last_words(scratch / name / spec.name)
+                    bar.write(f"{spec.name} failed; its last words:\n{words}")
                 bar.update(spec.recipe.get("steps", 1))
-                bar.set_postfix_str(
-                    f"{len(todo) - len(queue) - len(running)} of {len(todo)} runs, {len(failed)} failed"
-                )
+                ended = len(todo) - len(queue) - len(running)
+                bar.set_postfix_str(f"{ended} of {len(todo)} runs, {len(failed)} failed")
     except BaseException:
         for process in running:  # their checkpoints stay, and the next call goes on from them
             process.terminate()

@@ -1,7 +1,8 @@
 """What does a ViT that has learned something look at, and what are its positions worth?
 
-One ViT with its learned position table, and one whose table is zero and stays zero, at the same budget. Attention distance and the
-position table's likeness to the grid are measured before and after training.
+One ViT with its learned position table, and one whose table is zero and stays zero, at the same
+budget. Attention distance and the position table's likeness to the grid are measured before and
+after training.
 """
 
 from __future__ import annotations
@@ -25,12 +26,20 @@ from hybridlib.studies.runner import RunSpec
 from hybridlib.studies.sample_efficiency import label
 
 NAME = "vit_digits"
-QUESTION = "Does attention distance grow with depth, does the position table learn the grid, and what are positions worth?"
+QUESTION = (
+    "Does attention distance grow with depth, does the position table learn the grid, and what are "
+    "positions worth?"
+)
 CLAIMS = ("2b",)
 SEEDS = (0, 1, 2)
-EFFORT = "The learning rate was chosen on the variant with positions and used for both; nothing else was tuned."
-# Digits at three times their size: a 4x4 patch holds about one pixel of the original, so a patch alone says little and the
-# arrangement must be read. At twice their size a first run without positions did as well as one with them.
+EFFORT = (
+    "Learning rate and budget were chosen in short probes of the variant with positions and used "
+    "for both. The digits' size was chosen too: with digits at twice their size and 2000 steps of 32, "
+    "the ViT with positions had 90.9 and 92.6 % (seeds 0, 1), the one without 92.2 % (seed 0)."
+)
+# Digits at three times their size: a 4x4 patch holds about one pixel of the original, so a patch
+# alone says little and the arrangement must be read. At twice their size a first run without
+# positions did as well as one with them.
 DIGITS = dict(source="digits", image_size=32, scale=(2.5, 3.75), clutter=0, copies=20)
 RECIPE = dict(
     steps=3000, batch_size=64, lr=2e-3, weight_decay=0.05, warmup=0.1, clip=1.0, evaluate_every=500
@@ -69,10 +78,12 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
 
 @torch.no_grad()
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
-    """Attention distance in pixels by layer and head, and the position table's correlation with the grid.
+    """Attention distance in pixels by layer and head, and the position table's correlation with the
+    grid.
 
-    On digits also the same over the patches that show ink alone, since half of the canvas is blank and blank patches look to the
-    digit wherever it is; and how much of the class token's attention to patches goes to ink.
+    On digits also the same over the patches that show ink alone, since half of the canvas is blank
+    and blank patches look to the digit wherever it is; and how much of the class token's attention
+    to patches goes to ink.
     """
     images, _ = data.test.batch(torch.linspace(0, len(data.test) - 1, PROBES).long())
     maps = model.trace(data.test.normalise(images)).maps
@@ -114,5 +125,6 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
 
 
 def rounded(heads_by_layer: Iterable[Tensor]) -> list[list[float]]:
-    """One list for each layer, one number for each head: four decimals, finer than the spread between images."""
+    """One list for each layer, one number for each head: four decimals, finer than the spread
+    between images."""
     return [[round(value, 4) for value in heads.tolist()] for heads in heads_by_layer]
