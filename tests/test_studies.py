@@ -68,6 +68,7 @@ def test_record_is_sound(path):
     assert record["size"] in models.SIZES[record["model"]]
     assert record["curve"][-1]["step"] == record["steps"]
     assert record["curve"][-1]["test_accuracy"] == record["result"]["test_accuracy"]
+    assert record.get("measured", record)["changed"] is False
     assert record["changed"] is False, (
         "this record comes from code that no commit holds; run it again from a clean checkout"
     )
@@ -258,6 +259,35 @@ def test_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path, monkeypatch
     first, second = (read_tensors(f)[0] for f in files)
     assert first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
     assert not list((tmp_path / "killed").glob("scratch/*/*/step-*"))
+
+
+def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):
+    spec = small(sample_efficiency.runs("digits", (0,))[1], steps=2)
+    monkeypatch.setattr(Tiny, "runs", staticmethod(lambda data, seeds: [spec]))
+    places = dict(results=tmp_path / "results", scratch=tmp_path / "scratch")
+    command = runner.command_for("tiny", spec.name, data=None, seeds=None, device="cpu")
+    before = runner.run_one(Tiny, spec, command=command, progress=False, **places)
+
+    def measure(spec, model, data):
+        return dict(head=float(model.head.weight.detach().abs().sum()))
+
+    monkeypatch.setattr(Tiny, "measure", staticmethod(measure), raising=False)
+    assert runner.measure_again(Tiny, **places) == [spec.name]
+    (after,) = studies.load("tiny", folder=tmp_path / "results")
+    start, end = (after["result"].pop(key)["head"] for key in ("start", "end"))
+    weights_file = tmp_path / "scratch" / "tiny" / spec.name / "weights.safetensors"
+    trained = read_tensors(weights_file)[0]["head.weight"]
+    assert end == pytest.approx(float(trained.abs().sum())) and start != end
+    after.pop("measured")
+    assert after == before
+
+    weights_file.unlink()
+    assert runner.measure_again(Tiny, **places) == []
+    runner.save_weights(runner.create("vit", num_classes=10, image_size=24), weights_file)
+    record = after | dict(result=after["result"] | dict(test_accuracy=0.999))
+    records.save(record, tmp_path / "results" / "tiny" / f"{spec.name}.json")
+    with pytest.raises(ValueError, match=f"record says 0.999.*--only {spec.name}"):
+        runner.measure_again(Tiny, **places)
 
 
 def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys):

@@ -34,8 +34,8 @@ CLAIMS = ("2b",)
 SEEDS = (0, 1, 2)
 EFFORT = (
     "Learning rate and budget were chosen in short probes of the variant with positions and used "
-    "for both. The digits' size was chosen too: with digits at twice their size and 2000 steps of 32, "
-    "the ViT with positions had 90.9 and 92.6 % (seeds 0, 1), the one without 92.2 % (seed 0)."
+    "for both. The digits' size was chosen too: with digits at twice their size and 2000 steps of "
+    "32, the ViT with positions had 90.9 and 92.6 % (seeds 0, 1), the one without 92.2 % (seed 0)."
 )
 # Digits at three times their size: a 4x4 patch holds about one pixel of the original, so a patch
 # alone says little and the arrangement must be read. At twice their size a first run without
