@@ -1,7 +1,7 @@
 """What goes wrong when a narrow ViT starts from the weights of a wide one?
 
-timm and DeiT draw a block's weights from a normal of standard deviation 0.02 whatever the width. At D = 768 that is about what
-Xavier's rule gives; at the nano's D = 64 the rule gives 0.08 to 0.13.
+timm and DeiT draw a block's weights from a normal of standard deviation 0.02 whatever the width.
+Xavier's rule gives 0.02 to 0.04 at D = 768, and 0.08 to 0.13 at the nano's D = 64.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from hybridlib.studies import vit_digits
 from hybridlib.studies.runner import RunSpec
 
 NAME = "vit_init"
-QUESTION = "How much of a short training does a ViT of width 64 lose if its blocks start from a normal of deviation 0.02?"
+QUESTION = (
+    "How much of a short training does a ViT of width 64 lose if its blocks start from a normal of "
+    "deviation 0.02?"
+)
 CLAIMS = ()  # of no paper: chapter 2 shows it under "what goes wrong"
 SEEDS = (0, 1, 2)
 EFFORT = (
-    "The recipe of vit_digits, whose learning rate was chosen with Xavier's start, cut to 400 steps. Nothing was tuned for either."
+    "The recipe of vit_digits, whose learning rate was chosen with Xavier's start, cut to 400 "
+    "steps. Nothing was tuned for either."
 )
 STEPS = 400
 TABLE = dict(by=("init",), across=None)  # how `study show` lays it out
