@@ -8,17 +8,21 @@ from __future__ import annotations
 from torch import nn
 
 from hybridlib.layers.checks import look_up
-from hybridlib.models import convnet, deit, vit
+from hybridlib.models import botnet, coatnet, convnet, deit, vit
 
 CLASSES: dict[str, type[nn.Module]] = {
     "convnet": convnet.ConvNet,
     "vit": vit.ViT,
+    "botnet": botnet.BoTNet,
     "deit": deit.DeiT,
+    "coatnet": coatnet.CoAtNet,
 }
 SIZES: dict[str, dict[str, dict]] = {
     "convnet": convnet.SIZES,
     "vit": vit.SIZES,
+    "botnet": botnet.SIZES,
     "deit": deit.SIZES,
+    "coatnet": coatnet.SIZES,
 }
 
 
