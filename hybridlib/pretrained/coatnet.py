@@ -35,11 +35,8 @@ TRANSFORMER = {
     "mlp.fc2": "mlp.2",
     "shortcut.expand": "shortcut.1",
 }
-ATTENTION = {
-    "qkv": "to_qkv",
-    "proj": "out",
-    "rel_pos.relative_position_bias_table": "bias.table",
-}
+TABLE = "rel_pos.relative_position_bias_table"
+ATTENTION = {"qkv": "to_qkv", "proj": "out", TABLE: "bias.table"}
 LINEAR = re.compile(r"(^|\.)(gate|to_qkv|out|mlp)\.([02]\.)?weight$")  # 1x1 convolutions in timm
 
 
@@ -56,16 +53,16 @@ def convert(state: Mapping[str, Tensor], *, grid: tuple[int, int] | None = None)
         grid: rows and columns of the map, where it is not square.
     """
     heads = {  # of each attention, by what stands before its parts' names
-        name.removesuffix("rel_pos.relative_position_bias_table"): table.shape[1]
+        name.removesuffix(TABLE): table.shape[1]
         for name, table in state.items()
-        if name.endswith("relative_position_bias_table")
+        if name.endswith(TABLE)
     }
     converted = {}
     for name, tensor in state.items():
-        attention = name[: -len(name.split("qkv")[-1]) - 3] if "qkv" in name else None
-        if attention is not None:
-            tensor = rearrange(tensor, "(h three d) ... -> (three h d) ...", three=3, h=heads[attention])
-        if name.endswith("relative_position_bias_table"):
+        if match := re.fullmatch(r"(.*)qkv\.\w+", name):
+            h = heads[match[1]]
+            tensor = rearrange(tensor, "(h three d) ... -> (three h d) ...", three=3, h=h)
+        if name.endswith(TABLE):
             rows, columns = _table_size(len(tensor), grid)
             tensor = rearrange(tensor, "(r c) h -> h r c", r=rows, c=columns)
         name = _rename(name, state)
