@@ -67,7 +67,7 @@ def sincos_positions(grid: tuple[int, int], dim: int, *, temperature: float = 10
     Source: Vaswani et al. (2017), section 3.5, applied to each axis.
     """
     check_positive(rows=grid[0], columns=grid[1], temperature=temperature)
-    check_divides(4, dim, divisor_name=None, value_name="dim")
+    check_divides(4, dim, value_name="dim")
     frequency = temperature ** -(torch.arange(dim // 4) / (dim // 4))
     rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
     angles = [rearrange(axis, "h w -> (h w) 1") * frequency for axis in (rows, columns)]

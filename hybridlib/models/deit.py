@@ -110,7 +110,7 @@ class DeiT(ViT):
     ) -> DeiT:
         """A model of the table SIZES, for that many classes and, if given, another image side."""
         entry = look_up(SIZES, size)
-        entry = {**entry, "image_size": image_size or entry["image_size"]}
+        entry = {**entry, "image_size": entry["image_size"] if image_size is None else image_size}
         return cls(**entry, num_classes=num_classes, drop_path=drop_path)
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
