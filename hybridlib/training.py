@@ -197,7 +197,8 @@ def fit(
         clip: largest norm of the gradient; None for no limit.
         augment: "none", "flip", "crop", "crop-flip", or functions (see augment.py). Do not flip digits.
         loss: another loss, called as `loss(model, images, targets)` with the normalised images; may call any method of the model.
-            `label_smoothing` is then its own affair.
+            `label_smoothing` is then its own affair. A teacher in it must be on the device of the images; if the loss is an
+            nn.Module, its submodules are moved there.
         evaluate_every: evaluate each time so much of the budget is used, in the budget's unit. Always at the end.
         seed: see above. On the CPU the same seed and the same number of threads give the same weights.
         device: "cuda", "mps", "cpu"; by default the first of these that is there.
@@ -225,7 +226,7 @@ def fit(
     """
     ((unit, budget),) = _one_budget(epochs=epochs, steps=steps, seconds=seconds)
     _check_settings(
-        budget=budget, batch_size=batch_size, lr=lr, weight_decay=weight_decay, warmup=warmup,
+        unit=unit, budget=budget, batch_size=batch_size, lr=lr, weight_decay=weight_decay, warmup=warmup,
         label_smoothing=label_smoothing, clip=clip, evaluate_every=evaluate_every,
         checkpoint_every=checkpoint_every, seed=seed, optimizer=optimizer, mixed_precision=mixed_precision,
     )  # fmt: skip
@@ -268,7 +269,8 @@ def fit(
                 augmentations=augmentations,
                 budget=_Budget(unit, budget, batch_size=batch_size, images=len(data.train)),
                 settings=_Settings(lr, warmup, clip, seed, channels_last, evaluate_every, checkpoint_every, workers),
-                bar=_bar(name or "training", unit, budget, show=progress and accelerator.is_main_process),
+                label=name or "training",
+                show=progress and accelerator.is_main_process,
             )
             training.run()
         finally:
@@ -348,10 +350,12 @@ class _Training:
         augmentations: tuple[Augmentation, ...],
         budget: _Budget,
         settings: _Settings,
-        bar: tqdm,
+        label: str,
+        show: bool,
     ) -> None:
         self.model, self.data, self.accelerator, self.checkpoints = model, data, accelerator, checkpoints
-        self.augmentations, self.budget, self.settings, self.bar = augmentations, budget, settings, bar
+        self.augmentations, self.budget, self.settings = augmentations, budget, settings
+        self.label, self.show, self.shown = label, show, {}
         self.optimizer, self.named = optimizer
         self.device = accelerator.device
         self.share = slice(accelerator.process_index, None, accelerator.num_processes)
@@ -380,6 +384,11 @@ class _Training:
 
     def run(self) -> None:
         """Steps until the budget is used up; on the way points of the curve, evaluations and checkpoints."""
+        in_seconds = self.budget.steps is None
+        self.bar = tqdm(
+            total=self.budget.amount if in_seconds else self.budget.steps, desc=self.label, disable=not self.show,
+            unit="step", bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}" if in_seconds else None,
+        )  # fmt: skip
         try:
             self.elapsed = self.clock.read()
             self.plan()
@@ -402,7 +411,7 @@ class _Training:
     def take_step(self) -> None:
         settings, step = self.settings, self.step
         images, targets = next(self.batches)  # bytes b c h w
-        torch.manual_seed(derive(settings.seed, "step", step, self.accelerator.process_index))
+        _seed(derive(settings.seed, "step", step, self.accelerator.process_index), self.device)
         random = BatchRandom(
             derive(settings.seed, "augment", step), size=self.budget.batch_size, part=self.share, device=self.device
         )
@@ -415,7 +424,8 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
 
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         loss = self.objective(images, targets)
         self.accelerator.backward(loss)
         if settings.clip is not None:
@@ -431,7 +441,10 @@ class _Training:
         """Fetch the losses that are still on the device; stop if one is not a number."""
         if not self.unseen:
             return
-        values = self.accelerator.reduce(torch.stack(self.unseen), reduction="mean").tolist()
+        losses = torch.stack(self.unseen)
+        if self.accelerator.num_processes > 1:
+            losses = self.accelerator.reduce(losses, reduction="mean")
+        values = losses.tolist()
         self.unseen.clear()
         for step, value in enumerate(values, start=self.step - len(values) + 1):
             if not math.isfinite(value):
@@ -442,10 +455,12 @@ class _Training:
                     + ("; or set clip=1.0" if clip is None else "")
                 )
         self.pending.extend(values)
-        self.show(loss=f"{values[-1]:.3f}")
+        self.move_bar(loss=f"{values[-1]:.3f}")
 
-    def show(self, **shown: str) -> None:
-        self.shown = {**getattr(self, "shown", {}), **shown}
+    def move_bar(self, **shown: str) -> None:
+        if self.bar.disable:
+            return
+        self.shown |= shown
         self.bar.set_postfix(self.shown, refresh=False)
         position = min(self.elapsed, self.budget.amount) if self.budget.steps is None else self.step
         self.bar.update(position - self.bar.n)
@@ -458,7 +473,7 @@ class _Training:
         self.pending.clear()
         if evaluation:
             entry |= dict(test_accuracy=evaluation.accuracy, test_loss=_finite(evaluation.loss))
-            self.show(accuracy=f"{evaluation.accuracy:.3f}")
+            self.move_bar(accuracy=f"{evaluation.accuracy:.3f}")
         self.curve.append(entry)
         self.plan()
 
@@ -530,19 +545,12 @@ def _one_budget(**budgets: float | None) -> list[tuple[str, float]]:
     return list(given.items())
 
 
-def _bar(name: str, unit: str, budget: float, *, show: bool) -> tqdm:
-    return tqdm(
-        total=budget, desc=name, disable=not show, unit="step" if unit != "seconds" else "s",
-        bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}" if unit == "seconds" else None,
-    )  # fmt: skip
-
-
 def _check_settings(
-    *, budget, batch_size, lr, weight_decay, warmup, label_smoothing, clip, evaluate_every, checkpoint_every, seed, optimizer,
+    *, unit, budget, batch_size, lr, weight_decay, warmup, label_smoothing, clip, evaluate_every, checkpoint_every, seed, optimizer,
     mixed_precision,
 ) -> None:  # fmt: skip
     rules = [
-        ("budget", budget, budget > 0, "above 0", 10),
+        (unit, budget, 0 < budget < math.inf and (unit != "steps" or budget == int(budget)), "above 0, and steps whole", 10),
         ("batch_size", batch_size, isinstance(batch_size, int) and batch_size >= 1, "a whole number from 1", 128),
         ("lr", lr, 0 < lr < math.inf, "above 0", 0.001),
         ("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more", 0.05),
@@ -625,20 +633,22 @@ def _versions() -> dict:
 
 
 def _describe_model(model: nn.Module) -> dict:
-    shapes = "\n".join(f"{key} {tuple(value.shape)} {value.dtype}" for key, value in model_tensors_spec(model))
+    state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    shapes = "\n".join(f"{name} {tuple(value.shape)} {value.dtype}" for name, value in state.items())
     parameters = sum(p.numel() for p in model.parameters())
-    return {
-        "class": type(model).__name__, "parameters": parameters, "digest": hashlib.sha256(shapes.encode()).hexdigest()[:16],
-    }  # fmt: skip
-
-
-def model_tensors_spec(model: nn.Module) -> list[tuple[str, Tensor]]:
-    """Names and tensors of a model's weights and buffers, not copied."""
-    return [(key, value) for key, value in model.state_dict().items() if isinstance(value, Tensor)]
+    digest = hashlib.sha256(shapes.encode()).hexdigest()[:16]
+    return {"class": type(model).__name__, "parameters": parameters, "digest": digest}
 
 
 def _device_of(model: nn.Module) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """As torch.manual_seed, for the devices in use; that one notes a stack trace at each call until CUDA is started."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        (torch.cuda if device.type == "cuda" else torch.mps).manual_seed(seed)
 
 
 def _own_random_numbers(device: torch.device):

@@ -274,7 +274,9 @@ def test_images_from_files_train_like_images_in_memory(tmp_path):
     [
         (dict(steps=None), "exactly one budget.*for example epochs=10; got none"),
         (dict(seconds=3), "exactly one budget.*got steps=6, seconds=3"),
-        (dict(steps=0), "budget=0 must be above 0"),
+        (dict(steps=0), "steps=0 must be above 0"),
+        (dict(steps=2.5), "steps=2.5 must be above 0, and steps whole"),
+        (dict(steps=None, epochs=float("inf")), "epochs=inf must be above 0"),
         (dict(batch_size=0), "batch_size=0 must be a whole number from 1, for example batch_size=128"),
         (dict(lr=-1), "lr=-1 must be above 0"),
         (dict(warmup=1), "warmup=1 must be a part of the budget"),
