@@ -28,6 +28,7 @@ class Visit:
 
     def __init__(self, browser, address, **options):
         self.context = browser.new_context(**options)
+        self.context.set_default_timeout(120_000)  # a loaded machine is slow, and not wrong
         self.page = self.context.new_page()
         self.requests, self.errors, self.weight = [], [], 0
         self.page.on("request", lambda request: self.requests.append(request.url))
