@@ -38,7 +38,9 @@ class BatchRandom:
 
     def integers(self, low: int, high: int) -> Tensor:
         """One integer in low..high-1 for each sample here: shape `b`."""
-        return torch.randint(low, high, (self.size,), generator=self.generator)[self.part].to(self.device, non_blocking=True)
+        return torch.randint(low, high, (self.size,), generator=self.generator)[self.part].to(
+            self.device, non_blocking=True
+        )
 
 
 Augmentation = Callable[[Tensor, Tensor, BatchRandom], tuple[Tensor, Tensor]]

@@ -82,7 +82,9 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     state = model.state_dict()
     strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strange:
-        raise CheckpointError(f"{strange[0]!r} of {type(model).__name__} is no tensor and cannot be saved as safetensors")
+        raise CheckpointError(
+            f"{strange[0]!r} of {type(model).__name__} is no tensor and cannot be saved as safetensors"
+        )
     return {name: _plain(value) for name, value in state.items()}
 
 
@@ -99,7 +101,9 @@ def put_tensors(model: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
         for name in state
         if name in tensors and tensors[name].shape != state[name].shape
     ]
-    wrong = [f"{len(names)} {what}: {_some(names)}" for what, names in (("missing", missing), ("too many", extra)) if names]
+    wrong = [
+        f"{len(names)} {what}: {_some(names)}" for what, names in (("missing", missing), ("too many", extra)) if names
+    ]
     wrong += [f"{len(shapes)} of another shape: {_some(shapes)}"] if shapes else []
     if wrong:
         raise CheckpointError(
@@ -178,10 +182,14 @@ class Checkpoints:
         return self.folder / f"step-{step:09d}.safetensors"
 
     def save(self, step: int, tensors: dict[str, Tensor], state: dict) -> None:
-        """Write one, then delete all but the last two, and what killed processes left half-written."""
+        """Write one, then `tidy`."""
         tensors = {name: _plain(value) for name, value in tensors.items()}
         header = dict(step=step, config=self.config, state=state, digest=_digest(tensors, step, state))
         _write(self.path(step), tensors, {STATE: json.dumps(header, allow_nan=False)})
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Delete all but the last two, and what killed processes left half-written."""
         for old in self.steps()[:-KEEP]:
             self.path(old).unlink(missing_ok=True)
         for half in self.folder.glob(".step-*.tmp"):
@@ -195,7 +203,9 @@ class Checkpoints:
         """
         for step in reversed(self.steps()):
             try:
-                return self.read(step)
+                found = self.read(step)
+                self.tidy()
+                return found
             except _Damaged as error:
                 aside = self.path(step).with_suffix(".damaged")
                 os.replace(self.path(step), aside)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import os
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,9 @@ from tqdm import tqdm
 from hybridlib.layers.checks import check_positive
 
 CACHE = Path("~/.cache/hybridlib")  # where downloads go unless told otherwise
-MEMORY_LIMIT = 2**30  # bytes: a folder whose decoded images need more is read as it is trained on (1 GiB = 7,000 at 224 px)
+MEMORY_LIMIT = (
+    2**30
+)  # bytes: a folder whose decoded images need more is read as it is trained on (1 GiB = 7,000 at 224 px)
 
 
 # ---------------------------------------------------------------------------------------------------------------- splits
@@ -60,9 +63,10 @@ class Images(Dataset):
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bytes (0..255), or floats in 0..1, to floats with mean 0 and standard deviation 1 in each channel: `b c h w`."""
-        unit = 1.0 if images.is_floating_point() else 255.0
-        mean, std = (images.new_tensor(v, dtype=torch.float32)[:, None, None] for v in (self.mean, self.std))
-        return images.float().mul_(1 / (unit * std)).sub_(mean / std) if unit > 1 else (images.float() - mean) / std
+        mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std))
+        if images.is_floating_point():
+            return (images.float() - mean) / std
+        return images.float().mul_(1 / (255 * std)).sub_(mean / std)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -186,7 +190,8 @@ class ImageData:
         """Everything that a record says about the data; `train` and `test` hold a digest of the very bytes (of the names and
         sizes of the files, if they are not held in memory)."""
         splits = {
-            key: {"images": len(split), "digest": split.digest()} for key, split in (("train", self.train), ("test", self.test))
+            key: {"images": len(split), "digest": split.digest()}
+            for key, split in (("train", self.train), ("test", self.test))
         }
         return {"name": self.name, "classes": len(self.classes), **self.settings, **splits}
 
@@ -234,7 +239,9 @@ def load(
     if str(source) != "digits" and drawn:
         raise ValueError(f"{', '.join(drawn)} belong to the source 'digits', not to {str(source)!r}; leave them out")
     if not str(source).startswith("cifar") and root is not None:
-        raise ValueError(f"root={str(root)!r} belongs to 'cifar10' and 'cifar100', not to {str(source)!r}; leave it out")
+        raise ValueError(
+            f"root={str(root)!r} belongs to 'cifar10' and 'cifar100', not to {str(source)!r}; leave it out"
+        )
     few = dict(per_class=per_class, fraction=fraction, seed=seed)
     if str(source) == "digits":
         data = digits(canvas=image_size, **few, **drawn)
@@ -300,9 +307,15 @@ def digits(
         chosen[np.random.RandomState(k).permutation(np.flatnonzero(labels == k))[:50]] = True
 
     def draw(split: int, members: np.ndarray, how_many: int) -> tuple[Tensor, Tensor]:
-        pictures = _Pictures(originals[members], canvas, (low, high), position, clutter)
-        drawn = [pictures.draw(i, (seed, split, i, c)) for i in range(len(members)) for c in range(how_many)]
-        images = repeat(torch.from_numpy(np.stack(drawn)), "n h w -> n c h w", c=3).contiguous()
+        generator, numbers = np.random.RandomState(), []
+        for key in itertools.product([seed], [split], range(len(members)), range(how_many)):
+            generator.seed(key)  # so a picture depends on its own original and copy number alone
+            numbers.append(generator.random_sample(3 + 5 * clutter))
+        numbers = rearrange(np.stack(numbers), "(n copies) k -> n copies k", copies=how_many)
+        pictures = _draw(
+            originals[members], numbers, canvas=canvas, scale=(low, high), centre=position == "centre", clutter=clutter
+        )
+        images = repeat(torch.from_numpy(pictures), "n copies h w -> (n copies) c h w", c=3).contiguous()
         return images, torch.from_numpy(labels[members].repeat(how_many)).long()
 
     train_images, train_labels = draw(0, np.flatnonzero(~chosen), copies)
@@ -318,39 +331,57 @@ def digits(
     return ImageData("digits", tuple("0123456789"), train, test, settings)
 
 
-class _Pictures:
-    """Draws digits `n 8 8` on canvases; see `digits` for the arguments."""
+def _draw(
+    originals: np.ndarray, numbers: np.ndarray, *, canvas: int, scale: tuple[float, float], centre: bool, clutter: int
+) -> np.ndarray:
+    """Digits on canvases.
 
-    def __init__(self, originals: np.ndarray, canvas: int, scale: tuple[float, float], position: str, clutter: int) -> None:
-        self.originals, self.canvas, self.scale, self.position, self.clutter = originals, canvas, scale, position, clutter
-        self.enlarged: dict[int, np.ndarray] = {}
+    Args:
+        originals: digits `n 8 8`, 0..255.
+        numbers: uniform in [0, 1), `n copies (3 + 5 clutter)`: scale, row and column of each picture, and for each fragment which
+            digit it comes from, where it is cut out and where it is put.
+        canvas, scale, clutter: see `digits`.
+        centre: put the digits in the middle.
 
-    def at_side(self, side: int) -> np.ndarray:
-        """All originals enlarged to this side, bilinear: uint8 `n side side`."""
-        if side not in self.enlarged:
-            centres = np.clip((np.arange(side) + 0.5) * 8 / side - 0.5, 0, 7)
-            weights = np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(8)))  # side 8
-            pixels = np.einsum("ys,nst,xt->nyx", weights, self.originals, weights)
-            self.enlarged[side] = np.floor(pixels + 0.5 + 1e-6).astype(np.uint8)  # 1e-6: a tie rounds alike everywhere
-        return self.enlarged[side]
-
-    def draw(self, index: int, seed: tuple[int, ...]) -> np.ndarray:
-        """Original `index` on a canvas: uint8 `canvas canvas`."""
-        u = np.random.RandomState(seed).random_sample(3 + 5 * self.clutter)
-        side = round(8 * (self.scale[0] + u[0] * (self.scale[1] - self.scale[0])))
-        digits, free = self.at_side(side), self.canvas - side
-        y, x = (int(u[1] * (free + 1)), int(u[2] * (free + 1))) if self.position == "random" else (free // 2, free // 2)
-        picture = np.zeros((self.canvas, self.canvas), np.uint8)
-        picture[y : y + side, x : x + side] = digits[index]
+    Returns:
+        uint8 `n copies canvas canvas`.
+    """
+    n, copies = numbers.shape[:2]
+    pictures = np.zeros((n * copies, canvas, canvas), np.uint8)
+    index, numbers = np.arange(n).repeat(copies), rearrange(numbers, "n copies k -> (n copies) k")
+    sides = np.rint(8 * (scale[0] + numbers[:, 0] * (scale[1] - scale[0]))).astype(int)
+    for side in np.unique(sides):
+        here = np.flatnonzero(sides == side)
+        enlarged, u, own, free = _enlarge(originals, side), numbers[here], index[here], canvas - side
         piece = max(2, round(0.4 * side))
-        for other, cut_y, cut_x, put_y, put_x in rearrange(u[3:], "(n k) -> n k", k=5):
-            other = int(other * (len(digits) - 1))
-            other += other >= index  # any digit but the one in the picture
-            cut_y, cut_x = int(cut_y * (side - piece + 1)), int(cut_x * (side - piece + 1))
-            put_y, put_x = int(put_y * (self.canvas - piece + 1)), int(put_x * (self.canvas - piece + 1))
-            place = picture[put_y : put_y + piece, put_x : put_x + piece]
-            np.maximum(place, digits[other, cut_y : cut_y + piece, cut_x : cut_x + piece], out=place)
-        return picture
+
+        def cells(rows: np.ndarray, columns: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+            """Indices of a square of that length at each row and column, to go with an index of the picture."""
+            span = np.arange(length)
+            return (rows[:, None] + span)[:, :, None], (columns[:, None] + span)[:, None, :]
+
+        def pick(part: np.ndarray, count: int) -> np.ndarray:
+            return (part * count).astype(int)
+
+        middle = np.full(len(here), free // 2)
+        y, x = (middle, middle) if centre else (pick(u[:, 1], free + 1), pick(u[:, 2], free + 1))
+        pictures[(here[:, None, None], *cells(y, x, side))] = enlarged[own]
+        for k in range(3, 3 + 5 * clutter, 5):
+            other = pick(u[:, k], n - 1)
+            other += other >= own  # any digit but the one in the picture
+            cut = cells(pick(u[:, k + 1], side - piece + 1), pick(u[:, k + 2], side - piece + 1), piece)
+            put = cells(pick(u[:, k + 3], canvas - piece + 1), pick(u[:, k + 4], canvas - piece + 1), piece)
+            place = (here[:, None, None], *put)
+            pictures[place] = np.maximum(pictures[place], enlarged[(other[:, None, None], *cut)])
+    return rearrange(pictures, "(n copies) h w -> n copies h w", copies=copies)
+
+
+def _enlarge(originals: np.ndarray, side: int) -> np.ndarray:
+    """Digits `n 8 8` to that side, bilinear: uint8 `n side side`."""
+    centres = np.clip((np.arange(side) + 0.5) * 8 / side - 0.5, 0, 7)
+    weights = np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(8)))  # side 8
+    pixels = np.einsum("ys,nst,xt->nyx", weights, originals, weights, optimize=True)
+    return np.floor(pixels + 0.5 + 1e-6).astype(np.uint8)  # 1e-6: a tie rounds alike everywhere
 
 
 # ---------------------------------------------------------------------------------------------------------------- CIFAR
@@ -468,7 +499,9 @@ def folder(
     path = Path(path).expanduser()
     if not path.is_dir():
         names = ", ".join(repr(n) for n in ("digits", *CIFAR))
-        raise ValueError(f"{str(path)!r} is neither a folder nor one of {names}; use one of those, or the path of a folder of images")
+        raise ValueError(
+            f"{str(path)!r} is neither a folder nor one of {names}; use one of those, or the path of a folder of images"
+        )
     train, test = _list_folder(path, test_fraction)
     classes = tuple(sorted(train))
     labels = [torch.tensor([k for k, c in enumerate(classes) for _ in s[c]]) for s in (train, test)]
@@ -487,7 +520,9 @@ def folder(
     settings = dict(source="folder", image_size=image_size, per_class=per_class, fraction=fraction, seed=seed)
     if not (path / "train").is_dir():
         settings |= dict(test_fraction=test_fraction)
-    return ImageData(path.resolve().name, classes, splits[0] if kept is None else splits[0].subset(kept), splits[1], settings)
+    return ImageData(
+        path.resolve().name, classes, splits[0] if kept is None else splits[0].subset(kept), splits[1], settings
+    )
 
 
 def _list_folder(path: Path, test_fraction: float) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
@@ -543,15 +578,21 @@ def _classes(path: Path) -> dict[str, list[Path]]:
         found[sub.name] = []
         for where, folders, names in os.walk(sub):
             folders[:] = sorted(f for f in folders if not f.startswith("."))
-            found[sub.name] += [Path(where, n) for n in sorted(names) if n[0] != "." and Path(n).suffix.lower() in endings]
+            found[sub.name] += [
+                Path(where, n) for n in sorted(names) if n[0] != "." and Path(n).suffix.lower() in endings
+            ]
     return found
 
 
 def _check_enough(path: Path, files: dict[str, list[Path]], *, least: int) -> None:
     if not any(files.values()):
-        raise ValueError(f"{str(path)!r} holds no images; put the images of each class into its sub-folder ({', '.join(files)})")
+        raise ValueError(
+            f"{str(path)!r} holds no images; put the images of each class into its sub-folder ({', '.join(files)})"
+        )
     if len(files) < 2:
-        raise ValueError(f"{str(path)!r} has one class, {next(iter(files))!r}; a classifier needs two or more sub-folders with images")
+        raise ValueError(
+            f"{str(path)!r} has one class, {next(iter(files))!r}; a classifier needs two or more sub-folders with images"
+        )
     for name, paths in files.items():
         if len(paths) < least:
             raise ValueError(
@@ -643,7 +684,9 @@ def choose_few(
         return None
     counts = Counter(labels.tolist())
     if per_class is not None and not 1 <= per_class <= min(counts.values()):
-        raise ValueError(f"per_class={per_class} must be from 1 to {min(counts.values())}, the size of the smallest class")
+        raise ValueError(
+            f"per_class={per_class} must be from 1 to {min(counts.values())}, the size of the smallest class"
+        )
     if fraction is not None and not 0 < fraction <= 1:
         raise ValueError(f"fraction={fraction} must be above 0 and at most 1, for example 0.1")
     kept = []

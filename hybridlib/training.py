@@ -33,10 +33,28 @@ from tqdm import tqdm
 
 from hybridlib import augment as augmenting
 from hybridlib.augment import Augmentation, BatchRandom
-from hybridlib.checkpoint import CheckpointError, Checkpoints, load_weights, model_tensors, put_tensors, save_weights
+from hybridlib.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Checkpoints,
+    load_weights,
+    model_tensors,
+    put_tensors,
+    save_weights,
+)
 from hybridlib.data import ImageData, Images, MemoryImages
 
-__all__ = ["CheckpointError", "Evaluation", "Run", "TrainingError", "evaluate", "fit", "load_weights", "pick_device", "save_weights"]
+__all__ = [
+    "CheckpointError",
+    "Evaluation",
+    "Run",
+    "TrainingError",
+    "evaluate",
+    "fit",
+    "load_weights",
+    "pick_device",
+    "save_weights",
+]
 
 CURVE_POINTS = 50  # entries of the curve, besides those with an evaluation
 EVALUATION_BATCH = 256  # large enough that the overhead of a batch is small, small enough for a laptop
@@ -205,26 +223,13 @@ def fit(
         TrainingError: if the loss is no longer a number.
         MemoryError: if memory runs out; says what to lower.
     """
-    budgets = {"epochs": epochs, "steps": steps, "seconds": seconds}
-    given = {unit: value for unit, value in budgets.items() if value is not None}
-    if len(given) != 1:
-        raise ValueError(
-            f"give exactly one budget: epochs=, steps= or seconds=, for example epochs=10; got {given or 'none'}"
-        )
-    ((unit, budget),) = given.items()
+    ((unit, budget),) = _one_budget(epochs=epochs, steps=steps, seconds=seconds)
     _check_settings(
-        budget=budget, batch_size=batch_size, lr=lr, weight_decay=weight_decay, warmup=warmup, label_smoothing=label_smoothing,
-        clip=clip, evaluate_every=evaluate_every, checkpoint_every=checkpoint_every, seed=seed, optimizer=optimizer,
-        mixed_precision=mixed_precision,
+        budget=budget, batch_size=batch_size, lr=lr, weight_decay=weight_decay, warmup=warmup,
+        label_smoothing=label_smoothing, clip=clip, evaluate_every=evaluate_every,
+        checkpoint_every=checkpoint_every, seed=seed, optimizer=optimizer, mixed_precision=mixed_precision,
     )  # fmt: skip
     augment_name, augmentations = augmenting.find(augment)
-    total_steps = math.ceil(epochs * len(data.train) / batch_size) if unit == "epochs" else steps
-    config = {
-        unit: budget, "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay, "warmup": warmup,
-        "label_smoothing": label_smoothing, "clip": clip, "augment": augment_name, "loss": _name_of(loss) if loss else "cross-entropy",
-        "channels_last": channels_last,
-    }  # fmt: skip
-
     accelerator = _accelerator(pick_device(device), mixed_precision)
     device, processes = accelerator.device, accelerator.num_processes
     if batch_size % processes:
@@ -232,160 +237,276 @@ def fit(
             f"batch_size={batch_size} cannot be shared equally by {processes} processes; "
             f"use batch_size={max(1, batch_size // processes) * processes}"
         )
-    config["mixed_precision"] = accelerator.mixed_precision
-    described, data_described = _describe_model(model), data.describe()
-    identity = {**config, "seed": seed, "model": described, "data": data_described}
-    checkpoints = Checkpoints(checkpoint_dir, identity) if checkpoint_dir is not None else None
+    config = {
+        unit: budget, "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay,
+        "warmup": warmup, "label_smoothing": label_smoothing, "clip": clip, "augment": augment_name,
+        "loss": _name_of(loss) if loss else "cross-entropy", "channels_last": channels_last,
+        "mixed_precision": accelerator.mixed_precision,
+    }  # fmt: skip
+    record = dict(model=_describe_model(model), data=data.describe(), config=config, seed=seed)
+    checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, record)
     if checkpoints and not resume and checkpoints.steps():
         raise ValueError(
-            f"checkpoint_dir={str(checkpoint_dir)!r} holds checkpoints up to step {checkpoints.steps()[-1]} and resume is False; "
-            "use resume=True to go on from there, or another folder"
+            f"checkpoint_dir={str(checkpoint_dir)!r} holds checkpoints up to step {checkpoints.steps()[-1]} and "
+            "resume is False; use resume=True to go on from there, or another folder"
         )
-
-    home = next((p.device for p in model.parameters()), torch.device("cpu"))
-    advice = _memory_advice(batch_size, data.image_size, described["parameters"], config["mixed_precision"])
-    wall = time.perf_counter()
-    bar = tqdm(
-        total=total_steps or budget, desc=name or "training", disable=not (progress and accelerator.is_main_process),
-        unit="step" if total_steps else "s", bar_format=None if total_steps else "{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}",
-    )  # fmt: skip
-    objective = _Objective(model, loss or _cross_entropy(label_smoothing))
-    try:
-        with _memory_errors(advice, device), torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else []):
+    advice = _memory_advice(batch_size, data.image_size, record["model"]["parameters"], accelerator.mixed_precision)
+    home = _device_of(model)
+    with _memory_errors(advice, device), _own_random_numbers(device):
+        try:
             model.to(device)
             if channels_last:
                 model.to(memory_format=torch.channels_last)
-            _check_model(model, data, device, channels_last)
-
-            found = _last_checkpoint(checkpoints, accelerator)
-            if found:
-                put_tensors(model, _below("model.", found.tensors), origin=str(checkpoints.path(found.step)))
-            named, raw_optimizer = _optimizer(optimizer, model, lr=lr, weight_decay=weight_decay, device=device)
-            prepared, prepared_optimizer = accelerator.prepare(objective, raw_optimizer)
-            step, curve, pending, earlier, earlier_wall = 0, [], [], 0.0, 0.0
-            if found:
-                _put_optimizer(raw_optimizer, named, _below("optimizer.", found.tensors))
-                state = found.state
-                step, curve, pending = found.step, state["curve"], state["pending"]
-                earlier, earlier_wall = state["seconds"], state["wall_seconds"]
-                if accelerator.scaler is not None:
-                    accelerator.scaler.load_state_dict(state["scaler"])
-
-            share = slice(accelerator.process_index, None, processes)
-            order = _Order(len(data.train), batch_size, seed)
-            batches = _batches(data.train, order, step, share=share, device=device, workers=workers)
-            test = _to_device(data.test, device)
-            score = _Scorer(test, device=device, channels_last=channels_last, autocast=accelerator.autocast, workers=workers)
-            clock = _Clock(earlier, device=device, shared=processes > 1 and unit == "seconds")
-            parameters = [p for _, p in named]
-            losses: list[Tensor] = []  # since the last look at them; looking makes a GPU wait
-            look_every = 1 if device.type == "cpu" else 10
-
-            def look() -> None:
-                """Move the losses from the device into `pending`, and stop if one is not a number."""
-                if not losses:
-                    return
-                values = accelerator.reduce(torch.stack(losses), reduction="mean").tolist()
-                for i, value in enumerate(values):
-                    if not math.isfinite(value):
-                        at = step - len(values) + i + 1
-                        raise TrainingError(
-                            f"the loss is {value} in step {at} (learning rate {rate:.3g}): the training has diverged. Lower lr={lr:g}, "
-                            f"for example to {lr / 3:.2g}, or lengthen warmup={warmup:g}, or set clip=1.0"
-                        )
-                pending.extend(values)
-                losses.clear()
-                bar.set_postfix(loss=f"{values[-1]:.3f}", **shown, refresh=False)
-                bar.update((step if total_steps else min(elapsed, budget)) - bar.n)
-
-            def used(step: int, elapsed: float) -> float:
-                """How much of the budget, in its unit."""
-                return {"steps": step, "epochs": step * batch_size / len(data.train), "seconds": elapsed}[unit]
-
-            rate, shown = 0.0, {}
-            elapsed = clock.read()
-            done = used(step, elapsed)
-            point = math.floor(CURVE_POINTS * done / budget) + 1
-            next_evaluation = (math.floor(done / evaluate_every) + 1) * evaluate_every if evaluate_every else math.inf
-            fresh = False  # whether a step was taken since the start
-            while True:
-                elapsed = clock.read()
-                done = used(step, elapsed)
-                over = step >= total_steps if total_steps is not None else done >= budget
-                known = bool(curve) and curve[-1]["step"] == step and "test_accuracy" in curve[-1]
-                due = over and not known or fresh and done >= next_evaluation
-                if due or fresh and CURVE_POINTS * done >= point * budget:
-                    with clock.paused():
-                        look()
-                        entry = dict(step=step, epoch=step * batch_size / len(data.train), seconds=round(elapsed, 3), lr=rate)
-                        entry["train_loss"] = math.fsum(pending) / len(pending) if pending else None
-                        pending.clear()
-                        if due:
-                            evaluation = score(model, accelerator)
-                            entry |= dict(test_accuracy=evaluation.accuracy, test_loss=_finite(evaluation.loss))
-                            shown["accuracy"] = f"{evaluation.accuracy:.3f}"
-                        curve.append(entry)
-                    point = math.floor(CURVE_POINTS * done / budget) + 1
-                    if due and evaluate_every:
-                        next_evaluation = (math.floor(done / evaluate_every) + 1) * evaluate_every
-                if checkpoints and fresh and (over or step % checkpoint_every == 0):
-                    with clock.paused():
-                        look()
-                        if accelerator.is_main_process:
-                            state = dict(curve=curve, pending=pending, seconds=clock.read_here())
-                            state["wall_seconds"] = earlier_wall + time.perf_counter() - wall
-                            state["scaler"] = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
-                            tensors = {f"model.{key}": value for key, value in model_tensors(model).items()}
-                            checkpoints.save(step, tensors | _optimizer_tensors(raw_optimizer, named), state)
-                        accelerator.wait_for_everyone()
-                if over:
-                    break
-
-                if not model.training:
-                    model.train()
-                images, targets = next(batches)
-                torch.manual_seed(derive(seed, "step", step, accelerator.process_index))
-                random = BatchRandom(derive(seed, "augment", step), size=batch_size, part=share, device=device)
-                for augmentation in augmentations:
-                    images, targets = augmentation(images, targets, random)
-                images = data.train.normalise(images)
-                if channels_last:
-                    images = images.contiguous(memory_format=torch.channels_last)
-                rate = lr * schedule((step + 0.5) / total_steps if total_steps else elapsed / budget, warmup)
-                for group in raw_optimizer.param_groups:
-                    group["lr"] = rate
-                value = prepared(images, targets)
-                accelerator.backward(value)
-                if clip is not None:
-                    accelerator.clip_grad_norm_(parameters, clip)
-                prepared_optimizer.step()
-                prepared_optimizer.zero_grad()
-                losses.append(value.detach())
-                step, fresh = step + 1, True
-                if step % look_every == 0:
-                    look()
-            result = dict(accuracy=curve[-1]["test_accuracy"], loss=curve[-1]["test_loss"], count=len(data.test))
-            train_seconds = clock.read()
-    finally:
-        bar.close()
-        model.eval().to(home)
+            _check_model(model, data, device)
+            training = _Training(
+                model,
+                data,
+                accelerator=accelerator,
+                checkpoints=checkpoints,
+                loss=loss or _cross_entropy(label_smoothing),
+                optimizer=_optimizer(optimizer, model, lr=lr, weight_decay=weight_decay, device=device),
+                augmentations=augmentations,
+                budget=_Budget(unit, budget, batch_size=batch_size, images=len(data.train)),
+                settings=_Settings(lr, warmup, clip, seed, channels_last, evaluate_every, checkpoint_every, workers),
+                bar=_bar(name or "training", unit, budget, show=progress and accelerator.is_main_process),
+            )
+            training.run()
+        finally:
+            model.eval().to(home)
+    last = training.curve[-1]
     return Run(
         name=name or type(model).__name__,
-        model=described,
-        data=data_described,
-        config=config,
-        seed=seed,
+        **record,
         device=_describe_device(device, processes),
         versions=_versions(),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        seconds=round(train_seconds, 3),
-        wall_seconds=round(earlier_wall + time.perf_counter() - wall, 3),
-        steps=step,
-        epochs=step * batch_size / len(data.train),
-        curve=curve,
-        result=result,
+        seconds=round(training.elapsed, 3),
+        wall_seconds=round(training.wall(), 3),
+        steps=training.step,
+        epochs=last["epoch"],
+        curve=training.curve,
+        result=dict(accuracy=last["test_accuracy"], loss=last["test_loss"], count=len(data.test)),
         command=command,
     )
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """How long to train: so much of a unit."""
+
+    unit: str
+    amount: float
+    batch_size: int
+    images: int
+
+    @property
+    def steps(self) -> int | None:
+        """Steps in all; None if only the clock can tell."""
+        if self.unit == "seconds":
+            return None
+        return math.ceil(self.amount * self.images / self.batch_size) if self.unit == "epochs" else int(self.amount)
+
+    def used(self, step: int, elapsed: float) -> float:
+        """How much of it is used up, in its unit, after so many steps and seconds."""
+        return {"steps": step, "epochs": self.epochs(step), "seconds": elapsed}[self.unit]
+
+    def over(self, step: int, elapsed: float) -> bool:
+        return elapsed >= self.amount if self.steps is None else step >= self.steps
+
+    def fraction(self, step: int, elapsed: float) -> float:
+        """The part of the budget that is used in the middle of this step; for seconds, at its start."""
+        return elapsed / self.amount if self.steps is None else (step + 0.5) / self.steps
+
+    def epochs(self, step: int) -> float:
+        return step * self.batch_size / self.images
+
+
+@dataclass(frozen=True)
+class _Settings:
+    lr: float
+    warmup: float
+    clip: float | None
+    seed: int
+    channels_last: bool
+    evaluate_every: float | None
+    checkpoint_every: int
+    workers: int | None
+
+
+class _Training:
+    """One training: where it stands, and what is done to it. See `fit` for the arguments."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        *,
+        accelerator: Accelerator,
+        checkpoints: Checkpoints | None,
+        loss: Loss,
+        optimizer: tuple[torch.optim.Optimizer, list[tuple[str, nn.Parameter]]],
+        augmentations: tuple[Augmentation, ...],
+        budget: _Budget,
+        settings: _Settings,
+        bar: tqdm,
+    ) -> None:
+        self.model, self.data, self.accelerator, self.checkpoints = model, data, accelerator, checkpoints
+        self.augmentations, self.budget, self.settings, self.bar = augmentations, budget, settings, bar
+        self.optimizer, self.named = optimizer
+        self.device = accelerator.device
+        self.share = slice(accelerator.process_index, None, accelerator.num_processes)
+        self.step, self.elapsed, self.rate, self.taken = 0, 0.0, 0.0, 0
+        self.curve: list[dict] = []
+        self.pending: list[float] = []  # losses since the last entry of the curve
+        self.unseen: list[Tensor] = []  # losses that are still on the device: to look at them makes a GPU wait
+        self.look_every = 1 if self.device.type == "cpu" else 10
+        earlier = self.restore()
+        # One forward pass from images to loss, so that DistributedDataParallel sees it whichever methods the loss calls.
+        self.objective, self.stepper = accelerator.prepare(_Objective(model, loss), self.optimizer)
+        if self.found:
+            _put_optimizer(self.optimizer, self.named, _below("optimizer.", self.found.tensors))
+        shared = accelerator.num_processes > 1 and budget.unit == "seconds"
+        self.clock = _Clock(earlier.get("seconds", 0.0), device=self.device, shared=shared)
+        self.wall_start = time.perf_counter() - earlier.get("wall_seconds", 0.0)
+        order = _Order(len(data.train), budget.batch_size, settings.seed)
+        self.batches = _read(
+            _to_device(data.train, self.device), _Share(order, self.share), itertools.count(self.step), device=self.device,
+            workers=settings.workers,
+        )  # fmt: skip
+        self.score = _Scorer(
+            _to_device(data.test, self.device), device=self.device, channels_last=settings.channels_last,
+            autocast=accelerator.autocast, workers=settings.workers,
+        )  # fmt: skip
+
+    def run(self) -> None:
+        """Steps until the budget is used up; on the way points of the curve, evaluations and checkpoints."""
+        try:
+            self.elapsed = self.clock.read()
+            self.plan()
+            while True:
+                self.elapsed = self.clock.read()
+                used, over = self.budget.used(self.step, self.elapsed), self.budget.over(self.step, self.elapsed)
+                with self.clock.paused():
+                    if over and not self.evaluated() or self.taken and used >= self.next_evaluation:
+                        self.note(self.score(self.model, self.accelerator))
+                    elif self.taken and used >= self.next_point:
+                        self.note(None)
+                    if self.taken and (over or self.step % self.settings.checkpoint_every == 0):
+                        self.save()
+                if over:
+                    return
+                self.take_step()
+        finally:
+            self.bar.close()
+
+    def take_step(self) -> None:
+        settings, step = self.settings, self.step
+        images, targets = next(self.batches)  # bytes b c h w
+        torch.manual_seed(derive(settings.seed, "step", step, self.accelerator.process_index))
+        random = BatchRandom(
+            derive(settings.seed, "augment", step), size=self.budget.batch_size, part=self.share, device=self.device
+        )
+        for augmentation in self.augmentations:
+            images, targets = augmentation(images, targets, random)
+        images = self.data.train.normalise(images)  # floats b c h w
+        if settings.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        self.rate = settings.lr * schedule(self.budget.fraction(step, self.elapsed), settings.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+
+        self.model.train()
+        loss = self.objective(images, targets)
+        self.accelerator.backward(loss)
+        if settings.clip is not None:
+            self.accelerator.clip_grad_norm_([p for _, p in self.named], settings.clip)
+        self.stepper.step()
+        self.stepper.zero_grad()
+        self.unseen.append(loss.detach())
+        self.step, self.taken = step + 1, self.taken + 1
+        if self.step % self.look_every == 0:
+            self.look()
+
+    def look(self) -> None:
+        """Fetch the losses that are still on the device; stop if one is not a number."""
+        if not self.unseen:
+            return
+        values = self.accelerator.reduce(torch.stack(self.unseen), reduction="mean").tolist()
+        self.unseen.clear()
+        for step, value in enumerate(values, start=self.step - len(values) + 1):
+            if not math.isfinite(value):
+                lr, warmup, clip = self.settings.lr, self.settings.warmup, self.settings.clip
+                raise TrainingError(
+                    f"the loss is {value} in step {step} (learning rate {self.rate:.3g}): the training has diverged. "
+                    f"Lower lr={lr:g}, for example to {lr / 3:.2g}; or lengthen warmup={warmup:g}"
+                    + ("; or set clip=1.0" if clip is None else "")
+                )
+        self.pending.extend(values)
+        self.show(loss=f"{values[-1]:.3f}")
+
+    def show(self, **shown: str) -> None:
+        self.shown = {**getattr(self, "shown", {}), **shown}
+        self.bar.set_postfix(self.shown, refresh=False)
+        position = min(self.elapsed, self.budget.amount) if self.budget.steps is None else self.step
+        self.bar.update(position - self.bar.n)
+
+    def note(self, evaluation: Evaluation | None) -> None:
+        """An entry of the curve."""
+        self.look()
+        entry = dict(step=self.step, epoch=round(self.budget.epochs(self.step), 4), seconds=round(self.elapsed, 3))
+        entry |= dict(lr=self.rate, train_loss=math.fsum(self.pending) / len(self.pending) if self.pending else None)
+        self.pending.clear()
+        if evaluation:
+            entry |= dict(test_accuracy=evaluation.accuracy, test_loss=_finite(evaluation.loss))
+            self.show(accuracy=f"{evaluation.accuracy:.3f}")
+        self.curve.append(entry)
+        self.plan()
+
+    def plan(self) -> None:
+        """When the next evaluation and the next point of the curve are due, in the budget's unit."""
+
+        def after(spacing: float) -> float:
+            return (math.floor(self.budget.used(self.step, self.elapsed) / spacing) + 1) * spacing
+
+        self.next_point = after(self.budget.amount / CURVE_POINTS)
+        self.next_evaluation = after(self.settings.evaluate_every) if self.settings.evaluate_every else math.inf
+
+    def evaluated(self) -> bool:
+        return bool(self.curve) and self.curve[-1]["step"] == self.step and "test_accuracy" in self.curve[-1]
+
+    def wall(self) -> float:
+        return time.perf_counter() - self.wall_start
+
+    def save(self) -> None:
+        """A checkpoint, by the first process."""
+        if self.checkpoints is None:
+            return
+        self.look()
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = dict(curve=self.curve, pending=self.pending, seconds=self.elapsed, wall_seconds=self.wall())
+            state["scaler"] = None if scaler is None else scaler.state_dict()
+            tensors = {f"model.{name}": value for name, value in model_tensors(self.model).items()}
+            self.checkpoints.save(self.step, tensors | _optimizer_tensors(self.optimizer, self.named), state)
+        self.accelerator.wait_for_everyone()
+
+    def restore(self) -> dict:
+        """Take up the last sound checkpoint, if there is one: its state, else {}. The optimizer's share of it must wait."""
+        self.found = None if self.checkpoints is None else _last_checkpoint(self.checkpoints, self.accelerator)
+        if self.found is None:
+            return {}
+        state, origin = self.found.state, str(self.checkpoints.path(self.found.step))
+        try:
+            self.step, self.curve, self.pending = self.found.step, list(state["curve"]), list(state["pending"])
+            earlier = {key: float(state[key]) for key in ("seconds", "wall_seconds")}
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"checkpoint {origin!r} was not written by this version of hybridlib ({error!r})"
+            ) from error
+        put_tensors(self.model, _below("model.", self.found.tensors), origin=origin)
+        return earlier
 
 
 def schedule(done: float, warmup: float) -> float:
@@ -399,6 +520,21 @@ def derive(seed: int, *what: object) -> int:
     """A seed of 63 bits for one purpose: derive(0, "step", 7) is always the same and no other's."""
     text = "/".join(map(str, (seed, *what)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def _one_budget(**budgets: float | None) -> list[tuple[str, float]]:
+    given = {unit: value for unit, value in budgets.items() if value is not None}
+    if len(given) != 1:
+        got = ", ".join(f"{unit}={value}" for unit, value in given.items()) or "none"
+        raise ValueError(f"give exactly one budget, epochs=, steps= or seconds=, for example epochs=10; got {got}")
+    return list(given.items())
+
+
+def _bar(name: str, unit: str, budget: float, *, show: bool) -> tqdm:
+    return tqdm(
+        total=budget, desc=name, disable=not show, unit="step" if unit != "seconds" else "s",
+        bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}" if unit == "seconds" else None,
+    )  # fmt: skip
 
 
 def _check_settings(
@@ -442,7 +578,9 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
     except RuntimeError:
         wanted = None
     if wanted is None or wanted.type not in ("cuda", "mps", "cpu"):
-        raise ValueError(f"device={str(device)!r} is unknown; use 'cuda', 'mps', 'cpu', or None for the best that is there")
+        raise ValueError(
+            f"device={str(device)!r} is unknown; use 'cuda', 'mps', 'cpu', or None for the best that is there"
+        )
     count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[wanted.type]
     if (wanted.index or 0) >= count:
         raise ValueError(
@@ -499,6 +637,15 @@ def model_tensors_spec(model: nn.Module) -> list[tuple[str, Tensor]]:
     return [(key, value) for key, value in model.state_dict().items() if isinstance(value, Tensor)]
 
 
+def _device_of(model: nn.Module) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def _own_random_numbers(device: torch.device):
+    """A context after which PyTorch's random numbers go on as if nothing had been drawn."""
+    return torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else [])
+
+
 @contextmanager
 def _memory_errors(advice: str, device: torch.device) -> Iterator[None]:
     """Turn what PyTorch raises when memory runs out into a MemoryError that says what to lower."""
@@ -508,7 +655,9 @@ def _memory_errors(advice: str, device: torch.device) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         text = str(error)
         if isinstance(error, MemoryError) or any(sign in text.lower() for sign in signs):
-            raise MemoryError(f"out of memory on {device}: {advice} ({text.splitlines()[0] if text else 'no details'})") from error
+            raise MemoryError(
+                f"out of memory on {device}: {advice} ({text.splitlines()[0] if text else 'no details'})"
+            ) from error
         raise
 
 
@@ -586,13 +735,6 @@ def _as_is(batch):
     return batch
 
 
-def _batches(
-    images: Images, order: _Order, start: int, *, share: slice, device: torch.device, workers: int | None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    positions = _Share(order, share)
-    return _read(_to_device(images, device), positions, itertools.count(start), device=device, workers=workers)
-
-
 @dataclass
 class _Share:
     """The positions of a step that are this process's."""
@@ -640,8 +782,10 @@ def evaluate(
     def autocast():
         return torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
 
-    home, was_training = next((p.device for p in model.parameters()), torch.device("cpu")), model.training
-    advice = _memory_advice(batch_size, images.image_size, sum(p.numel() for p in model.parameters()), mixed_precision or "no")
+    home, was_training = _device_of(model), model.training
+    advice = _memory_advice(
+        batch_size, images.image_size, sum(p.numel() for p in model.parameters()), mixed_precision or "no"
+    )
     try:
         with _memory_errors(advice, device):
             model.to(device)
@@ -714,7 +858,7 @@ def _name_of(function: Callable) -> str:
     return getattr(function, "__qualname__", type(function).__qualname__)
 
 
-def _check_model(model: nn.Module, data: ImageData, device: torch.device, channels_last: bool) -> None:
+def _check_model(model: nn.Module, data: ImageData, device: torch.device) -> None:
     """Two images through the model: wrong sizes show here and not in the middle of an epoch."""
     images = data.train.normalise(data.train.batch(torch.tensor([0, len(data.train) - 1]))[0].to(device))
     model.eval()
@@ -735,11 +879,13 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
 
 def _optimizer(
     kind: str, model: nn.Module, *, lr: float, weight_decay: float, device: torch.device
-) -> tuple[list[tuple[str, nn.Parameter]], torch.optim.Optimizer]:
+) -> tuple[torch.optim.Optimizer, list[tuple[str, nn.Parameter]]]:
     """The optimizer, and the parameters in its order."""
     free = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if not free:
-        raise ValueError(f"{type(model).__name__} has no parameter that requires a gradient, so there is nothing to train")
+        raise ValueError(
+            f"{type(model).__name__} has no parameter that requires a gradient, so there is nothing to train"
+        )
     named = sorted(free, key=lambda pair: not decays(*pair))  # stable: the model's order within each group
     groups = [
         dict(params=[p for n, p in named if decays(n, p)], weight_decay=weight_decay),
@@ -748,8 +894,8 @@ def _optimizer(
     groups = [group for group in groups if group["params"]]
     fused = True if device.type in ("cpu", "cuda") else None  # one pass over all numbers instead of one per operation
     if kind == "sgd":
-        return named, torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM, nesterov=True, fused=fused)
-    return named, torch.optim.AdamW(groups, lr=lr, fused=fused)
+        return torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM, nesterov=True, fused=fused), named
+    return torch.optim.AdamW(groups, lr=lr, fused=fused), named
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]]) -> dict[str, Tensor]:
@@ -761,14 +907,18 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer, named: list[tuple[str, 
     }
 
 
-def _put_optimizer(optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]], tensors: dict[str, Tensor]) -> None:
+def _put_optimizer(
+    optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]], tensors: dict[str, Tensor]
+) -> None:
     """Give an optimizer the state that `_optimizer_tensors` took from one."""
     index, parameters = {name: i for i, (name, _) in enumerate(named)}, dict(named)
     state: dict[int, dict[str, Tensor]] = {}
     for label, value in tensors.items():
         key, name = label.split(".", 1)
         if name not in parameters or key != "step" and value.shape != parameters[name].shape:
-            raise CheckpointError(f"the checkpoint's optimizer state {label!r} {tuple(value.shape)} fits no parameter of the model")
+            raise CheckpointError(
+                f"the checkpoint's optimizer state {label!r} {tuple(value.shape)} fits no parameter of the model"
+            )
         if key != "step":  # in the parameter's memory order, which fused kernels rely on
             value = torch.empty_like(parameters[name], requires_grad=False).copy_(value)
         state.setdefault(index[name], {})[key] = value
@@ -779,33 +929,26 @@ def _put_optimizer(optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.P
 
 
 class _Clock:
-    """Seconds spent on training steps, without pauses; with `shared`, the first process's, for all."""
+    """Seconds spent on training steps, without pauses; with `shared`, those of the first process, in all of them."""
 
     def __init__(self, earlier: float, *, device: torch.device, shared: bool) -> None:
-        self.earlier, self.device, self.shared, self.start = earlier, device, shared, time.perf_counter()
-
-    def read_here(self) -> float:
-        return self.earlier + (self.stop if self.stop is not None else time.perf_counter()) - self.start
-
-    stop: float | None = None
+        self.start, self.device, self.shared = time.perf_counter() - earlier, device, shared
 
     def read(self) -> float:
-        if not self.shared:
-            return self.read_here()
-        return float(broadcast(torch.tensor(self.read_here(), dtype=torch.float32, device=self.device)))
+        seconds = time.perf_counter() - self.start
+        return (
+            float(broadcast(torch.tensor(seconds, dtype=torch.float32, device=self.device))) if self.shared else seconds
+        )
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        self.stop = time.perf_counter()
+        stopped = time.perf_counter()
         yield
-        self.start += time.perf_counter() - self.stop
-        self.stop = None
+        self.start += time.perf_counter() - stopped
 
 
-def _last_checkpoint(checkpoints: Checkpoints | None, accelerator: Accelerator):
+def _last_checkpoint(checkpoints: Checkpoints, accelerator: Accelerator) -> Checkpoint | None:
     """The first process looks for it; all read it."""
-    if checkpoints is None:
-        return None
     found = checkpoints.last() if accelerator.is_main_process else None
     if accelerator.num_processes == 1:
         return found

@@ -1,0 +1,7 @@
+"""`python -m hybridlib`."""
+
+import sys
+
+from hybridlib.cli import main
+
+sys.exit(main())

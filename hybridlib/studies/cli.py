@@ -1,0 +1,124 @@
+"""`python -m hybridlib study list | show NAME | run NAME | measure NAME | ship NAME`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from hybridlib.studies import runner
+from hybridlib.studies.records import load, results_folder, summarise, table
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command `study` to those of `python -m hybridlib`; it leaves what to call in
+    `args.run`."""
+    parser = commands.add_parser(
+        "study", help="the recorded experiments: list, show, run what is missing"
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+
+    listing = actions.add_parser("list", help="every study and how many of its runs are recorded")
+    listing.set_defaults(run=_list)
+
+    show = actions.add_parser("show", help="a study's question, effort and table")
+    show.add_argument("name", choices=runner.STUDIES)
+    show.set_defaults(run=_show)
+
+    run = actions.add_parser(
+        "run", help="run what is missing; a second call goes on where the first was stopped"
+    )
+    run.add_argument("name", choices=runner.STUDIES)
+    run.add_argument(
+        "--data", help="cifar10, cifar100 or a folder of images; by default the study's own digits"
+    )
+    run.add_argument("--seeds", type=int, nargs="+", help="by default the study's own")
+    run.add_argument(
+        "--only",
+        metavar="RUN",
+        help="one run by its name, as in its record; again, if it is recorded already",
+    )
+    run.add_argument(
+        "--jobs", type=int, help="runs at once, one thread each; by default one for each core"
+    )
+    run.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
+    run.add_argument(
+        "--results", type=Path, help="folder of the records; by default the book's own"
+    )
+    run.set_defaults(run=_run)
+
+    measure = actions.add_parser(
+        "measure", help="take a study's measurements again of the weights on this machine"
+    )
+    measure.add_argument("name", choices=runner.STUDIES)
+    measure.set_defaults(run=_measure)
+
+    ship = actions.add_parser(
+        "ship", help="put the weights of a study's chosen run into the package, with a model card"
+    )
+    ship.add_argument("name", choices=runner.STUDIES)
+    ship.set_defaults(run=_ship)
+
+
+def _list(args: argparse.Namespace) -> int:
+    for name in runner.STUDIES:
+        study = runner.find(name)
+        specs = study.runs("digits", study.SEEDS)
+        left = len(runner.missing(study, specs, results_folder()))
+        claims = f"claims {', '.join(study.CLAIMS)}; " if study.CLAIMS else ""
+        print(f"{name}: {claims}{len(specs) - left} of {len(specs)} runs recorded")
+        print(f"    {study.QUESTION}")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    study = runner.find(args.name)
+    print(f"{study.QUESTION}\n\n{study.EFFORT}\n")
+    records = load(args.name)
+    for data in sorted({r["data"]["name"] for r in records}):
+        these = [r for r in records if r["data"]["name"] == data]
+        rows = summarise(these, by=study.TABLE["by"])
+        judged = these[0]["data"].get("judged_on", "test")
+        print(f"{data}: {judged} accuracy in %, mean ± standard deviation over seeds (runs)")
+        print(table(rows, across=study.TABLE["across"]), end="\n\n")
+    return 0
+
+
+def _run(args: argparse.Namespace) -> int:
+    failed = runner.run_study(
+        args.name,
+        data=args.data,
+        seeds=args.seeds,
+        only=args.only,
+        jobs=args.jobs,
+        device=args.device,
+        results=args.results,
+        again=args.only is not None,
+    )
+    return 1 if failed else 0
+
+
+def _measure(args: argparse.Namespace) -> int:
+    for name in runner.measure_again(runner.find(args.name), results=results_folder()):
+        print(name)
+    return 0
+
+
+def _ship(args: argparse.Namespace) -> int:
+    from hybridlib.studies.shipping import ship  # imported here: nobody else needs it
+
+    for path in ship(runner.find(args.name)):
+        print(path)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`study` alone, for tests and for `python -m hybridlib.studies.cli study …`."""
+    parser = argparse.ArgumentParser(prog="hybridlib")
+    add_parser(parser.add_subparsers(required=True))
+    args = parser.parse_args(arguments)
+    return args.run(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Trains a small model, kills it in many places, starts it again, and prints what came of it as JSON.
+
+Run by test_training.py as a program of its own: every training is a forked child, so that SIGKILL is real and nothing but the
+checkpoint folder survives it.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from hybridlib import training
+from hybridlib.data import ImageData, MemoryImages
+
+STEPS, EVERY = 12, 3
+CALLS = {"forward": 0, "fsync": 0, "replace": 0, "replaced": 0, "unlink": 0}
+
+
+def source() -> ImageData:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(40) % 4
+    images = (
+        torch.randint(0, 120, (40, 3, 8, 8), generator=generator, dtype=torch.uint8)
+        + (labels * 30).byte()[:, None, None, None]
+    )
+    splits = [
+        MemoryImages(i, k, image_size=8, mean=(0.4,) * 3, std=(0.2,) * 3)
+        for i, k in ((images, labels), (images[:8], labels[:8]))
+    ]
+    return ImageData("noise", tuple("abcd"), *splits)
+
+
+def network(dropout: float = 0.3, norm: bool = True) -> nn.Module:
+    """Convolution, BatchNorm buffers, dropout: everything that a resumed training must get right."""
+    torch.manual_seed(1)
+    middle = [nn.BatchNorm2d(6)] if norm else []
+    return nn.Sequential(nn.Conv2d(3, 6, 3), *middle, nn.ReLU(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(6 * 36, 4))
+
+
+def digest(model: nn.Module) -> str:
+    hasher = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        hasher.update(name.encode() + value.numpy().tobytes())
+    return hasher.hexdigest()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def arm(where: str, call: int) -> None:
+    """Kill this process in that call (0 is the first) of that place."""
+
+    def counted(place: str) -> bool:
+        CALLS[place] += 1
+        return where == place and CALLS[place] == call + 1
+
+    fsync, replace, unlink, forward = os.fsync, os.replace, Path.unlink, nn.Sequential.forward
+
+    def dying_fsync(number):
+        if counted("fsync"):
+            if os.fstat(number).st_size and not os.path.isdir(f"/proc/self/fd/{number}"):
+                os.ftruncate(number, os.fstat(number).st_size // 2)  # half a file is on the disk
+            die()
+        fsync(number)
+
+    def dying_replace(a, b):
+        if counted("replace"):
+            die()
+        replace(a, b)
+        if counted("replaced"):
+            die()
+
+    def dying_unlink(self, *a, **k):
+        if counted("unlink"):
+            die()
+        unlink(self, *a, **k)
+
+    def dying_forward(self, x):
+        if self.training and counted("forward"):
+            die()
+        return forward(self, x)
+
+    os.fsync, os.replace, Path.unlink, nn.Sequential.forward = dying_fsync, dying_replace, dying_unlink, dying_forward
+
+
+def train(folder: Path | None, out: Path, *, optimizer: str, pause: float = 0, model: nn.Module | None = None) -> None:
+    def crop_slowly(images, targets, random):
+        time.sleep(pause)
+        return training.augmenting.crop(images, targets, random)
+
+    model = model or network()
+    run = training.fit(
+        model, source(), steps=STEPS, batch_size=16, lr=0.01, optimizer=optimizer, augment=(crop_slowly,), evaluate_every=4,
+        checkpoint_dir=folder, checkpoint_every=EVERY, progress=False, device="cpu",
+    )  # fmt: skip
+    curve = [{k: v for k, v in entry.items() if k != "seconds"} for entry in run.curve]
+    out.write_text(json.dumps(dict(digest=digest(model), curve=curve, steps=run.steps)))
+
+
+def child(work) -> int:
+    """Do it in a forked process and return how it ended."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 a child must never return into its parent's code
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def kills(base: Path, optimizer: str) -> dict:
+    out = base / "out.json"
+    assert child(lambda: train(None, out, optimizer=optimizer)) == 0
+    expected, results = json.loads(out.read_text()), {}
+    places = [("forward", 4), ("fsync", 2), ("replaced", 1)]
+    if optimizer == "adamw":  # a checkpoint is 2 calls of fsync (file, folder), 1 of replace, 1 or 2 of unlink
+        places = [("forward", k) for k in range(STEPS)] + [("fsync", k) for k in range(2 * STEPS // EVERY)]
+        places += [(where, k) for where in ("replace", "replaced", "unlink") for k in (0, 1, 3)]
+    for where, call in places:
+        folder, key = base / f"{optimizer}-{where}-{call}", f"{where} {call}"
+        out.unlink(missing_ok=True)
+
+        def dying(folder=folder, where=where, call=call):
+            arm(where, call)
+            train(folder, out, optimizer=optimizer)
+
+        if child(dying) != -signal.SIGKILL:
+            results[key] = "never reached"
+            continue
+        assert not out.exists()
+        ended = child(lambda folder=folder: train(folder, out, optimizer=optimizer))
+        same = ended == 0 and json.loads(out.read_text()) == expected
+        kept = sorted(p.name for p in folder.iterdir())
+        results[key] = (
+            "same" if same and len(kept) == 2 else f"other: {ended} {kept} {out.exists() and out.read_text()} {expected}"
+        )
+    return results
+
+
+def kills_from_outside(base: Path) -> dict:
+    """SIGKILL from another process at moments that nothing arranges, again and again until the training gets through."""
+    out, folder, deaths = base / "outside.json", base / "outside", 0
+    assert child(lambda: train(None, out, optimizer="adamw", pause=0.0)) == 0
+    expected = json.loads(out.read_text())
+    out.unlink()
+    for attempt in range(12):
+        pid = os.fork()
+        if pid == 0:
+            train(folder, out, optimizer="adamw", pause=0.02)
+            os._exit(0)
+        end = time.monotonic() + 0.1 + 0.023 * attempt
+        while time.monotonic() < end and os.waitpid(pid, os.WNOHANG) == (0, 0):
+            time.sleep(0.002)
+        try:
+            os.kill(pid, signal.SIGKILL)
+            deaths += os.waitpid(pid, 0)[1] == signal.SIGKILL
+        except (ProcessLookupError, ChildProcessError):
+            break
+    else:
+        child(lambda: train(folder, out, optimizer="adamw"))
+    return {"deaths": deaths, "same": json.loads(out.read_text()) == expected}
+
+
+def processes(base: Path, count: int) -> list:
+    """The curve of a model with neither dropout nor BatchNorm, trained by that many processes."""
+    out = base / f"processes-{count}.json"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+
+    def work(rank):
+        if count > 1:
+            os.environ.update(
+                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1",
+                MASTER_PORT=port, OMP_NUM_THREADS="1",
+            )  # fmt: skip
+        here = out if rank == 0 else out.with_suffix(".other")
+        train(base / f"processes-{count}", here, optimizer="adamw", model=network(dropout=0, norm=False))
+
+    pids = []
+    for rank in range(count):
+        pid = os.fork()
+        if pid == 0:
+            ended = 1
+            try:
+                work(rank)
+                ended = 0
+            finally:
+                os._exit(ended)
+        pids.append(pid)
+    ended = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    return json.loads(out.read_text())["curve"] if not any(ended) else ended
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    warnings.simplefilter("error")
+    base, what = Path(sys.argv[1]), sys.argv[2]
+    if what == "processes":
+        warnings.simplefilter("default")
+        print(json.dumps({"one": processes(base, 1), "two": processes(base, 2)}))
+    else:
+        results = {optimizer: kills(base, optimizer) for optimizer in ("adamw", "sgd")}
+        print(json.dumps({**results, "outside": kills_from_outside(base)}))

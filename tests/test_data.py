@@ -1,0 +1,418 @@
+"""Image sources: the split, the bytes, and what a reader is told when something is wrong."""
+
+import hashlib
+import shutil
+import tarfile
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch.utils.data import DataLoader
+
+from hybridlib import augment as augmenting
+from hybridlib import data as sources
+from hybridlib.augment import BatchRandom
+from hybridlib.data import load
+
+PLAIN = dict(image_size=8, scale=1, clutter=0, copies=1, test_copies=1)  # the originals themselves
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+# ---------------------------------------------------------------------------------------------------------------- digits
+
+
+def test_digits_hold_every_original_once_and_split_them_by_class():
+    data = load("digits", **PLAIN)
+    assert data.train.labels.bincount().tolist() == [128, 132, 127, 133, 131, 132, 131, 129, 124, 130]
+    assert data.test.labels.bincount().tolist() == [50] * 10
+    pixels, labels = load_digits(return_X_y=True)
+    expected = sorted((int(k), *np.floor(p * 255 / 16 + 0.5).astype(int)) for p, k in zip(pixels, labels))
+    found = sorted(
+        (int(k), *i[0].flatten().tolist()) for split in (data.train, data.test) for i, k in zip(split.images, split.labels)
+    )
+    assert found == expected
+
+
+def test_digit_on_the_canvas_is_the_bilinear_enlargement_of_the_original():
+    small, large = load("digits", **PLAIN), load("digits", clutter=0, scale=3, copies=1, position="centre")
+    enlarged = F.interpolate(small.train.images[:50].float(), scale_factor=3, mode="bilinear")
+    assert (large.train.images[:50, :, 4:28, 4:28].float() - enlarged).abs().max() <= 1
+    border = large.train.images.clone()
+    border[:, :, 4:28, 4:28] = 0
+    assert border.max() == 0
+
+
+def test_same_arguments_give_the_same_bytes(digits):
+    again = load("digits")
+    assert digits.train.images.numpy().tobytes() == again.train.images.numpy().tobytes()
+    assert digits.describe() == again.describe()
+    # Pinned: a new NumPy, scikit-learn or processor must not change the pictures of the recorded runs.
+    assert digits.describe()["train"]["digest"] == "b2adca231976524f"
+    assert digits.describe()["test"]["digest"] == "c21c1548f47a8f26"
+    assert load("digits", copies=1, seed=1).describe()["test"]["digest"] != "c21c1548f47a8f26"
+
+
+def test_digits_stand_anywhere_at_random_positions():
+    data = load("digits", clutter=0, copies=1)
+    rows = data.train.images[:, 0].amax(2)  # n h
+    seen = (rows > 0).float().mean(0)
+    assert seen.min() > 0.005 and (rows[:, 0] > 0).any() and (rows[:, -1] > 0).any()
+
+
+def test_scale_range_draws_sizes_between_its_ends():
+    data = load("digits", clutter=0, copies=1, scale=(1.5, 3))
+    ink = (data.train.images[:, 0] > 0).any(1)
+    spans = [int(np.ptp(np.flatnonzero(line)) + 1) for line in ink.numpy()]
+    assert max(spans) > 18 and min(spans) < 9 and max(spans) <= 24
+
+
+def test_clutter_comes_from_the_same_split(monkeypatch):
+    pixels, labels = load_digits(return_X_y=True)
+    is_test = np.zeros(len(labels), bool)
+    for k in range(10):
+        is_test[np.random.RandomState(k).permutation(np.flatnonzero(labels == k))[:50]] = True
+    pixels[~is_test], pixels[is_test] = 0, 16  # training digits all black, test digits all white
+    monkeypatch.setattr("sklearn.datasets.load_digits", lambda **_: (pixels, labels))
+    data = load("digits", copies=1)
+    assert data.train.images.max() == 0
+    assert data.test.images.min() == 0 and data.test.images.max() == 255
+
+
+def test_fragments_never_come_from_the_digit_itself_and_add_ink(digits):
+    bare = load("digits", clutter=0)
+    assert (digits.train.images.float().mean() > bare.train.images.float().mean() * 1.2).item()
+    pair = np.stack([np.zeros((8, 8)), np.full((8, 8), 255.0)])
+    numbers = np.random.default_rng(0).random((2, 1, 3 + 5 * 20))
+    black, white = sources._draw(pair, numbers, canvas=32, scale=(2, 2), centre=True, clutter=20)[:, 0]
+    assert black.max() == 255
+    assert (white > 0).sum() == 16 * 16  # the fragments of the black digit leave no trace
+
+
+def test_smaller_training_sets_are_contained_in_larger_ones():
+    def keys(**few):
+        data = load("digits", copies=2, **few)
+        return {i.numpy().tobytes() for i in data.train.images}, data
+
+    previous = set()
+    for per_class in (1, 3, 10, 40):
+        found, data = keys(per_class=per_class)
+        assert previous < found and len(data.train) == per_class * 20
+        assert data.train.labels.bincount().tolist() == [2 * per_class] * 10
+        assert len(data.test) == 1000
+        previous = found
+    everything, full = keys()
+    assert previous < everything
+    assert keys(fraction=0.05)[0] < keys(fraction=0.5)[0] < everything
+    assert keys(per_class=10, seed=1)[0] != keys(per_class=10)[0]
+    assert keys(per_class=10)[1].mean == full.mean  # one preparation for all sizes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(scale=5), "scale=5 .* canvas=32; use scale=2"),
+        (dict(scale=(3, 2)), "scale"),
+        (dict(position="left"), "position='left' is unknown; use 'random' or 'centre'"),
+        (dict(copies=0), "copies=0"),
+        (dict(per_class=125), "per_class=125 must be from 1 to 124"),
+        (dict(per_class=0), "per_class=0"),
+        (dict(fraction=1.5), "fraction=1.5 must be above 0 and at most 1"),
+        (dict(per_class=3, fraction=0.1), "not both"),
+        (dict(image_size=0), "image_size=0"),
+        (dict(root="/tmp"), "root='/tmp' belongs to 'cifar10'"),
+    ],
+)
+def test_digits_refuse_what_cannot_be(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load("digits", **arguments)
+
+
+# ---------------------------------------------------------------------------------------------------------------- splits
+
+
+def test_splits_work_with_a_plain_data_loader(digits):
+    image, label = digits.train[7]
+    assert image.dtype == torch.uint8 and image.shape == (3, 32, 32) and isinstance(label, int)
+    images, labels = next(iter(DataLoader(digits.train, batch_size=8)))
+    assert torch.equal(images[7], image) and labels[7] == label and images.shape == (8, 3, 32, 32)
+    with pytest.raises(IndexError):
+        digits.train[len(digits.train)]
+    assert len(list(digits.test)) == 1000
+
+
+def test_normalised_images_have_mean_0_and_deviation_1(digits):
+    x = digits.train.normalise(digits.train.images)
+    assert x.dtype == torch.float32
+    assert torch.allclose(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(x.std((0, 2, 3)), torch.ones(3), atol=1e-4)
+    assert torch.allclose(digits.train.normalise(digits.train.images[:9].float() / 255), x[:9], atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------------------------- folder
+
+
+def picture(path, colour, size=(12, 8), mode="RGB", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path, **options)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """train/ and test/ with two classes, plain colours, several formats."""
+    root = tmp_path / "pets"
+    for split, count in (("train", 5), ("test", 2)):
+        for i in range(count):
+            picture(root / split / "cat" / f"{i}.png", (200, 0, 0))
+            picture(root / split / "dog" / f"{i}.bmp", (0, 0, 200), size=(8, 20))
+    return root
+
+
+def test_folder_with_train_and_test(tree):
+    picture(tree / "train" / "cat" / ".hidden.png", "white")
+    picture(tree / "train" / ".thumbnails" / "x.png", "white")
+    (tree / "train" / "cat" / "notes.txt").write_text("not an image")
+    data = load(tree, image_size=8)
+    assert (data.name, data.classes, len(data.train), len(data.test)) == ("pets", ("cat", "dog"), 10, 4)
+    assert data.train.images.shape == (10, 3, 8, 8)
+    assert data.train.images[data.train.labels == 0].unique(dim=0).shape[0] == 1
+    assert data.train.images[0, :, 0, 0].tolist() == [200, 0, 0]
+    assert data.test.images[-1, :, 0, 0].tolist() == [0, 0, 200]
+    assert load(tree, name="our pets", image_size=8).name == "our pets"
+    assert str(tree) not in str(data.describe())
+
+
+@pytest.mark.parametrize("name", ["val", "validation"])
+def test_other_names_of_the_test_folder(tree, name):
+    (tree / "test").rename(tree / name)
+    assert len(load(tree).test) == 4
+
+
+def test_flat_folder_splits_by_name_and_new_files_move_no_others(tmp_path):
+    def split():
+        data = sources.folder(tmp_path / "flat", in_memory=False)
+        return [{p.name for p in s.paths} for s in (data.train, data.test)]
+
+    for i in range(100):
+        picture(tmp_path / "flat" / "a" / f"a{i}.png", "red")
+        picture(tmp_path / "flat" / "b" / f"b{i}.png", "blue")
+    train, test = split()
+    assert not train & test and len(train | test) == 200 and 20 < len(test) < 60
+    for i in range(100, 150):
+        picture(tmp_path / "flat" / "a" / f"a{i}.png", "red")
+    more_train, more_test = split()
+    assert train <= more_train and test <= more_test
+    shutil.copytree(tmp_path / "flat", tmp_path / "elsewhere" / "flat")
+    assert split() == [more_train, more_test]
+
+
+def test_small_classes_have_an_image_on_each_side(tmp_path):
+    for name in "abcdefgh":
+        for i in range(2):
+            picture(tmp_path / "few" / name / f"{i}.png", "red")
+    data = load(tmp_path / "few")
+    assert data.train.labels.tolist() == data.test.labels.tolist() == list(range(8))
+
+
+def test_images_are_upright_rgb_squares(tmp_path):
+    half = Image.new("RGB", (20, 10), "red")
+    half.paste("blue", (10, 0, 20, 10))  # left red, right blue
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright: red on top
+    half.save(tmp_path / "turned.jpg", exif=exif, quality=100, subsampling=0)
+    turned = sources.read_image(tmp_path / "turned.jpg", 10)
+    assert turned.shape == (3, 10, 10)
+    assert turned[0, 0].min() > 200 and turned[2, 0].max() < 60 and turned[2, -1].min() > 200
+
+    Image.fromarray(np.full((9, 9), 0x8001, np.uint16)).save(tmp_path / "grey16.png")
+    assert sources.read_image(tmp_path / "grey16.png", 9).unique().tolist() == [0x80]
+    picture(tmp_path / "grey.png", 77, mode="L")
+    assert sources.read_image(tmp_path / "grey.png", 8).unique().tolist() == [77]
+    picture(tmp_path / "clear.png", (0, 0, 0, 0), mode="RGBA")
+    assert sources.read_image(tmp_path / "clear.png", 8).unique().tolist() == [255]
+    palette = Image.new("P", (8, 8), 3)
+    palette.putpalette([0, 0, 0] * 3 + [10, 20, 30])
+    palette.save(tmp_path / "palette.gif")
+    assert sources.read_image(tmp_path / "palette.gif", 8)[:, 0, 0].tolist() == [10, 20, 30]
+
+    wide = Image.new("RGB", (300, 100), "red")
+    wide.paste("blue", (100, 0, 200, 100))  # the middle third
+    wide.save(tmp_path / "wide.png")
+    middle = sources.read_image(tmp_path / "wide.png", 10)
+    assert middle.shape == (3, 10, 10) and middle[0, :, 1:9].max() == 0 and middle[2, :, 1:9].min() == 255
+
+
+def test_lazy_folder_gives_the_same_images(tree):
+    now, later = (sources.folder(tree, image_size=8, in_memory=m) for m in (True, False))
+    positions = torch.tensor([3, 0, 9])
+    for a, b in zip(now.train.batch(positions), later.train.batch(positions)):
+        assert torch.equal(a, b)
+    assert torch.allclose(torch.tensor(now.mean), torch.tensor(later.mean))
+    few = sources.folder(tree, image_size=8, in_memory=False, per_class=2)
+    assert few.train.labels.tolist() == [0, 0, 1, 1]
+
+
+def test_large_folder_is_not_decoded_at_once(tree, monkeypatch):
+    monkeypatch.setattr(sources, "MEMORY_LIMIT", 14 * 3 * 8 * 8 - 1)
+    assert isinstance(load(tree, image_size=8).train, sources.FileImages)
+    monkeypatch.setattr(sources, "MEMORY_LIMIT", 14 * 3 * 8 * 8)
+    assert isinstance(load(tree, image_size=8).train, sources.MemoryImages)
+
+
+def test_broken_images_are_named(tree):
+    (tree / "train" / "cat" / "0.png").write_bytes(b"no image")
+    whole = (tree / "test" / "cat" / "1.png").read_bytes()
+    (tree / "test" / "cat" / "1.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"'train/cat/0.png' cannot be read .*; replace it .* or delete it"):
+        load(tree)
+    (tree / "train" / "cat" / "0.png").unlink()
+    with pytest.raises(ValueError, match=r"'test/cat/1.png' cannot be read"):
+        load(tree)
+
+
+def test_many_broken_images_are_counted(tree):
+    for i in range(30):
+        (tree / "train" / "dog" / f"{i}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match="and 20 more"):
+        load(tree)
+
+
+def empty(root):
+    for split in ("train", "test"):
+        shutil.rmtree(root / split)
+        (root / split / "cat").mkdir(parents=True)
+        (root / split / "dog").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda r: shutil.rmtree(r / "test"),
+            "has train/ but none of test/, val/, validation/; add one, or load .*train'",
+        ),
+        (lambda r: shutil.rmtree(r / "test" / "dog"), "test/ has no class 'dog'.*both need the same class folders"),
+        (lambda r: shutil.rmtree(r / "train" / "cat"), "train/ has no class 'cat'"),
+        (
+            lambda r: [p.unlink() for p in (r / "test" / "cat").iterdir()],
+            "class 'cat' in .*test' has no images and needs 1",
+        ),
+        (empty, "holds no images; put the images of each class into its sub-folder"),
+        (lambda r: [shutil.rmtree(r / s / "dog") for s in ("train", "test")], "has one class, 'cat'"),
+        (shutil.rmtree, "is neither a folder nor one of 'digits', 'cifar10', 'cifar100'"),
+    ],
+)
+def test_folders_that_cannot_be_used(tree, change, message):
+    change(tree)
+    with pytest.raises(ValueError, match=message):
+        load(tree)
+
+
+def test_folder_without_class_folders(tmp_path):
+    with pytest.raises(ValueError, match="has no sub-folders; it needs one sub-folder per class"):
+        load(tmp_path)
+    picture(tmp_path / "a.png", "red")
+    with pytest.raises(ValueError, match="has images but no sub-folders"):
+        load(tmp_path)
+    picture(tmp_path / "x" / "a.png", "red")
+    picture(tmp_path / "y" / "a.png", "red")
+    with pytest.raises(ValueError, match="class 'x' .* has 1 image and needs 2 or more"):
+        load(tmp_path)
+
+
+def test_digits_options_are_refused_elsewhere(tree):
+    with pytest.raises(ValueError, match="clutter belong to the source 'digits'"):
+        load(tree, clutter=3)
+
+
+# ----------------------------------------------------------------------------------------------------------------- CIFAR
+
+
+def archive(folder, which, monkeypatch):
+    """A small archive of the real layout, and its checksum put where the real one stands."""
+    known, rng = sources.CIFAR[which], np.random.default_rng(0)
+    members = {known["classes"]: "\n".join(f"class{i}" for i in range(10 if which == "cifar10" else 100)).encode()}
+    rows = {}
+    for name in (*known["train"], *known["test"]):
+        rows[name] = rng.integers(0, 256, (20, known["label_bytes"] + 3072), dtype=np.uint8)
+        rows[name][:, 0] = 7  # the coarse label of CIFAR-100, which is not read
+        rows[name][:, known["label_bytes"] - 1] = np.arange(20) % 10
+        members[name] = rows[name].tobytes()
+    with tarfile.open(folder / known["archive"], "w:gz") as files:
+        for name, content in members.items():
+            (folder / "member").write_bytes(content)
+            files.add(folder / "member", name)
+    md5 = hashlib.md5((folder / known["archive"]).read_bytes()).hexdigest()
+    monkeypatch.setitem(sources.CIFAR, which, {**known, "md5": md5})
+    return rows
+
+
+@pytest.mark.parametrize("which", ["cifar10", "cifar100"])
+def test_cifar_archives_are_read_as_documented(tmp_path, monkeypatch, which):
+    rows = archive(tmp_path, which, monkeypatch)
+    data = load(which, root=tmp_path)
+    known = sources.CIFAR[which]
+    assert data.name == known["name"] and data.num_classes == (10 if which == "cifar10" else 100)
+    last = rows[known["train"][-1]][-1]
+    assert len(data.train) == 20 * len(known["train"]) and data.train.labels[-1] == last[known["label_bytes"] - 1]
+    pixels = last[known["label_bytes"] :]  # 1024 red, 1024 green, 1024 blue, row by row
+    assert data.train.images[-1, 1, 2, 3] == pixels[1024 + 2 * 32 + 3]
+    resized = load(which, root=tmp_path, image_size=48)
+    assert resized.train[0][0].shape == (3, 48, 48) and resized.image_size == 48
+    assert len(load(which, root=tmp_path, per_class=1).train) == 10
+
+
+def test_no_network_says_where_the_file_would_go_and_what_to_use(tmp_path, monkeypatch):
+    def offline(*_):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(sources, "download_url", offline)
+    with pytest.raises(ConnectionError) as caught:
+        load("cifar10", root=tmp_path / "here")
+    for part in ("CIFAR-10", "cifar-10-binary.tar.gz", str(tmp_path / "here"), "'digits', which needs no network"):
+        assert part in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------------------- augmentation
+
+
+def test_crop_shifts_each_image_by_its_own_offset():
+    images = torch.randint(1, 256, (16, 3, 32, 32), dtype=torch.uint8)
+    shifted, _ = augmenting.crop(images, torch.zeros(16), BatchRandom(3, size=16))
+    offsets = set()
+    for before, after in zip(images, shifted):
+        padded = F.pad(before, (4, 4, 4, 4))
+        hits = [(y, x) for y in range(9) for x in range(9) if torch.equal(padded[:, y : y + 32, x : x + 32], after)]
+        assert len(hits) == 1
+        offsets.add(hits[0])
+    assert len(offsets) > 8
+
+
+def test_flip_mirrors_about_half():
+    images = torch.rand(400, 3, 4, 4)
+    flipped, _ = augmenting.flip(images, torch.zeros(400), BatchRandom(0, size=400))
+    mirrored = (flipped == images.flip(3)).flatten(1).all(1)
+    same = (flipped == images).flatten(1).all(1)
+    assert (mirrored ^ same).all() and 160 < mirrored.sum() < 240
+
+
+def test_augmentation_of_a_share_is_the_share_of_the_augmentation():
+    images, labels = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8), torch.arange(12)
+    whole, _ = augmenting.apply("crop-flip", images, labels, BatchRandom(5, size=12))
+    for part in (slice(0, None, 3), slice(1, None, 3)):
+        share, _ = augmenting.apply("crop-flip", images[part], labels[part], BatchRandom(5, size=12, part=part))
+        assert torch.equal(share, whole[part])
+    again, _ = augmenting.apply("crop-flip", images, labels, BatchRandom(6, size=12))
+    assert not torch.equal(again, whole)
+
+
+def test_unknown_augmentation_lists_what_there_is():
+    with pytest.raises(ValueError, match="'mirror'.*none, flip, crop, crop-flip"):
+        augmenting.find("mirror")

@@ -1,0 +1,533 @@
+"""The studies' runner and records: killed and resumed runs, tables against hand computation, every
+committed record sound."""
+
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import jsonschema
+import pytest
+import torch
+
+from hybridlib import models, studies, weights
+from hybridlib.checkpoint import read_tensors
+from hybridlib.data import choose_few, load
+from hybridlib.studies import (
+    cli,
+    records,
+    runner,
+    sample_efficiency,
+    sample_efficiency_tuning,
+    vit_digits,
+)
+from hybridlib.studies.runner import RunSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "book" / "results"
+SCHEMA = json.loads((RESULTS / "schema.json").read_text(encoding="utf-8"))
+RECORDS = sorted(RESULTS.glob("*/*.json"))
+
+
+def small(spec: RunSpec, steps: int) -> RunSpec:
+    """The same run on little data and with few steps."""
+    return RunSpec(
+        name=spec.name,
+        model=spec.model,
+        seed=spec.seed,
+        data=spec.data | dict(copies=1, test_copies=1),
+        recipe=spec.recipe | dict(steps=steps, evaluate_every=None),
+        settings=spec.settings,
+    )
+
+
+class Tiny:
+    """A study of two short runs, as its module would be."""
+
+    NAME, QUESTION, CLAIMS, SEEDS, EFFORT = "tiny", "?", ("1c",), (0,), "none"
+
+    @staticmethod
+    def runs(data, seeds):
+        return [small(s, steps=3) for s in sample_efficiency.runs(data, seeds)[:2]]
+
+
+# ------------------------------------------------------------------------------- committed records
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_record_is_sound(path):
+    record = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(SCHEMA).validate(record)
+    assert (record["study"], record["run"]) == (path.parent.name, path.stem)
+    assert record["size"] in models.SIZES[record["model"]]
+    assert record["curve"][-1]["step"] == record["steps"]
+    assert record["curve"][-1]["test_accuracy"] == record["result"]["test_accuracy"]
+    assert record.get("measured", record)["changed"] is False
+    assert record["changed"] is False, (
+        "this record comes from code that no commit holds; run it again from a clean checkout"
+    )
+    hits = record["result"]["test_accuracy"] * record["result"]["test_images"]
+    assert math.isclose(hits, round(hits), abs_tol=1e-6)
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_record_is_of_a_declared_run_with_the_declared_recipe(path):
+    record = json.loads(path.read_text(encoding="utf-8"))
+    study = runner.find(record["study"])
+    words = record["command"].split()
+    data = words[words.index("--data") + 1] if "--data" in words else "digits"
+    specs = {s.name: s for s in study.runs(data, (record["seed"],))}
+    spec = specs[record["run"]]
+    assert (
+        words[:7] == ["python", "-m", "hybridlib", "study", "run", record["study"], "--only"]
+        and words[7] == spec.name
+    )
+    assert (spec.model, spec.size, spec.settings) == (
+        record["model"],
+        record["size"],
+        record["settings"],
+    )
+    for key, value in spec.recipe.items():
+        if key != "evaluate_every":
+            assert record["recipe"][key] == value, key
+    for key, value in spec.data.items():
+        assert record["data"][key] == json.loads(json.dumps(value)), key
+
+
+def test_schema_refuses_what_is_no_record():
+    good = json.loads(RECORDS[0].read_text(encoding="utf-8"))
+    broken = [
+        {k: v for k, v in good.items() if k != "seed"},
+        good | {"note": "added by hand"},
+        good | {"result": good["result"] | {"test_accuracy": 97.2}},
+        good | {"command": "python train.py"},
+        good | {"curve": []},
+    ]
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    validator.check_schema(SCHEMA)
+    assert validator.is_valid(good)
+    assert [validator.is_valid(record) for record in broken] == [False] * len(broken)
+
+
+@pytest.mark.parametrize("name", runner.STUDIES)
+def test_every_declared_run_is_recorded(name):
+    study = runner.find(name)
+    assert [s.name for s in runner.missing(study, study.runs("digits", study.SEEDS), RESULTS)] == []
+
+
+def test_both_models_of_a_seed_saw_the_same_images():
+    for _, pair in itertools.groupby(
+        sorted(
+            studies.load("sample_efficiency"),
+            key=lambda r: (r["seed"], r["settings"]["train_size"]),
+        ),
+        key=lambda r: (r["seed"], r["settings"]["train_size"]),
+    ):
+        pair = list(pair)
+        assert sorted(r["model"] for r in pair) == ["convnet", "vit"]
+        assert pair[0]["data"] == pair[1]["data"]
+        budgets = [
+            (
+                r["steps"],
+                r["recipe"]["batch_size"],
+                r["recipe"]["weight_decay"],
+                r["recipe"]["warmup"],
+            )
+            for r in pair
+        ]
+        assert budgets[0] == budgets[1]
+
+
+def test_learning_rates_are_the_best_of_the_ladder():
+    """The rates that the study uses are those that the tuning runs chose, and the tuning seed is
+    not used again."""
+    tuning = studies.load("sample_efficiency_tuning")
+    assert not set(sample_efficiency.SEEDS) & {r["seed"] for r in tuning}
+    for model, used in sample_efficiency.LEARNING_RATES.items():
+        best = max(
+            (r for r in tuning if r["model"] == model), key=lambda r: r["result"]["test_accuracy"]
+        )
+        assert best["settings"]["lr"] == used
+        assert sorted(r["settings"]["lr"] for r in tuning if r["model"] == model) == sorted(
+            sample_efficiency_tuning.LADDER
+        )
+
+
+# ------------------------------------------------------------------------------- declared data
+
+
+def test_tuning_looks_at_no_test_image_and_trains_on_none_it_is_judged_by():
+    spec = sample_efficiency_tuning.runs("digits", (100,))[0]
+    spec.data["copies"] = 2
+    data, whole = sample_efficiency_tuning.load_data(spec), load(**spec.data)
+    place = {
+        image.tobytes(): i // 2 for i, image in enumerate(whole.train.images.numpy())
+    }  # picture -> original
+    train = {place[image.tobytes()] for image in data.train.images.numpy()}
+    judged = {
+        place[image.tobytes()] for image in data.test.images.numpy()
+    }  # KeyError for an image of the test split
+    assert not train & judged
+    assert len(train) == 320 and len(train | judged) == len(whole.train) // 2
+    assert torch.bincount(data.train.labels).tolist() == [64] * 10
+
+
+def test_training_subsets_are_nested_and_balanced():
+    labels = load("digits", copies=1, test_copies=1, clutter=0).train.labels
+    for seed in sample_efficiency.SEEDS:
+        smaller = set()
+        for per_class in sample_efficiency.PER_CLASS["digits"]:
+            kept = choose_few(labels, per_class=per_class, seed=seed)
+            assert torch.bincount(labels[kept]).tolist() == [per_class] * 10
+            assert smaller < set(kept.tolist())
+            smaller = set(kept.tolist())
+
+
+@pytest.mark.parametrize("name", runner.STUDIES)
+def test_run_names_are_unique_and_seeds_count(name):
+    study = runner.find(name)
+    specs = study.runs("cifar10", (0, 1, 2, 3))
+    assert len({s.name for s in specs}) == len(specs)
+    assert {s.seed for s in specs} == {0, 1, 2, 3}
+    assert all(s.data["source"] == "cifar10" for s in specs)
+
+
+def test_without_positions_the_table_stays_zero():
+    spec = small(
+        next(s for s in vit_digits.runs("digits", (0,)) if s.settings["positions"] == "none"),
+        steps=2,
+    )
+    data = runner.load_data(spec)
+    model = vit_digits.build(spec, data)
+    before = model.head.weight.clone()
+    runner.fit(model, data, seed=0, device="cpu", progress=False, **spec.recipe)
+    assert not model.positions.table.any()
+    assert not torch.equal(model.head.weight, before)
+
+
+# ------------------------------------------------------------------------------- the runner
+
+
+def test_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path, monkeypatch):
+    """SIGKILL between two checkpoints; the run that is started again equals one left alone, bit for
+    bit."""
+    script = tmp_path / "work.py"
+    script.write_text(
+        "import sys, torch\nfrom pathlib import Path\n"
+        "sys.path.insert(0, sys.argv[1])\ntorch.set_num_threads(1)\n"
+        "import test_studies as t\nfrom hybridlib.studies import runner\n"
+        "spec = t.small(t.sample_efficiency.runs('digits', (0,))[1], steps=30)\n"
+        "spec.recipe['checkpoint_every'] = 4\n"
+        "out = Path(sys.argv[2])\n"
+        "runner.run_one(t.Tiny, spec, command='python -m hybridlib study run tiny --only x',"
+        " results=out / 'results', scratch=out / 'scratch', progress=False)\n",
+        encoding="utf-8",
+    )
+
+    def start(folder: str) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, str(script), str(Path(__file__).parent), str(tmp_path / folder)],
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        )
+
+    alone, victim = start("alone"), start("killed")
+    while not list((tmp_path / "killed").glob("scratch/*/*/step-*.safetensors")):
+        assert victim.poll() is None, "it ended before it wrote a checkpoint"
+        time.sleep(0.005)
+    victim.send_signal(signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL
+    assert not list((tmp_path / "killed" / "results").glob("*/*.json"))
+    again = start("killed")
+    assert (alone.wait(), again.wait()) == (0, 0)
+
+    (whole,), (resumed,) = (
+        studies.load("tiny", folder=tmp_path / f / "results") for f in ("alone", "killed")
+    )
+    assert whole["cpu_seconds"] > 0 and resumed["cpu_seconds"] is None
+    assert whole["result"] == resumed["result"]
+    losses = [[(p["step"], p["train_loss"]) for p in r["curve"]] for r in (whole, resumed)]
+    assert losses[0] == losses[1]
+    files = [
+        next((tmp_path / f).glob("scratch/*/*/weights.safetensors")) for f in ("alone", "killed")
+    ]
+    first, second = (read_tensors(f)[0] for f in files)
+    assert first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+    assert not list((tmp_path / "killed").glob("scratch/*/*/step-*"))
+
+
+def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):
+    spec = small(sample_efficiency.runs("digits", (0,))[1], steps=2)
+    monkeypatch.setattr(Tiny, "runs", staticmethod(lambda data, seeds: [spec]))
+    places = dict(results=tmp_path / "results", scratch=tmp_path / "scratch")
+    command = runner.command_for("tiny", spec.name, data=None, seeds=None, device="cpu")
+    before = runner.run_one(Tiny, spec, command=command, progress=False, **places)
+
+    def measure(spec, model, data):
+        return dict(head=float(model.head.weight.detach().abs().sum()))
+
+    monkeypatch.setattr(Tiny, "measure", staticmethod(measure), raising=False)
+    assert runner.measure_again(Tiny, **places) == [spec.name]
+    (after,) = studies.load("tiny", folder=tmp_path / "results")
+    start, end = (after["result"].pop(key)["head"] for key in ("start", "end"))
+    weights_file = tmp_path / "scratch" / "tiny" / spec.name / "weights.safetensors"
+    trained = read_tensors(weights_file)[0]["head.weight"]
+    assert end == pytest.approx(float(trained.abs().sum())) and start != end
+    after.pop("measured")
+    assert after == before
+
+    weights_file.unlink()
+    assert runner.measure_again(Tiny, **places) == []
+    runner.save_weights(runner.create("vit", num_classes=10, image_size=24), weights_file)
+    record = after | dict(result=after["result"] | dict(test_accuracy=0.999))
+    records.save(record, tmp_path / "results" / "tiny" / f"{spec.name}.json")
+    with pytest.raises(ValueError, match=f"record says 0.999.*--only {spec.name}"):
+        runner.measure_again(Tiny, **places)
+
+
+def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys):
+    begun = []
+
+    def pretend(spec, options):
+        """In place of a training: a process that writes a record, or fails."""
+        begun.append(spec.name)
+        path = tmp_path / "tiny" / f"{spec.name}.json"
+        (tmp_path / "scratch" / "tiny" / spec.name).mkdir(parents=True)
+        (tmp_path / "scratch" / "tiny" / spec.name / "log.txt").write_text("the loss is nan")
+        good = "convnet" in spec.name
+        code = (
+            f"import pathlib; p = pathlib.Path({str(path)!r})\n"
+            "p.parent.mkdir(exist_ok=True); p.write_text('{}')"
+        )
+        return subprocess.Popen([sys.executable, "-c", code if good else "raise SystemExit(3)"])
+
+    monkeypatch.setattr(runner, "find", lambda name: Tiny)
+    monkeypatch.setattr(runner, "_start", pretend)
+    places = dict(results=tmp_path, scratch=tmp_path / "scratch")
+    assert runner.run_study("tiny", jobs=2, **places) == 1
+    assert sorted("convnet" in name for name in begun) == [False, True]
+    assert "the loss is nan" in capsys.readouterr().out
+    begun.clear()
+    (tmp_path / "scratch" / "tiny").rename(tmp_path / "old")
+    assert runner.run_study("tiny", jobs=1, **places) == 1
+    assert len(begun) == 1 and "vit" in begun[0]
+
+
+def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch):
+    processes = []
+
+    def sleeper(spec, options):
+        processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
+        return processes[-1]
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "find", lambda name: Tiny)
+    monkeypatch.setattr(runner, "_start", sleeper)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(time, "sleep", interrupt)  # in place of the runner's first wait
+        runner.run_study("tiny", jobs=2, results=tmp_path, scratch=tmp_path)
+    assert len(processes) == 2 and all(p.wait(timeout=20) == -signal.SIGTERM for p in processes)
+
+
+def test_two_processes_never_do_the_same_run(tmp_path):
+    with runner._alone(tmp_path) as first, runner._alone(tmp_path) as second:
+        assert (first, second) == (True, False)
+    with runner._alone(tmp_path) as free:
+        assert free
+
+
+def test_unknown_names_are_answered_with_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match="sample_efficiency"):
+        runner.find("sample_eficiency")
+    with pytest.raises(ValueError, match="digits-vit-positions-none-seed-0"):
+        runner.run_study("vit_digits", only="seed-0", results=tmp_path, scratch=tmp_path)
+    with pytest.raises(FileNotFoundError, match="none at all"):
+        studies.load("vit_digits", folder=tmp_path)
+    with pytest.raises(ValueError, match="vit_nano_digits"):
+        weights.load("vit_nano_digit")
+
+
+# ------------------------------------------------------------------------------- tables
+
+
+def made_up(model: str, size: int, seed: int, accuracy: float) -> dict:
+    return dict(
+        run="r",
+        model=model,
+        seed=seed,
+        settings=dict(train_size=size),
+        result=dict(test_accuracy=accuracy, end=dict(x=7)),
+    )
+
+
+MADE_UP = [
+    made_up("vit", 80, 2, 0.7),
+    made_up("vit", 80, 0, 0.4),
+    made_up("vit", 80, 1, 0.1),
+    made_up("convnet", 80, 0, 0.9),
+    made_up("convnet", 160, 0, 1.0),
+]
+
+
+def test_summarise_by_hand():
+    """0.1, 0.4, 0.7: mean 0.4, deviations 0.3, 0, 0.3, so the sample variance is (0.09 + 0.09) / 2
+    = 0.3²."""
+    rows = studies.summarise(MADE_UP)
+    assert [(r["model"], r["train_size"], r["n"]) for r in rows] == [
+        ("convnet", 80, 1),
+        ("convnet", 160, 1),
+        ("vit", 80, 3),
+    ]
+    assert rows[2]["mean"] == pytest.approx(0.4) and rows[2]["sd"] == pytest.approx(0.3)
+    assert rows[2]["values"] == [0.4, 0.1, 0.7]  # in the order of the seeds
+    assert rows[0]["sd"] is None
+    (row,) = studies.summarise(MADE_UP[:1], by=(), value="result.end.x")
+    assert (row["mean"], row["n"]) == (7, 1)
+
+
+def test_table_by_hand():
+    text = studies.table(studies.summarise(MADE_UP, by=("train_size", "model")), across="model")
+    assert text.splitlines() == [
+        "train_size    convnet              vit",
+        "        80   90.0 (1)  40.0 ± 30.0 (3)",
+        "       160  100.0 (1)                 ",
+    ]
+
+
+def test_summarise_names_what_is_missing():
+    with pytest.raises(KeyError, match="no 'lr' in the record of run 'r'"):
+        studies.summarise(MADE_UP, by=("lr",))
+
+
+# ------------------------------------------------------------------------ command line, package
+
+
+def test_command_line_lists_and_shows(capsys):
+    assert cli.main(["study", "list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in runner.STUDIES)
+    assert cli.main(["study", "show", "sample_efficiency"]) == 0
+    shown = capsys.readouterr().out
+    mean = studies.summarise(studies.load("sample_efficiency"))[0]["mean"]
+    assert f"{100 * mean:.1f} ± " in shown and sample_efficiency.EFFORT in shown
+
+
+def test_recorded_command_leads_to_the_same_run(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        runner, "run_study", lambda name, **options: asked.update(options, name=name) or 0
+    )
+    told = dict(data="cifar10", seeds=[4, 5], device="cuda")
+    words = runner.command_for("vit_digits", "some-run", **told).split()
+    assert words[:3] == ["python", "-m", "hybridlib"]
+    assert cli.main(words[3:]) == 0
+    assert asked["name"] == "vit_digits" and asked["only"] == "some-run" and asked["again"]
+    assert {key: asked[key] for key in told} == told
+
+
+def test_wheel_holds_packages_records_and_weights(tmp_path):
+    """What `pip install git+…` gives in Colab: built from a copy, imported from nowhere near the
+    checkout."""
+    wheel = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+    ]
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        if (
+            name.startswith(("hybridlib/", "book/results/", "pyproject.toml", "README"))
+            and (ROOT / name).is_file()
+        ):
+            (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "copy" / name).write_bytes((ROOT / name).read_bytes())
+    subprocess.run([*wheel, str(tmp_path / "copy")], check=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        archive.extractall(tmp_path / "site")
+        packed = set(archive.namelist())
+    for path in ROOT.glob("hybridlib/**/*"):
+        if path.suffix in (".py", ".js", ".css", ".safetensors", ".md"):
+            assert path.relative_to(ROOT).as_posix() in packed
+    code = (
+        "import hybridlib, sys; from hybridlib import studies, weights\n"
+        "assert hybridlib.__file__.startswith(sys.argv[1])\n"
+        "assert len(studies.load('sample_efficiency')) == int(sys.argv[2])\n"
+        "assert weights.load('vit_nano_digits').head.out_features == 10"
+    )
+    count = len(list(RESULTS.glob("sample_efficiency/*.json")))
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "site"), str(count)],
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
+        cwd=tmp_path,
+        check=True,
+    )
+
+
+# ------------------------------------------------------------------------------- weights
+
+
+@pytest.mark.parametrize("name", weights.names())
+def test_shipped_weights_reproduce_the_recorded_accuracy(name):
+    """Half precision may turn a few close calls, no more; the card says which run, and names its
+    command."""
+    told = weights.header(name)
+    (record,) = [r for r in studies.load(told["study"]) if r["run"] == told["run"]]
+    data = runner.load_data(
+        next(
+            s
+            for s in runner.find(told["study"]).runs("digits", (record["seed"],))
+            if s.name == told["run"]
+        )
+    )
+    mean, std = weights.normalisation(name)
+    model = weights.load(name)
+    images = (data.test.images.float() / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(
+        std
+    )[:, None, None]
+    with torch.no_grad():
+        right = (
+            torch.cat([model(batch).argmax(1) for batch in images.split(250)]) == data.test.labels
+        )
+    assert abs(right.float().mean().item() - record["result"]["test_accuracy"]) <= 0.005
+    assert record["command"] in weights.card(name) and f"Seed: {record['seed']}" in weights.card(
+        name
+    )
+
+
+def test_weights_are_half_precision_and_small():
+    sizes = [path.stat().st_size for path in weights.FOLDER.glob("*.safetensors")]
+    assert max(sizes) <= 1.5e6 and sum(sizes) <= 12e6
+    for name in weights.names():
+        assert {
+            t.dtype
+            for t in read_tensors(weights.FOLDER / f"{name}.safetensors")[0].values()
+            if t.is_floating_point()
+        } == {torch.half}
+
+
+def test_a_reader_never_sees_half_a_record(tmp_path, monkeypatch):
+    path = tmp_path / "study" / "run.json"
+    records.save({"a": 1}, path)
+    monkeypatch.setattr(records.os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        records.save({"a": 2}, path)
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(path.parent.glob("*.json")) == [path]
