@@ -59,7 +59,7 @@ class GatedPositionalSelfAttention(nn.Module):
     Args:
         dim: width D of a token.
         num_heads: N_h; must divide `dim`. The largest K x K that fits into N_h heads is placed on a
-            grid of shifts; heads beyond it start with a small random v.
+            grid of shifts; heads beyond it start with a small random v and so see everything.
         locality_strength: alpha; the positional softmax starts with variance 1 / (2 alpha) patches
             along each axis.
 
@@ -76,14 +76,17 @@ class GatedPositionalSelfAttention(nn.Module):
         self.to_position_scores = nn.Linear(3, num_heads)  # v of every head
         self.gate_logits = nn.Parameter(torch.ones(num_heads))  # lambda
         self.out = nn.Linear(dim, dim)
-        self.apply(init_linear)
+        init_linear(self.out)
         self.start_as_convolution(locality_strength)
 
     @torch.no_grad()
     def start_as_convolution(self, locality_strength: float) -> None:
-        """Set v to a kernel's shifts, values to the identity; queries and keys stay random."""
+        """Set v to a kernel's shifts, values to the identity, queries and keys at random."""
+        for projection in self.to_qk.weight.chunk(2):
+            nn.init.xavier_uniform_(projection)
         nn.init.eye_(self.to_v.weight)
-        v = self.to_position_scores.weight  # h 3
+        v = nn.init.trunc_normal_(self.to_position_scores.weight, std=0.02)  # h 3
+        nn.init.zeros_(self.to_position_scores.bias)
         centres = kernel_centres(self.num_heads).to(v)
         v[: len(centres)] = torch.cat([-torch.ones_like(centres[:, :1]), 2 * centres], dim=1)
         v *= locality_strength
@@ -214,6 +217,7 @@ class ConViT(nn.Module):
         super().__init__()
         check_positive(depth=depth, num_classes=num_classes)
         check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         if not 0 <= local_depth < depth:
             raise ValueError(
                 f"local_depth={local_depth} must lie between 0 and depth - 1 = {depth - 1}: the "
@@ -247,7 +251,8 @@ class ConViT(nn.Module):
         self.head = nn.Linear(dim, num_classes)
         nn.init.trunc_normal_(self.class_token, std=0.02)
         self.blocks.apply(init_linear)
-        init_linear(self.head)
+        nn.init.trunc_normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
 
     @classmethod
     def from_size(
@@ -260,7 +265,7 @@ class ConViT(nn.Module):
     ) -> ConViT:
         """A model of the table SIZES, for that many classes and, if given, another image side."""
         entry = look_up(SIZES, size)
-        entry = {**entry, "image_size": image_size or entry["image_size"]}
+        entry = {**entry, "image_size": entry["image_size"] if image_size is None else image_size}
         return cls(**entry, num_classes=num_classes, drop_path=drop_path)
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
