@@ -34,7 +34,7 @@ from hybridlib.models import create
 from hybridlib.studies.records import PACKAGE, results_folder, save
 from hybridlib.training import fit, save_weights
 
-STUDIES = ("sample_efficiency_tuning", "sample_efficiency", "vit_digits")
+STUDIES = ("sample_efficiency_tuning", "sample_efficiency", "vit_digits", "vit_init")
 SCRATCH = Path("runs")  # checkpoints, logs and weights, below the working directory; git ignores it
 POLL_SECONDS = 0.2  # how often the runner looks whether a process has ended
 
