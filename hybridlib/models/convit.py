@@ -30,7 +30,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from torchvision.ops import StochasticDepth
 
 from hybridlib.layers.attention import attention_weights
-from hybridlib.layers.checks import check_divides, check_image, check_positive, look_up
+from hybridlib.layers.checks import (
+    check_divides,
+    check_image,
+    check_positive,
+    check_share,
+    look_up,
+)
 from hybridlib.layers.position import LearnedPositions, quadratic_encoding, relative_offsets
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.layers.transformer import LAYER_NORM_EPS, MLP, TransformerBlock, drop_path_schedule
@@ -165,6 +171,8 @@ class LocalBlock(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
+        check_share(drop_path=drop_path)
         self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.attention = GatedPositionalSelfAttention(
             dim, num_heads=num_heads, locality_strength=locality_strength
@@ -215,13 +223,18 @@ class ConViT(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(depth=depth, num_classes=num_classes)
+        check_positive(num_classes=num_classes)
         check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
         check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
-        if not 0 <= local_depth < depth:
+        if local_depth < 0:
             raise ValueError(
-                f"local_depth={local_depth} must lie between 0 and depth - 1 = {depth - 1}: the "
-                "class token enters after the local blocks and needs one more to read the patches"
+                f"local_depth={local_depth} must be 0 or more, for example local_depth=0"
+            )
+        if depth <= local_depth:
+            raise ValueError(
+                f"depth={depth} must be greater than local_depth={local_depth}: the class token "
+                "enters after the local blocks and needs a block that reads the patches, "
+                f"for example depth={local_depth + 1}"
             )
         side = image_size // patch_size
         rates = drop_path_schedule(drop_path, depth)

@@ -28,8 +28,7 @@ from hybridlib.models import vit
 from hybridlib.models.vit import ViT
 
 SecondToken = Literal["distillation", "class"]
-EXTRA: dict[SecondToken | None, tuple[str, ...]] = {
-    None: ("class",),
+EXTRA: dict[SecondToken, tuple[str, ...]] = {
     "distillation": ("class", "distillation"),
     "class": ("class", "second class"),
 }
@@ -88,11 +87,9 @@ class DeiT(ViT):
             in_channels=in_channels,
             drop_path=drop_path,
         )
-        if second_token not in EXTRA:
-            raise ValueError(f"second_token={second_token!r} must be one of {list(EXTRA)}")
-        self.extra = EXTRA[second_token]
         self.second_token = self.second_head = None
         if second_token is not None:
+            self.extra = look_up(EXTRA, second_token)
             self.positions = LearnedPositions(self.positions.grid, dim, extra=2)
             self.second_token = nn.Parameter(torch.empty(1, 1, dim))
             self.second_head = nn.Linear(dim, num_classes)
