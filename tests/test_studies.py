@@ -273,6 +273,7 @@ def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Tiny, "measure", staticmethod(measure), raising=False)
     assert runner.measure_again(Tiny, **places) == [spec.name]
+    assert runner.measure_again(Tiny, **places) == []  # nothing new
     (after,) = studies.load("tiny", folder=tmp_path / "results")
     start, end = (after["result"].pop(key)["head"] for key in ("start", "end"))
     weights_file = tmp_path / "scratch" / "tiny" / spec.name / "weights.safetensors"
