@@ -136,8 +136,12 @@ def attention_distance(attention: AttentionMap, *, patch_size: int) -> Tensor:
     Returns:
         Shape `h`, in pixels, averaged over the batch.
 
+    Raises:
+        ValueError: if the queries are not the keys.
+
     Source: Dosovitskiy et al. (2021), figure 7 (right) and appendix D.7.
     """
+    check_square(attention)
     skip = len(attention.extra)
     weights = attention.weights[:, :, skip:, skip:]
     weights = weights / weights.sum(dim=-1, keepdim=True)
@@ -162,16 +166,35 @@ def rollout(maps: Sequence[AttentionMap]) -> Tensor:
     Returns:
         Shape `b q k`; rows sum to 1.
 
+    Raises:
+        ValueError: if there are no maps, or they are not over the same tokens.
+
     Source: Abnar & Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
     """
     joint = None
     for attention in maps:
+        check_square(attention)
+        if joint is not None and attention.weights.shape[-1] != joint.shape[-1]:
+            raise ValueError(
+                f"the map of block {attention.block} is over {attention.weights.shape[-1]} tokens and those before it over "
+                f"{joint.shape[-1]}; rollout needs the same tokens in all, for example the maps of one stage"
+            )
         mean = reduce(attention.weights, "b h q k -> b q k", "mean")
         layer = 0.5 * mean + 0.5 * torch.eye(mean.shape[-1]).to(mean)
         joint = layer if joint is None else layer @ joint
     if joint is None:
         raise ValueError("rollout needs at least one attention map; this model made none")
     return joint
+
+
+def check_square(attention: AttentionMap) -> None:
+    """Raise ValueError unless the queries of a map are its keys."""
+    queries, keys = attention.weights.shape[-2:]
+    if queries != keys:
+        raise ValueError(
+            f"the {attention.kind} map of block {attention.block} has {queries} queries and {keys} keys; "
+            "this needs a map whose queries are its keys, for example kind='content'"
+        )
 
 
 def cosine_similarity(vectors: Tensor) -> Tensor:

@@ -11,11 +11,15 @@ ROOT = Path(__file__).resolve().parents[1]
 WIDGETS = '''
 import anywidget, traitlets, ipywidgets
 
-class Store(anywidget.AnyWidget):
+class Plain(anywidget.AnyWidget):
+    def __repr__(self):  # the default one holds a memory address
+        return f"{type(self).__name__}()"
+
+class Store(Plain):
     _esm = "export default { render() {} }"
     table = traitlets.Bytes().tag(sync=True)
 
-class Counter(anywidget.AnyWidget):
+class Counter(Plain):
     _esm = """
     export default {
       async render({ model, el }) {
@@ -40,7 +44,7 @@ class Counter(anywidget.AnyWidget):
     count = traitlets.Int(0).tag(sync=True)
     store = traitlets.Instance(Store).tag(sync=True, **ipywidgets.widget_serialization)
 
-class Broken(anywidget.AnyWidget):
+class Broken(Plain):
     _esm = "export default { render() { throw new Error('no such thing') } }"
 
 orphan = Store(table=b"never shown")
@@ -49,7 +53,8 @@ counter = Counter(count=3, store=Store(table=bytes([7, 0, 255])))
 
 CELLS = [
     ("markdown", "# Sample\n\nA page with widgets, for the tests of the site and of its tools."),
-    ("markdown", "$$y = \\operatorname{softmax}(x), \\qquad " + " + ".join("abcdefghijklmnopq") + "$$"),
+    ("markdown", f"$$y = \\operatorname{{softmax}}(x), \\qquad {' + '.join('abcdefghijklmnopq')}$$"),
+    ("markdown", f"$$\\operatorname{{loss}} = {' + '.join('abcdefghijklmnopq')} \\tag{{1}}$$"),
     ("code", WIDGETS),
     ("code", "Broken()"),
     ("code", "counter"),
@@ -72,6 +77,7 @@ def write(folder):
     for name in ("_config.yml", "Makefile"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "_toc.yml").write_text("format: jb-book\nroot: book/sample\n")
-    (folder / "book" / "references.bib").write_text("")
+    for name in ("claims.json", "references.bib"):
+        shutil.copy(ROOT / "book" / name, folder / "book" / name)
     executed = notebooks.normalise(notebooks.execute(notebook(), cwd=folder))
     (folder / "book" / "sample.ipynb").write_text(notebooks.serialise(executed), "utf-8")

@@ -14,11 +14,13 @@ from hybridlib.layers.convolution import ConvNormAct
 from hybridlib.layers.position import LearnedPositions, sincos_positions
 from hybridlib.layers.transformer import MLP, TransformerBlock
 from hybridlib.models import SIZES, create
+from hybridlib.models.ceit import LCA, CeiT, CeiTBlock, ImageToTokens, LeFF
 from hybridlib.models.convnet import ConvNet
 from hybridlib.models.cordonnier import QuadraticAttention
+from hybridlib.models.early_conv import ConvStem, EarlyConvViT
 from hybridlib.models.vit import PatchEmbedding, ViT
 
-few = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+few = settings(max_examples=15, deadline=None, derandomize=True, database=None)
 
 # Arguments that work. The tests replace one at a time.
 VALID = {
@@ -38,12 +40,28 @@ VALID = {
     ConvNet: dict(
         image_size=16, stem="small", block="bottleneck", widths=(8, 12), depths=(1, 1), num_classes=5, in_channels=3
     ),
+    ImageToTokens: dict(patch_size=8, in_channels=3, channels=2, dim=6),
+    LeFF: dict(dim=4, ratio=2.0),
+    CeiTBlock: dict(dim=12, num_heads=3, mlp_ratio=2.0, drop_path=0.1),
+    LCA: dict(dim=12, depth=2, num_heads=3, mlp_ratio=2.0),
+    CeiT: dict(
+        image_size=16, patch_size=4, dim=12, depth=1, num_heads=3, mlp_ratio=2.0, num_classes=5, in_channels=3,
+        stem_channels=2, drop_path=0.1,
+    ),
+    ConvStem: dict(stem=((4, 2), (8, 2)), in_channels=3, dim=6),
+    EarlyConvViT: dict(
+        image_size=16, patch_size=4, dim=12, depth=1, num_heads=3, mlp_ratio=2.0, num_classes=5, in_channels=3,
+        stem=((4, 2), (8, 2)), drop_path=0.1,
+    ),
     QuadraticAttention: dict(in_channels=2, out_channels=3, centres=[[0.0, 1.0]], alpha=1.0),
 }
 
 # Wrong values that hypothesis does not draw: it draws integers and floats.
+STEMS = [((0, 2), (8, 2)), ((4, 2), (8, 0))]
 WRONG = {
-    "stem": ["middle", ""],
+    (ConvNet, "stem"): ["middle", ""],
+    (ConvStem, "stem"): STEMS,
+    (EarlyConvViT, "stem"): [*STEMS, ((4, 2),), ((4, 3), (8, 2)), ()],
     "block": ["wide"],
     "centres": [[], [[1.0]], [1.0, 2.0], [[1.0, 2.0, 3.0]]],
     "widths": [(), (8,), (8, 6), (8, 0), (-4, 8), (8, 12, 16)],
@@ -52,13 +70,13 @@ WRONG = {
 }
 
 # What a message calls an argument, where its name there is another one.
-ALIASES = {"rows": ("grid", 0), "columns": ("grid", 1), "ratio": ("mlp_ratio", None)}
+ALIASES = {"rows": ("grid", 0), "columns": ("grid", 1), "ratio": ("mlp_ratio",), "channels": ("stem_channels",)}
 
 
 def offers(message: str, name: str) -> list[dict]:
     """Each set of arguments that a message offers in place of the one called `name`.
 
-    Understood are `for example a=1`, `a=1 and b=2` (together), `use a=1 or 2`, `or a b that divides 6: 1, 2`,
+    Understood are `for example a=1`, `a=1 and b=2` (together), `use a=1 or 2`, `use a=1 or b=2`, `or a b that divides 6: 1, 2`,
     `there are x, y` and `for example (9, 2)`, which stands for a shape.
     """
     if match := re.search(r"; there are (.+)", message):
@@ -75,22 +93,29 @@ def offers(message: str, name: str) -> list[dict]:
         found = []
     if " and " in advice:
         return [{key: eval(value) for key, value in (part.split("=") for part in advice.split(" and "))}]
-    key, values = advice.split("=")
-    return [{key: eval(value)} for value in values.split(" or ")] + found
+    for part in advice.split(" or "):  # `a=1 or 2` or `a=1 or b=2`
+        key, _, value = part.rpartition("=")
+        key = name = key or name
+        found.append({key: eval(value)})
+    return found
+
+
+def put(entries, indices: list, value):
+    """`value` at the place that the indices name in nested tuples."""
+    if not indices:
+        return value
+    first, *rest = indices
+    return tuple(put(entry, rest, value) if i == int(first) else entry for i, entry in enumerate(entries))
 
 
 def replace(arguments: dict, offer: dict) -> dict:
     """The arguments with an offer in place; `widths[1]=8` changes one entry of a tuple."""
     changed = dict(arguments)
     for name, value in offer.items():
-        name, index = re.fullmatch(r"(\w+)(?:\[(\d+)\])?", name).groups()
+        name, *indices = re.findall(r"\w+", name)
         if name not in arguments:
-            name, index = ALIASES[name]
-        if index is not None:
-            entries = list(changed[name])
-            entries[int(index)] = value
-            value = tuple(entries)
-        changed[name] = value
+            name, *indices = ALIASES[name]
+        changed[name] = put(changed[name], indices, value)
     assert changed != arguments, f"{offer} is what was given"
     return changed
 
@@ -103,7 +128,7 @@ def takes(make, arguments: dict, name: str) -> bool:
     except ValueError as error:
         message = str(error)
     value = arguments[name]
-    entries = value if isinstance(value, tuple) else ()
+    entries = re.findall(r"-?\d+", str(value)) if isinstance(value, tuple) else ()
     given_as = [f"={value}", f" {value!r}", *(f"={entry} " for entry in entries)]
     if isinstance(value, list):
         given_as.append(f"shape {tuple(torch.tensor(value).shape)}")
@@ -122,12 +147,13 @@ CASES = [(make, name) for make, arguments in VALID.items() for name in arguments
 def test_one_wrong_argument(make, name):
     arguments = VALID[make]
     make(**arguments)
-    if name in WRONG:
-        for value in WRONG[name]:
+    wrong = WRONG.get((make, name), WRONG.get(name))
+    if wrong:
+        for value in wrong:
             assert not takes(make, {**arguments, name: value}, name), f"{name}={value} was taken"
         return
     refused = []
-    values = st.integers(-4, 40)
+    values = st.integers(-4, 24)
     if isinstance(arguments[name], float):
         values = st.one_of(st.floats(-2, 8), st.just(float("nan")))
 
@@ -149,13 +175,17 @@ def test_check_divides(divisor, value):
         check_divides(a, b, divisor_name="a", value_name="b")
 
     def fixed(a, b):
-        check_divides(a, b, divisor_name=None, value_name="b")
+        check_divides(a, b, divisor_name="a", value_name="b", fixed=True)
 
     assume(divisor > 0 or value > 0)  # one wrong argument at a time
     works = divisor > 0 and value > 0 and value % divisor == 0
     assert takes(check, dict(a=divisor, b=value), "b" if divisor > 0 else "a") is works
     if divisor > 0:
         assert takes(fixed, dict(a=divisor, b=value), "b") is works
+    if divisor > 0 and not works:
+        with pytest.raises(ValueError) as error:
+            fixed(divisor, value)
+        assert all(list(offer) == ["b"] for offer in offers(str(error.value), "b"))
 
 
 def test_look_up_lists_what_there_is():
@@ -187,7 +217,7 @@ def test_from_conv_refuses(options):
 
 # Images
 
-MODELS = {model: model(**VALID[model]).eval() for model in (ConvNet, ViT)}
+MODELS = {model: model(**VALID[model]).eval() for model in (ConvNet, ViT, CeiT, EarlyConvViT)}
 SHAPES = {
     "sides": st.tuples(st.integers(1, 2), st.just(3), st.integers(0, 20), st.integers(0, 20)),
     "channels": st.tuples(st.integers(1, 2), st.sampled_from([1, 2, 4]), st.just(16), st.just(16)),

@@ -1,6 +1,10 @@
-// A box that scrolls sideways must be reachable by keyboard: give it a tab stop while it scrolls.
 (() => {
   "use strict";
+
+  // A page opened as a file may not fetch the text of its search results: show their titles only.
+  if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
+  // A box that scrolls sideways must be reachable by keyboard: a tab stop for as long as it scrolls.
   const BOXES = ".bd-article :is(mjx-container[display], table, .cell_output, .output, pre)";
 
   function update() {
@@ -17,9 +21,9 @@
     }
   }
 
-  addEventListener("resize", update);
-  addEventListener("load", () => {
-    update();
-    window.MathJax?.startup?.promise?.then(update); // formulas get their width late
+  // The article changes its size with the window, with late formulas and with opened solutions.
+  addEventListener("DOMContentLoaded", () => {
+    const observer = new ResizeObserver(update);
+    for (const article of document.querySelectorAll(".bd-article")) observer.observe(article);
   });
 })();

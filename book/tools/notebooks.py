@@ -35,21 +35,21 @@ def chapters():
     return sorted(BOOK.glob("*.ipynb"))
 
 
-def digest(notebook, root=ROOT):
+def digest(notebook):
     """Return a hash of all that the outputs of `notebook` are computed from."""
     hash_ = hashlib.sha256()
     for cell in notebook.cells:
         if cell.cell_type == "code":
             hash_.update(cell.source.encode() + b"\0")
     for folder in ("hybridlib", "book/results"):
-        for path in sorted((root / folder).rglob("*")):
+        for path in sorted((ROOT / folder).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
-                hash_.update(path.relative_to(root).as_posix().encode() + b"\0")
+                hash_.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
                 hash_.update(path.read_bytes() + b"\0")
     return hash_.hexdigest()[:16]
 
 
-def execute(notebook, *, cwd=BOOK):
+def execute(notebook, *, cwd):
     """Run `notebook` from a fresh kernel in the folder `cwd`, in place, with this hybridlib."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -59,7 +59,7 @@ def execute(notebook, *, cwd=BOOK):
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     client = NotebookClient(
         notebook, timeout=CELL_TIMEOUT, kernel_name="python3", store_widget_state=True,
-        resources={"metadata": {"path": str(cwd)}},
+        resources={"metadata": {"path": str(cwd)}}, extra_arguments=["--log-level=ERROR"],
     )
     client.execute(env=env)
     return notebook
@@ -187,7 +187,7 @@ def update(path, *, force=False):
     key = digest(notebook)
     run = force or notebook.metadata.get("hybrid_book", {}).get("digest") != key
     if run:
-        execute(notebook)
+        execute(notebook, cwd=BOOK)
         notebook.metadata["hybrid_book"] = {"digest": key}
     text = serialise(normalise(notebook))
     if text != path.read_text("utf-8"):

@@ -31,8 +31,9 @@ MATHJAX_FILES = [
     "a11y/assistive-mml.js",
 ]
 
-THEME_SHEET = "styles/pydata-sphinx-theme.css"
-ICON_RULE = re.compile(r'((?:\.fa-[\w-]+:{1,2}before,?)+)\{content:"(?:\\[0-9a-f]+|[^"]*)"\}')
+ICON_SHEET = "vendor/fontawesome/*/css/all.min.css"  # of the theme, under _static
+THEME_SHEETS = "styles/*.css"
+ICON_RULE = re.compile(r'((?:\.fa-[\w-]+:{1,2}before,?)+)\{content:"[^"]*"\}')
 ICON_FONT = re.compile(r"(@font-face\{[^}]*?)src:url\(([^)]+\.woff2)\)[^}]*\}")
 ICON_CODE = re.compile(r'"\\([ef][0-9a-f]{3})"|([\ue000-\uf8ff])')
 
@@ -69,7 +70,7 @@ def write_assets(app, error):
     if error is None and app.builder.format == "html":
         static = Path(app.outdir) / "_static"
         copy_mathjax(static / "mathjax")
-        write_slim_theme(Path(app.outdir))
+        write_icons(Path(app.outdir))
 
 
 def copy_mathjax(target):
@@ -84,26 +85,30 @@ def copy_mathjax(target):
             shutil.copyfile(source / name, target / name)
 
 
-def write_slim_theme(outdir):
-    """Write the theme's style sheet with only the icons in use, their glyphs inside the sheet."""
-    sheet_path = outdir / "_static" / THEME_SHEET
-    pages = [*outdir.rglob("*.html"), *(outdir / "_static" / "scripts").glob("*sphinx*theme.js")]
-    used = set(re.findall(r"\bfa-[a-z0-9-]+", " ".join(p.read_text("utf-8") for p in pages)))
+def write_icons(outdir):
+    """Write icons.css: the theme's icon sheet with the icons in use, their glyphs inside it."""
+    static = outdir / "_static"
+    pages = [*outdir.rglob("*.html"), *(static / "scripts").glob("*sphinx*theme.js")]
+    used = set(re.findall(r"\bfa-[a-z0-9-]+", read_all(pages)))
 
     def keep_if_used(match):
-        names = re.findall(r"\.(fa-[\w-]+)", match[1])
-        return match[0] if used.intersection(names) else ""
+        return match[0] if used.intersection(re.findall(r"fa-[\w-]+", match[1])) else ""
 
-    sheet = ICON_RULE.sub(keep_if_used, sheet_path.read_text("utf-8"))
-    codes = {int(hex_, 16) if hex_ else ord(char) for hex_, char in ICON_CODE.findall(sheet)}
+    source = next(static.glob(ICON_SHEET))
+    sheet = ICON_RULE.sub(keep_if_used, source.read_text("utf-8"))
+    found = ICON_CODE.findall(sheet + read_all(static.glob(THEME_SHEETS)))
+    codes = {int(escape, 16) if escape else ord(char) for escape, char in found}
 
     def embed(match):
-        font = (sheet_path.parent / match[2]).with_suffix(".ttf")
+        font = (source.parent / match[2]).with_suffix(".ttf")
         data = base64.b64encode(subset_font(font, codes)).decode()
         return f'{match[1]}src:url(data:font/woff;base64,{data}) format("woff")}}'
 
-    sheet = ICON_FONT.sub(embed, sheet)
-    (outdir / "_static" / "slim-theme.css").write_text(sheet, "utf-8")
+    (static / "icons.css").write_text(ICON_FONT.sub(embed, sheet), "utf-8")
+
+
+def read_all(paths):
+    return "\n".join(path.read_text("utf-8") for path in paths)
 
 
 def subset_font(path, codes):

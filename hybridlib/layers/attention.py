@@ -22,10 +22,30 @@ def attention_weights(query: Tensor, key: Tensor, *, bias: Tensor | None = None)
 
     Source: Vaswani et al. (2017), equation 1, with the bias of Dai et al. (2021), equation 3.
     """
-    logits = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5  # ... q k
+    scaled = query * query.shape[-1] ** -0.5  # here it costs q d products, after the product with the keys q k
+    logits = scaled @ key.transpose(-2, -1)  # ... q k
     if bias is not None:
         logits = logits + bias
     return logits.softmax(dim=-1)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = None) -> Tensor:
+    """softmax(Q K^T / sqrt(d) + B) V by the fastest way.
+
+    PyTorch's fused kernel, but on a CPU where the bias is learned: there is no fused kernel with a gradient for the bias
+    there, and what PyTorch falls back on takes up to a third longer than the softmax in the open.
+
+    Args:
+        query: shape `b h q d`.
+        key, value: shape `b h k d`.
+        bias: as in `attention_weights`.
+
+    Returns:
+        Shape `b h q d`.
+    """
+    if bias is not None and bias.requires_grad and bias.device.type == "cpu":
+        return attention_weights(query, key, bias=bias) @ value
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
 
 class MultiHeadSelfAttention(nn.Module):

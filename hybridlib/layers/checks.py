@@ -17,14 +17,17 @@ def check_share(**values: float) -> None:
             raise ValueError(f"{name}={value} must be between 0 and 1, for example {name}=0.1")
 
 
-def check_divides(divisor: int, value: int, *, divisor_name: str | None, value_name: str) -> None:
+def check_divides(
+    divisor: int, value: int, *, divisor_name: str | None = None, value_name: str, fixed: bool = False
+) -> None:
     """Raise ValueError unless `divisor` divides `value`; the message offers the nearest values that work.
 
     Args:
         divisor: for example a patch size or a number of heads.
         value: what must be a multiple of it, for example an image side or a width.
-        divisor_name: what the divisor is called where it was given; None if nobody can change it.
+        divisor_name: what the divisor is called where it was given; None if it is a constant.
         value_name: what the value is called where it was given.
+        fixed: whether another divisor would break another rule; the message then offers none.
     """
     check_positive(**{divisor_name or "divisor": divisor})
     rule = f"a multiple of {divisor_name}={divisor}" if divisor_name else f"a multiple of {divisor}"
@@ -34,7 +37,7 @@ def check_divides(divisor: int, value: int, *, divisor_name: str | None, value_n
         lower, upper = value // divisor * divisor, (value // divisor + 1) * divisor
         works = f"{lower} or {upper}" if lower else f"{upper}"
         some = ", ".join(map(str, divisors(value)[:8]))
-        instead = f", or a {divisor_name} that divides {value}: {some}" if divisor_name else ""
+        instead = f", or a {divisor_name} that divides {value}: {some}" if divisor_name and not fixed else ""
         raise ValueError(
             f"{value_name}={value} is not {rule} ({value} = {value // divisor} x {divisor} + {value % divisor}); "
             f"use {value_name}={works}{instead}"

@@ -1,12 +1,13 @@
-"""Convolution, normalisation and activation as one brick."""
+"""Convolution, normalisation and activation as one brick; squeeze-and-excitation; the inverted bottleneck MBConv."""
 
 from __future__ import annotations
 
 import math
 
-from torch import nn
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
-from hybridlib.layers.checks import check_divides, check_positive, divisors
+from hybridlib.layers.checks import check_divides, check_positive, check_share, divisors
 
 
 class ConvNormAct(nn.Sequential):
@@ -48,6 +49,74 @@ class ConvNormAct(nn.Sequential):
             in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
         )
         super().__init__(conv, nn.BatchNorm2d(out_channels), *([act()] if act else []))
+
+
+class SqueezeExcite(nn.Module):
+    """Average each channel over the map, and let two linear layers decide how much of each channel goes on.
+
+    Args:
+        channels: channels of the map.
+        hidden: units between the two layers.
+
+    Shapes: `b c h w` in and out.
+
+    Source: Hu et al. (2018), figure 2; SiLU between the layers as in EfficientNet (Tan & Le, 2019).
+    """
+
+    def __init__(self, channels: int, *, hidden: int) -> None:
+        super().__init__()
+        check_positive(channels=channels, hidden=hidden)
+        self.gate = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, channels), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x.mean(dim=(-2, -1)))[:, :, None, None]
+
+
+class MBConv(nn.Module):
+    """x <- Proj(Pool(x)) + Conv(SE(DepthConv(Conv(Norm(x))))): wide in the middle, where a depthwise kernel sees the map.
+
+    Args:
+        in_channels, out_channels: channels in and out.
+        stride: 2 halves the map, in the first 1x1 convolution.
+        expansion: channels in the middle over `out_channels`.
+        drop_path: probability that the branch is left out for a sample in training (stochastic depth).
+
+    Shapes: `b c h w` in, `b c' ceil(h/stride) ceil(w/stride)` out.
+
+    Source: Sandler et al. (2018), with the normalisation before the block as in Dai et al. (2021), section 2.2 and
+    appendix A.1: GELU; squeeze-and-excitation with a quarter of `out_channels`.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int = 1, expansion: int = 4, drop_path: float = 0.0
+    ) -> None:
+        super().__init__()
+        check_positive(in_channels=in_channels, stride=stride, expansion=expansion)
+        check_divides(4, out_channels, divisor_name=None, value_name="out_channels")
+        check_share(drop_path=drop_path)
+        wide = expansion * out_channels
+        self.norm = nn.BatchNorm2d(in_channels)
+        self.expand = ConvNormAct(in_channels, wide, kernel=1, stride=stride, act=nn.GELU)
+        self.depthwise = ConvNormAct(wide, wide, groups=wide, act=nn.GELU)
+        self.squeeze_excite = SqueezeExcite(wide, hidden=out_channels // 4)
+        self.project = nn.Conv2d(wide, out_channels, 1)
+        self.shortcut = make_pool_shortcut(in_channels, out_channels, stride=stride)
+        self.drop_path = StochasticDepth(drop_path, mode="row")
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.squeeze_excite(self.depthwise(self.expand(self.norm(x))))
+        return self.shortcut(x) + self.drop_path(self.project(branch))
+
+
+def make_pool(stride: int) -> nn.Module:
+    """A 3x3 max pooling of that stride, which keeps the corners aligned with a strided convolution; identity for 1."""
+    return nn.Identity() if stride == 1 else nn.MaxPool2d(3, stride=stride, padding=1)
+
+
+def make_pool_shortcut(in_channels: int, out_channels: int, *, stride: int) -> nn.Module:
+    """Proj(Pool(x)): max pooling where the map shrinks, then a 1x1 convolution where the channels change."""
+    project = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+    return nn.Sequential(make_pool(stride), project)
 
 
 def count_conv_macs(size: tuple[int, int], in_channels: int, out_channels: int, *, kernel: int, groups: int = 1) -> int:

@@ -1,10 +1,10 @@
-"""Where a token stands: learned and sin-cos tables, relative offsets, the quadratic encoding."""
+"""Where a token stands: learned and sin-cos tables; relative offsets, vectors and biases; the quadratic encoding."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from hybridlib.layers.checks import check_divides, check_positive
@@ -67,7 +67,7 @@ def sincos_positions(grid: tuple[int, int], dim: int, *, temperature: float = 10
     Source: Vaswani et al. (2017), section 3.5, applied to each axis.
     """
     check_positive(rows=grid[0], columns=grid[1], temperature=temperature)
-    check_divides(4, dim, divisor_name=None, value_name="dim")
+    check_divides(4, dim, value_name="dim")
     frequency = temperature ** -(torch.arange(dim // 4) / (dim // 4))
     rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
     angles = [rearrange(axis, "h w -> (h w) 1") * frequency for axis in (rows, columns)]
@@ -102,3 +102,89 @@ def quadratic_encoding(offsets: Tensor) -> Tensor:
     """
     offsets = offsets.to(torch.get_default_dtype())
     return torch.cat([offsets.square().sum(-1, keepdim=True), offsets], dim=-1)
+
+
+def axis_offsets(length: int, *, device: torch.device | None = None) -> Tensor:
+    """key - query + (length - 1) for every two places on an axis: shape `q k`, from 0 to 2 length - 2.
+
+    The row of a table that belongs to the offset, where the table starts at -(length - 1).
+    """
+    place = torch.arange(length, device=device)
+    return place[None, :] - place[:, None] + length - 1
+
+
+class RelativePositions2d(nn.Module):
+    """A learned vector for each row offset and each column offset: a key is worth q . (r_row + r_column) to a query q.
+
+    The heads of a layer share the vectors. No table of r for every pair of cells, `n n d`, is made: a query is
+    multiplied with the (2H - 1) + (2W - 1) vectors, and the logits of the H rows and W columns that it sees are added by
+    broadcasting.
+
+    Args:
+        grid: rows H and columns W of the map.
+        dim: width d of a head.
+
+    Shapes: queries `b h n d` in, logits `b h q k` out. Row `offset + H - 1` of the table is for the offset key - query.
+
+    Source: Srinivas et al. (2021), figure 4, after Shaw et al. (2018) and Bello et al. (2019). The vectors start with a
+    standard deviation of d^-0.5, which the authors' code means; by a slip it makes that the mean.
+    """
+
+    def __init__(self, grid: tuple[int, int], dim: int) -> None:
+        super().__init__()
+        check_positive(rows=grid[0], columns=grid[1], dim=dim)
+        self.grid = tuple(grid)
+        self.rows = nn.Parameter(torch.randn(2 * grid[0] - 1, dim) * dim**-0.5)
+        self.columns = nn.Parameter(torch.randn(2 * grid[1] - 1, dim) * dim**-0.5)
+
+    def by_axis(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits of each query for the rows, `b h n H`, and for the columns, `b h n W`."""
+        height, width = self.grid
+        rows = repeat(axis_offsets(height, device=query.device), "h key -> (h w) key", w=width)
+        columns = repeat(axis_offsets(width, device=query.device), "w key -> (h w) key", h=height)
+        return _pick(query @ self.rows.T, rows), _pick(query @ self.columns.T, columns)
+
+    def forward(self, query: Tensor) -> Tensor:
+        rows, columns = self.by_axis(query)
+        return (rows[..., :, None] + columns[..., None, :]).flatten(-2)  # b h q (H W)
+
+
+def _pick(logits: Tensor, index: Tensor) -> Tensor:
+    """From `b h q offset` those that each query's row of `index`, `q key`, names: `b h q key`."""
+    return logits.gather(-1, index.expand(*logits.shape[:2], -1, -1))
+
+
+class RelativeBias(nn.Module):
+    """A learned number for each head and each offset between two cells, added to the logits whatever the image holds.
+
+    Args:
+        grid: rows H and columns W of the map that the table is built for.
+        num_heads: heads, each with its own table of (2H - 1) x (2W - 1) numbers.
+
+    Shapes: a grid in, biases `h q k` out. For another grid the table is resized bilinearly.
+
+    Source: Dai et al. (2021), equation 3 and appendix A.1: the offset is query - key. Bilinear with half-pixel centres,
+    as MaxViT's official code resizes the same table (google-research/maxvit).
+    """
+
+    def __init__(self, grid: tuple[int, int], num_heads: int) -> None:
+        super().__init__()
+        check_positive(rows=grid[0], columns=grid[1], num_heads=num_heads)
+        self.grid = tuple(grid)
+        self.table = nn.Parameter(torch.zeros(num_heads, 2 * grid[0] - 1, 2 * grid[1] - 1))
+        nn.init.trunc_normal_(self.table, std=0.02)  # as in MaxViT's code and timm
+
+    def for_grid(self, grid: tuple[int, int]) -> Tensor:
+        """The table `h (2 rows - 1) (2 columns - 1)` for a grid of that many rows and columns."""
+        if tuple(grid) == self.grid:
+            return self.table
+        size = (2 * grid[0] - 1, 2 * grid[1] - 1)
+        return F.interpolate(self.table[None], size=size, mode="bilinear", align_corners=False)[0]
+
+    def forward(self, grid: tuple[int, int]) -> Tensor:
+        # The transpose of key - query is query - key.
+        rows, columns = (axis_offsets(length, device=self.table.device).T for length in grid)
+        index = rows[:, None, :, None] * (2 * grid[1] - 1) + columns[None, :, None, :]  # row column row column
+        # index_select, as its gradient is summed four times faster than that of table[:, index].
+        table = self.for_grid(grid).flatten(1).index_select(1, index.flatten())
+        return rearrange(table, "h (q k) -> h q k", q=grid[0] * grid[1])

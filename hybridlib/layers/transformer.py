@@ -22,12 +22,16 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, dim: int, *, ratio: float = 4.0) -> None:
-        check_positive(dim=dim, ratio=ratio)
-        hidden = int(dim * ratio)
-        if not hidden:
-            raise ValueError(f"ratio={ratio} leaves no hidden unit for dim={dim}; ratio x dim must be at least 1, "
-                             "for example ratio=4")
+        hidden = hidden_width(dim, ratio)
         super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+
+def hidden_width(dim: int, ratio: float) -> int:
+    """Width of the hidden layer: `ratio` times `dim`, rounded down."""
+    check_positive(dim=dim, ratio=ratio)
+    if dim * ratio < 1:
+        raise ValueError(f"ratio={ratio} leaves no hidden unit for dim={dim}; ratio x dim must be at least 1, for example ratio=4")
+    return int(dim * ratio)
 
 
 class TransformerBlock(nn.Module):

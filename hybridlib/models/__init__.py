@@ -8,21 +8,33 @@ from __future__ import annotations
 from torch import nn
 
 from hybridlib.layers.checks import look_up
-from hybridlib.models import convnet, deit, vit
+from hybridlib.models import botnet, ceit, coatnet, convit, convnet, deit, early_conv, vit
 
 CLASSES: dict[str, type[nn.Module]] = {
     "convnet": convnet.ConvNet,
     "vit": vit.ViT,
+    "botnet": botnet.BoTNet,
     "deit": deit.DeiT,
+    "convit": convit.ConViT,
+    "ceit": ceit.CeiT,
+    "early_conv": early_conv.EarlyConvViT,
+    "coatnet": coatnet.CoAtNet,
 }
 SIZES: dict[str, dict[str, dict]] = {
     "convnet": convnet.SIZES,
     "vit": vit.SIZES,
+    "botnet": botnet.SIZES,
     "deit": deit.SIZES,
+    "convit": convit.SIZES,
+    "ceit": ceit.SIZES,
+    "early_conv": early_conv.SIZES,
+    "coatnet": coatnet.SIZES,
 }
 
 
-def create(model: str, size: str = "nano", *, num_classes: int = 1000, image_size: int | None = None) -> nn.Module:
+def create(
+    model: str, size: str = "nano", *, num_classes: int = 1000, image_size: int | None = None
+) -> nn.Module:
     """A model by name, for the command line and the studies.
 
     Args:

@@ -104,7 +104,7 @@ class ConvNet(nn.Module):
                 "for example widths=(16, 32) and depths=(1, 1)"
             )
         for stage, (width, depth) in enumerate(zip(widths, depths)):
-            check_divides(4 if block == "bottleneck" else 1, width, divisor_name=None, value_name=f"widths[{stage}]")
+            check_divides(4 if block == "bottleneck" else 1, width, value_name=f"widths[{stage}]")
             check_positive(**{f"depths[{stage}]": depth})
         make_block = look_up(BLOCKS, block)
         self.image_size, self.in_channels = image_size, in_channels

@@ -1,7 +1,9 @@
 """Explorables: views that compute in the reader's browser. They take arrays and plain values, never models."""
 
 from .attention_explorer import AttentionExplorer
+from .live_vit import LiveViT
 from .nine_heads import NineHeads
+from .patch_explorer import PatchExplorer
 from .receptive_field import ReceptiveField
 
-__all__ = ["AttentionExplorer", "NineHeads", "ReceptiveField"]
+__all__ = ["AttentionExplorer", "LiveViT", "NineHeads", "PatchExplorer", "ReceptiveField"]

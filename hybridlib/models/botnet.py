@@ -1,0 +1,277 @@
+"""BoTNet: Srinivas et al., "Bottleneck Transformers for Visual Recognition", CVPR 2021
+(arXiv:2101.11605), figures 1 and 4.
+
+    image b c h w -> ResNet without its last stage -> bottlenecks with attention in place of the 3x3
+                  -> average over the map -> linear b k
+
+    attention, query q and key k:    logit = (q / sqrt(d)) . (k + r_row + r_column)
+
+No trained weights are public; we follow the paper and the authors' code, a gist of the block in
+TensorFlow, point by point (shared fact sheet, section 10): the relative term takes the scaled query
+as the content term does (timm's BottleneckAttn by default does not scale it); offsets are key -
+query; no output projection inside the attention; average pooling comes after the attention; a
+projected shortcut is a 1x1 convolution with BatchNorm and ReLU (ResNet's has no ReLU, lucidrains'
+is 3x3, timm's pools first); the last BatchNorm of a block starts at 0.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from hybridlib.layers.attention import attend, attention_weights
+from hybridlib.layers.checks import check_divides, check_image, check_positive, look_up
+from hybridlib.layers.convolution import ConvNormAct
+from hybridlib.layers.position import RelativePositions2d
+from hybridlib.layers.trace import AttentionMap, Trace
+from hybridlib.models.convnet import Bottleneck, ConvNet, init_conv
+
+# size: tables 1 and 8 of the paper; S1 keeps the 14x14 map in the last stage. nano is ours: about as
+# many operations as ViT nano, attention on 16x16 and 8x8 maps of a 32x32 image.
+SIZES: dict[str, dict] = {
+    "nano": dict(image_size=32, stem="small", widths=(32, 64, 128), depths=(2, 2, 4), last_stride=2),
+    "BoTNet-50": dict(
+        image_size=224, stem="large", widths=(256, 512, 1024, 2048), depths=(3, 4, 6, 3), last_stride=2
+    ),
+    "BoTNet-S1-50": dict(
+        image_size=224, stem="large", widths=(256, 512, 1024, 2048), depths=(3, 4, 6, 3), last_stride=1
+    ),
+}
+
+STEM_STRIDE = {"small": 1, "large": 4}
+
+
+class AbsolutePositions2d(nn.Module):
+    """A learned vector for each row and each column, which the query meets wherever it stands itself.
+
+    The paper's control (table 4). Args and shapes: as in RelativePositions2d.
+    """
+
+    def __init__(self, grid: tuple[int, int], dim: int) -> None:
+        super().__init__()
+        check_positive(rows=grid[0], columns=grid[1], dim=dim)
+        self.rows = nn.Parameter(torch.randn(grid[0], dim) * dim**-0.5)
+        self.columns = nn.Parameter(torch.randn(grid[1], dim) * dim**-0.5)
+
+    def forward(self, query: Tensor) -> Tensor:
+        table = rearrange(self.rows[:, None] + self.columns[None], "h w d -> (h w) d")
+        return query @ table.T
+
+
+class NoPositions(nn.Module):
+    """Content alone, on a map of any size. Args and shapes: as in RelativePositions2d."""
+
+    def __init__(self, grid: tuple[int, int], dim: int) -> None:
+        super().__init__()
+
+    def forward(self, query: Tensor) -> None:
+        return None
+
+
+Positions = Literal["relative", "absolute", "none"]
+POSITIONS: dict[Positions, type[nn.Module]] = {
+    "relative": RelativePositions2d,
+    "absolute": AbsolutePositions2d,
+    "none": NoPositions,
+}
+
+
+class BottleneckAttention(nn.Module):
+    """Multi-head self-attention over all cells of a map (figure 4).
+
+    Args:
+        dim: channels of the map, in and out.
+        grid: rows and columns of the map; with positions="none" other maps work too.
+        num_heads: heads; must divide `dim`.
+        positions: what a query knows about where a key is.
+
+    Shapes: map `b c h w` in and out.
+
+    Raises:
+        ValueError: for a map of another grid.
+    """
+
+    def __init__(
+        self, dim: int, *, grid: tuple[int, int], num_heads: int = 4, positions: Positions = "relative"
+    ) -> None:
+        super().__init__()
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
+        self.grid = None if positions == "none" else tuple(grid)
+        self.num_heads = num_heads
+        self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.positions = look_up(POSITIONS, positions)(grid, dim // num_heads)
+        nn.init.trunc_normal_(self.to_qkv.weight, std=dim**-0.5)  # keeps the signal's scale
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Queries, keys and values `b h n d`, and the logits of the positions `b h q k`, if any."""
+        if self.grid not in (None, tuple(x.shape[-2:])):
+            raise ValueError(
+                f"the map is {x.shape[-2]}x{x.shape[-1]} and this attention has positions for "
+                f"{self.grid[0]}x{self.grid[1]}; give the model image_size= the side of your images, "
+                "or positions='none'"
+            )
+        tokens = rearrange(x, "b c h w -> b (h w) c")
+        q, k, v = rearrange(
+            self.to_qkv(tokens), "b n (three h d) -> three b h n d", three=3, h=self.num_heads
+        )
+        return q, k, v, self.positions(q * q.shape[-1] ** -0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v, bias = self.split(x)
+        return rearrange(attend(q, k, v, bias=bias), "b n (h w) d -> b (n d) h w", h=x.shape[-2])
+
+    def trace(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, and the weights `b h q k` beside the map."""
+        q, k, v, bias = self.split(x)
+        weights = attention_weights(q, k, bias=bias)
+        return rearrange(weights @ v, "b n (h w) d -> b (n d) h w", h=x.shape[-2]), weights
+
+
+class BottleneckTransformer(Bottleneck):
+    """ResNet's bottleneck with attention in place of the 3x3 convolution (figure 1).
+
+    Args:
+        in_channels, out_channels: channels in and out; the attention works on a quarter of the latter.
+        stride: 2 halves the map after the attention.
+        grid: rows and columns of the map that comes in.
+        num_heads, positions: as in BottleneckAttention.
+
+    Shapes: `b c h w` in, `b c' ceil(h/stride) ceil(w/stride)` out.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int,
+        grid: tuple[int, int],
+        num_heads: int = 4,
+        positions: Positions = "relative",
+    ) -> None:
+        super().__init__(in_channels, out_channels, stride=stride)
+        narrow = out_channels // 4
+        self.spatial = BottleneckAttention(narrow, grid=grid, num_heads=num_heads, positions=positions)
+        # ceil_mode: an odd side keeps its last row and column, as the shortcut's stride does
+        self.pool = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
+        self.norm, self.norm_act = nn.BatchNorm2d(narrow), nn.ReLU()
+        if isinstance(self.shortcut, ConvNormAct):
+            self.shortcut.append(nn.ReLU())
+        self.apply(init_conv)
+        nn.init.zeros_(self.expand[1].weight)  # the block starts as its shortcut
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """What follows the attention, with the block's input `x` for the shortcut."""
+        branch = self.expand(self.norm_act(self.norm(self.pool(attended))))
+        return self.act(self.shortcut(x) + branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.finish(x, self.spatial(self.reduce(x)))
+
+    def trace(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, and the attention weights `b h q k` beside the map."""
+        attended, weights = self.spatial.trace(self.reduce(x))
+        return self.finish(x, attended), weights
+
+
+class BoTNet(ConvNet):
+    """A residual network whose last stage attends.
+
+    Args:
+        image_size: side in pixels of the images, which fixes the maps of the last stage.
+        stem, widths, depths: as in ConvNet, with bottleneck blocks; at least two stages.
+        last_stride: 2 halves the map in the last stage, as in ResNet; 1 keeps it (BoTNet-S1).
+        num_heads: heads of each attention.
+        positions: "relative" is the paper's; "absolute" and "none" are its controls.
+        num_classes: number K of classes.
+        in_channels: channels of the image.
+
+    Shapes: images `b c h w` in, logits `b k` out.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        stem: Literal["small", "large"],
+        widths: tuple[int, ...],
+        depths: tuple[int, ...],
+        last_stride: int = 2,
+        num_heads: int = 4,
+        positions: Positions = "relative",
+        num_classes: int = 1000,
+        in_channels: int = 3,
+    ) -> None:
+        if len(widths) != len(depths) or len(widths) < 2:
+            raise ValueError(
+                f"widths={widths} and depths={depths} must have one entry for each stage, at least two, "
+                "for example widths=(16, 32) and depths=(1, 1)"
+            )
+        check_divides(4 * num_heads, widths[-1], divisor_name="4 x num_heads", value_name="widths[-1]")
+        check_positive(**{"depths[-1]": depths[-1]})
+        if last_stride not in (1, 2):
+            raise ValueError(f"last_stride={last_stride} must be 1 or 2, for example last_stride=2")
+        super().__init__(
+            image_size=image_size,
+            stem=stem,
+            block="bottleneck",
+            widths=widths[:-1],
+            depths=depths[:-1],
+            num_classes=num_classes,
+            in_channels=in_channels,
+        )
+        side = -(-image_size // (STEM_STRIDE[stem] * 2 ** (len(widths) - 2)))  # rounded up
+        blocks, channels = [], widths[-2]
+        for stride in [last_stride] + [1] * (depths[-1] - 1):
+            blocks.append(
+                BottleneckTransformer(
+                    channels,
+                    widths[-1],
+                    stride=stride,
+                    grid=(side, side),
+                    num_heads=num_heads,
+                    positions=positions,
+                )
+            )
+            channels, side = widths[-1], -(-side // stride)
+        self.stages.append(nn.Sequential(*blocks))
+        self.head = nn.Linear(channels, num_classes)
+
+    @classmethod
+    def from_size(
+        cls,
+        size: str,
+        *,
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        positions: Positions = "relative",
+    ) -> BoTNet:
+        """A model of the table SIZES, for that many classes and, if given, another image side."""
+        entry = look_up(SIZES, size)
+        image_size = entry["image_size"] if image_size is None else image_size
+        return cls(
+            **{**entry, "image_size": image_size}, num_classes=num_classes, positions=positions
+        )
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """The map `b c h w` that enters the last stage."""
+        check_image(x, channels=self.in_channels)
+        # Channels last: the attention's tokens are then a view of the map, and convolutions are faster.
+        return self.stages[:-1](self.stem(x.contiguous(memory_format=torch.channels_last)))
+
+    def features(self, x: Tensor) -> Tensor:
+        """The map `b c h w` that leaves the last stage."""
+        return self.stages[-1](self.trunk(x))
+
+    def trace(self, x: Tensor) -> Trace:
+        """As `forward`, with the attention map of every block of the last stage."""
+        x, maps = self.trunk(x), []
+        before = sum(len(stage) for stage in self.stages[:-1])
+        for i, block in enumerate(self.stages[-1]):
+            grid = tuple(x.shape[-2:])
+            x, weights = block.trace(x)
+            maps.append(AttentionMap(weights, grid=grid, block=before + i))
+        return Trace(self.head(x.mean(dim=(-2, -1))), tuple(maps))

@@ -1,0 +1,225 @@
+"""The tools that build the book: notebook runner, claims ledger, interpreter check."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import claims
+import nbformat
+import notebooks
+import pytest
+import sample
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# The ids of the claims that the book has promised to settle, chapter by chapter.
+PROMISED = """
+    1a 1b 1c 1d 1e 2a 2b 3a 3b 3c 3d 4a 4b 4c 4d 4e 4f 5a 5b 5c 6a 6b 6c 6d 7a 7b 8a 8b 8c 8d 9a
+"""
+
+
+def run_sample(folder):
+    return notebooks.execute(sample.notebook(), cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """The sample notebook, run twice by two fresh kernels."""
+    folder = tmp_path_factory.mktemp("run")
+    return run_sample(folder), run_sample(folder)
+
+
+def stored_models(notebook):
+    return notebook.metadata.widgets[notebooks.STATE].state
+
+
+def views(notebook):
+    return [
+        output.data[notebooks.VIEW].model_id
+        for cell in notebook.cells for output in cell.get("outputs", [])
+        if notebooks.VIEW in output.get("data", {})
+    ]
+
+
+# Notebooks
+
+
+def test_two_runs_give_the_same_bytes(executed):
+    first, second = map(copy.deepcopy, executed)
+    assert notebooks.serialise(first) != notebooks.serialise(second)  # so there was work to do
+    texts = [notebooks.serialise(notebooks.normalise(notebook)) for notebook in (first, second)]
+    assert texts[0] == texts[1]
+
+
+def test_normalising_again_changes_nothing(executed):
+    once = notebooks.normalise(copy.deepcopy(executed[0]))
+    again = notebooks.normalise(copy.deepcopy(once))
+    assert notebooks.serialise(once) == notebooks.serialise(again)
+
+
+def test_widgets_are_named_in_order_and_orphans_are_gone(executed):
+    notebook = notebooks.normalise(copy.deepcopy(executed[0]))
+    shown = views(notebook)
+    models = stored_models(notebook)
+    assert len(shown) == 4 and shown[0] == "w1"
+    assert shown[1] == shown[2]  # two views of one counter
+    assert set(shown) <= set(models)
+    assert set(models) == {f"w{n + 1}" for n in range(len(models))}
+    reached = set(shown) | {
+        id_ for model in models.values() for id_ in notebooks.references(model["state"])
+    }
+    assert reached == set(models)
+    before = stored_models(executed[0])
+    kinds = [model["state"].get("_esm") for model in before.values()]
+    assert kinds.count("export default { render() {} }") == 2  # the store and the orphan
+    kept = [model["state"].get("_esm") for model in models.values()]
+    assert kept.count("export default { render() {} }") == 1
+
+
+def test_buffers_stay_with_their_model(executed):
+    models = stored_models(notebooks.normalise(copy.deepcopy(executed[0])))
+    buffers = [model["buffers"] for model in models.values() if model.get("buffers")]
+    assert len(buffers) == 1
+    assert buffers[0][0]["path"] == ["table"] and buffers[0][0]["data"] == "BwD/"  # 7, 0, 255
+
+
+def test_metadata_keeps_only_what_means_something(executed):
+    source = copy.deepcopy(executed[0])
+    source.cells[0].metadata["tags"] = ["nbval-ignore-output"]
+    notebook = notebooks.normalise(source)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "version" not in notebook.metadata.language_info
+    assert notebook.cells[0].metadata == {"tags": ["nbval-ignore-output"]}
+    assert all(cell.metadata == {} for cell in notebook.cells[1:])
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+
+
+def test_a_new_cell_leaves_the_other_ids_alone():
+    notebook = nbformat.v4.new_notebook(cells=[
+        nbformat.v4.new_code_cell(text) for text in ("a = 1", "a", "a")
+    ])
+    before = [cell.id for cell in notebooks.normalise(copy.deepcopy(notebook)).cells]
+    notebook.cells.insert(0, nbformat.v4.new_code_cell("import math"))
+    after = [cell.id for cell in notebooks.normalise(notebook).cells]
+    assert after[1:] == before and len(set(after)) == 4
+
+
+def test_streams_are_merged_as_a_terminal_shows_them():
+    outputs = [
+        nbformat.v4.new_output("stream", name="stdout", text=text)
+        for text in ("  0%\r", " 50%\r", "100%\n", "done\n")
+    ]
+    outputs.append(nbformat.v4.new_output("stream", name="stderr", text="careful\n"))
+    merged = notebooks.merge_streams(outputs)
+    assert [(o.name, o.text) for o in merged] == [
+        ("stdout", "100%\ndone\n"), ("stderr", "careful\n")
+    ]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A made-up project of one chapter, on which the tool works instead of the book."""
+    (tmp_path / "hybridlib").mkdir()
+    (tmp_path / "hybridlib" / "code.py").write_text("one = 1\n")
+    (tmp_path / "book" / "results").mkdir(parents=True)
+    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
+    monkeypatch.setattr(notebooks, "BOOK", tmp_path / "book")
+    path = tmp_path / "book" / "01_time.ipynb"
+    cells = [nbformat.v4.new_code_cell("import time; time.time_ns()")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def test_a_chapter_runs_only_when_its_inputs_change(project):
+    notebooks.main([])
+    stored = project.read_bytes()
+    notebooks.main(["01_time"])
+    assert project.read_bytes() == stored  # the clock in its output shows that it did not run
+
+    def changed():
+        nonlocal stored
+        notebooks.main([])
+        before, stored = stored, project.read_bytes()
+        return before != stored
+
+    (project.parents[1] / "hybridlib" / "code.py").write_text("one = 2\n")
+    assert changed()
+    (project.parent / "results" / "run.json").write_text("{}")
+    assert changed()
+    assert not changed()
+    notebooks.main(["--force"])
+    assert project.read_bytes() != stored
+
+
+def test_a_failing_chapter_is_left_as_it_was(project):
+    notebook = nbformat.read(project, as_version=4)
+    notebook.cells[0].source = "1 / 0"
+    nbformat.write(notebook, project)
+    before = project.read_bytes()
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        notebooks.main([])
+    assert project.read_bytes() == before
+    assert {path.name for path in project.parent.iterdir()} == {"01_time.ipynb", "results"}
+
+
+def test_an_unknown_chapter_is_named_with_those_that_exist(project):
+    with pytest.raises(SystemExit, match="no chapter '07_x'; the book has: 01_time"):
+        notebooks.main(["07_x"])
+
+
+# Claims
+
+
+def test_claims_page_is_made_from_the_data():
+    page = (ROOT / "book" / "claims.md").read_text("utf-8")
+    assert page == claims.render(claims.load()), "run make book, and commit book/claims.md"
+
+
+def test_every_promised_claim_stands_in_the_ledger():
+    assert [claim["id"] for claim in claims.load()] == PROMISED.split()
+
+
+def test_a_written_chapter_leaves_no_claim_open():
+    written = {int(path.name[:2]) for path in (ROOT / "book").glob("[0-9][0-9]_*.ipynb")}
+    left = [c["id"] for c in claims.load() if c["settled"] == "open" and c["chapter"] in written]
+    assert left == []
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"settled": "true"}, "settled is 'true'; use one of"),
+    ({"settled": "proved"}, "is proved, so 'how' must be filled in"),
+    ({"how": "By looking."}, "is open, so 'how' must be empty"),
+    ({"note": ""}, "it needs"),
+])
+def test_a_wrong_claim_is_refused(change, message):
+    claim = dict(id="1x", chapter=1, claim="c", who="w", settled="open", how="", link="")
+    claims.check(claim)
+    with pytest.raises(ValueError, match=message):
+        claims.check(claim | change)
+
+
+# The interpreter
+
+
+@pytest.mark.parametrize("version, fits", [
+    ("3.9.18", False), ("3.10.0", True), ("3.13.1", True), ("3.14.0", False),
+])
+def test_only_a_fitting_python_is_taken(tmp_path, version, fits):
+    python = tmp_path / "python3"
+    python.write_text(
+        f"#!{sys.executable}\nimport platform, sys\n"
+        f"sys.version_info = {tuple(map(int, version.split('.')))}\n"
+        f"platform.python_version = lambda: {version!r}\n"
+        "exec(sys.argv[2])\n"
+    )
+    python.chmod(0o755)
+    command = ["bash", str(ROOT / "book" / "tools" / "find_python.sh"), str(python)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if fits:
+        assert (result.returncode, result.stdout) == (0, f"{python}\n")
+    else:
+        assert result.returncode == 1
+        assert f"{python}: {version}" in result.stderr and "3.10 to 3.13" in result.stderr
