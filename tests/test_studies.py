@@ -214,51 +214,46 @@ def test_without_positions_the_table_stays_zero():
 # ------------------------------------------------------------------------------- the runner
 
 
-def test_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path, monkeypatch):
-    """SIGKILL between two checkpoints; the run that is started again equals one left alone, bit for
-    bit."""
-    script = tmp_path / "work.py"
-    script.write_text(
-        "import sys, torch\nfrom pathlib import Path\n"
-        "sys.path.insert(0, sys.argv[1])\ntorch.set_num_threads(1)\n"
-        "import test_studies as t\nfrom hybridlib.studies import runner\n"
-        "spec = t.small(t.sample_efficiency.runs('digits', (0,))[1], steps=30)\n"
-        "spec.recipe['checkpoint_every'] = 4\n"
-        "out = Path(sys.argv[2])\n"
-        "runner.run_one(t.Tiny, spec, command='python -m hybridlib study run tiny --only x',"
-        " results=out / 'results', scratch=out / 'scratch', progress=False)\n",
-        encoding="utf-8",
+def killable_run(folder: Path) -> None:
+    """Sixteen steps of a ViT with a checkpoint after every second, on one thread."""
+    spec = small(sample_efficiency.runs("digits", (0,))[1], steps=16)
+    spec.recipe["checkpoint_every"] = 2
+    places = dict(results=folder / "results", scratch=folder / "scratch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert runner.run_one(Tiny, spec, command="", progress=False, **places)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path):
+    """SIGKILL in the middle of a run; started again, it equals one left alone, bit for bit."""
+    killed, alone = tmp_path / "killed", tmp_path / "alone"
+    code = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import test_studies as t; "
+    code += "t.killable_run(pathlib.Path(sys.argv[2]))"
+    victim = subprocess.Popen(
+        [sys.executable, "-c", code, str(Path(__file__).parent), str(killed)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-
-    def start(folder: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, str(script), str(Path(__file__).parent), str(tmp_path / folder)],
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        )
-
-    alone, victim = start("alone"), start("killed")
-    while not list((tmp_path / "killed").glob("scratch/*/*/step-*.safetensors")):
+    while not list(killed.glob("scratch/*/*/step-*.safetensors")):
         assert victim.poll() is None, "it ended before it wrote a checkpoint"
         time.sleep(0.005)
     victim.send_signal(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL
-    assert not list((tmp_path / "killed" / "results").glob("*/*.json"))
-    again = start("killed")
-    assert (alone.wait(), again.wait()) == (0, 0)
+    assert not list((killed / "results").glob("*/*.json"))
+    killable_run(killed)
+    killable_run(alone)
 
-    (whole,), (resumed,) = (
-        studies.load("tiny", folder=tmp_path / f / "results") for f in ("alone", "killed")
-    )
+    (whole,), (resumed,) = (studies.load("tiny", folder=f / "results") for f in (alone, killed))
     assert whole["cpu_seconds"] > 0 and resumed["cpu_seconds"] is None
     assert whole["result"] == resumed["result"]
     losses = [[(p["step"], p["train_loss"]) for p in r["curve"]] for r in (whole, resumed)]
     assert losses[0] == losses[1]
-    files = [
-        next((tmp_path / f).glob("scratch/*/*/weights.safetensors")) for f in ("alone", "killed")
-    ]
+    files = [next(f.glob("scratch/*/*/weights.safetensors")) for f in (alone, killed)]
     first, second = (read_tensors(f)[0] for f in files)
     assert first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
-    assert not list((tmp_path / "killed").glob("scratch/*/*/step-*"))
+    assert not list(killed.glob("scratch/*/*/step-*"))
 
 
 def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):
@@ -273,6 +268,7 @@ def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Tiny, "measure", staticmethod(measure), raising=False)
     assert runner.measure_again(Tiny, **places) == [spec.name]
+    assert runner.measure_again(Tiny, **places) == []  # nothing new
     (after,) = studies.load("tiny", folder=tmp_path / "results")
     start, end = (after["result"].pop(key)["head"] for key in ("start", "end"))
     weights_file = tmp_path / "scratch" / "tiny" / spec.name / "weights.safetensors"

@@ -220,7 +220,10 @@ def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) 
                 f"{record['result']['test_accuracy']}: these are other weights; make them again "
                 f"with: {record['command']}"
             )
-        record["result"] |= {"start": start, "end": hooks["measure"](spec, model.eval(), data)}
+        measured = {"start": start, "end": hooks["measure"](spec, model.eval(), data)}
+        if measured == {key: record["result"].get(key) for key in measured}:
+            continue
+        record["result"] |= measured
         record["measured"] = dict(
             date=datetime.now(timezone.utc).isoformat(timespec="seconds"), **_commit()
         )
