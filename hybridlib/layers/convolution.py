@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
@@ -117,6 +118,14 @@ def make_pool_shortcut(in_channels: int, out_channels: int, *, stride: int) -> n
     """Proj(Pool(x)): max pooling where the map shrinks, then a 1x1 convolution where the channels change."""
     project = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
     return nn.Sequential(make_pool(stride), project)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The same map `b c h w` with each pixel's channels side by side in memory.
+
+    Convolutions after it run faster, and the map that they make becomes tokens `b (h w) c` without a copy.
+    """
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def count_conv_macs(size: tuple[int, int], in_channels: int, out_channels: int, *, kernel: int, groups: int = 1) -> int:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from hybridlib.layers.attention import attention_weights
 from hybridlib.layers.checks import check_divides, check_image, check_positive, divisors, look_up
-from hybridlib.layers.convolution import ConvNormAct
+from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.position import LearnedPositions
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.layers.transformer import LAYER_NORM_EPS, TransformerBlock, drop_path_schedule, hidden_width
@@ -67,7 +67,7 @@ class ImageToTokens(nn.Module):
         self.patches = PatchEmbedding(patch_size=patch_size // STEM_STRIDE, in_channels=channels, dim=dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.patches(self.pool(self.conv(x)))  # b c h/4 w/4, then tokens
+        return self.patches(self.pool(self.conv(channels_last(x))))  # b c h/4 w/4, then tokens
 
 
 class LeFF(nn.Module):

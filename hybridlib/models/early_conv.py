@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hybridlib.layers.checks import check_divides, check_positive, look_up
-from hybridlib.layers.convolution import ConvNormAct
+from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.models import vit
 from hybridlib.models.vit import ViT
 
@@ -68,7 +68,7 @@ class ConvStem(nn.Sequential):
         nn.init.zeros_(self[-1].bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return rearrange(super().forward(x), "b d h w -> b (h w) d")
+        return rearrange(super().forward(channels_last(x)), "b d h w -> b (h w) d")
 
 
 def check_stem(stem: Sequence[tuple[int, int]], *, image_size: int, patch_size: int, dim: int) -> None:
