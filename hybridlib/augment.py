@@ -1,7 +1,8 @@
 """Random changes to a batch of training images, on the device that holds it.
 
-An augmentation is a function `(images b c h w, targets, random) -> (images, targets)`. `targets` are class numbers `b`, or
-probabilities `b k` once a function has mixed labels, which the cross-entropy of PyTorch takes alike. Functions compose as tuples.
+An augmentation is a function `(images b c h w, targets, random) -> (images, targets)`. `targets`
+are class numbers `b`, or probabilities `b k` once a function has mixed labels, which the
+cross-entropy of PyTorch takes alike. Functions compose as tuples.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from hybridlib.layers.checks import look_up
 class BatchRandom:
     """Random numbers for the samples of one batch.
 
-    They are drawn on the CPU, for the whole batch over all processes, and then cut down to this process's samples: so every
-    device and every number of processes sees the same ones.
+    They are drawn on the CPU, for the whole batch over all processes, and then cut down to this
+    process's samples: so every device and every number of processes sees the same ones.
 
     Args:
         seed: one seed, one sequence of draws.
@@ -28,13 +29,17 @@ class BatchRandom:
         device: where the numbers are wanted.
     """
 
-    def __init__(self, seed: int, *, size: int, part: slice = slice(None), device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, seed: int, *, size: int, part: slice = slice(None), device: torch.device | str = "cpu"
+    ) -> None:
         self.generator = torch.Generator().manual_seed(seed)
         self.size, self.part, self.device = size, part, device
 
     def uniform(self) -> Tensor:
         """One float in [0, 1) for each sample here: shape `b`."""
-        return torch.rand(self.size, generator=self.generator)[self.part].to(self.device, non_blocking=True)
+        return torch.rand(self.size, generator=self.generator)[self.part].to(
+            self.device, non_blocking=True
+        )
 
     def integers(self, low: int, high: int) -> Tensor:
         """One integer in low..high-1 for each sample here: shape `b`."""
@@ -73,7 +78,9 @@ AUGMENTATIONS: dict[str, tuple[Augmentation, ...]] = {
 }
 
 
-def find(augment: str | Augmentation | tuple[Augmentation, ...]) -> tuple[str, tuple[Augmentation, ...]]:
+def find(
+    augment: str | Augmentation | tuple[Augmentation, ...],
+) -> tuple[str, tuple[Augmentation, ...]]:
     """The name for the record and the functions, from a name, a function or a tuple of functions.
 
     Raises:
@@ -86,7 +93,10 @@ def find(augment: str | Augmentation | tuple[Augmentation, ...]) -> tuple[str, t
 
 
 def apply(
-    augment: str | Augmentation | tuple[Augmentation, ...], images: Tensor, targets: Tensor, random: BatchRandom
+    augment: str | Augmentation | tuple[Augmentation, ...],
+    images: Tensor,
+    targets: Tensor,
+    random: BatchRandom,
 ) -> tuple[Tensor, Tensor]:
     """Run the augmentations one after the other: `b c h w` and targets in, the same out."""
     for function in find(augment)[1]:

@@ -1,6 +1,7 @@
 """Weights and interrupted trainings on disk: safetensors files, written whole or not at all.
 
-Nothing here unpickles: a safetensors file is a JSON header and raw numbers, and reading it runs no code.
+Nothing here unpickles: a safetensors file is a JSON header and raw numbers, and reading it runs no
+code.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ STATE = "hybridlib.state"  # the key of our JSON in a checkpoint's header
 
 
 class CheckpointError(ValueError):
-    """A file of weights or a checkpoint that cannot be used; the message says why and what to do."""
+    """A file of weights or a checkpoint that cannot be used; the message says why and what to
+    do."""
 
 
-# -------------------------------------------------------------------------------------------------------------- weights
+# ------------------------------------------------------------------------------------------ weights
 
 
-def save_weights(model: nn.Module, path: str | Path, *, metadata: dict[str, str] | None = None) -> None:
+def save_weights(
+    model: nn.Module, path: str | Path, *, metadata: dict[str, str] | None = None
+) -> None:
     """Write a model's weights and buffers as safetensors; a file of that name is replaced whole.
 
     Args:
@@ -56,22 +60,26 @@ def load_weights(model: nn.Module, path: str | Path) -> dict[str, str]:
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors of a safetensors file, on the CPU, and its metadata. Errors as for `load_weights`."""
+    """All tensors of a safetensors file, and its metadata. Errors as for `load_weights`."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}; give the path of a .safetensors file")
+        raise FileNotFoundError(
+            f"there is no file {str(path)!r}; give the path of a .safetensors file"
+        )
     with open(path, "rb") as file:
         start = file.read(8)
     if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
         raise CheckpointError(
-            f"{str(path)!r} is a pickle as torch.save writes it (.pth, .pt, .bin), not safetensors. Loading a pickle can run any "
+            f"{str(path)!r} is a pickle as torch.save writes it (.pth, .pt, .bin), not "
+            "safetensors. Loading a pickle can run any "
             "code, so hybridlib never does. If you trust its origin, convert it once yourself: "
-            'safetensors.torch.save_file(torch.load("weights.pth", weights_only=True), "weights.safetensors")'
+            'safetensors.torch.save_file(torch.load("weights.pth", weights_only=True), '
+            '"weights.safetensors")'
         )
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"{str(path)!r} is not a whole safetensors file ({error}); fetch or write it again"
         ) from error
@@ -83,7 +91,8 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strange:
         raise CheckpointError(
-            f"{strange[0]!r} of {type(model).__name__} is no tensor and cannot be saved as safetensors"
+            f"{strange[0]!r} of {type(model).__name__} is no tensor and cannot be saved as "
+            "safetensors"
         )
     return {name: _plain(value) for name, value in state.items()}
 
@@ -92,22 +101,27 @@ def put_tensors(model: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
     """Copy tensors into a model's weights and buffers, in place, after checking all of them.
 
     Raises:
-        CheckpointError: for missing names, names too many, or other shapes; the model is then as it was.
+        CheckpointError: for missing names, names too many, or other shapes; the model is then as it
+            was.
     """
     state = model.state_dict()
     missing, extra = sorted(set(state) - set(tensors)), sorted(set(tensors) - set(state))
     shapes = [
-        f"{name} is {tuple(tensors[name].shape)} in the file and {tuple(state[name].shape)} in the model"
+        f"{name} is {tuple(tensors[name].shape)} in the file and {tuple(state[name].shape)} in "
+        "the model"
         for name in state
         if name in tensors and tensors[name].shape != state[name].shape
     ]
     wrong = [
-        f"{len(names)} {what}: {_some(names)}" for what, names in (("missing", missing), ("too many", extra)) if names
+        f"{len(names)} {what}: {_some(names)}"
+        for what, names in (("missing", missing), ("too many", extra))
+        if names
     ]
     wrong += [f"{len(shapes)} of another shape: {_some(shapes)}"] if shapes else []
     if wrong:
         raise CheckpointError(
-            f"{origin!r} does not hold the weights of this {type(model).__name__}: {'; '.join(wrong)}. "
+            f"{origin!r} does not hold the weights of this {type(model).__name__}: "
+            f"{'; '.join(wrong)}. "
             "Create the model with the size, num_classes and image_size that the file was made with"
         )
     with torch.no_grad():
@@ -124,7 +138,8 @@ def _plain(value: Tensor) -> Tensor:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write under another name in the same folder, force it to the disk, then rename: the name never holds half a file."""
+    """Write under another name in the same folder, force it to the disk, then rename: the name
+    never holds half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -134,7 +149,9 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except SafetensorError as error:
-        raise OSError(f"could not write {str(path)!r}: {error}; is the disk full or the folder read-only?") from error
+        raise OSError(
+            f"could not write {str(path)!r}: {error}; is the disk full or the folder read-only?"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     if os.name == "posix":  # the new name itself must reach the disk too
@@ -145,7 +162,7 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
             os.close(folder)
 
 
-# ---------------------------------------------------------------------------------------------------------- checkpoints
+# -------------------------------------------------------------------------------------- checkpoints
 
 
 @dataclass(frozen=True)
@@ -184,7 +201,9 @@ class Checkpoints:
     def save(self, step: int, tensors: dict[str, Tensor], state: dict) -> None:
         """Write one, then `tidy`."""
         tensors = {name: _plain(value) for name, value in tensors.items()}
-        header = dict(step=step, config=self.config, state=state, digest=_digest(tensors, step, state))
+        header = dict(
+            step=step, config=self.config, state=state, digest=_digest(tensors, step, state)
+        )
         _write(self.path(step), tensors, {STATE: json.dumps(header, allow_nan=False)})
         self.tidy()
 
@@ -196,7 +215,8 @@ class Checkpoints:
             half.unlink(missing_ok=True)
 
     def last(self) -> Checkpoint | None:
-        """The last one that is complete and sound, or None. Damaged ones are reported and set aside under another name.
+        """The last one that is complete and sound, or None. Damaged ones are reported and set aside
+        under another name.
 
         Raises:
             CheckpointError: if it belongs to another training; the message says what differs.
@@ -209,7 +229,10 @@ class Checkpoints:
             except _Damaged as error:
                 aside = self.path(step).with_suffix(".damaged")
                 os.replace(self.path(step), aside)
-                warnings.warn(f"{error}; it is set aside as {aside.name!r} and the one before it is used", stacklevel=2)
+                warnings.warn(
+                    f"{error}; it is set aside as {aside.name!r} and the one before it is used",
+                    stacklevel=2,
+                )
         return None
 
     def read(self, step: int) -> Checkpoint:
@@ -218,18 +241,23 @@ class Checkpoints:
         try:
             tensors, metadata = read_tensors(path)
             header = json.loads(metadata[STATE])
-            saved_step, config, state, digest = (header[key] for key in ("step", "config", "state", "digest"))
+            saved_step, config, state, digest = (
+                header[key] for key in ("step", "config", "state", "digest")
+            )
             if saved_step != step or not isinstance(config, dict) or not isinstance(state, dict):
                 raise ValueError("its header is not what its name says")
         except (CheckpointError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise _Damaged(f"checkpoint {str(path)!r} is damaged ({error})") from error
         if config != self.config:
             raise CheckpointError(
-                f"checkpoint {str(path)!r} belongs to another training: {_difference(config, self.config)}. Use the same settings "
+                f"checkpoint {str(path)!r} belongs to another training: "
+                f"{_difference(config, self.config)}. Use the same settings "
                 "to go on with it, or another checkpoint_dir to start anew"
             )
         if digest != _digest(tensors, step, state):
-            raise _Damaged(f"checkpoint {str(path)!r} is damaged (its numbers do not add up to its digest)")
+            raise _Damaged(
+                f"checkpoint {str(path)!r} is damaged (its numbers do not add up to its digest)"
+            )
         return Checkpoint(step, tensors, state)
 
 

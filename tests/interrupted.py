@@ -1,7 +1,8 @@
-"""Trains a small model, kills it in many places, starts it again, and prints what came of it as JSON.
+"""Trains a small model, kills it in many places, starts it again, and prints what came of it as
+JSON.
 
-Run by test_training.py as a program of its own: every training is a forked child, so that SIGKILL is real and nothing but the
-checkpoint folder survives it.
+Run by test_training.py as a program of its own: every training is a forked child, so that SIGKILL
+is real and nothing but the checkpoint folder survives it.
 """
 
 import hashlib
@@ -39,10 +40,18 @@ def source() -> ImageData:
 
 
 def network(dropout: float = 0.3, norm: bool = True) -> nn.Module:
-    """Convolution, BatchNorm buffers, dropout: everything that a resumed training must get right."""
+    """Convolution, BatchNorm buffers, dropout: everything that a resumed training must get
+    right."""
     torch.manual_seed(1)
     middle = [nn.BatchNorm2d(6)] if norm else []
-    return nn.Sequential(nn.Conv2d(3, 6, 3), *middle, nn.ReLU(), nn.Flatten(), nn.Dropout(dropout), nn.Linear(6 * 36, 4))
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3),
+        *middle,
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(dropout),
+        nn.Linear(6 * 36, 4),
+    )
 
 
 def digest(model: nn.Module) -> str:
@@ -90,17 +99,30 @@ def arm(where: str, call: int) -> None:
             die()
         return forward(self, x)
 
-    os.fsync, os.replace, Path.unlink, nn.Sequential.forward = dying_fsync, dying_replace, dying_unlink, dying_forward
+    os.fsync, os.replace, Path.unlink, nn.Sequential.forward = (
+        dying_fsync,
+        dying_replace,
+        dying_unlink,
+        dying_forward,
+    )
 
 
-def train(folder: Path | None, out: Path, *, optimizer: str, pause: float = 0, model: nn.Module | None = None) -> None:
+def train(
+    folder: Path | None,
+    out: Path,
+    *,
+    optimizer: str,
+    pause: float = 0,
+    model: nn.Module | None = None,
+) -> None:
     def crop_slowly(images, targets, random):
         time.sleep(pause)
         return training.augmenting.crop(images, targets, random)
 
     model = model or network()
     run = training.fit(
-        model, source(), steps=STEPS, batch_size=16, lr=0.01, optimizer=optimizer, augment=(crop_slowly,), evaluate_every=4,
+        model, source(), steps=STEPS, batch_size=16, lr=0.01, optimizer=optimizer,
+        augment=(crop_slowly,), evaluate_every=4,
         checkpoint_dir=folder, checkpoint_every=EVERY, progress=False, device="cpu",
     )  # fmt: skip
     curve = [{k: v for k, v in entry.items() if k != "seconds"} for entry in run.curve]
@@ -113,7 +135,7 @@ def child(work) -> int:
     if pid == 0:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 a child must never return into its parent's code
+        except BaseException as error:  # a child must never return into its parent's code
             print(repr(error), file=sys.stderr)
             os._exit(1)
         os._exit(0)
@@ -125,8 +147,12 @@ def kills(base: Path, optimizer: str) -> dict:
     assert child(lambda: train(None, out, optimizer=optimizer)) == 0
     expected, results = json.loads(out.read_text()), {}
     places = [("forward", 4), ("fsync", 2), ("replaced", 1)]
-    if optimizer == "adamw":  # a checkpoint is 2 calls of fsync (file, folder), 1 of replace, 1 or 2 of unlink
-        places = [("forward", k) for k in range(STEPS)] + [("fsync", k) for k in range(2 * STEPS // EVERY)]
+    if (
+        optimizer == "adamw"
+    ):  # a checkpoint is 2 calls of fsync (file, folder), 1 of replace, 1 or 2 of unlink
+        places = [("forward", k) for k in range(STEPS)] + [
+            ("fsync", k) for k in range(2 * STEPS // EVERY)
+        ]
         places += [(where, k) for where in ("replace", "replaced", "unlink") for k in (0, 1, 3)]
     for where, call in places:
         folder, key = base / f"{optimizer}-{where}-{call}", f"{where} {call}"
@@ -144,13 +170,16 @@ def kills(base: Path, optimizer: str) -> dict:
         same = ended == 0 and json.loads(out.read_text()) == expected
         kept = sorted(p.name for p in folder.iterdir())
         results[key] = (
-            "same" if same and len(kept) == 2 else f"other: {ended} {kept} {out.exists() and out.read_text()} {expected}"
+            "same"
+            if same and len(kept) == 2
+            else f"other: {ended} {kept} {out.exists() and out.read_text()} {expected}"
         )
     return results
 
 
 def kills_from_outside(base: Path) -> dict:
-    """SIGKILL from another process at moments that nothing arranges, again and again until the training gets through."""
+    """SIGKILL from another process at moments that nothing arranges, again and again until the
+    training gets through."""
     out, folder, deaths = base / "outside.json", base / "outside", 0
     assert child(lambda: train(None, out, optimizer="adamw", pause=0.0)) == 0
     expected = json.loads(out.read_text())
@@ -183,11 +212,17 @@ def processes(base: Path, count: int) -> list:
     def work(rank):
         if count > 1:
             os.environ.update(
-                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1",
+                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count),
+                LOCAL_WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1",
                 MASTER_PORT=port, OMP_NUM_THREADS="1",
             )  # fmt: skip
         here = out if rank == 0 else out.with_suffix(".other")
-        train(base / f"processes-{count}", here, optimizer="adamw", model=network(dropout=0, norm=False))
+        train(
+            base / f"processes-{count}",
+            here,
+            optimizer="adamw",
+            model=network(dropout=0, norm=False),
+        )
 
     pids = []
     for rank in range(count):

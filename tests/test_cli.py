@@ -1,4 +1,5 @@
-"""`python -m hybridlib`: what the commands do, and that a mistake gets a sentence and not a traceback."""
+"""`python -m hybridlib`: what the commands do, and that a mistake gets a sentence and not a
+traceback."""
 
 import json
 import runpy
@@ -22,7 +23,9 @@ def here(tmp_path, monkeypatch):
         for name, colour in (("red", (250, 0, 0)), ("blue", (0, 0, 250))):
             for i in range(4):
                 (tmp_path / "pets" / split / name).mkdir(parents=True, exist_ok=True)
-                Image.new("RGB", (32, 32), colour).save(tmp_path / "pets" / split / name / f"{i}.png")
+                Image.new("RGB", (32, 32), colour).save(
+                    tmp_path / "pets" / split / name / f"{i}.png"
+                )
     return tmp_path
 
 
@@ -31,7 +34,9 @@ def fails(capsys, *arguments):
     capsys.readouterr()
     assert main(list(arguments)) == 2
     caught = capsys.readouterr()
-    assert caught.out == "" and caught.err.startswith("hybridlib: ") and "Traceback" not in caught.err
+    assert (
+        caught.out == "" and caught.err.startswith("hybridlib: ") and "Traceback" not in caught.err
+    )
     return caught.err
 
 
@@ -39,10 +44,13 @@ def test_models_lists_every_size_with_its_cost(capsys, here, monkeypatch):
     assert main(["models", "--json", "table.json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = json.loads((here / "table.json").read_text())
-    assert [(r["model"], r["size"]) for r in rows] == [(m, s) for m, sizes in models.SIZES.items() for s in sizes]
+    assert [(r["model"], r["size"]) for r in rows] == [
+        (m, s) for m, sizes in models.SIZES.items() for s in sizes
+    ]
     assert len(lines) == len(rows) + 1
     by_name = {(r["model"], r["size"]): r for r in rows}
-    # torchvision's and timm's counts; 4.09 and 17.56 thousand million multiply-adds as their tables say
+    # torchvision's and timm's counts; 4.09 and 17.56 thousand million multiply-adds as their tables
+    # say
     assert by_name["convnet", "ResNet-50"]["parameters"] == 25_557_032
     assert by_name["vit", "B/16"]["parameters"] == 86_567_656
     assert by_name["convnet", "ResNet-50"]["macs"] / 1e9 == pytest.approx(4.09, abs=0.01)
@@ -68,14 +76,19 @@ def test_train_then_evaluate(capsys, here):
 
     assert main(["evaluate", weights, "--data", "pets", "--device", "cpu"]) == 0
     said = capsys.readouterr().out
-    assert f"accuracy {100 * record['result']['accuracy']:.2f} %, loss {record['result']['loss']:.4f}, 8 test images" in said
+    assert (
+        f"accuracy {100 * record['result']['accuracy']:.2f} %, loss "
+        f"{record['result']['loss']:.4f}, 8 test images" in said
+    )
 
     before = (out / "weights.safetensors").read_bytes()
     assert main(command) == 0  # finished: nothing is trained again
     assert (out / "weights.safetensors").read_bytes() == before
     assert "lr was 0.001 and is now 0.1" in fails(capsys, *command, "--lr", "0.1")
     assert "resume is False" in fails(capsys, *command, "--no-resume")
-    assert "the weights know the classes blue, red and digits has 0, 1" in fails(capsys, "evaluate", weights)
+    assert "the weights know the classes blue, red and digits has 0, 1" in fails(
+        capsys, "evaluate", weights
+    )
     assert (out / "weights.safetensors").read_bytes() == before
 
 
@@ -93,12 +106,19 @@ def test_evaluate_needs_to_know_the_model(capsys, here):
     torch.manual_seed(0)
     save_weights(models.create("convnet", "nano", num_classes=2), here / "bare.safetensors")
     arguments = ["evaluate", "bare.safetensors", "--data", "pets", "--device", "cpu"]
-    assert "does not say which model it belongs to; add --model (convnet, vit" in fails(capsys, *arguments)
+    assert "does not say which model it belongs to; add --model (convnet, vit" in fails(
+        capsys, *arguments
+    )
     assert main([*arguments, "--model", "convnet", "--size", "nano"]) == 0
-    assert "does not hold the weights of this ViT" in fails(capsys, *arguments, "--model", "vit", "--size", "nano")
+    assert "does not hold the weights of this ViT" in fails(
+        capsys, *arguments, "--model", "vit", "--size", "nano"
+    )
 
 
-@pytest.mark.parametrize("header", ["[1]", "{", '{"image_size": "wide"}', '{"mean": 3}', "[" * 100_000, '{"model": ["vit"]}'])
+@pytest.mark.parametrize(
+    "header",
+    ["[1]", "{", '{"image_size": "wide"}', '{"mean": 3}', "[" * 100_000, '{"model": ["vit"]}'],
+)
 def test_hostile_header_is_refused(capsys, here, header):
     save_weights(torch.nn.Linear(2, 2), here / "w.safetensors", metadata={"hybridlib": header})
     said = fails(capsys, "evaluate", "w.safetensors", "--data", "pets")
@@ -106,8 +126,12 @@ def test_hostile_header_is_refused(capsys, here, header):
 
 
 def test_mistakes_get_an_answer(capsys, here):
-    assert "neither a folder nor one of 'digits'" in fails(capsys, "train", "vit", "--data", "nowhere", *QUICK)
-    assert "unknown name 'huge'; there are nano" in fails(capsys, "train", "vit", "--size", "huge", "--data", "pets", *QUICK)
+    assert "neither a folder nor one of 'digits'" in fails(
+        capsys, "train", "vit", "--data", "nowhere", *QUICK
+    )
+    assert "unknown name 'huge'; there are nano" in fails(
+        capsys, "train", "vit", "--size", "huge", "--data", "pets", *QUICK
+    )
     assert "image_size=30 is not a multiple of patch_size=4" in fails(
         capsys, "train", "vit", "--data", "pets", "--image-size", "30", *QUICK
     )
@@ -115,7 +139,9 @@ def test_mistakes_get_an_answer(capsys, here):
     torch.save({}, here / "w.pth")
     assert "is a pickle" in fails(capsys, "evaluate", "w.pth")
     if not torch.cuda.is_available():
-        assert "device='cuda' was asked for" in fails(capsys, "train", "vit", "--data", "pets", *QUICK, "--device", "cuda")
+        assert "device='cuda' was asked for" in fails(
+            capsys, "train", "vit", "--data", "pets", *QUICK, "--device", "cuda"
+        )
     with pytest.raises(FileNotFoundError):
         main(["--traceback", "evaluate", "none.safetensors"])
 
@@ -152,14 +178,27 @@ def test_interruption_and_lack_of_memory(capsys, here, monkeypatch):
 
 
 def test_damaged_checkpoint_is_a_warning_in_one_line(capsys, here):
-    command = ["train", "convnet", "--data", "pets", "--out", "a", "--checkpoint-every", "1", *QUICK]
+    command = [
+        "train",
+        "convnet",
+        "--data",
+        "pets",
+        "--out",
+        "a",
+        "--checkpoint-every",
+        "1",
+        *QUICK,
+    ]
     main(command)
     last = here / "a" / "checkpoints" / "step-000000002.safetensors"
     last.write_bytes(last.read_bytes()[:-1])
     capsys.readouterr()
     assert main(command) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("hybridlib: warning: checkpoint") and "step-000000002.safetensors' is damaged" in line
+    assert (
+        line.startswith("hybridlib: warning: checkpoint")
+        and "step-000000002.safetensors' is damaged" in line
+    )
 
 
 def test_module_runs_as_a_program(capsys, monkeypatch):
@@ -167,4 +206,6 @@ def test_module_runs_as_a_program(capsys, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         runpy.run_module("hybridlib", run_name="__main__")
     said = capsys.readouterr().out
-    assert caught.value.code == 0 and all(command in said for command in ("models", "train", "evaluate"))
+    assert caught.value.code == 0 and all(
+        command in said for command in ("models", "train", "evaluate")
+    )

@@ -26,23 +26,41 @@ def digits():
     return load("digits")
 
 
-# ---------------------------------------------------------------------------------------------------------------- digits
+# ------------------------------------------------------------------------------------------- digits
 
 
 def test_digits_hold_every_original_once_and_split_them_by_class():
     data = load("digits", **PLAIN)
-    assert data.train.labels.bincount().tolist() == [128, 132, 127, 133, 131, 132, 131, 129, 124, 130]
+    assert data.train.labels.bincount().tolist() == [
+        128,
+        132,
+        127,
+        133,
+        131,
+        132,
+        131,
+        129,
+        124,
+        130,
+    ]
     assert data.test.labels.bincount().tolist() == [50] * 10
     pixels, labels = load_digits(return_X_y=True)
-    expected = sorted((int(k), *np.floor(p * 255 / 16 + 0.5).astype(int)) for p, k in zip(pixels, labels))
+    expected = sorted(
+        (int(k), *np.floor(p * 255 / 16 + 0.5).astype(int)) for p, k in zip(pixels, labels)
+    )
     found = sorted(
-        (int(k), *i[0].flatten().tolist()) for split in (data.train, data.test) for i, k in zip(split.images, split.labels)
+        (int(k), *i[0].flatten().tolist())
+        for split in (data.train, data.test)
+        for i, k in zip(split.images, split.labels)
     )
     assert found == expected
 
 
 def test_digit_on_the_canvas_is_the_bilinear_enlargement_of_the_original():
-    small, large = load("digits", **PLAIN), load("digits", clutter=0, scale=3, copies=1, position="centre")
+    small, large = (
+        load("digits", **PLAIN),
+        load("digits", clutter=0, scale=3, copies=1, position="centre"),
+    )
     enlarged = F.interpolate(small.train.images[:50].float(), scale_factor=3, mode="bilinear")
     assert (large.train.images[:50, :, 4:28, 4:28].float() - enlarged).abs().max() <= 1
     border = large.train.images.clone()
@@ -54,7 +72,8 @@ def test_same_arguments_give_the_same_bytes(digits):
     again = load("digits")
     assert digits.train.images.numpy().tobytes() == again.train.images.numpy().tobytes()
     assert digits.describe() == again.describe()
-    # Pinned: a new NumPy, scikit-learn or processor must not change the pictures of the recorded runs.
+    # Pinned: a new NumPy, scikit-learn or processor must not change the pictures of the recorded
+    # runs.
     assert digits.describe()["train"]["digest"] == "b2adca231976524f"
     assert digits.describe()["test"]["digest"] == "c21c1548f47a8f26"
     assert load("digits", copies=1, seed=1).describe()["test"]["digest"] != "c21c1548f47a8f26"
@@ -91,7 +110,9 @@ def test_fragments_never_come_from_the_digit_itself_and_add_ink(digits):
     assert (digits.train.images.float().mean() > bare.train.images.float().mean() * 1.2).item()
     pair = np.stack([np.zeros((8, 8)), np.full((8, 8), 255.0)])
     numbers = np.random.default_rng(0).random((2, 1, 3 + 5 * 20))
-    black, white = sources._draw(pair, numbers, canvas=32, scale=(2, 2), centre=True, clutter=20)[:, 0]
+    black, white = sources._draw(pair, numbers, canvas=32, scale=(2, 2), centre=True, clutter=20)[
+        :, 0
+    ]
     assert black.max() == 255
     assert (white > 0).sum() == 16 * 16  # the fragments of the black digit leave no trace
 
@@ -135,7 +156,7 @@ def test_digits_refuse_what_cannot_be(arguments, message):
         load("digits", **arguments)
 
 
-# ---------------------------------------------------------------------------------------------------------------- splits
+# ------------------------------------------------------------------------------------------- splits
 
 
 def test_splits_work_with_a_plain_data_loader(digits):
@@ -153,10 +174,12 @@ def test_normalised_images_have_mean_0_and_deviation_1(digits):
     assert x.dtype == torch.float32
     assert torch.allclose(x.mean((0, 2, 3)), torch.zeros(3), atol=1e-4)
     assert torch.allclose(x.std((0, 2, 3)), torch.ones(3), atol=1e-4)
-    assert torch.allclose(digits.train.normalise(digits.train.images[:9].float() / 255), x[:9], atol=1e-5)
+    assert torch.allclose(
+        digits.train.normalise(digits.train.images[:9].float() / 255), x[:9], atol=1e-5
+    )
 
 
-# ---------------------------------------------------------------------------------------------------------------- folder
+# ------------------------------------------------------------------------------------------- folder
 
 
 def picture(path, colour, size=(12, 8), mode="RGB", **options):
@@ -180,7 +203,12 @@ def test_folder_with_train_and_test(tree):
     picture(tree / "train" / ".thumbnails" / "x.png", "white")
     (tree / "train" / "cat" / "notes.txt").write_text("not an image")
     data = load(tree, image_size=8)
-    assert (data.name, data.classes, len(data.train), len(data.test)) == ("pets", ("cat", "dog"), 10, 4)
+    assert (data.name, data.classes, len(data.train), len(data.test)) == (
+        "pets",
+        ("cat", "dog"),
+        10,
+        4,
+    )
     assert data.train.images.shape == (10, 3, 8, 8)
     assert data.train.images[data.train.labels == 0].unique(dim=0).shape[0] == 1
     assert data.train.images[0, :, 0, 0].tolist() == [200, 0, 0]
@@ -246,7 +274,11 @@ def test_images_are_upright_rgb_squares(tmp_path):
     wide.paste("blue", (100, 0, 200, 100))  # the middle third
     wide.save(tmp_path / "wide.png")
     middle = sources.read_image(tmp_path / "wide.png", 10)
-    assert middle.shape == (3, 10, 10) and middle[0, :, 1:9].max() == 0 and middle[2, :, 1:9].min() == 255
+    assert (
+        middle.shape == (3, 10, 10)
+        and middle[0, :, 1:9].max() == 0
+        and middle[2, :, 1:9].min() == 255
+    )
 
 
 def test_lazy_folder_gives_the_same_images(tree):
@@ -270,7 +302,9 @@ def test_broken_images_are_named(tree):
     (tree / "train" / "cat" / "0.png").write_bytes(b"no image")
     whole = (tree / "test" / "cat" / "1.png").read_bytes()
     (tree / "test" / "cat" / "1.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"'train/cat/0.png' cannot be read .*; replace it .* or delete it"):
+    with pytest.raises(
+        ValueError, match=r"'train/cat/0.png' cannot be read .*; replace it .* or delete it"
+    ):
         load(tree)
     (tree / "train" / "cat" / "0.png").unlink()
     with pytest.raises(ValueError, match=r"'test/cat/1.png' cannot be read"):
@@ -298,14 +332,20 @@ def empty(root):
             lambda r: shutil.rmtree(r / "test"),
             "has train/ but none of test/, val/, validation/; add one, or load .*train'",
         ),
-        (lambda r: shutil.rmtree(r / "test" / "dog"), "test/ has no class 'dog'.*both need the same class folders"),
+        (
+            lambda r: shutil.rmtree(r / "test" / "dog"),
+            "test/ has no class 'dog'.*both need the same class folders",
+        ),
         (lambda r: shutil.rmtree(r / "train" / "cat"), "train/ has no class 'cat'"),
         (
             lambda r: [p.unlink() for p in (r / "test" / "cat").iterdir()],
             "class 'cat' in .*test' has no images and needs 1",
         ),
         (empty, "holds no images; put the images of each class into its sub-folder"),
-        (lambda r: [shutil.rmtree(r / s / "dog") for s in ("train", "test")], "has one class, 'cat'"),
+        (
+            lambda r: [shutil.rmtree(r / s / "dog") for s in ("train", "test")],
+            "has one class, 'cat'",
+        ),
         (shutil.rmtree, "is neither a folder nor one of 'digits', 'cifar10', 'cifar100'"),
     ],
 )
@@ -332,13 +372,17 @@ def test_digits_options_are_refused_elsewhere(tree):
         load(tree, clutter=3)
 
 
-# ----------------------------------------------------------------------------------------------------------------- CIFAR
+# -------------------------------------------------------------------------------------------- CIFAR
 
 
 def archive(folder, which, monkeypatch):
     """A small archive of the real layout, and its checksum put where the real one stands."""
     known, rng = sources.CIFAR[which], np.random.default_rng(0)
-    members = {known["classes"]: "\n".join(f"class{i}" for i in range(10 if which == "cifar10" else 100)).encode()}
+    members = {
+        known["classes"]: "\n".join(
+            f"class{i}" for i in range(10 if which == "cifar10" else 100)
+        ).encode()
+    }
     rows = {}
     for name in (*known["train"], *known["test"]):
         rows[name] = rng.integers(0, 256, (20, known["label_bytes"] + 3072), dtype=np.uint8)
@@ -361,7 +405,10 @@ def test_cifar_archives_are_read_as_documented(tmp_path, monkeypatch, which):
     known = sources.CIFAR[which]
     assert data.name == known["name"] and data.num_classes == (10 if which == "cifar10" else 100)
     last = rows[known["train"][-1]][-1]
-    assert len(data.train) == 20 * len(known["train"]) and data.train.labels[-1] == last[known["label_bytes"] - 1]
+    assert (
+        len(data.train) == 20 * len(known["train"])
+        and data.train.labels[-1] == last[known["label_bytes"] - 1]
+    )
     pixels = last[known["label_bytes"] :]  # 1024 red, 1024 green, 1024 blue, row by row
     assert data.train.images[-1, 1, 2, 3] == pixels[1024 + 2 * 32 + 3]
     resized = load(which, root=tmp_path, image_size=48)
@@ -376,11 +423,16 @@ def test_no_network_says_where_the_file_would_go_and_what_to_use(tmp_path, monke
     monkeypatch.setattr(sources, "download_url", offline)
     with pytest.raises(ConnectionError) as caught:
         load("cifar10", root=tmp_path / "here")
-    for part in ("CIFAR-10", "cifar-10-binary.tar.gz", str(tmp_path / "here"), "'digits', which needs no network"):
+    for part in (
+        "CIFAR-10",
+        "cifar-10-binary.tar.gz",
+        str(tmp_path / "here"),
+        "'digits', which needs no network",
+    ):
         assert part in str(caught.value)
 
 
-# ---------------------------------------------------------------------------------------------------------- augmentation
+# ------------------------------------------------------------------------------------- augmentation
 
 
 def test_crop_shifts_each_image_by_its_own_offset():
@@ -389,7 +441,12 @@ def test_crop_shifts_each_image_by_its_own_offset():
     offsets = set()
     for before, after in zip(images, shifted):
         padded = F.pad(before, (4, 4, 4, 4))
-        hits = [(y, x) for y in range(9) for x in range(9) if torch.equal(padded[:, y : y + 32, x : x + 32], after)]
+        hits = [
+            (y, x)
+            for y in range(9)
+            for x in range(9)
+            if torch.equal(padded[:, y : y + 32, x : x + 32], after)
+        ]
         assert len(hits) == 1
         offsets.add(hits[0])
     assert len(offsets) > 8
@@ -407,7 +464,9 @@ def test_augmentation_of_a_share_is_the_share_of_the_augmentation():
     images, labels = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8), torch.arange(12)
     whole, _ = augmenting.apply("crop-flip", images, labels, BatchRandom(5, size=12))
     for part in (slice(0, None, 3), slice(1, None, 3)):
-        share, _ = augmenting.apply("crop-flip", images[part], labels[part], BatchRandom(5, size=12, part=part))
+        share, _ = augmenting.apply(
+            "crop-flip", images[part], labels[part], BatchRandom(5, size=12, part=part)
+        )
         assert torch.equal(share, whole[part])
     again, _ = augmenting.apply("crop-flip", images, labels, BatchRandom(6, size=12))
     assert not torch.equal(again, whole)

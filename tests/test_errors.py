@@ -16,7 +16,9 @@ from hybridlib.layers.transformer import MLP, TransformerBlock
 from hybridlib.models import SIZES, create
 from hybridlib.models.ceit import LCA, CeiT, CeiTBlock, ImageToTokens, LeFF
 from hybridlib.models.convnet import ConvNet
+from hybridlib.models.convit import ConViT, GatedPositionalSelfAttention, LocalBlock
 from hybridlib.models.cordonnier import QuadraticAttention
+from hybridlib.models.deit import DeiT
 from hybridlib.models.early_conv import ConvStem, EarlyConvViT
 from hybridlib.models.vit import PatchEmbedding, ViT
 
@@ -36,6 +38,16 @@ VALID = {
     ViT: dict(
         image_size=16, patch_size=4, dim=12, depth=1, num_heads=3, mlp_ratio=2.0, num_classes=5, in_channels=3,
         drop_path=0.1,
+    ),
+    DeiT: dict(
+        image_size=16, patch_size=4, dim=12, depth=1, num_heads=3, second_token="class", mlp_ratio=2.0, num_classes=5,
+        in_channels=3, drop_path=0.1,
+    ),
+    GatedPositionalSelfAttention: dict(dim=12, num_heads=3, locality_strength=2.0),
+    LocalBlock: dict(dim=12, num_heads=3, locality_strength=2.0, mlp_ratio=2.0, drop_path=0.1),
+    ConViT: dict(
+        image_size=16, patch_size=4, dim=12, depth=3, num_heads=3, local_depth=1, locality_strength=2.0, mlp_ratio=2.0,
+        num_classes=5, in_channels=3, drop_path=0.1,
     ),
     ConvNet: dict(
         image_size=16, stem="small", block="bottleneck", widths=(8, 12), depths=(1, 1), num_classes=5, in_channels=3
@@ -63,6 +75,7 @@ WRONG = {
     (ConvStem, "stem"): STEMS,
     (EarlyConvViT, "stem"): [*STEMS, ((4, 2),), ((4, 3), (8, 2)), ()],
     "block": ["wide"],
+    "second_token": ["teacher", ""],
     "centres": [[], [[1.0]], [1.0, 2.0], [[1.0, 2.0, 3.0]]],
     "widths": [(), (8,), (8, 6), (8, 0), (-4, 8), (8, 12, 16)],
     "depths": [(), (1,), (1, 0), (-1, 1), (1, 1, 1)],

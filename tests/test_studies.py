@@ -1,4 +1,5 @@
-"""The studies' runner and records: killed and resumed runs, tables against hand computation, every committed record sound."""
+"""The studies' runner and records: killed and resumed runs, tables against hand computation, every
+committed record sound."""
 
 import itertools
 import json
@@ -18,7 +19,14 @@ import torch
 from hybridlib import models, studies, weights
 from hybridlib.checkpoint import read_tensors
 from hybridlib.data import choose_few, load
-from hybridlib.studies import cli, records, runner, sample_efficiency, sample_efficiency_tuning, vit_digits
+from hybridlib.studies import (
+    cli,
+    records,
+    runner,
+    sample_efficiency,
+    sample_efficiency_tuning,
+    vit_digits,
+)
 from hybridlib.studies.runner import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +57,7 @@ class Tiny:
         return [small(s, steps=3) for s in sample_efficiency.runs(data, seeds)[:2]]
 
 
-# ------------------------------------------------------------------------------------------------- committed records
+# ------------------------------------------------------------------------------- committed records
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -60,7 +68,10 @@ def test_record_is_sound(path):
     assert record["size"] in models.SIZES[record["model"]]
     assert record["curve"][-1]["step"] == record["steps"]
     assert record["curve"][-1]["test_accuracy"] == record["result"]["test_accuracy"]
-    assert record["changed"] is False, "this record comes from code that no commit holds; run it again from a clean checkout"
+    assert record.get("measured", record)["changed"] is False
+    assert record["changed"] is False, (
+        "this record comes from code that no commit holds; run it again from a clean checkout"
+    )
     hits = record["result"]["test_accuracy"] * record["result"]["test_images"]
     assert math.isclose(hits, round(hits), abs_tol=1e-6)
 
@@ -73,13 +84,20 @@ def test_record_is_of_a_declared_run_with_the_declared_recipe(path):
     data = words[words.index("--data") + 1] if "--data" in words else "digits"
     specs = {s.name: s for s in study.runs(data, (record["seed"],))}
     spec = specs[record["run"]]
-    assert words[:7] == ["python", "-m", "hybridlib", "study", "run", record["study"], "--only"] and words[7] == spec.name
-    assert (spec.model, spec.size, spec.settings) == (record["model"], record["size"], record["settings"])
+    assert (
+        words[:7] == ["python", "-m", "hybridlib", "study", "run", record["study"], "--only"]
+        and words[7] == spec.name
+    )
+    assert (spec.model, spec.size, spec.settings) == (
+        record["model"],
+        record["size"],
+        record["settings"],
+    )
     for key, value in spec.recipe.items():
         if key != "evaluate_every":
             assert record["recipe"][key] == value, key
     for key, value in spec.data.items():
-        assert record["data"][key] == value, key
+        assert record["data"][key] == json.loads(json.dumps(value)), key
 
 
 def test_schema_refuses_what_is_no_record():
@@ -105,36 +123,56 @@ def test_every_declared_run_is_recorded(name):
 
 def test_both_models_of_a_seed_saw_the_same_images():
     for _, pair in itertools.groupby(
-        sorted(studies.load("sample_efficiency"), key=lambda r: (r["seed"], r["settings"]["train_size"])),
+        sorted(
+            studies.load("sample_efficiency"),
+            key=lambda r: (r["seed"], r["settings"]["train_size"]),
+        ),
         key=lambda r: (r["seed"], r["settings"]["train_size"]),
     ):
         pair = list(pair)
         assert sorted(r["model"] for r in pair) == ["convnet", "vit"]
         assert pair[0]["data"] == pair[1]["data"]
-        budgets = [(r["steps"], r["recipe"]["batch_size"], r["recipe"]["weight_decay"], r["recipe"]["warmup"]) for r in pair]
+        budgets = [
+            (
+                r["steps"],
+                r["recipe"]["batch_size"],
+                r["recipe"]["weight_decay"],
+                r["recipe"]["warmup"],
+            )
+            for r in pair
+        ]
         assert budgets[0] == budgets[1]
 
 
 def test_learning_rates_are_the_best_of_the_ladder():
-    """The rates that the study uses are those that the tuning runs chose, and the tuning seed is not used again."""
+    """The rates that the study uses are those that the tuning runs chose, and the tuning seed is
+    not used again."""
     tuning = studies.load("sample_efficiency_tuning")
     assert not set(sample_efficiency.SEEDS) & {r["seed"] for r in tuning}
     for model, used in sample_efficiency.LEARNING_RATES.items():
-        best = max((r for r in tuning if r["model"] == model), key=lambda r: r["result"]["test_accuracy"])
+        best = max(
+            (r for r in tuning if r["model"] == model), key=lambda r: r["result"]["test_accuracy"]
+        )
         assert best["settings"]["lr"] == used
-        assert sorted(r["settings"]["lr"] for r in tuning if r["model"] == model) == sorted(sample_efficiency_tuning.LADDER)
+        assert sorted(r["settings"]["lr"] for r in tuning if r["model"] == model) == sorted(
+            sample_efficiency_tuning.LADDER
+        )
 
 
-# -------------------------------------------------------------------------------------------------------- declared data
+# ------------------------------------------------------------------------------- declared data
 
 
 def test_tuning_looks_at_no_test_image_and_trains_on_none_it_is_judged_by():
     spec = sample_efficiency_tuning.runs("digits", (100,))[0]
     spec.data["copies"] = 2
     data, whole = sample_efficiency_tuning.load_data(spec), load(**spec.data)
-    place = {image.tobytes(): i // 2 for i, image in enumerate(whole.train.images.numpy())}  # picture -> original
+    place = {
+        image.tobytes(): i // 2 for i, image in enumerate(whole.train.images.numpy())
+    }  # picture -> original
     train = {place[image.tobytes()] for image in data.train.images.numpy()}
-    judged = {place[image.tobytes()] for image in data.test.images.numpy()}  # KeyError for an image of the test split
+    judged = {
+        place[image.tobytes()] for image in data.test.images.numpy()
+    }  # KeyError for an image of the test split
     assert not train & judged
     assert len(train) == 320 and len(train | judged) == len(whole.train) // 2
     assert torch.bincount(data.train.labels).tolist() == [64] * 10
@@ -161,7 +199,10 @@ def test_run_names_are_unique_and_seeds_count(name):
 
 
 def test_without_positions_the_table_stays_zero():
-    spec = small(next(s for s in vit_digits.runs("digits", (0,)) if s.settings["positions"] == "none"), steps=2)
+    spec = small(
+        next(s for s in vit_digits.runs("digits", (0,)) if s.settings["positions"] == "none"),
+        steps=2,
+    )
     data = runner.load_data(spec)
     model = vit_digits.build(spec, data)
     before = model.head.weight.clone()
@@ -170,47 +211,79 @@ def test_without_positions_the_table_stays_zero():
     assert not torch.equal(model.head.weight, before)
 
 
-# ------------------------------------------------------------------------------------------------------------- the runner
+# ------------------------------------------------------------------------------- the runner
 
 
-def test_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path, monkeypatch):
-    """SIGKILL between two checkpoints; the run that is started again equals one left alone, bit for bit."""
-    script = tmp_path / "work.py"
-    script.write_text(
-        "import sys, torch\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[1])\ntorch.set_num_threads(1)\n"
-        "import test_studies as t\nfrom hybridlib.studies import runner\n"
-        "spec = t.small(t.sample_efficiency.runs('digits', (0,))[1], steps=30)\n"
-        "spec.recipe['checkpoint_every'] = 4\n"
-        "runner.run_one(t.Tiny, spec, command='python -m hybridlib study run tiny --only x', results=Path(sys.argv[2]) / 'results',"
-        " scratch=Path(sys.argv[2]) / 'scratch', progress=False)\n",
-        encoding="utf-8",
+def killable_run(folder: Path) -> None:
+    """Sixteen steps of a ViT with a checkpoint after every second, on one thread."""
+    spec = small(sample_efficiency.runs("digits", (0,))[1], steps=16)
+    spec.recipe["checkpoint_every"] = 2
+    places = dict(results=folder / "results", scratch=folder / "scratch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert runner.run_one(Tiny, spec, command="", progress=False, **places)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path):
+    """SIGKILL in the middle of a run; started again, it equals one left alone, bit for bit."""
+    killed, alone = tmp_path / "killed", tmp_path / "alone"
+    code = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import test_studies as t; "
+    code += "t.killable_run(pathlib.Path(sys.argv[2]))"
+    victim = subprocess.Popen(
+        [sys.executable, "-c", code, str(Path(__file__).parent), str(killed)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-
-    def start(folder: str) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, str(script), str(Path(__file__).parent), str(tmp_path / folder)],
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        )
-
-    alone, victim = start("alone"), start("killed")
-    while not list((tmp_path / "killed").glob("scratch/*/*/step-*.safetensors")):
+    while not list(killed.glob("scratch/*/*/step-*.safetensors")):
         assert victim.poll() is None, "it ended before it wrote a checkpoint"
         time.sleep(0.005)
     victim.send_signal(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL
-    assert not list((tmp_path / "killed" / "results").glob("*/*.json"))
-    again = start("killed")
-    assert (alone.wait(), again.wait()) == (0, 0)
+    assert not list((killed / "results").glob("*/*.json"))
+    killable_run(killed)
+    killable_run(alone)
 
-    (whole,), (resumed,) = (studies.load("tiny", folder=tmp_path / f / "results") for f in ("alone", "killed"))
+    (whole,), (resumed,) = (studies.load("tiny", folder=f / "results") for f in (alone, killed))
     assert whole["cpu_seconds"] > 0 and resumed["cpu_seconds"] is None
     assert whole["result"] == resumed["result"]
     losses = [[(p["step"], p["train_loss"]) for p in r["curve"]] for r in (whole, resumed)]
     assert losses[0] == losses[1]
-    files = [next((tmp_path / f).glob("scratch/*/*/weights.safetensors")) for f in ("alone", "killed")]
+    files = [next(f.glob("scratch/*/*/weights.safetensors")) for f in (alone, killed)]
     first, second = (read_tensors(f)[0] for f in files)
     assert first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
-    assert not list((tmp_path / "killed").glob("scratch/*/*/step-*"))
+    assert not list(killed.glob("scratch/*/*/step-*"))
+
+
+def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):
+    spec = small(sample_efficiency.runs("digits", (0,))[1], steps=2)
+    monkeypatch.setattr(Tiny, "runs", staticmethod(lambda data, seeds: [spec]))
+    places = dict(results=tmp_path / "results", scratch=tmp_path / "scratch")
+    command = runner.command_for("tiny", spec.name, data=None, seeds=None, device="cpu")
+    before = runner.run_one(Tiny, spec, command=command, progress=False, **places)
+
+    def measure(spec, model, data):
+        return dict(head=float(model.head.weight.detach().abs().sum()))
+
+    monkeypatch.setattr(Tiny, "measure", staticmethod(measure), raising=False)
+    assert runner.measure_again(Tiny, **places) == [spec.name]
+    assert runner.measure_again(Tiny, **places) == []  # nothing new
+    (after,) = studies.load("tiny", folder=tmp_path / "results")
+    start, end = (after["result"].pop(key)["head"] for key in ("start", "end"))
+    weights_file = tmp_path / "scratch" / "tiny" / spec.name / "weights.safetensors"
+    trained = read_tensors(weights_file)[0]["head.weight"]
+    assert end == pytest.approx(float(trained.abs().sum())) and start != end
+    after.pop("measured")
+    assert after == before
+
+    weights_file.unlink()
+    assert runner.measure_again(Tiny, **places) == []
+    runner.save_weights(runner.create("vit", num_classes=10, image_size=24), weights_file)
+    record = after | dict(result=after["result"] | dict(test_accuracy=0.999))
+    records.save(record, tmp_path / "results" / "tiny" / f"{spec.name}.json")
+    with pytest.raises(ValueError, match=f"record says 0.999.*--only {spec.name}"):
+        runner.measure_again(Tiny, **places)
 
 
 def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys):
@@ -223,7 +296,10 @@ def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys
         (tmp_path / "scratch" / "tiny" / spec.name).mkdir(parents=True)
         (tmp_path / "scratch" / "tiny" / spec.name / "log.txt").write_text("the loss is nan")
         good = "convnet" in spec.name
-        code = f"import pathlib; p = pathlib.Path({str(path)!r}); p.parent.mkdir(exist_ok=True); p.write_text('{{}}')"
+        code = (
+            f"import pathlib; p = pathlib.Path({str(path)!r})\n"
+            "p.parent.mkdir(exist_ok=True); p.write_text('{}')"
+        )
         return subprocess.Popen([sys.executable, "-c", code if good else "raise SystemExit(3)"])
 
     monkeypatch.setattr(runner, "find", lambda name: Tiny)
@@ -231,7 +307,7 @@ def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys
     places = dict(results=tmp_path, scratch=tmp_path / "scratch")
     assert runner.run_study("tiny", jobs=2, **places) == 1
     assert sorted("convnet" in name for name in begun) == [False, True]
-    assert "the loss is nan" in capsys.readouterr().err
+    assert "the loss is nan" in capsys.readouterr().out
     begun.clear()
     (tmp_path / "scratch" / "tiny").rename(tmp_path / "old")
     assert runner.run_study("tiny", jobs=1, **places) == 1
@@ -250,8 +326,8 @@ def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(runner, "find", lambda name: Tiny)
     monkeypatch.setattr(runner, "_start", sleeper)
-    monkeypatch.setattr(runner.time, "sleep", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(time, "sleep", interrupt)  # in place of the runner's first wait
         runner.run_study("tiny", jobs=2, results=tmp_path, scratch=tmp_path)
     assert len(processes) == 2 and all(p.wait(timeout=20) == -signal.SIGTERM for p in processes)
 
@@ -274,11 +350,17 @@ def test_unknown_names_are_answered_with_the_known_ones(tmp_path):
         weights.load("vit_nano_digit")
 
 
-# ----------------------------------------------------------------------------------------------------------------- tables
+# ------------------------------------------------------------------------------- tables
 
 
 def made_up(model: str, size: int, seed: int, accuracy: float) -> dict:
-    return dict(run="r", model=model, seed=seed, settings=dict(train_size=size), result=dict(test_accuracy=accuracy, end=dict(x=7)))
+    return dict(
+        run="r",
+        model=model,
+        seed=seed,
+        settings=dict(train_size=size),
+        result=dict(test_accuracy=accuracy, end=dict(x=7)),
+    )
 
 
 MADE_UP = [
@@ -291,9 +373,14 @@ MADE_UP = [
 
 
 def test_summarise_by_hand():
-    """0.1, 0.4, 0.7: mean 0.4, deviations 0.3, 0, 0.3, so the sample variance is (0.09 + 0.09) / 2 = 0.3²."""
+    """0.1, 0.4, 0.7: mean 0.4, deviations 0.3, 0, 0.3, so the sample variance is (0.09 + 0.09) / 2
+    = 0.3²."""
     rows = studies.summarise(MADE_UP)
-    assert [(r["model"], r["train_size"], r["n"]) for r in rows] == [("convnet", 80, 1), ("convnet", 160, 1), ("vit", 80, 3)]
+    assert [(r["model"], r["train_size"], r["n"]) for r in rows] == [
+        ("convnet", 80, 1),
+        ("convnet", 160, 1),
+        ("vit", 80, 3),
+    ]
     assert rows[2]["mean"] == pytest.approx(0.4) and rows[2]["sd"] == pytest.approx(0.3)
     assert rows[2]["values"] == [0.4, 0.1, 0.7]  # in the order of the seeds
     assert rows[0]["sd"] is None
@@ -315,7 +402,7 @@ def test_summarise_names_what_is_missing():
         studies.summarise(MADE_UP, by=("lr",))
 
 
-# -------------------------------------------------------------------------------------------- command line and package
+# ------------------------------------------------------------------------ command line, package
 
 
 def test_command_line_lists_and_shows(capsys):
@@ -330,7 +417,9 @@ def test_command_line_lists_and_shows(capsys):
 
 def test_recorded_command_leads_to_the_same_run(monkeypatch):
     asked = {}
-    monkeypatch.setattr(runner, "run_study", lambda name, **options: asked.update(options, name=name) or 0)
+    monkeypatch.setattr(
+        runner, "run_study", lambda name, **options: asked.update(options, name=name) or 0
+    )
     told = dict(data="cifar10", seeds=[4, 5], device="cuda")
     words = runner.command_for("vit_digits", "some-run", **told).split()
     assert words[:3] == ["python", "-m", "hybridlib"]
@@ -340,11 +429,30 @@ def test_recorded_command_leads_to_the_same_run(monkeypatch):
 
 
 def test_wheel_holds_packages_records_and_weights(tmp_path):
-    """What `pip install git+…` gives in Colab: built from a copy, imported from nowhere near the checkout."""
-    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
-    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, check=True)
+    """What `pip install git+…` gives in Colab: built from a copy, imported from nowhere near the
+    checkout."""
+    wheel = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+    ]
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     for name in listed.stdout.splitlines():
-        if name.startswith(("hybridlib/", "book/results/", "pyproject.toml", "README")) and (ROOT / name).is_file():
+        if (
+            name.startswith(("hybridlib/", "book/results/", "pyproject.toml", "README"))
+            and (ROOT / name).is_file()
+        ):
             (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "copy" / name).write_bytes((ROOT / name).read_bytes())
     subprocess.run([*wheel, str(tmp_path / "copy")], check=True)
@@ -369,29 +477,46 @@ def test_wheel_holds_packages_records_and_weights(tmp_path):
     )
 
 
-# ---------------------------------------------------------------------------------------------------------------- weights
+# ------------------------------------------------------------------------------- weights
 
 
 @pytest.mark.parametrize("name", weights.names())
 def test_shipped_weights_reproduce_the_recorded_accuracy(name):
-    """Half precision may turn a few close calls, no more; the card says which run, and names its command."""
+    """Half precision may turn a few close calls, no more; the card says which run, and names its
+    command."""
     told = weights.header(name)
     (record,) = [r for r in studies.load(told["study"]) if r["run"] == told["run"]]
-    data = runner.load_data(next(s for s in runner.find(told["study"]).runs("digits", (record["seed"],)) if s.name == told["run"]))
+    data = runner.load_data(
+        next(
+            s
+            for s in runner.find(told["study"]).runs("digits", (record["seed"],))
+            if s.name == told["run"]
+        )
+    )
     mean, std = weights.normalisation(name)
     model = weights.load(name)
-    images = (data.test.images.float() / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    images = (data.test.images.float() / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(
+        std
+    )[:, None, None]
     with torch.no_grad():
-        right = torch.cat([model(batch).argmax(1) for batch in images.split(250)]) == data.test.labels
+        right = (
+            torch.cat([model(batch).argmax(1) for batch in images.split(250)]) == data.test.labels
+        )
     assert abs(right.float().mean().item() - record["result"]["test_accuracy"]) <= 0.005
-    assert record["command"] in weights.card(name) and f"Seed: {record['seed']}" in weights.card(name)
+    assert record["command"] in weights.card(name) and f"Seed: {record['seed']}" in weights.card(
+        name
+    )
 
 
 def test_weights_are_half_precision_and_small():
     sizes = [path.stat().st_size for path in weights.FOLDER.glob("*.safetensors")]
     assert max(sizes) <= 1.5e6 and sum(sizes) <= 12e6
     for name in weights.names():
-        assert {t.dtype for t in read_tensors(weights.FOLDER / f"{name}.safetensors")[0].values() if t.is_floating_point()} == {torch.half}
+        assert {
+            t.dtype
+            for t in read_tensors(weights.FOLDER / f"{name}.safetensors")[0].values()
+            if t.is_floating_point()
+        } == {torch.half}
 
 
 def test_a_reader_never_sees_half_a_record(tmp_path, monkeypatch):

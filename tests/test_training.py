@@ -1,4 +1,5 @@
-"""fit, evaluate and checkpoints: what they promise, what survives a kill, and what a reader is told."""
+"""fit, evaluate and checkpoints: what they promise, what survives a kill, and what a reader is
+told."""
 
 import json
 import os
@@ -41,14 +42,18 @@ def short(model=None, **changes):
     return model, fit(model, DATA, **{**SHORT, **changes})
 
 
-# ---------------------------------------------------------------------------------------------------------- interrupted
+# -------------------------------------------------------------------------------------- interrupted
 
 
 def interrupted(tmp_path, what):
     here = Path(__file__).parent
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(here.parent)}
     done = subprocess.run(
-        [sys.executable, here / "interrupted.py", tmp_path, what], capture_output=True, text=True, timeout=300, env=environment
+        [sys.executable, here / "interrupted.py", tmp_path, what],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
@@ -57,7 +62,9 @@ def interrupted(tmp_path, what):
 def test_killed_trainings_end_with_the_same_weights_bit_for_bit(tmp_path):
     results = interrupted(tmp_path, "killed")
     assert len(results["adamw"]) == 29 and len(results["sgd"]) == 3
-    assert {k: v for kind in ("adamw", "sgd") for k, v in results[kind].items() if v != "same"} == {}
+    assert {
+        k: v for kind in ("adamw", "sgd") for k, v in results[kind].items() if v != "same"
+    } == {}
     assert results["outside"]["same"] and results["outside"]["deaths"] >= 1
 
 
@@ -68,32 +75,55 @@ def test_two_processes_follow_the_loss_curve_of_one(tmp_path):
         assert one == pytest.approx(two, abs=1e-5)
 
 
-# ------------------------------------------------------------------------------------------------------------------ fit
+# ---------------------------------------------------------------------------------------------- fit
 
 
 def test_training_learns_and_the_record_says_what_ran(tmp_path):
-    model, run = short(steps=40, evaluate_every=20, name="small net", command="python -m hybridlib train")
-    assert run.accuracy == 1.0 and run.result["count"] == 8 and run.steps == 40 and run.epochs == 16.0
+    model, run = short(
+        steps=40, evaluate_every=20, name="small net", command="python -m hybridlib train"
+    )
+    assert (
+        run.accuracy == 1.0 and run.result["count"] == 8 and run.steps == 40 and run.epochs == 16.0
+    )
     assert [e["step"] for e in run.curve if "test_accuracy" in e] == [20, 40]
     assert run.curve[-1]["test_accuracy"] == run.accuracy
     assert run.curve[0]["train_loss"] > 1.0 > run.curve[-1]["train_loss"]
-    assert run.name == "small net" and run.seed == 0 and run.data["name"] == "noise" and run.data["train"]["images"] == 40
-    assert run.config["steps"] == 40 and run.config["lr"] == 0.01 and run.config["augment"] == "none"
-    assert run.model["class"] == "Sequential" and run.model["parameters"] == sum(p.numel() for p in model.parameters())
-    assert run.device["type"] == "cpu" and run.versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert (
+        run.name == "small net"
+        and run.seed == 0
+        and run.data["name"] == "noise"
+        and run.data["train"]["images"] == 40
+    )
+    assert (
+        run.config["steps"] == 40 and run.config["lr"] == 0.01 and run.config["augment"] == "none"
+    )
+    assert run.model["class"] == "Sequential" and run.model["parameters"] == sum(
+        p.numel() for p in model.parameters()
+    )
+    assert (
+        run.device["type"] == "cpu"
+        and run.versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    )
     assert 0 < run.seconds <= run.wall_seconds
     text = run.to_json(tmp_path / "deep" / "run.json")
-    assert json.loads(text)["result"] == run.result and Run.from_json(tmp_path / "deep" / "run.json") == run
+    assert (
+        json.loads(text)["result"] == run.result
+        and Run.from_json(tmp_path / "deep" / "run.json") == run
+    )
     assert os.listdir(tmp_path / "deep") == ["run.json"] and str(tmp_path) not in text
     result = evaluate(model, DATA, device="cpu")
-    assert result.accuracy == run.accuracy and result.loss == pytest.approx(run.result["loss"], abs=1e-6)
+    assert result.accuracy == run.accuracy and result.loss == pytest.approx(
+        run.result["loss"], abs=1e-6
+    )
     assert not model.training
 
 
 def test_evaluation_against_a_loop():
     model = network().eval()
     with torch.no_grad():
-        logits = torch.cat([model((i[None].float() / 255 - 0.4) / 0.2) for i in DATA.train.images]).double()
+        logits = torch.cat(
+            [model((i[None].float() / 255 - 0.4) / 0.2) for i in DATA.train.images]
+        ).double()
     expected = F.cross_entropy(logits, DATA.train.labels)
     result = evaluate(model, DATA.train, batch_size=7, device="cpu")
     assert result.loss == pytest.approx(float(expected), abs=1e-6) and result.count == 40
@@ -120,7 +150,9 @@ def test_one_step_is_the_textbook_step():
         progress=False,
         device="cpu",
     )
-    loss = F.cross_entropy(twin.train()((data.train.images.float() / 255 - 0.4) / 0.2), data.train.labels)
+    loss = F.cross_entropy(
+        twin.train()((data.train.images.float() / 255 - 0.4) / 0.2), data.train.labels
+    )
     loss.backward()
     rate = 0.1 * 0.5  # halfway down the cosine in the middle of the only step
     for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
@@ -173,7 +205,9 @@ def test_learning_rate_rises_in_a_line_and_falls_in_a_cosine():
     assert [schedule(x, 0.2) for x in (0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx([0, 0.5, 1, 0.5, 0])
     assert schedule(0, 0) == 1 and schedule(2.0, 0.1) == 0
     run = short(steps=10, warmup=0.2)[1]
-    assert [e["lr"] for e in run.curve] == pytest.approx([0.01 * schedule((s + 0.5) / 10, 0.2) for s in range(10)])
+    assert [e["lr"] for e in run.curve] == pytest.approx(
+        [0.01 * schedule((s + 0.5) / 10, 0.2) for s in range(10)]
+    )
 
 
 def test_order_is_one_shuffled_epoch_after_the_other():
@@ -183,13 +217,20 @@ def test_order_is_one_shuffled_epoch_after_the_other():
     assert len({tuple(e.tolist()) for e in stream}) == 4
     assert torch.equal(training._Order(10, 4, seed=0).positions(7), order.positions(7))
     small = training._Order(3, 8, seed=1).positions(2)
-    assert len(small) == 8 and set(small.bincount(minlength=3).tolist()) <= {2, 3}  # 16..23: two whole epochs and two ends
+    assert len(small) == 8 and set(small.bincount(minlength=3).tolist()) <= {
+        2,
+        3,
+    }  # 16..23: two whole epochs and two ends
 
 
 def test_weight_decay_acts_on_matrices_and_kernels_alone():
     for name in ("vit", "convnet"):
         model = create(name, "nano", num_classes=10)
-        matrices = {f"{path}.weight" for path, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+        matrices = {
+            f"{path}.weight"
+            for path, m in model.named_modules()
+            if isinstance(m, nn.Linear | nn.Conv2d)
+        }
         assert {n for n, p in model.named_parameters() if decays(n, p)} == matrices
         assert len(matrices) < len(list(model.parameters()))
     # and the optimizer obeys: with gradients of zero, only decayed weights move
@@ -221,7 +262,10 @@ def test_label_smoothing_and_clipping_reach_the_optimizer():
     assert smooth.curve[-1]["train_loss"] > plain.curve[-1]["train_loss"] + 0.1
     before = network(dropout=0)
     tight, _ = short(network(dropout=0), optimizer="sgd", clip=1e-6, weight_decay=0.0)
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(before.parameters(), tight.parameters(), strict=True))
+    assert all(
+        torch.allclose(a, b, atol=1e-6)
+        for a, b in zip(before.parameters(), tight.parameters(), strict=True)
+    )
 
 
 def test_frozen_parameters_stay():
@@ -248,7 +292,9 @@ def test_mixed_precision_and_channels_last_give_about_the_same():
 
 def test_images_from_files_train_like_images_in_memory(tmp_path):
     for split in ("train", "test"):
-        for i, (image, label) in enumerate(zip(DATA.train.images, DATA.train.labels.tolist(), strict=True)):
+        for i, (image, label) in enumerate(
+            zip(DATA.train.images, DATA.train.labels.tolist(), strict=True)
+        ):
             (tmp_path / split / f"class{label}").mkdir(parents=True, exist_ok=True)
             picture = Image.fromarray(image.permute(1, 2, 0).numpy())
             picture.save(tmp_path / split / f"class{label}" / f"{i:02}.png")
@@ -261,12 +307,14 @@ def test_images_from_files_train_like_images_in_memory(tmp_path):
     data = folder(tmp_path, image_size=8, in_memory=False)
     (tmp_path / "train" / "class1" / "05.png").write_bytes(b"broken")
     for workers in (0, 1):
-        with pytest.raises(ValueError, match="^'train/class1/05.png' cannot be read as an image") as caught:
+        with pytest.raises(
+            ValueError, match="^'train/class1/05.png' cannot be read as an image"
+        ) as caught:
             fit(network(), data, workers=workers, **SHORT)
         assert "Traceback" not in str(caught.value)
 
 
-# --------------------------------------------------------------------------------------------------------- plain answers
+# ------------------------------------------------------------------------------------ plain answers
 
 
 @pytest.mark.parametrize(
@@ -274,11 +322,16 @@ def test_images_from_files_train_like_images_in_memory(tmp_path):
     [
         (dict(steps=None), "exactly one budget.*for example epochs=10; got none"),
         (dict(seconds=3), "exactly one budget.*got steps=6, seconds=3"),
-        (dict(steps=0), "budget=0 must be above 0"),
-        (dict(batch_size=0), "batch_size=0 must be a whole number from 1, for example batch_size=128"),
+        (dict(steps=0), "steps=0 must be above 0"),
+        (dict(steps=2.5), "steps=2.5 must be above 0, and steps whole"),
+        (dict(steps=None, epochs=float("inf")), "epochs=inf must be above 0"),
+        (
+            dict(batch_size=0),
+            "batch_size=0 must be whole, from 1 on, for example batch_size=128",
+        ),
         (dict(lr=-1), "lr=-1 must be above 0"),
         (dict(warmup=1), "warmup=1 must be a part of the budget"),
-        (dict(optimizer="adam"), "optimizer='adam' must be 'adamw' or 'sgd'"),
+        (dict(optimizer="adam"), "optimizer='adam' must be one of 'adamw', 'sgd'"),
         (dict(augment="mirror"), "'mirror'.*none, flip, crop, crop-flip"),
         (dict(mixed_precision="fp8"), "mixed_precision='fp8' must be"),
         (dict(mixed_precision="fp16"), "needs a GPU.*use 'bf16' or None"),
@@ -294,7 +347,9 @@ def test_settings_that_cannot_be(changes, message):
 def test_asking_for_a_gpu_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(ValueError, match="device='cuda' was asked for.*sees 0 device.*use device='cpu'"):
+    with pytest.raises(
+        ValueError, match="device='cuda' was asked for.*sees 0 device.*use device='cpu'"
+    ):
         short(device="cuda")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert pick_device(None) == torch.device("cpu")
@@ -302,7 +357,9 @@ def test_asking_for_a_gpu_that_is_not_there(monkeypatch):
 
 def test_model_for_another_number_of_classes():
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 7))
-    with pytest.raises(ValueError, match=r"gives \(2, 7\) for 2 images and noise has 4 classes.*num_classes=4"):
+    with pytest.raises(
+        ValueError, match=r"gives \(2, 7\) for 2 images and noise has 4 classes.*num_classes=4"
+    ):
         short(model)
 
 
@@ -315,7 +372,8 @@ def test_diverging_loss_stops_with_the_step():
 
     model = network()
     with pytest.raises(
-        TrainingError, match=r"the loss is nan in step 4 \(learning rate .*Lower lr=0.01, for example to 0.0033"
+        TrainingError,
+        match=r"the loss is nan in step 4 \(learning rate .*Lower lr=0.01, for example to 0.0033",
     ):
         short(model, loss=failing)
     assert len(calls) == 4 and not model.training
@@ -334,13 +392,18 @@ def test_out_of_memory_says_what_to_lower():
     def hungry(model, images, targets):
         return torch.empty(2**55).sum()  # PyTorch's own error, from its own allocator
 
-    with pytest.raises(MemoryError, match=r"lower batch_size=16 \(for example to 8\), or image_size=8, or .* parameters"):
+    with pytest.raises(
+        MemoryError,
+        match=r"lower batch_size=16 \(for example to 8\), or image_size=8, or .* parameters",
+    ):
         short(loss=hungry)
 
     def gpu(model, images, targets):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    with pytest.raises(MemoryError, match="lower batch_size=16.*mixed_precision='bf16'.*Tried to allocate"):
+    with pytest.raises(
+        MemoryError, match="lower batch_size=16.*mixed_precision='bf16'.*Tried to allocate"
+    ):
         short(loss=gpu)
 
     class Hungry(nn.Module):
@@ -357,7 +420,7 @@ def test_out_of_memory_says_what_to_lower():
         short(loss=other)
 
 
-# ---------------------------------------------------------------------------------------------------------- checkpoints
+# -------------------------------------------------------------------------------------- checkpoints
 
 
 def test_checkpoints_are_two_and_readable_by_all(tmp_path):
@@ -379,7 +442,9 @@ def test_checkpoint_of_another_training_is_refused_and_kept(tmp_path):
     kept = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     with pytest.raises(CheckpointError) as caught:
         short(checkpoint_dir=tmp_path, lr=0.02, seed=1)
-    assert "config.lr was 0.01 and is now 0.02" in str(caught.value) and "seed was 0 and is now 1" in str(caught.value)
+    assert "config.lr was 0.01 and is now 0.02" in str(
+        caught.value
+    ) and "seed was 0 and is now 1" in str(caught.value)
     assert "batch_size" not in str(caught.value)
     with pytest.raises(CheckpointError, match="model.parameters was .* and is now"):
         short(network(norm=False), checkpoint_dir=tmp_path)
@@ -433,7 +498,10 @@ def test_damaged_checkpoint_is_reported_and_the_one_before_it_used(tmp_path, mon
     damage(last)
     assert last.read_bytes() != before
     model = network()
-    with pytest.warns(UserWarning, match="step-000000006.safetensors' is damaged.*set aside.*the one before it is used"):
+    with pytest.warns(
+        UserWarning,
+        match="step-000000006.safetensors' is damaged.*set aside.*the one before it is used",
+    ):
         fit(model, DATA, **SHORT, checkpoint_dir=folder, checkpoint_every=2)
     assert digest(model) == digest(whole)
     assert sorted(p.name for p in folder.iterdir()) == [
@@ -454,7 +522,7 @@ def test_all_checkpoints_damaged_means_starting_anew(tmp_path):
     assert digest(model) == digest(whole)
 
 
-# -------------------------------------------------------------------------------------------------------------- weights
+# ------------------------------------------------------------------------------------------ weights
 
 
 def test_weights_come_back(tmp_path):
@@ -480,7 +548,10 @@ def test_tied_and_channels_last_weights_can_be_saved(tmp_path):
 
 
 def test_weights_of_another_model_change_nothing(tmp_path):
-    save_weights(nn.Sequential(nn.Conv2d(3, 5, 3), nn.Identity(), nn.Linear(2, 2)), tmp_path / "w.safetensors")
+    save_weights(
+        nn.Sequential(nn.Conv2d(3, 5, 3), nn.Identity(), nn.Linear(2, 2)),
+        tmp_path / "w.safetensors",
+    )
     model = network()
     before = digest(model)
     with pytest.raises(CheckpointError) as caught:
@@ -510,5 +581,7 @@ def test_files_that_hold_no_safetensors(tmp_path, monkeypatch):
 
 
 def test_memory_images_of_other_sizes_are_resized():
-    images = MemoryImages(DATA.test.images, DATA.test.labels, image_size=16, mean=(0.4,) * 3, std=(0.2,) * 3)
+    images = MemoryImages(
+        DATA.test.images, DATA.test.labels, image_size=16, mean=(0.4,) * 3, std=(0.2,) * 3
+    )
     assert images.batch(torch.tensor([1]))[0].shape == (1, 3, 16, 16)

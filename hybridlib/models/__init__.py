@@ -8,23 +8,27 @@ from __future__ import annotations
 from torch import nn
 
 from hybridlib.layers.checks import look_up
-from hybridlib.models import ceit, convit, convnet, deit, early_conv, vit
+from hybridlib.models import botnet, ceit, coatnet, convit, convnet, deit, early_conv, vit
 
 CLASSES: dict[str, type[nn.Module]] = {
     "convnet": convnet.ConvNet,
     "vit": vit.ViT,
+    "botnet": botnet.BoTNet,
     "deit": deit.DeiT,
     "convit": convit.ConViT,
     "ceit": ceit.CeiT,
     "early_conv": early_conv.EarlyConvViT,
+    "coatnet": coatnet.CoAtNet,
 }
 SIZES: dict[str, dict[str, dict]] = {
     "convnet": convnet.SIZES,
     "vit": vit.SIZES,
+    "botnet": botnet.SIZES,
     "deit": deit.SIZES,
     "convit": convit.SIZES,
     "ceit": ceit.SIZES,
     "early_conv": early_conv.SIZES,
+    "coatnet": coatnet.SIZES,
 }
 
 

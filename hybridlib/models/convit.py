@@ -30,7 +30,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from torchvision.ops import StochasticDepth
 
 from hybridlib.layers.attention import attention_weights
-from hybridlib.layers.checks import check_divides, check_image, check_positive, look_up
+from hybridlib.layers.checks import (
+    check_divides,
+    check_image,
+    check_positive,
+    check_share,
+    look_up,
+)
 from hybridlib.layers.position import LearnedPositions, quadratic_encoding, relative_offsets
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.layers.transformer import LAYER_NORM_EPS, MLP, TransformerBlock, drop_path_schedule
@@ -59,7 +65,7 @@ class GatedPositionalSelfAttention(nn.Module):
     Args:
         dim: width D of a token.
         num_heads: N_h; must divide `dim`. The largest K x K that fits into N_h heads is placed on a
-            grid of shifts; heads beyond it start with a small random v.
+            grid of shifts; heads beyond it start with a small random v and so see everything.
         locality_strength: alpha; the positional softmax starts with variance 1 / (2 alpha) patches
             along each axis.
 
@@ -76,14 +82,17 @@ class GatedPositionalSelfAttention(nn.Module):
         self.to_position_scores = nn.Linear(3, num_heads)  # v of every head
         self.gate_logits = nn.Parameter(torch.ones(num_heads))  # lambda
         self.out = nn.Linear(dim, dim)
-        self.apply(init_linear)
+        init_linear(self.out)
         self.start_as_convolution(locality_strength)
 
     @torch.no_grad()
     def start_as_convolution(self, locality_strength: float) -> None:
-        """Set v to a kernel's shifts, values to the identity; queries and keys stay random."""
+        """Set v to a kernel's shifts, values to the identity, queries and keys at random."""
+        for projection in self.to_qk.weight.chunk(2):
+            nn.init.xavier_uniform_(projection)
         nn.init.eye_(self.to_v.weight)
-        v = self.to_position_scores.weight  # h 3
+        v = nn.init.trunc_normal_(self.to_position_scores.weight, std=0.02)  # h 3
+        nn.init.zeros_(self.to_position_scores.bias)
         centres = kernel_centres(self.num_heads).to(v)
         v[: len(centres)] = torch.cat([-torch.ones_like(centres[:, :1]), 2 * centres], dim=1)
         v *= locality_strength
@@ -162,6 +171,8 @@ class LocalBlock(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
+        check_share(drop_path=drop_path)
         self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.attention = GatedPositionalSelfAttention(
             dim, num_heads=num_heads, locality_strength=locality_strength
@@ -212,12 +223,18 @@ class ConViT(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(depth=depth, num_classes=num_classes)
+        check_positive(num_classes=num_classes)
         check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
-        if not 0 <= local_depth < depth:
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
+        if local_depth < 0:
             raise ValueError(
-                f"local_depth={local_depth} must lie between 0 and depth - 1 = {depth - 1}: the "
-                "class token enters after the local blocks and needs one more to read the patches"
+                f"local_depth={local_depth} must be 0 or more, for example local_depth=0"
+            )
+        if depth <= local_depth:
+            raise ValueError(
+                f"depth={depth} must be greater than local_depth={local_depth}: the class token "
+                "enters after the local blocks and needs a block that reads the patches, "
+                f"for example depth={local_depth + 1}"
             )
         side = image_size // patch_size
         rates = drop_path_schedule(drop_path, depth)
@@ -247,7 +264,8 @@ class ConViT(nn.Module):
         self.head = nn.Linear(dim, num_classes)
         nn.init.trunc_normal_(self.class_token, std=0.02)
         self.blocks.apply(init_linear)
-        init_linear(self.head)
+        nn.init.trunc_normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
 
     @classmethod
     def from_size(
@@ -260,7 +278,7 @@ class ConViT(nn.Module):
     ) -> ConViT:
         """A model of the table SIZES, for that many classes and, if given, another image side."""
         entry = look_up(SIZES, size)
-        entry = {**entry, "image_size": image_size or entry["image_size"]}
+        entry = {**entry, "image_size": entry["image_size"] if image_size is None else image_size}
         return cls(**entry, num_classes=num_classes, drop_path=drop_path)
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -304,7 +322,8 @@ class ConViT(nn.Module):
 def kernel_centres(num_heads: int) -> Tensor:
     """Shifts Delta (rows, columns) of the largest K x K kernel with a head for each cell.
 
-    Shape `(k k) 2`. One patch apart about (0, 0), column by column as in the public code; for 4 heads at +-0.5.
+    Shape `(k k) 2`. One patch apart about (0, 0), so that 4 heads stand at +-0.5; column by column,
+    as in the public code.
     """
     side = int(num_heads**0.5)
     steps = torch.arange(side) - (side - 1) / 2

@@ -25,11 +25,10 @@ from torch import Tensor, nn
 from hybridlib.layers.checks import check_image, look_up
 from hybridlib.layers.position import LearnedPositions
 from hybridlib.models import vit
-from hybridlib.models.vit import ViT, init_linear
+from hybridlib.models.vit import ViT
 
 SecondToken = Literal["distillation", "class"]
-EXTRA: dict[SecondToken | None, tuple[str, ...]] = {
-    None: ("class",),
+EXTRA: dict[SecondToken, tuple[str, ...]] = {
     "distillation": ("class", "distillation"),
     "class": ("class", "second class"),
 }
@@ -88,16 +87,15 @@ class DeiT(ViT):
             in_channels=in_channels,
             drop_path=drop_path,
         )
-        if second_token not in EXTRA:
-            raise ValueError(f"second_token={second_token!r} must be one of {list(EXTRA)}")
-        self.extra = EXTRA[second_token]
         self.second_token = self.second_head = None
         if second_token is not None:
+            self.extra = look_up(EXTRA, second_token)
             self.positions = LearnedPositions(self.positions.grid, dim, extra=2)
             self.second_token = nn.Parameter(torch.empty(1, 1, dim))
             self.second_head = nn.Linear(dim, num_classes)
-            nn.init.trunc_normal_(self.second_token, std=0.02)
-            init_linear(self.second_head)
+            for parameter in (self.class_token, self.second_token, self.second_head.weight):
+                nn.init.trunc_normal_(parameter, std=0.02)  # both tokens at random, as in section 4
+            nn.init.zeros_(self.second_head.bias)
 
     @classmethod
     def from_size(

@@ -1,4 +1,4 @@
-"""`python -m hybridlib study list | show NAME | run NAME | ship NAME`."""
+"""`python -m hybridlib study list | show NAME | run NAME | measure NAME | ship NAME`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from hybridlib.studies.records import load, results_folder, summarise, table
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command `study` to those of `python -m hybridlib`; it leaves what to call in `args.run`."""
-    parser = commands.add_parser("study", help="the recorded experiments: list, show, run what is missing")
+    """Add the command `study` to those of `python -m hybridlib`; it leaves what to call in
+    `args.run`."""
+    parser = commands.add_parser(
+        "study", help="the recorded experiments: list, show, run what is missing"
+    )
     actions = parser.add_subparsers(dest="action", required=True)
 
     listing = actions.add_parser("list", help="every study and how many of its runs are recorded")
@@ -22,17 +25,37 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     show.add_argument("name", choices=runner.STUDIES)
     show.set_defaults(run=_show)
 
-    run = actions.add_parser("run", help="run what is missing; a second call goes on where the first was stopped")
+    run = actions.add_parser(
+        "run", help="run what is missing; a second call goes on where the first was stopped"
+    )
     run.add_argument("name", choices=runner.STUDIES)
-    run.add_argument("--data", help="cifar10, cifar100 or a folder of images; by default the study's own digits")
+    run.add_argument(
+        "--data", help="cifar10, cifar100 or a folder of images; by default the study's own digits"
+    )
     run.add_argument("--seeds", type=int, nargs="+", help="by default the study's own")
-    run.add_argument("--only", metavar="RUN", help="one run by its name, as in its record; again, if it is recorded already")
-    run.add_argument("--jobs", type=int, help="runs at once, one thread each; by default one for each core")
+    run.add_argument(
+        "--only",
+        metavar="RUN",
+        help="one run by its name, as in its record; again, if it is recorded already",
+    )
+    run.add_argument(
+        "--jobs", type=int, help="runs at once, one thread each; by default one for each core"
+    )
     run.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
-    run.add_argument("--results", type=Path, help="folder of the records; by default the book's own")
+    run.add_argument(
+        "--results", type=Path, help="folder of the records; by default the book's own"
+    )
     run.set_defaults(run=_run)
 
-    ship = actions.add_parser("ship", help="put the weights of a study's chosen run into the package, with a model card")
+    measure = actions.add_parser(
+        "measure", help="take a study's measurements again of the weights on this machine"
+    )
+    measure.add_argument("name", choices=runner.STUDIES)
+    measure.set_defaults(run=_measure)
+
+    ship = actions.add_parser(
+        "ship", help="put the weights of a study's chosen run into the package, with a model card"
+    )
     ship.add_argument("name", choices=runner.STUDIES)
     ship.set_defaults(run=_ship)
 
@@ -42,7 +65,9 @@ def _list(args: argparse.Namespace) -> int:
         study = runner.find(name)
         specs = study.runs("digits", study.SEEDS)
         left = len(runner.missing(study, specs, results_folder()))
-        print(f"{name}  claims {', '.join(study.CLAIMS)}  {len(specs) - left} of {len(specs)} runs recorded\n    {study.QUESTION}")
+        claims = f"claims {', '.join(study.CLAIMS)}; " if study.CLAIMS else ""
+        print(f"{name}: {claims}{len(specs) - left} of {len(specs)} runs recorded")
+        print(f"    {study.QUESTION}")
     return 0
 
 
@@ -71,6 +96,12 @@ def _run(args: argparse.Namespace) -> int:
         again=args.only is not None,
     )
     return 1 if failed else 0
+
+
+def _measure(args: argparse.Namespace) -> int:
+    for name in runner.measure_again(runner.find(args.name), results=results_folder()):
+        print(name)
+    return 0
 
 
 def _ship(args: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """Records of finished runs: where they lie, how they are read, and tables of them.
 
-A record is one JSON file, book/results/<study>/<run>.json; book/results/schema.json says what it holds.
+A record is one JSON file, book/results/<study>/<run>.json; book/results/schema.json says what it
+holds.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ from pathlib import Path
 import hybridlib
 
 PACKAGE = Path(hybridlib.__file__).resolve().parent
-SECTIONS = ("settings", "result", "recipe", "data")  # where `value_of` looks after the record itself
+SECTIONS = ("settings", "result", "recipe", "data")  # where `value_of` looks after the record
 
 
 def results_folder() -> Path:
-    """The folder of all records: book/results of the checkout, or the copy inside the installed package."""
+    """The folder of all records: book/results of the checkout, or the copy inside the installed
+    package."""
     checkout = PACKAGE.parent / "book" / "results"
     if checkout.is_dir():
         return checkout
     installed = importlib.util.find_spec("hybridlib.results")
     if installed is None or not installed.submodule_search_locations:
         raise FileNotFoundError(
-            f"no recorded results: neither {str(checkout)!r} nor the package hybridlib.results is there; reinstall hybridlib"
+            f"no recorded results: neither {str(checkout)!r} nor the package hybridlib.results is "
+            "there; reinstall hybridlib"
         )
     return Path(next(iter(installed.submodule_search_locations)))
 
@@ -45,12 +48,14 @@ def load(study: str, *, folder: str | Path | None = None) -> list[dict]:
     paths = sorted((folder / study).glob("*.json"))
     if not paths:
         there = sorted({p.parent.name for p in folder.glob("*/*.json")})
-        raise FileNotFoundError(f"no recorded runs of study {study!r}; there are {', '.join(there) or 'none at all'}")
+        raise FileNotFoundError(
+            f"no recorded runs of study {study!r}; there are {', '.join(there) or 'none at all'}"
+        )
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 def save(record: dict, path: Path) -> None:
-    """Write a record so that a reader sees all of it or nothing, even if the machine stops halfway."""
+    """Write a record so that a reader sees all of it or nothing, even if the machine stops."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with draft.open("w", encoding="utf-8") as file:
@@ -61,7 +66,8 @@ def save(record: dict, path: Path) -> None:
 
 
 def value_of(record: dict, key: str):
-    """The entry `key` of a record, or of its settings, result, recipe or data; a dot leads further down.
+    """The entry `key` of a record, or of its settings, result, recipe or data; a dot leads further
+    down.
 
     Raises:
         KeyError: if it is nowhere.
@@ -73,11 +79,17 @@ def value_of(record: dict, key: str):
             for part in rest:
                 value = value[part]
             return value
-    raise KeyError(f"no {key!r} in the record of run {record.get('run')!r}; it has {', '.join(record)} and their entries")
+    raise KeyError(
+        f"no {key!r} in the record of run {record.get('run')!r}; "
+        f"it has {', '.join(record)} and their entries"
+    )
 
 
 def summarise(
-    records: Sequence[dict], *, by: Sequence[str] = ("model", "train_size"), value: str = "test_accuracy"
+    records: Sequence[dict],
+    *,
+    by: Sequence[str] = ("model", "train_size"),
+    value: str = "test_accuracy",
 ) -> list[dict]:
     """Mean and spread of a value over the runs that agree in the entries `by`.
 
@@ -87,8 +99,9 @@ def summarise(
         value: name of a number.
 
     Returns:
-        One dict for each group, sorted by `by`: those entries, then "mean", "sd" (the sample standard deviation, divided by
-        n - 1; None for a single run), "n", and "values" in the order of the seeds.
+        One dict for each group, sorted by `by`: those entries, then "mean", "sd" (the sample
+        standard deviation, divided by n - 1; None for a single run), "n", and "values" in the order
+        of the seeds.
     """
     groups: dict[tuple, list[dict]] = {}
     for record in records:
@@ -97,16 +110,22 @@ def summarise(
     for group, members in sorted(groups.items()):
         values = [value_of(r, value) for r in sorted(members, key=lambda r: r["seed"])]
         sd = statistics.stdev(values) if len(values) > 1 else None
-        rows.append(dict(zip(by, group)) | dict(mean=statistics.fmean(values), sd=sd, n=len(values), values=values))
+        rows.append(
+            dict(zip(by, group))
+            | dict(mean=statistics.fmean(values), sd=sd, n=len(values), values=values)
+        )
     return rows
 
 
-def table(rows: Sequence[dict], *, across: str | None = None, scale: float = 100.0, digits: int = 1) -> str:
+def table(
+    rows: Sequence[dict], *, across: str | None = None, scale: float = 100.0, digits: int = 1
+) -> str:
     """Rows of `summarise` as aligned text, "mean ± sd (n)" in each cell.
 
     Args:
         rows: as from `summarise`.
-        across: the entry whose values become columns side by side, for example "model"; by default one column.
+        across: the entry whose values become columns side by side, for example "model"; by default
+            one column.
         scale: what the numbers are multiplied by; 100 turns accuracies into per cent.
         digits: decimals.
     """
@@ -116,7 +135,14 @@ def table(rows: Sequence[dict], *, across: str | None = None, scale: float = 100
     for row in rows:
         spread = f" ± {row['sd'] * scale:.{digits}f}" if row["sd"] is not None else ""
         column = str(row[across]) if across else columns[0]
-        cells.setdefault(tuple(str(row[k]) for k in keys), {})[column] = f"{row['mean'] * scale:.{digits}f}{spread} ({row['n']})"
-    lines = [[*keys, *columns], *([*key, *(found.get(c, "") for c in columns)] for key, found in cells.items())]
+        cells.setdefault(tuple(str(row[k]) for k in keys), {})[column] = (
+            f"{row['mean'] * scale:.{digits}f}{spread} ({row['n']})"
+        )
+    lines = [
+        [*keys, *columns],
+        *([*key, *(found.get(c, "") for c in columns)] for key, found in cells.items()),
+    ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines)
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines
+    )

@@ -1,7 +1,8 @@
 """Which learning rate serves each model of the study sample_efficiency?
 
-The same four for both, on the middle size, with a seed that the study does not use. Judged on training originals that these runs
-do not train on (one picture of each): `result.test_accuracy` is their accuracy here. The test split is never looked at.
+The same four for both, on the middle size, with a seed that the study does not use. Judged on
+training originals that these runs do not train on (one picture of each): `result.test_accuracy` is
+their accuracy here. The test split is never looked at.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ QUESTION = "Which of four learning rates serves the convnet, and which the ViT, 
 CLAIMS = ("1c",)
 SEEDS = (100,)
 EFFORT = (
-    "The same ladder of learning rates, a factor of 3 apart, for both models, at the study's own budget. It had three; the highest was "
-    "the best for both, so both got a fourth."
+    "The same ladder of learning rates, a factor of 3 apart, for both models, at the study's own "
+    "budget. It had three; the highest was the best for both, so both got a fourth."
 )
 LADDER = (3e-4, 1e-3, 3e-3, 1e-2)
 PER_CLASS = 32
@@ -36,7 +37,11 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
             seed=seed,
             data=sample_efficiency.data_arguments(data) | dict(seed=seed),
             recipe=sample_efficiency.RECIPE | sample_efficiency.SPEED[model] | dict(lr=lr),
-            settings=dict(lr=lr, train_size=PER_CLASS * (100 if data == "cifar100" else 10), judged_on="validation"),
+            settings=dict(
+                lr=lr,
+                train_size=PER_CLASS * (100 if data == "cifar100" else 10),
+                judged_on="validation",
+            ),
         )
         for seed in seeds
         for lr in LADDER
@@ -45,7 +50,8 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
 
 
 def load_data(spec: RunSpec) -> ImageData:
-    """PER_CLASS originals of each class to train on; of every other training original one picture to judge by."""
+    """PER_CLASS originals of each class to train on; of every other training original one picture
+    to judge by."""
     data = load(**spec.data)
     copies = spec.data.get("copies", 1)  # pictures of one original lie side by side
     kept = choose_few(data.train.labels[::copies], per_class=PER_CLASS, seed=spec.data["seed"])

@@ -1,4 +1,5 @@
-"""Trained weights that come with the package, each beside a model card (.md): data, recipe, result, command, seed.
+"""Trained weights that come with the package, each beside a model card (.md): data, recipe, result,
+command, seed.
 
 They are kept in half precision and loaded into float32.
 """
@@ -23,7 +24,8 @@ def names() -> list[str]:
 
 
 def header(name: str) -> dict[str, str]:
-    """What the file says of itself: model, size, num_classes, image_size, mean and std of its training images, study and run.
+    """What the file says of itself: model, size, num_classes, image_size, mean and std of its
+    training images, study and run.
 
     Raises:
         ValueError: if there is no file of that name; the message lists what there is.
@@ -36,7 +38,8 @@ def header(name: str) -> dict[str, str]:
 def load(name: str) -> nn.Module:
     """A trained model in eval mode, on the CPU, in float32.
 
-    Its images are normalised with the `mean` and `std` of its own training images, which `normalisation` gives.
+    Its images are normalised with the `mean` and `std` of its own training images, which
+    `normalisation` gives.
 
     Args:
         name: one of `names()`.
@@ -45,13 +48,19 @@ def load(name: str) -> nn.Module:
         ValueError: if there is no such name; the message lists what there is.
     """
     told = header(name)
-    model = create(told["model"], told["size"], num_classes=int(told["num_classes"]), image_size=int(told["image_size"]))
+    model = create(
+        told["model"],
+        told["size"],
+        num_classes=int(told["num_classes"]),
+        image_size=int(told["image_size"]),
+    )
     load_weights(model, FOLDER / f"{name}.safetensors")
     return model.eval()
 
 
 def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of the images it was trained on, in units where white is 1."""
+    """Mean and standard deviation of each channel of the images it was trained on, in units where
+    white is 1."""
     told = header(name)
     mean, std = (tuple(float(v) for v in told[key].split()) for key in ("mean", "std"))
     return mean, std

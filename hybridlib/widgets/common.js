@@ -28,6 +28,8 @@ export const newId = () => `hx-${++lastId}`;
 
 export const place = ([row, col]) => `row ${row + 1}, column ${col + 1}`;
 export const tidy = (v, digits = 2) => String(Number(v.toFixed(digits))).replace("-", "−");
+// A fixed number of digits, and no minus before a zero.
+export const fixed = (v, digits) => (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
 const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
 
 // Two digits, and a power of ten where the number is small: 3.7 × 10⁻⁵.

@@ -32,7 +32,7 @@ function render({ model, el }) {
     event.preventDefault();
     change(step ? moved(ink, side, ...step) : new Float32Array(side * side));
   });
-  const pen = slider({ label: "Pen", min: 1, max: 3, step: 0.2, value: radius, show: (v) => `${(2 * v).toFixed(1)} pixels wide`,
+  const pen = slider({ label: "Pen width", min: 1, max: 3, step: 0.2, value: radius, show: (v) => `${(2 * v).toFixed(1)} px`,
     onInput: (value) => { radius = value; } });
   const thumbs = samples.map((sample, i) => {
     const thumb = h("canvas", {});
@@ -57,12 +57,12 @@ function render({ model, el }) {
   root.append(
     h("div", { class: "hx-columns" },
       h("div", { class: "hx-panel" }, h("p", { class: "hx-title" }, "Draw here"), pad,
-        h("div", { class: "hx-row" }, pen.node, clear, clutter),
-        h("div", { class: "hx-row hx-thumbs", role: "group", "aria-label": "samples" }, thumbs)),
+        h("div", { class: "hx-row" }, pen.node, clear, clutter)),
       h("div", { class: "hx-panel" }, h("p", { class: "hx-title" }, "The model's answer"),
         h("ul", { class: "hx-bars" }, bars.map(({ name, bar, value }) =>
           h("li", {}, h("span", { class: "hx-name" }, name), h("span", { class: "hx-track" }, bar), value))),
         readout, cost)),
+    samples.length ? h("div", { class: "hx-row hx-thumbs", role: "group", "aria-label": "samples" }, "Or take one:", thumbs) : "",
     h("div", { class: "hx-columns" }, view.picture, view.side));
   if (model.get("note")) root.append(h("p", { class: "hx-note" }, model.get("note")));
 

@@ -1,6 +1,6 @@
 // Nine attention heads become a 3 x 3 convolution as the width alpha grows.
 
-import { button, frame, gridCursor, h, onChange, oncePerFrame, panel, place, ring, slider, small, svg, tidy, toggle }
+import { button, fixed, frame, gridCursor, h, onChange, oncePerFrame, panel, place, ring, slider, small, svg, tidy, toggle }
   from "./common.js";
 import { css, grey, inkOn, legend, paint, ramp, twoSided } from "./colours.js";
 import { compare, effectiveKernel, headMap, SHIFTS } from "./nine_heads_math.js";
@@ -136,7 +136,7 @@ function render({ model, el }) {
     });
     around.forEach((row, i) => around.forEach((col, j) => {
       const value = kernel[query[0] + row]?.[query[1] + col];
-      applied[i][j].textContent = value === undefined ? "·" : value.toFixed(2).replace("-", "−");
+      applied[i][j].textContent = value === undefined ? "·" : fixed(value, 2);
       tint(applied[i][j], value === undefined ? null : value / top);
     }));
 
@@ -147,7 +147,7 @@ function render({ model, el }) {
     pictures.forEach((picture, i) => {
       const value = [image, ...outputs][i][state.query[0]][state.query[1]];
       picture.mark.put(state.query, [height, width]);
-      picture.words.textContent = value.toFixed(Math.abs(value) >= 100 ? 0 : 3).replace("-", "−");
+      picture.words.textContent = fixed(value, 3);
     });
     scale.set(`−${largest.toPrecision(2)}`, `+${largest.toPrecision(2)}`);
     cursor.set(state.query);

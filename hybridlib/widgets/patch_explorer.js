@@ -1,6 +1,7 @@
 // A picture cut into the tokens that a Vision Transformer reads: the book's pictures, or the reader's own.
 
-import { button, bytes, calm, frame, gridCursor, h, onChange, oncePerFrame, panel, place, ring, slider } from "./common.js";
+import { button, bytes, calm, fixed, frame, gridCursor, h, onChange, oncePerFrame, panel, place, ring, slider }
+  from "./common.js";
 import { legend, paint, ramp } from "./colours.js";
 import { middleSquare, numbers, patchVector, shuffled, SIDE, SIZES } from "./patch_math.js";
 import { pictureBlobs } from "./pictures.js";
@@ -228,7 +229,7 @@ function positionView(model, say) {
     const mean = (pick) => {
       const found = Array.from({ length: side * side }, (_, i) => i).filter((i) => i !== from
         && pick(Math.abs(Math.floor(i / side) - cell[0]), Math.abs((i % side) - cell[1])));
-      return (found.reduce((total, i) => total + value(from, i), 0) / found.length).toFixed(2).replace("-", "−");
+      return fixed(found.reduce((total, i) => total + value(from, i), 0) / found.length, 2);
     };
     readout.textContent = `Position ${place(cell)}: mean cosine ${mean((r, c) => r + c === 1)} with its neighbours, `
       + `${mean((r) => r === 0)} with its row, ${mean((r, c) => c === 0)} with its column, `
@@ -238,7 +239,7 @@ function positionView(model, say) {
   const node = h("div", { class: "hx-panel" },
     h("p", { class: "hx-title" }, `Position embeddings of a trained model, ${side} × ${side}: which positions resemble which?`),
     h("div", { class: "hx-columns hx-positions" }, stack, h("div", { class: "hx-stack" }, large, markLarge)),
-    h("p", {}, "cosine ", legend(colour, low.toFixed(2).replace("-", "−"), "1", low).node), readout);
+    h("p", {}, "cosine ", legend(colour, fixed(low, 2), "1", low).node), readout);
   return { node, follow: (picked, cells) => { cell = picked.map((v) => Math.floor(((v + 0.5) / cells) * side)); draw(); } };
 }
 

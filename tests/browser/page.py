@@ -75,3 +75,8 @@ def write_page(folder: Path, explorables: list, *, theme: str = "light") -> Path
 
 def plain(value: object) -> bool:
     return isinstance(value, bool | int | float | str | list | dict | None | tuple)
+
+
+def settle(page) -> None:
+    """Wait until the browser has drawn what it was told to draw: a run of the model takes one frame, its maps the next."""
+    page.evaluate("""async () => { for (let i = 0; i < 4; i++) await new Promise(requestAnimationFrame); }""")

@@ -209,7 +209,9 @@ def test_full_size():
 
 
 def test_class_token_needs_a_block():
-    with pytest.raises(ValueError, match="local_depth=4 must lie between 0 and depth - 1 = 3"):
+    with pytest.raises(
+        ValueError, match="depth=4 must be greater than local_depth=4: .* for example depth=5"
+    ):
         ConViT(**CONFIG, local_depth=4)
 
 

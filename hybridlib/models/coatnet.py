@@ -1,0 +1,310 @@
+"""CoAtNet: Dai et al., "CoAtNet: Marrying Convolution and Attention for All Data Sizes", NeurIPS 2021
+(arXiv:2106.04803), section 2.2, appendix A.1 and figure 4.
+
+    image b c h w -> S0: two 3x3 convolutions -> S1, S2: MBConv blocks ("C") -> S3, S4: transformer
+                  blocks with relative attention ("T") -> LayerNorm -> average over the map -> linear b k
+
+    attention, query i and key j:    logit = (q_i . k_j) / sqrt(d) + w_{i-j}
+    a block that halves the map:     x <- Proj(Pool(x)) + Attention(Pool(Norm(x)))
+
+No weights of the paper's are public, so we follow the paper: pre-activation throughout, stride in the
+first 1x1 convolution of MBConv, max pooling, GELU, expansion 4, a quarter for squeeze-and-excitation,
+heads of 32, average pooling and one linear layer as head, two stem convolutions of the same width.
+Where it is silent we do as MaxViT's official code by some of its authors and as timm's coatnet_N_224:
+expansion and squeeze are counted from the output channels; SiLU inside squeeze-and-excitation, which
+stands after the depthwise BatchNorm and GELU; biases on the last 1x1 convolution and on Proj; query,
+key and value are made in the new width; bilinear tables have half-pixel centres. From timm alone:
+epsilon 1e-5 in BatchNorm and 1e-6 in LayerNorm, the 3x3 window of the pooling, the last LayerNorm.
+timm's own coatnet models differ from the paper in stride, pooling and head (fact sheet, section 9).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from hybridlib.layers.attention import MultiHeadSelfAttention, attend, attention_weights
+from hybridlib.layers.checks import check_divides, check_image, check_positive, check_share, look_up
+from hybridlib.layers.convolution import ConvNormAct, MBConv, make_pool, make_pool_shortcut
+from hybridlib.layers.position import RelativeBias
+from hybridlib.layers.trace import AttentionMap, Trace
+from hybridlib.layers.transformer import LAYER_NORM_EPS, MLP, drop_path_schedule
+from hybridlib.models.vit import init_linear
+
+VIT_REL = "ViT_REL"  # one stage of transformer blocks on patches (section 2.2)
+
+# The nanos have as many operations as ViT nano on a 32x32 image. A 32x32 image has no room for five
+# halvings: S0 and S2 keep the size, so that S3 attends on 8x8 cells, as ViT nano does, and S4 on 4x4.
+NANO = dict(image_size=32, stem_stride=1, strides=(2, 1, 2, 2), head_dim=16)
+PAPER = dict(image_size=224, layout="CCTT", stem_stride=2, strides=(2, 2, 2, 2), head_dim=32)
+
+# size: tables 3 and 11 of the paper. The nanos are ours, one for each layout of its study (section 2.2).
+SIZES: dict[str, dict] = {
+    "nano": dict(**NANO, layout="CCTT", stem_width=16, widths=(24, 32, 64, 96), depths=(1, 1, 2, 1)),
+    "nano-CCCC": dict(**NANO, layout="CCCC", stem_width=16, widths=(24, 32, 64, 80), depths=(2, 1, 3, 1)),
+    "nano-CCCT": dict(**NANO, layout="CCCT", stem_width=16, widths=(24, 32, 64, 96), depths=(1, 2, 2, 1)),
+    "nano-CTTT": dict(**NANO, layout="CTTT", stem_width=12, widths=(24, 32, 48, 80), depths=(1, 1, 1, 2)),
+    "nano-ViT_REL": dict(
+        image_size=32, layout=VIT_REL, stem_width=64, stem_stride=4, widths=(64,), depths=(4,), strides=(1,),
+        head_dim=16,
+    ),
+    "CoAtNet-0": dict(**PAPER, stem_width=64, widths=(96, 192, 384, 768), depths=(2, 3, 5, 2)),
+    "CoAtNet-1": dict(**PAPER, stem_width=64, widths=(96, 192, 384, 768), depths=(2, 6, 14, 2)),
+    "CoAtNet-2": dict(**PAPER, stem_width=128, widths=(128, 256, 512, 1024), depths=(2, 6, 14, 2)),
+    "CoAtNet-3": dict(**PAPER, stem_width=192, widths=(192, 384, 768, 1536), depths=(2, 6, 14, 2)),
+    "CoAtNet-4": dict(**PAPER, stem_width=192, widths=(192, 384, 768, 1536), depths=(2, 12, 28, 2)),
+}
+
+
+class RelativeAttention(MultiHeadSelfAttention):
+    """Multi-head self-attention with a learned bias for every offset, added before the softmax (equation 3).
+
+    Args:
+        in_dim, dim: width of a token in and out.
+        head_dim: width d of a head; must divide `dim`.
+        grid: rows and columns of the map that the table of biases is built for.
+
+    Shapes: tokens `b n in_dim` in, tokens `b n dim` out; both calls ask for the tokens' grid.
+    """
+
+    def __init__(self, in_dim: int, dim: int, *, head_dim: int, grid: tuple[int, int]) -> None:
+        check_positive(in_dim=in_dim)
+        check_divides(head_dim, dim, divisor_name="head_dim", value_name="dim")
+        super().__init__(dim, num_heads=dim // head_dim)
+        self.to_qkv = nn.Linear(in_dim, 3 * dim)
+        self.bias = RelativeBias(grid, self.num_heads)
+
+    def forward(self, x: Tensor, *, grid: tuple[int, int]) -> Tensor:
+        q, k, v = self.split(x)
+        return self.join(attend(q, k, v, bias=self.bias(grid)[None]))
+
+    def trace(self, x: Tensor, *, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """As `forward`, and the weights `b h q k` beside the tokens."""
+        q, k, v = self.split(x)
+        weights = attention_weights(q, k, bias=self.bias(grid))
+        return self.join(weights @ v), weights
+
+
+class MapNorm(nn.LayerNorm):
+    """LayerNorm over the channels of each cell of a map `b c h w`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rearrange(super().forward(rearrange(x, "b c h w -> b h w c")), "b h w c -> b c h w")
+
+
+class RelativeTransformerBlock(nn.Module):
+    """x <- Proj(Pool(x)) + Attention(Pool(LN(x))); x <- x + MLP(LN(x)).
+
+    Args:
+        in_dim, dim: channels in and out.
+        stride: 2 halves the map. With stride 1 Pool is the identity, with equal channels Proj.
+        head_dim: width of a head; must divide `dim`.
+        grid: rows and columns of the map that comes out, for which the biases are built.
+        drop_path: probability that a branch is left out for a sample in training (stochastic depth).
+
+    Shapes: map `b c h w` in, map `b c' ceil(h/stride) ceil(w/stride)` out.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        dim: int,
+        *,
+        stride: int = 1,
+        head_dim: int = 32,
+        grid: tuple[int, int],
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_positive(in_dim=in_dim, stride=stride)
+        check_share(drop_path=drop_path)
+        self.norm1 = MapNorm(in_dim, eps=LAYER_NORM_EPS)
+        self.pool = make_pool(stride)
+        self.attention = RelativeAttention(in_dim, dim, head_dim=head_dim, grid=grid)
+        self.shortcut = make_pool_shortcut(in_dim, dim, stride=stride)
+        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.mlp = MLP(dim, ratio=4)
+        self.drop_path = StochasticDepth(drop_path, mode="row")
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """What follows the attention: tokens `b n d`, with the block's input `x` for the shortcut."""
+        shortcut = self.shortcut(x)
+        tokens = to_tokens(shortcut) + self.drop_path(attended)
+        tokens = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        return rearrange(tokens, "b (h w) d -> b d h w", h=shortcut.shape[-2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = self.pool(self.norm1(x))
+        return self.finish(x, self.attention(to_tokens(pooled), grid=tuple(pooled.shape[-2:])))
+
+    def trace(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """As `forward`, with the attention weights `b h q k` and their grid beside the map."""
+        pooled = self.pool(self.norm1(x))
+        grid = tuple(pooled.shape[-2:])
+        attended, weights = self.attention.trace(to_tokens(pooled), grid=grid)
+        return self.finish(x, attended), weights, grid
+
+
+class CoAtNet(nn.Module):
+    """Convolution stages, then attention stages.
+
+    Args:
+        image_size: side in pixels of the training images, for which the biases are built.
+        layout: the block of each of the four stages S1 to S4, "C" (MBConv) or "T" (transformer), for
+            example "CCTT"; or "ViT_REL", one transformer stage on patches.
+        stem_width: channels after the stem.
+        stem_stride: how much the stem shrinks the image; with "ViT_REL" the side of a patch.
+        widths, depths, strides: channels, blocks and stride of each stage; a stage's first block
+            strides.
+        head_dim: width of an attention head; must divide the width of every T stage.
+        num_classes: number K of classes.
+        in_channels: channels of the image.
+        drop_path: stochastic depth of the last block; it grows linearly from 0.
+
+    Shapes: images `b c h w` in, logits `b k` out. Images of another size than `image_size` work: the
+    tables of biases are resized bilinearly (with "ViT_REL" the patch must divide both sides).
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        layout: str = "CCTT",
+        stem_width: int,
+        stem_stride: int = 2,
+        widths: tuple[int, ...],
+        depths: tuple[int, ...],
+        strides: tuple[int, ...] = (2, 2, 2, 2),
+        head_dim: int = 32,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_positive(image_size=image_size, stem_width=stem_width, num_classes=num_classes)
+        check_stages(layout, widths=widths, depths=depths, strides=strides)
+        self.in_channels = in_channels
+        self.side_multiple = stem_stride if layout == VIT_REL else 1
+        check_divides(
+            self.side_multiple, image_size, divisor_name="stem_stride", value_name="image_size"
+        )
+        self.stem = make_stem(layout, in_channels, stem_width, stride=stem_stride)
+        side, channels, stages = -(-image_size // stem_stride), stem_width, []  # rounded up
+        rates = iter(drop_path_schedule(drop_path, sum(depths)))
+        for letter, width, depth, stride in zip(letters(layout), widths, depths, strides):
+            side = -(-side // stride)
+            blocks = []
+            for step in [stride] + [1] * (depth - 1):
+                if letter == "C":
+                    block = MBConv(channels, width, stride=step, drop_path=next(rates))
+                else:
+                    block = RelativeTransformerBlock(
+                        channels,
+                        width,
+                        stride=step,
+                        head_dim=head_dim,
+                        grid=(side, side),
+                        drop_path=next(rates),
+                    )
+                blocks.append(block)
+                channels = width
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.norm = MapNorm(channels, eps=LAYER_NORM_EPS)
+        self.head = nn.Linear(channels, num_classes)
+        self.apply(init_conv).apply(init_linear)
+
+    @classmethod
+    def from_size(
+        cls,
+        size: str,
+        *,
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        layout: str | None = None,
+        drop_path: float = 0.0,
+    ) -> CoAtNet:
+        """A model of the table SIZES, for that many classes and, if given, another side or layout."""
+        entry = look_up(SIZES, size)
+        given = {"image_size": image_size, "layout": layout}
+        entry = {**entry, **{name: value for name, value in given.items() if value is not None}}
+        return cls(**entry, num_classes=num_classes, drop_path=drop_path)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The map `b c h w` that enters the first stage."""
+        check_image(
+            x, channels=self.in_channels, side_multiple=self.side_multiple, side_name="stem_stride"
+        )
+        # Channels last: tokens are then a view of a map, and convolutions are faster.
+        return self.stem(x.contiguous(memory_format=torch.channels_last))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits `b k` from the map that leaves the last stage."""
+        return self.head(self.norm(x).mean(dim=(-2, -1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classify(self.stages(self.embed(x)))
+
+    def trace(self, x: Tensor) -> Trace:
+        """As `forward`, with the attention map of every transformer block."""
+        x, maps = self.embed(x), []
+        for i, block in enumerate(block for stage in self.stages for block in stage):
+            if isinstance(block, RelativeTransformerBlock):
+                x, weights, grid = block.trace(x)
+                maps.append(AttentionMap(weights, grid=grid, block=i))
+            else:
+                x = block(x)
+        return Trace(self.classify(x), tuple(maps))
+
+
+def letters(layout: str) -> str:
+    """The kind of each stage: the layout itself, and "T" for ViT_REL."""
+    return "T" if layout == VIT_REL else layout
+
+
+def check_stages(
+    layout: str, *, widths: tuple[int, ...], depths: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    """Raise ValueError unless the layout is one and there is a width, a depth and a stride for each stage."""
+    if layout != VIT_REL and (len(layout) != 4 or set(layout) - set("CT")):
+        raise ValueError(
+            f"layout={layout!r} must be four letters, each C (MBConv) or T (transformer), for example "
+            f"layout='CCTT', or layout={VIT_REL!r}"
+        )
+    stages = len(letters(layout))
+    for name, values in (("widths", widths), ("depths", depths), ("strides", strides)):
+        if len(values) != stages:
+            raise ValueError(
+                f"{name}={values} has {len(values)} entries and layout={layout!r} has {stages} "
+                f"stage{'s' * (stages > 1)}; give one entry for each stage"
+            )
+        check_positive(**{f"{name}[{i}]": value for i, value in enumerate(values)})
+
+
+def make_stem(layout: str, in_channels: int, width: int, *, stride: int) -> nn.Module:
+    """S0: two 3x3 convolutions, the first with the stride; for ViT_REL one of the size of a patch."""
+    check_positive(in_channels=in_channels, stem_stride=stride)
+    if layout == VIT_REL:
+        return nn.Conv2d(in_channels, width, stride, stride=stride)
+    return nn.Sequential(
+        ConvNormAct(in_channels, width, stride=stride, act=nn.GELU),
+        nn.Conv2d(width, width, 3, padding=1, bias=False),  # the first block begins with a BatchNorm
+    )
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """The cells of a map `b c h w`, row by row: `b (h w) c`."""
+    return rearrange(x, "b c h w -> b (h w) c")
+
+
+def init_conv(module: nn.Module) -> None:
+    """He initialisation by fan-out, counted within a group: a depthwise kernel has K^2 outputs a cell."""
+    if isinstance(module, nn.Conv2d):
+        fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

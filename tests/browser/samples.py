@@ -1,0 +1,75 @@
+"""One explorable of each kind, with numbers that are made up but have the right shape."""
+
+import numpy as np
+import torch
+from parity.reference import randomise
+from sklearn.datasets import load_digits
+
+from hybridlib.layers.trace import AttentionMap
+from hybridlib.models.vit import ViT
+from hybridlib.widgets import AttentionExplorer, LiveViT, NineHeads, PatchExplorer, ReceptiveField
+
+
+def digits(count: int) -> np.ndarray:
+    """Handwritten digits, uint8 `n 16 16`."""
+    small = (load_digits().images[:count] * (255 / 16)).astype(np.uint8)
+    return small.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def pictures(count: int) -> np.ndarray:
+    """Digits on a 32 x 32 canvas, uint8 `n 32 32 3`."""
+    return np.pad(digits(count), ((0, 0), (8, 8), (8, 8)))[..., None].repeat(3, axis=3)
+
+
+def attention_explorer() -> AttentionExplorer:
+    generator = torch.Generator().manual_seed(0)
+    maps = [
+        AttentionMap((4 * torch.randn(3, 4, 17, 17, generator=generator)).softmax(-1), (4, 4), ("class",), block)
+        for block in range(3)
+    ]
+    predictions = [("zero", 0.91), ("one", 0.52), ("two", 0.77)]
+    return AttentionExplorer(pictures(3), maps, labels=["zero", "one", "two"], predictions=predictions)
+
+
+def mixed_attention() -> AttentionExplorer:
+    """Layers that differ: another grid, no class token, only the class token asks, keys that are no patches."""
+    shapes = [  # heads, queries, grid, extra, kind
+        (2, 16, (4, 4), (), "position"),
+        (3, 5, (2, 2), ("class",), "content"),
+        (2, 1, (2, 2), ("class",), "content"),
+        (1, 1, (0, 0), ("block 1", "block 2", "block 3"), "class-over-layers"),
+    ]
+    generator = torch.Generator().manual_seed(0)
+    maps = [
+        AttentionMap(
+            torch.rand(2, heads, queries, grid[0] * grid[1] + len(extra), generator=generator).softmax(-1),
+            grid, extra, block, kind,
+        )
+        for block, (heads, queries, grid, extra, kind) in enumerate(shapes)
+    ]  # fmt: skip
+    return AttentionExplorer(pictures(2), maps)
+
+
+def patch_explorer() -> PatchExplorer:
+    vectors = np.random.default_rng(0).normal(size=(16, 8))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return PatchExplorer(positions=vectors @ vectors.T)
+
+
+def random_vit() -> ViT:
+    """Weights large enough for answers and maps that are far from even."""
+    return randomise(ViT.from_size("nano", num_classes=10), seed=0)
+
+
+def live_vit() -> LiveViT:
+    return LiveViT(random_vit().state_dict(), patch_size=4, num_heads=4, classes=list("0123456789"), samples=digits(3))
+
+
+EXPLORABLES = {
+    "nine heads": NineHeads,
+    "receptive field": ReceptiveField,
+    "attention": attention_explorer,
+    "mixed attention": mixed_attention,
+    "patches": patch_explorer,
+    "live ViT": live_vit,
+}

@@ -1,0 +1,105 @@
+"""What holds for every explorable, all of them on one page: nothing too wide, no accessibility finding, quiet hovering."""
+
+import json
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from .page import settle
+from .samples import EXPLORABLES
+
+SERIOUS = {"serious", "critical"}
+
+
+@pytest.fixture
+def everything(show):
+    """everything(**options): a page with one explorable of each kind."""
+
+    def start(**options):
+        page = show(*(make() for make in EXPLORABLES.values()), **options)
+        assert page.locator(".hx").count() == len(EXPLORABLES)
+        settle(page)
+        return page
+
+    return start
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1024, "light"), (1024, "dark"), (320, "light"), (320, "dark")])
+def test_no_accessibility_finding_and_nothing_wider_than_the_page(everything, width, theme):
+    page = everything(width=width, theme=theme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    findings = Axe().run(page).response["violations"]
+    told = [(f["id"], [n["html"][:120] for n in f["nodes"]]) for f in findings if f["impact"] in SERIOUS]
+    assert told == [], json.dumps(told, indent=1)
+
+
+def test_controls_are_big_enough_to_touch(everything):
+    page = everything(width=320, touch=True)
+    controls = page.locator(".hx").locator("button, select, input:not(.hx-hidden), [tabindex='0']")
+    assert controls.count() > 60
+    small = controls.evaluate_all(
+        """(nodes) => nodes.filter((n) => n.getClientRects().length).map((n) => [n.outerHTML.slice(0, 90), n.getBoundingClientRect()])
+        .filter(([, box]) => box.width < 24 || box.height < 24).map(([html, box]) => [html, box.width, box.height])"""
+    )
+    assert small == []
+
+
+def test_every_stop_of_the_tab_key_shows_where_it_is(everything):
+    page = everything()
+    page.locator("h1").click()
+    stops = []
+    for _ in range(300):
+        page.keyboard.press("Tab")
+        stop = page.evaluate(
+            """() => { const n = document.activeElement; if (!n.closest(".hx")) return null;
+            const styles = [n, n.parentElement, ...n.querySelectorAll("*")].map((m) => getComputedStyle(m));
+            const shown = styles.some((s) => (s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2)
+              || (n.matches("g:focus-visible") && s.stroke !== "none" && parseFloat(s.strokeWidth) > 0));
+            return [n.outerHTML.slice(0, 80), shown]; }"""
+        )
+        if stop is None:
+            break
+        stops.append(stop)
+    assert 60 < len(stops) < 300
+    assert [html for html, shown in stops if not shown] == []
+
+
+def test_arrow_keys_do_not_reach_the_page(everything):
+    """The book turns pages and JupyterLab moves between cells on arrow keys; neither may happen, nor scrolling."""
+    page = everything()
+    page.evaluate("window.leaked = []; document.addEventListener('keydown', (e) => window.leaked.push(e.key))")
+    grids = page.locator(".hx [role='application']")
+    assert grids.count() >= len(EXPLORABLES)
+    for grid in grids.all():
+        grid.focus()
+        settle(page)
+        scrolled = page.evaluate("window.scrollY")
+        for key in ("ArrowLeft", "ArrowDown", "ArrowUp", "ArrowRight"):
+            page.keyboard.press(key)
+        settle(page)
+        assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30), grid.get_attribute("aria-label")
+    assert page.evaluate("window.leaked") == []
+
+
+def test_hovering_stays_quiet_and_a_key_is_announced(everything):
+    page = everything()
+    page.wait_for_timeout(700)  # what is said half a second after the start has been said
+    spoken = "() => [...document.querySelectorAll('.hx > [role=status]')].map((n) => n.textContent)"
+    before = page.evaluate(spoken)
+    for group in page.locator(".hx").all():
+        box = group.locator("[role='application']").first.bounding_box()
+        for share in (0.2, 0.5, 0.8):
+            page.mouse.move(box["x"] + share * box["width"], box["y"] + share * box["height"])
+    page.wait_for_timeout(700)
+    assert page.evaluate(spoken) == before
+    for index, group in enumerate(page.locator(".hx").all()):
+        group.locator("[role='application']").first.press("ArrowRight")
+        page.wait_for_function(f"(old) => ({spoken})()[{index}] !== old", arg=before[index])
+
+
+def test_two_views_of_a_kind_share_a_page(show):
+    page = show(*(make() for make in EXPLORABLES.values()), *(make() for make in EXPLORABLES.values()))
+    settle(page)
+    readouts = page.locator(".hx-readout").all_text_contents()
+    half = len(readouts) // 2
+    assert half >= len(EXPLORABLES) and readouts[:half] == readouts[half:] and all(readouts)

@@ -1,0 +1,132 @@
+"""Driving the ViT that runs in the browser."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from .page import settle
+from .samples import digits, live_vit, random_vit
+
+
+def shares(page):
+    settle(page)
+    return [int(text.removesuffix(" %")) for text in page.locator(".hx-share").all_text_contents()]
+
+
+def drawing(page):
+    canvas = page.locator(".hx-pad canvas")
+    data = canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, n.width, n.height).data]")
+    return np.reshape(data, (32, 32, 4))[..., 0]
+
+
+def pytorch_shares(pixels):
+    """What the sample's model says of a drawing (0..255) in PyTorch."""
+    model = random_vit().eval()
+    with torch.no_grad():
+        image = torch.tensor(pixels / 255, dtype=torch.float32).expand(1, 3, 32, 32)
+        return (100 * model(image).softmax(-1)[0]).numpy()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_starts_with_a_sample_and_answers_as_pytorch_does(show, theme):
+    page = show(live_vit(), theme=theme)
+    shown = shares(page)
+    np.testing.assert_array_equal(drawing(page)[8:24, 8:24], digits(1)[0])
+    np.testing.assert_allclose(shown, pytorch_shares(drawing(page)), atol=1.5)
+    best = int(np.argmax(shown))
+    assert page.locator(".hx-readout").first.text_content() == f"The model says {best}, with {shown[best]} %."
+
+
+def test_drawing_changes_answer_and_maps(show):
+    page = show(live_vit())
+    page.get_by_role("button", name="Clear").click()
+    empty = shares(page)
+    assert drawing(page).max() == 0
+    maps = page.locator(".hx-overlay").evaluate("(n) => n.toDataURL()")
+    box = page.locator(".hx-pad").bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"], steps=4)
+    page.mouse.up()
+    drawn = shares(page)
+    ink = drawing(page)
+    assert (ink[15:17, 10:22] == 255).all() and ink[:10].max() == 0 and ink[22:].max() == 0
+    np.testing.assert_allclose(drawn, pytorch_shares(ink), atol=1.5)
+    assert drawn != empty
+    assert page.locator(".hx-overlay").evaluate("(n) => n.toDataURL()") != maps
+
+
+def test_a_finger_draws_without_scrolling(show):
+    page = show(live_vit(), width=375, touch=True)
+    page.get_by_role("button", name="Clear").click()
+    page.locator(".hx-pad").scroll_into_view_if_needed()
+    scrolled = page.evaluate("window.scrollY")
+    box = page.locator(".hx-pad").bounding_box()
+    finger = page.context.new_cdp_session(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 4
+    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 6):
+        point = {"x": x, "y": y + step * box["height"] / 10}
+        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    settle(page)
+    assert (drawing(page)[9:23, 15:17] == 255).all()
+    assert page.evaluate("window.scrollY") == scrolled
+
+
+def test_without_a_pointer(show):
+    """Samples, arrow keys, clutter and Delete do what a hand with a pen does."""
+    page = show(live_vit())
+    page.get_by_role("button", name="sample 2").click()
+    settle(page)
+    before = drawing(page)
+    np.testing.assert_array_equal(before[8:24, 8:24], digits(2)[1])
+    pad = page.locator(".hx-pad")
+    pad.press("ArrowRight")
+    pad.press("ArrowUp")
+    settle(page)
+    np.testing.assert_array_equal(drawing(page)[7:23, 9:25], digits(2)[1])
+    page.wait_for_function("document.querySelector('[role=status]').textContent !== ''")
+    assert re.fullmatch(r"The model says \d, with \d+ %\.", page.get_by_role("status").text_content())
+    inked = drawing(page)
+    for _ in range(5):
+        page.get_by_role("button", name="Add clutter").click()
+    settle(page)
+    assert (drawing(page) >= inked).all() and (drawing(page) > inked).any()
+    pad.press("Delete")
+    settle(page)
+    assert drawing(page).max() == 0
+
+
+def test_a_wider_pen_leaves_more_ink(show):
+    page = show(live_vit())
+
+    def dot(width):
+        page.get_by_role("button", name="Clear").click()
+        page.get_by_label("Pen width").fill(str(width))
+        page.locator(".hx-pad").click()
+        settle(page)
+        return drawing(page).sum()
+
+    assert dot(3) > 2 * dot(1)
+
+
+def test_attention_of_the_drawing(show):
+    page = show(live_vit())
+    settle(page)
+    readout = page.locator(".hx-readout").nth(1)
+    assert readout.text_content().startswith("Block 1, head 1, asked by the class token.")
+    page.get_by_role("radio", name="block 4, head 3").click()
+    box = page.locator(".hx-picture").bounding_box()
+    page.mouse.move(box["x"] + 3, box["y"] + 3)
+    settle(page)
+    assert readout.text_content().startswith("Block 4, head 3, asked by the patch at row 1, column 1.")
+    page.get_by_label("Show").select_option("rollout")
+    settle(page)
+    first = readout.text_content()
+    assert first.startswith("Rollout up to block 4")
+    page.get_by_role("button", name="sample 3").click()
+    settle(page)
+    assert page.locator(".hx-top-patches li").count() == 5

@@ -1,0 +1,177 @@
+"""What every model promises, tried on every nano, and exact parameter counts of every size."""
+
+from copy import deepcopy
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from hybridlib.analysis import cost
+from hybridlib.layers.trace import Trace
+from hybridlib.models import CLASSES, SIZES, create
+
+NANOS = [(model, size) for model in SIZES for size in SIZES[model] if size.startswith("nano")]
+EVERY = [(model, size) for model in SIZES for size in SIZES[model]]
+
+# Learned numbers with 1000 classes. The papers' sizes are also held against public code, in tests/parity.
+PARAMETERS = {
+}
+
+VIT_NANO_MACS = 15.14e6  # the yardstick; every nano is within a tenth of it, on a 32x32 image
+
+
+def make(model: str, size: str, *, seed: int = 0) -> nn.Module:
+    """Ten classes, every parameter and statistic away from 0 and 1, so that nothing hides."""
+    torch.manual_seed(seed)
+    built = create(model, size, num_classes=10)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        for buffer in built.buffers():
+            if buffer.is_floating_point() and buffer.ndim == 1:
+                buffer.add_(0.2 * torch.rand_like(buffer))  # running means and variances
+    return built.eval()
+
+
+def pictures(count: int = 2) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(params=NANOS, ids="/".join)
+def nano(request) -> nn.Module:
+    return make(*request.param)
+
+
+def test_every_model_has_a_nano():
+    assert {model for model, size in NANOS if size == "nano"} == SIZES.keys() == CLASSES.keys()
+
+
+def test_no_size_is_left_out_of_the_table():
+    assert sorted(PARAMETERS) == sorted(EVERY)
+
+
+@pytest.mark.parametrize("model, size", EVERY, ids="/".join)
+def test_parameters_and_a_forward_pass_of_every_size(model, size):
+    """On the meta device, where a model takes no memory and a forward pass checks the shapes alone."""
+    with torch.device("meta"):
+        built = create(model, size)
+        side = SIZES[model][size]["image_size"]
+        logits = built.eval()(torch.empty(1, 3, side, side))
+    assert sum(p.numel() for p in built.parameters()) == PARAMETERS[model, size]
+    assert logits.shape == (1, 1000)
+
+
+@pytest.mark.parametrize("model, size", NANOS, ids="/".join)
+def test_nanos_cost_alike(model, size):
+    macs = cost(create(model, size, num_classes=10), image_size=32).macs
+    assert 0.9 * VIT_NANO_MACS <= macs <= 1.1 * VIT_NANO_MACS
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_trace_has_the_models_logits(nano, dtype, tolerance):
+    nano, x = nano.to(dtype), pictures().to(dtype)
+    with torch.no_grad():
+        logits, trace = nano(x), nano.trace(x)
+    assert logits.shape == (2, 10) and logits.dtype == dtype and isinstance(trace, Trace)
+    assert_close(trace.logits, logits, tolerance)
+    assert_close(nano(x), logits, tolerance)  # with gradients on, where another kernel may run
+    for attention in trace.maps:
+        assert_close(attention.weights.sum(-1), torch.ones(()).to(attention.weights), tolerance)
+
+
+def test_trace_has_the_models_gradients(nano):
+    nano, x = nano.double(), pictures().double()
+    through = [
+        torch.autograd.grad(logits.square().sum(), list(nano.parameters()), allow_unused=True)
+        for logits in (nano(x), nano.trace(x).logits)
+    ]
+    for (name, _), forward, traced in zip(nano.named_parameters(), *through):
+        assert forward is not None and forward.abs().max() > 0, f"{name} does not learn"
+        assert_close(traced, forward, 1e-9 * float(forward.abs().max()) + 1e-12)
+
+
+def test_each_picture_is_judged_alone_and_layout_does_not_matter(nano):
+    x = pictures(3)
+    with torch.no_grad():
+        together = nano(x)
+        assert_close(torch.cat([nano(one[None]) for one in x]), together, 1e-5)
+        assert_close(nano(x.contiguous(memory_format=torch.channels_last)), together, 1e-5)
+        assert_close(nano.to(memory_format=torch.channels_last)(x), together, 1e-5)
+
+
+@pytest.mark.parametrize("model, size", NANOS, ids="/".join)
+def test_a_seed_fixes_the_start(model, size):
+    def start(seed):
+        torch.manual_seed(seed)
+        return create(model, size).state_dict()
+
+    first, again, other = start(0), start(0), start(1)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("model, size", NANOS, ids="/".join)
+def test_weights_go_through_a_file_into_a_model_from_the_meta_device(model, size):
+    """Nothing that the output needs is left out of the state dict or made anew by the constructor alone."""
+    source = make(model, size)
+    state = load(save(source.state_dict()))  # safetensors: no shared and no strided memory
+    fresh = make(model, size, seed=1)
+    with torch.device("meta"):
+        empty = create(model, size, num_classes=10)
+    assert all(parameter.is_meta for parameter in empty.parameters())
+    empty = empty.to_empty(device="cpu").eval()
+    for target in (fresh, empty):
+        target.load_state_dict(state, strict=True)
+        assert torch.equal(target(pictures()), source(pictures()))
+    assert not torch.equal(make(model, size, seed=1)(pictures()), source(pictures()))
+
+
+def test_a_copy_is_equal_and_apart(nano):
+    copy, before = deepcopy(nano), nano(pictures())
+    assert torch.equal(copy(pictures()), before)
+    with torch.no_grad():
+        for parameter in copy.parameters():
+            parameter.zero_()
+    assert torch.equal(nano(pictures()), before)
+
+
+def test_bfloat16_autocast_stays_finite(nano):
+    nano.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = nano(pictures(4))
+    logits.float().square().sum().backward()
+    assert logits.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in nano.parameters())
+    nano.eval()
+    with torch.no_grad():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded, trace = nano(pictures()), nano.trace(pictures())
+        exact = nano(pictures())
+    for low in (rounded, trace.logits):  # 8 bits of mantissa through a whole network
+        assert (low.float() - exact).abs().max() < 0.1 * exact.abs().max()
+
+
+def test_export(nano):
+    exported = torch.export.export(nano, (pictures(),)).module()
+    with torch.no_grad():
+        assert_close(exported(pictures()), nano(pictures()), 1e-5)
+
+
+def test_compile_without_a_break(nano):
+    torch.compiler.reset()
+    compiled = torch.compile(nano, backend="eager", fullgraph=True)
+    x = pictures()
+    with torch.no_grad():
+        assert_close(compiled(x), nano(x), 1e-5)
+    names, parameters = zip(*nano.named_parameters())
+    gradients = [
+        torch.autograd.grad(model(x).square().sum(), parameters) for model in (compiled, nano)
+    ]
+    for name, ours, theirs in zip(names, *gradients):
+        assert_close(ours, theirs, 1e-4 * float(theirs.abs().max()) + 1e-7)
+
+
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
+    expected = expected.expand_as(actual) if expected.ndim == 0 else expected
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)

@@ -1,0 +1,202 @@
+"""Explorables from the Python side: stable names, pictures to fall back on, joined scripts, words for bad input."""
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from browser.samples import EXPLORABLES, attention_explorer, mixed_attention, pictures
+from PIL import Image
+
+from hybridlib.layers.trace import AttentionMap
+from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
+from hybridlib.models.vit import ViT
+from hybridlib.widgets import AttentionExplorer, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base
+from hybridlib.widgets.attention_explorer import to_bytes
+from hybridlib.widgets.nine_heads import head_maps
+from hybridlib.widgets.patch_explorer import middle_square, photographs
+from hybridlib.widgets.pictures import LIMIT, encode
+from hybridlib.widgets.receptive_field import path_counts
+
+every = pytest.mark.parametrize("name", EXPLORABLES)
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@every
+def test_display_is_the_same_in_every_run(name):
+    """nbval compares `text/plain`, and a chapter executed twice must give the same bytes."""
+    (one, _), (two, _) = (EXPLORABLES[name]()._repr_mimebundle_() for _ in range(2))
+    assert one["text/plain"] == two["text/plain"]
+    assert re.fullmatch(r"\w+\(.+\)", one["text/plain"]) and "0x" not in one["text/plain"]
+    assert one["image/png"] == two["image/png"]
+    assert Image.open(io.BytesIO(base64.b64decode(one["image/png"]))).width >= 300
+    assert one[VIEW]["model_id"] != two[VIEW]["model_id"]
+
+
+@every
+def test_state_travels_as_plain_json_and_bytes(name):
+    explorable = EXPLORABLES[name]()
+    state = {k: v for k, v in explorable.get_state().items() if k != "layout"}
+    json.dumps({k: v for k, v in state.items() if not isinstance(v, bytes | memoryview)}, allow_nan=False)
+    again = EXPLORABLES[name]().get_state()
+    assert {k: v for k, v in again.items() if k != "layout"} == state
+
+
+@every
+def test_the_script_is_one_module_that_asks_nobody(name):
+    """Every local import is joined in once, and neither script nor style names another host."""
+    explorable = EXPLORABLES[name]()
+    script, style = explorable._esm, explorable._css
+    assert not re.search(r"^\s*import\b|\bfrom \"", script, re.MULTILINE)
+    assert script.count("export default") == 1
+    defined = re.findall(r"^(?:export )?(?:async )?(?:function|const|let) (\w+)", script, re.MULTILINE)
+    assert len(defined) == len(set(defined))  # two files of one module may not use a name twice
+    hosts = set(re.findall(r"https?://[^\"'\s]+", script + style))
+    assert hosts <= {"http://www.w3.org/2000/svg"}  # a namespace, never fetched
+    assert "url(" not in style and "@import" not in style
+
+
+def test_imports_come_first_and_once():
+    order = base.parts("attention_explorer.js")
+    assert len(order) == len(set(order)) and order[-1] == "attention_explorer.js"
+    for file in order:
+        for needed in base.LOCAL_IMPORT.findall(base.read(file)):
+            assert order.index(needed) < order.index(file)
+
+
+def test_scripts_stay_short():
+    files = sorted(Path(base.__file__).parent.glob("*.js"))
+    assert len(files) > 10
+    assert {f.name: n for f in files if (n := len(f.read_text(encoding="utf-8").splitlines())) > 350} == {}
+
+
+# --- numbers behind the pictures to fall back on ---
+
+
+def test_head_maps_equal_the_library_s_layer():
+    layer = QuadraticAttention(1, 1, centres=kernel_shifts(3), alpha=0.7)
+    expected = layer.weights((5, 6)).detach().numpy()
+    np.testing.assert_allclose(head_maps(5, 6, alpha=0.7), expected, atol=1e-6)
+
+
+def test_path_counts_are_a_gradient():
+    layers = ReceptiveField([{"kernel": 3, "dilation": 2}, {"kernel": 5, "stride": 2}, {"kernel": 2, "stride": 2}]).layers
+    image = torch.zeros(1, 1, 24, requires_grad=True)
+    out = F.conv1d(image, torch.ones(1, 1, 3), dilation=2, padding=2)
+    out = F.conv1d(out, torch.ones(1, 1, 5), stride=2, padding=2)
+    out = F.conv1d(out, torch.ones(1, 1, 2), stride=2)
+    (expected,) = torch.autograd.grad(out[0, 0, out.shape[-1] // 2], image)
+    np.testing.assert_array_equal(path_counts(layers, 24), expected[0, 0])
+    np.testing.assert_array_equal(path_counts([*layers, {"attention": True}], 24).sum(), 6 * 2 * 5 * 3 - lost(layers))
+
+
+def lost(layers):
+    """Paths of all output units of a 24-pixel row that start in the padding: counted with a row of ones and one of twos."""
+    ones = torch.ones(1, 1, 24)
+    out = F.conv1d(ones, torch.ones(1, 1, 3), dilation=2, padding=2)
+    out = F.conv1d(out, torch.ones(1, 1, 5), stride=2, padding=2)
+    return 6 * 2 * 5 * 3 - int(F.conv1d(out, torch.ones(1, 1, 2), stride=2).sum())
+
+
+# --- storage ---
+
+
+def test_weights_are_stored_to_within_half_a_step():
+    weights = np.random.default_rng(0).random((2, 3, 5, 7)).astype(np.float32) ** 4
+    weights[0, 0, 0] = 0
+    codes, scales = to_bytes(weights)
+    decoded = codes * scales[..., None] / 255
+    assert codes.dtype == np.uint8 and (codes.max(-1)[weights.max(-1) > 0] == 255).all()
+    assert (np.abs(decoded - weights) <= weights.max(-1, keepdims=True) / 510 + 1e-7).all()
+
+
+def test_small_pictures_are_stored_exactly_and_large_ones_in_the_limit():
+    small = pictures(1)[0]
+    np.testing.assert_array_equal(Image.open(io.BytesIO(encode(small))), small)
+    photograph = middle_square(photographs()["Flower"])
+    stored = encode(photograph)
+    assert len(stored) <= LIMIT
+    assert np.abs(np.asarray(Image.open(io.BytesIO(stored))).astype(int) - photograph).mean() < 3
+    with pytest.raises(ValueError, match="224 x 224"):
+        encode(np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8))
+
+
+def test_the_middle_square_keeps_the_middle():
+    wide = np.zeros((100, 300, 3), np.uint8)
+    wide[:, 100:200] = 255
+    assert middle_square(wide).shape == (224, 224, 3) and middle_square(wide).min() == 255
+
+
+def test_a_page_stays_light():
+    """Ten pictures through a nano ViT and the live one together stay under the 0.7 MB (base64) that a page may spend."""
+    model = ViT.from_size("nano", num_classes=10)
+    images = pictures(3)
+    maps = model.trace(torch.tensor(images).permute(0, 3, 1, 2) / 255).maps
+    explorer = AttentionExplorer(images, maps)
+    live = LiveViT(model.state_dict(), patch_size=4, num_heads=4, classes=list("0123456789"))
+    spent = [len(b) for b in (explorer.codes, explorer.scales, explorer.pictures, live.weights)]
+    assert sum(spent) * 4 / 3 < 900_000 and len(explorer._esm) < 40_000, spent
+
+
+# --- bad input: the value, the rule, a value that works ---
+
+IMAGES = np.zeros((2, 8, 8, 3), np.uint8)
+MAP = AttentionMap(torch.full((2, 1, 4, 4), 0.25), (2, 2))
+STATE = ViT.from_size("nano", num_classes=3).state_dict()
+VIT = dict(patch_size=4, num_heads=4, classes=["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: NineHeads(np.zeros((2, 9))), r"shape \(2, 9\).*3 to 24.*\(9, 9\)"),
+        (lambda: NineHeads(np.full((4, 4), 255)), r"from 255.*0\.\.1; divide by 255"),
+        (lambda: NineHeads(np.full((4, 4), np.nan)), r"nan.*0\.\.1"),
+        (lambda: NineHeads(kernel=np.zeros((5, 5))), r"shape \(5, 5\).*3 x 3"),
+        (lambda: NineHeads(alpha=0), r"alpha is 0.*0\.1\.\.100, such as 1\.0"),
+        (lambda: ReceptiveField([]), r"0 entries.*1 to 20"),
+        (lambda: ReceptiveField([{"kernel": 0}]), r"kernel is 0.*1 to 32"),
+        (lambda: ReceptiveField([{"kernel": 3.0}]), r"kernel is 3\.0.*whole number"),
+        (lambda: ReceptiveField([{"stride": 2}]), r"kernel is None"),
+        (lambda: ReceptiveField([{"kernel": 3, "strid": 2}]), r"unknown key 'strid'"),
+        (lambda: ReceptiveField([{"attention": True}, {"kernel": 3}]), r"must be the last"),
+        (lambda: ReceptiveField(grid=1000), r"grid is 1000.*5 to 256"),
+        (lambda: AttentionExplorer([], [MAP]), r"images is empty"),
+        (lambda: AttentionExplorer(IMAGES / 255, [MAP]), r"images\[0\].*float64.*uint8"),
+        (lambda: AttentionExplorer(IMAGES, []), r"maps is empty.*trace"),
+        (lambda: AttentionExplorer(IMAGES[:1], [MAP]), r"maps\[0\] holds 2 pictures for 1"),
+        (lambda: AttentionExplorer(IMAGES, [MAP], labels=["a"]), r"labels has 1 entries for 2"),
+        (lambda: AttentionExplorer(IMAGES, [MAP], layer=1), r"layer is 1.*0 to 0"),
+        (lambda: AttentionExplorer(IMAGES, [MAP], head=1), r"head is 1.*0 to 0"),
+        (lambda: AttentionExplorer([IMAGES[0], IMAGES[0, :4]], [MAP]), r"one size"),
+        (lambda: PatchExplorer(patch_size=10), r"patch_size is 10.*16"),
+        (lambda: PatchExplorer({"a": np.zeros((9, 9), np.uint8)}), r"images\[0\] has shape \(9, 9\)"),
+        (lambda: PatchExplorer(positions=np.zeros((10, 10))), r"\(10, 10\).*\(64, 64\)"),
+        (lambda: PatchExplorer(positions=np.full((4, 4), 3.0)), r"reach 3\.0.*-1\.\.1"),
+        (lambda: LiveViT({}, **VIT), r"no positions\.table"),
+        (lambda: LiveViT(STATE, **VIT | {"num_heads": 5}), r"num_heads is 5.*64, such as 4"),
+        (lambda: LiveViT(STATE, **VIT | {"classes": ["a"]}), r"head\.\w+ is \(3,.*expected \(1,"),
+        (lambda: LiveViT(STATE, **VIT | {"patch_size": 8}), r"patch_embedding\.project\.weight is \(64, 48\)"),
+        (lambda: LiveViT({**STATE, "extra": torch.ones(1)}, **VIT), r"extra is \(1,\) in state, expected absent"),
+        (lambda: LiveViT({k: v for k, v in STATE.items() if k != "norm.bias"}, **VIT), r"norm\.bias is missing"),
+        (lambda: LiveViT({**STATE, "norm.bias": torch.full((64,), torch.nan)}, **VIT), r"norm\.bias reaches nan"),
+        (lambda: LiveViT({**STATE, "norm.bias": torch.full((64,), 1e5)}, **VIT), r"norm\.bias reaches 100000.*65504"),
+        (lambda: LiveViT(STATE, **VIT, samples=np.zeros((2, 40, 40), np.uint8)), r"40 pixels wide: at most 32"),
+        (lambda: LiveViT(STATE, **VIT, samples=np.zeros((2, 8, 8))), r"float64.*\(10, 16, 16\)"),
+    ],
+)
+def test_bad_input_is_refused_in_words(make, told):
+    with pytest.raises(ValueError, match=told):
+        make()
+
+
+def test_maps_of_every_kind_are_described():
+    explorable = mixed_attention()
+    assert [meta["kind"] for meta in explorable.layers][::3] == ["position", "class-over-layers"]
+    assert [(meta["queries"], meta["keys"]) for meta in explorable.layers] == [(16, 16), (5, 5), (1, 5), (1, 3)]
+    assert attention_explorer().summary() == "images=3, layers=3, heads=4"
