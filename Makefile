@@ -32,8 +32,10 @@ env: $(STAMP)
 $(STAMP): requirements.txt pyproject.toml
 	@python=$$(bash book/tools/find_python.sh "$(PYTHON)"); \
 	echo "Making the environment in $(VENV) with $$python"; \
-	"$$python" -m venv "$(VENV)" || { \
-	  echo "venv is missing: on Debian or Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	"$$python" -c "import ensurepip, venv" || { \
+	  echo "Its venv module is missing; on Debian or Ubuntu: apt-get install python3-venv" >&2; \
+	  exit 1; }; \
+	"$$python" -m venv "$(VENV)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
