@@ -44,11 +44,11 @@ PAPER = dict(image_size=224, layout="CCTT", stem_stride=2, strides=(2, 2, 2, 2),
 
 # size: tables 3 and 11 of the paper. The nanos are ours, one for each layout of its study (section 2.2).
 SIZES: dict[str, dict] = {
-    "nano": dict(**NANO, layout="CCTT", stem_width=16, widths=(24, 32, 64, 96), depths=(1, 1, 2, 1)),
-    "nano-CCCC": dict(**NANO, layout="CCCC", stem_width=16, widths=(24, 32, 64, 80), depths=(2, 1, 3, 1)),
-    "nano-CCCT": dict(**NANO, layout="CCCT", stem_width=16, widths=(24, 32, 64, 96), depths=(1, 2, 2, 1)),
-    "nano-CTTT": dict(**NANO, layout="CTTT", stem_width=12, widths=(24, 32, 48, 80), depths=(1, 1, 1, 2)),
-    "nano-ViT_REL": dict(
+    "nano": dict(**NANO, layout="CCTT", stem_width=12, widths=(32, 32, 64, 96), depths=(1, 1, 2, 1)),
+    "nano CCCC": dict(**NANO, layout="CCCC", stem_width=12, widths=(32, 32, 64, 80), depths=(1, 2, 3, 1)),
+    "nano CCCT": dict(**NANO, layout="CCCT", stem_width=16, widths=(32, 32, 64, 96), depths=(1, 2, 2, 1)),
+    "nano CTTT": dict(**NANO, layout="CTTT", stem_width=12, widths=(32, 32, 48, 80), depths=(1, 1, 1, 2)),
+    "nano ViT_REL": dict(
         image_size=32, layout=VIT_REL, stem_width=64, stem_stride=4, widths=(64,), depths=(4,), strides=(1,),
         head_dim=16,
     ),

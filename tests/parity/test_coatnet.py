@@ -27,7 +27,7 @@ PARAMETERS = {
     "CoAtNet-4": 273_064_456,
 }
 PAPER = dict(  # timm's options that follow the paper's text
-    head_hidden_size=None,
+    head_hidden_size=0,  # no hidden layer; None would leave it
     conv_stride_mode="1x1",
     conv_pool_type="max",
     transformer_pool_type="max",
@@ -171,16 +171,16 @@ def test_gradients_and_statistics(training, dtype):
     assert_equal(losses[0], losses[1])
     expected, actual = convert(gradients(peer, losses[1])), gradients(ours, losses[0])
     assert actual.keys() == expected.keys()
-    share = 1e-3 if dtype == torch.float32 else 1e-9  # of the largest entry: gradients differ in size
+    # Of the largest entry, as gradients differ in size. Some are zero in theory (a bias before BatchNorm in
+    # training, a key's bias before the softmax) and noise in practice: the second term.
+    share, noise = (1e-3, 1e-6) if dtype == torch.float32 else (1e-9, 1e-13)
     for name in expected:
         size = expected[name].abs().max()
-        if size < 1e-12:  # a bias before BatchNorm's mean or a query-independent logit: none in theory
-            assert actual[name].abs().max() < 1e-6, name
-            continue
-        assert (actual[name] - expected[name]).abs().max() <= share * size + 1e-12, name
+        assert (actual[name] - expected[name]).abs().max() <= share * size + noise, name
+    assert sum(e.abs().max() > 1e-4 for e in expected.values()) > 0.8 * len(expected)
     state = ours.state_dict()  # in training the running statistics have moved by one batch
     for name, tensor in convert(peer.state_dict()).items():
-        assert_equal(state[name], tensor)
+        assert_equal(state[name].to(dtype), tensor.to(dtype))
 
 
 def bilinear(table: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -280,7 +280,7 @@ def test_any_layout(layout):
 
 @torch.no_grad()
 def test_vit_rel_attends_on_patches_everywhere():
-    model = CoAtNet.from_size("nano-ViT_REL", num_classes=5).eval()
+    model = CoAtNet.from_size("nano ViT_REL", num_classes=5).eval()
     trace = model.trace(images(1, 3, 32, 40))
     assert [(m.grid, m.block) for m in trace.maps] == [((8, 10), i) for i in range(4)]
     assert not any(isinstance(m, (MBConv, nn.BatchNorm2d, nn.MaxPool2d)) for m in model.modules())
