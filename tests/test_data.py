@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import tarfile
+from importlib import import_module
 from urllib.error import URLError
 
 import numpy as np
@@ -17,6 +18,7 @@ from hybridlib import augment as augmenting
 from hybridlib import data as sources
 from hybridlib.augment import BatchRandom
 from hybridlib.data import load
+from hybridlib.data.digits import _draw
 
 PLAIN = dict(image_size=8, scale=1, clutter=0, copies=1, test_copies=1)  # the originals themselves
 
@@ -110,9 +112,7 @@ def test_fragments_never_come_from_the_digit_itself_and_add_ink(digits):
     assert (digits.train.images.float().mean() > bare.train.images.float().mean() * 1.2).item()
     pair = np.stack([np.zeros((8, 8)), np.full((8, 8), 255.0)])
     numbers = np.random.default_rng(0).random((2, 1, 3 + 5 * 20))
-    black, white = sources._draw(pair, numbers, canvas=32, scale=(2, 2), centre=True, clutter=20)[
-        :, 0
-    ]
+    black, white = _draw(pair, numbers, canvas=32, scale=(2, 2), centre=True, clutter=20)[:, 0]
     assert black.max() == 255
     assert (white > 0).sum() == 16 * 16  # the fragments of the black digit leave no trace
 
@@ -292,9 +292,10 @@ def test_lazy_folder_gives_the_same_images(tree):
 
 
 def test_large_folder_is_not_decoded_at_once(tree, monkeypatch):
-    monkeypatch.setattr(sources, "MEMORY_LIMIT", 14 * 3 * 8 * 8 - 1)
+    module = import_module("hybridlib.data.folder")  # by name: data.folder is the function
+    monkeypatch.setattr(module, "MEMORY_LIMIT", 14 * 3 * 8 * 8 - 1)
     assert isinstance(load(tree, image_size=8).train, sources.FileImages)
-    monkeypatch.setattr(sources, "MEMORY_LIMIT", 14 * 3 * 8 * 8)
+    monkeypatch.setattr(module, "MEMORY_LIMIT", 14 * 3 * 8 * 8)
     assert isinstance(load(tree, image_size=8).train, sources.MemoryImages)
 
 
@@ -420,7 +421,7 @@ def test_no_network_says_where_the_file_would_go_and_what_to_use(tmp_path, monke
     def offline(*_):
         raise URLError("Name or service not known")
 
-    monkeypatch.setattr(sources, "download_url", offline)
+    monkeypatch.setattr(import_module("hybridlib.data.cifar"), "download_url", offline)
     with pytest.raises(ConnectionError) as caught:
         load("cifar10", root=tmp_path / "here")
     for part in (

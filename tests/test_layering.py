@@ -12,7 +12,10 @@ PACKAGE = Path(__file__).parents[1] / "hybridlib"
 FLOORS = [
     {"layers"},
     {"models"},
-    {"data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation"},
+    {
+        "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation",
+        "settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation",
+    },
     {"figures", "widgets", "exercises"},
     {"studies", "bench"},
     {"cli", "__main__"},
@@ -22,6 +25,16 @@ NEIGHBOURS = {
     ("training", "augment"),
     ("training", "checkpoint"),
     ("training", "distillation"),
+    *(
+        ("training", part)
+        for part in ("settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation")
+    ),
+    ("batches", "data"),
+    ("objective", "data"),
+    ("optimizers", "checkpoint"),
+    ("evaluation", "data"),
+    ("evaluation", "batches"),
+    ("evaluation", "devices"),
     ("__main__", "cli"),
 }
 ARRAYS_ONLY = {"figures", "widgets"}  # these draw numbers and must not know the models

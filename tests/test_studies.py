@@ -21,6 +21,7 @@ from hybridlib.checkpoint import read_tensors
 from hybridlib.data import choose_few, load
 from hybridlib.studies import (
     cli,
+    one_run,
     records,
     runner,
     sample_efficiency,
@@ -206,7 +207,7 @@ def test_without_positions_the_table_stays_zero():
     data = runner.load_data(spec)
     model = vit_digits.build(spec, data)
     before = model.head.weight.clone()
-    runner.fit(model, data, seed=0, device="cpu", progress=False, **spec.recipe)
+    one_run.fit(model, data, seed=0, device="cpu", progress=False, **spec.recipe)
     assert not model.positions.table.any()
     assert not torch.equal(model.head.weight, before)
 
@@ -279,7 +280,7 @@ def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):
 
     weights_file.unlink()
     assert runner.measure_again(Tiny, **places) == []
-    runner.save_weights(runner.create("vit", num_classes=10, image_size=24), weights_file)
+    one_run.save_weights(models.create("vit", num_classes=10, image_size=24), weights_file)
     record = after | dict(result=after["result"] | dict(test_accuracy=0.999))
     records.save(record, tmp_path / "results" / "tiny" / f"{spec.name}.json")
     with pytest.raises(ValueError, match=f"record says 0.999.*--only {spec.name}"):
@@ -333,9 +334,9 @@ def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch):
 
 
 def test_two_processes_never_do_the_same_run(tmp_path):
-    with runner._alone(tmp_path) as first, runner._alone(tmp_path) as second:
+    with one_run._alone(tmp_path) as first, one_run._alone(tmp_path) as second:
         assert (first, second) == (True, False)
-    with runner._alone(tmp_path) as free:
+    with one_run._alone(tmp_path) as free:
         assert free
 
 

@@ -17,7 +17,7 @@ from interrupted import digest, network, source
 from PIL import Image
 from torch import nn
 
-from hybridlib import training
+from hybridlib import batches
 from hybridlib.data import MemoryImages, folder
 from hybridlib.models import create
 from hybridlib.training import (
@@ -211,12 +211,12 @@ def test_learning_rate_rises_in_a_line_and_falls_in_a_cosine():
 
 
 def test_order_is_one_shuffled_epoch_after_the_other():
-    order = training._Order(10, 4, seed=0)
+    order = batches.Order(10, 4, seed=0)
     stream = torch.cat([order.positions(s) for s in range(10)]).view(4, 10)
     assert all(sorted(epoch.tolist()) == list(range(10)) for epoch in stream)
     assert len({tuple(e.tolist()) for e in stream}) == 4
-    assert torch.equal(training._Order(10, 4, seed=0).positions(7), order.positions(7))
-    small = training._Order(3, 8, seed=1).positions(2)
+    assert torch.equal(batches.Order(10, 4, seed=0).positions(7), order.positions(7))
+    small = batches.Order(3, 8, seed=1).positions(2)
     assert len(small) == 8 and set(small.bincount(minlength=3).tolist()) <= {
         2,
         3,

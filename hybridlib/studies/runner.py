@@ -1,284 +1,53 @@
 """Runs what a study declares and has not recorded yet.
 
-A study is a module of this package with these names:
-
-    NAME, QUESTION, CLAIMS (ids of the claims ledger), SEEDS,
-    EFFORT (how much each system was tuned, in words), TABLE (how its table is laid out),
-    runs(data, seeds) -> list[RunSpec]
-
-and, where it needs them, `load_data(spec)`, `build(spec, data)` and `measure(spec, model, data)`,
-which replace the functions of the same name below. Each run is a process of its own with one
-thread, so a record does not depend on how many ran beside it.
+What a study declares stands in declaration.py, what becomes of one run in one_run.py. Each run is a
+process of its own with one thread, so a record does not depend on how many ran beside it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
-from hybridlib.data import ImageData, load
 from hybridlib.layers.checks import look_up
-from hybridlib.models import create
-from hybridlib.studies.records import PACKAGE, results_folder, save
-from hybridlib.training import evaluate, fit, load_weights, save_weights
+from hybridlib.studies.declaration import (
+    STUDIES,
+    RunSpec,
+    build,
+    find,
+    find_hooks,
+    load_data,
+    measure,
+)
+from hybridlib.studies.one_run import SCRATCH, measure_again, run_one
+from hybridlib.studies.records import PACKAGE, results_folder
 
-STUDIES = ("sample_efficiency_tuning", "sample_efficiency", "vit_digits", "vit_init")
-SCRATCH = Path("runs")  # checkpoints, logs and weights, below the working directory; git ignores it
+__all__ = [
+    "SCRATCH",
+    "STUDIES",
+    "RunSpec",
+    "build",
+    "command_for",
+    "find",
+    "find_hooks",
+    "load_data",
+    "measure",
+    "measure_again",
+    "missing",
+    "run_one",
+    "run_study",
+]
+
 POLL_SECONDS = 0.2  # how often the runner looks whether a process has ended
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """One run of a study.
-
-    Attributes:
-        name: unique in the study; the record's file name.
-        model, size: see `hybridlib.models.create`.
-        seed: of the initial weights, the order of the batches and everything else random in the
-            training.
-        data: arguments of `hybridlib.data.load`, "source" among them.
-        recipe: arguments of `hybridlib.training.fit`, the budget among them.
-        settings: what tells this run from the others, for tables: {"train_size": 80}.
-    """
-
-    name: str
-    model: str
-    seed: int
-    data: dict
-    recipe: dict
-    settings: dict = field(default_factory=dict)
-    size: str = "nano"
-
-
-def find(name: str) -> ModuleType:
-    """The study of that name.
-
-    Raises:
-        ValueError: if there is none; the message lists what there is.
-    """
-    look_up(dict.fromkeys(STUDIES), name)
-    return import_module(f"hybridlib.studies.{name}")
-
-
-def load_data(spec: RunSpec) -> ImageData:
-    """The images of a run; `data.test` is what the run is judged on."""
-    return load(**spec.data)
-
-
-def build(spec: RunSpec, data: ImageData) -> nn.Module:
-    """The model of a run before training. The caller has seeded PyTorch."""
-    return create(spec.model, spec.size, num_classes=data.num_classes, image_size=data.image_size)
-
-
-def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
-    """Numbers to record of a model besides its accuracy, taken before and after training."""
-    return {}
-
-
-def find_hooks(study: ModuleType) -> dict[str, Callable]:
-    """`load_data`, `build` and `measure` by name: the study's own where it has them."""
-    return {
-        hook.__name__: getattr(study, hook.__name__, hook) for hook in (load_data, build, measure)
-    }
-
-
-# ------------------------------------------------------------------------------- one run
-
-
-def run_one(
-    study: ModuleType,
-    spec: RunSpec,
-    *,
-    command: str,
-    results: Path,
-    scratch: Path,
-    device: str = "cpu",
-    progress: bool = True,
-) -> dict | None:
-    """Do one run to the end and write its record; go on from its last checkpoint if it was begun
-    before.
-
-    Args:
-        study: the module.
-        spec: the run.
-        command: what repeats exactly this run; goes into the record.
-        results: folder of all records.
-        scratch: folder for checkpoints and weights.
-        device: where to train.
-        progress: show a bar.
-
-    Returns:
-        The record, or None if another process is at this run now.
-    """
-    folder = scratch / study.NAME / spec.name
-    with _alone(folder) as alone:
-        if not alone:
-            return None
-        commit = _commit()  # now: the files may change while it runs
-        hooks = find_hooks(study)
-        data = hooks["load_data"](spec)
-        model = _built(hooks, spec, data)
-        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        start = hooks["measure"](spec, model, data)
-        # Time of this process alone: after an interruption it is that of the last part, and None
-        # says so.
-        began = None if any(folder.glob("step-*")) else resource.getrusage(resource.RUSAGE_SELF)
-        run = fit(
-            model,
-            data,
-            seed=spec.seed,
-            device=device,
-            checkpoint_dir=folder,
-            progress=progress,
-            name=spec.name,
-            **spec.recipe,
-        )
-        cpu = None
-        if began is not None:
-            ended = resource.getrusage(resource.RUSAGE_SELF)
-            cpu = round(ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime, 1)
-        end = hooks["measure"](spec, model, data)
-        result = dict(
-            test_accuracy=run.result["accuracy"],
-            test_loss=run.result["loss"],
-            test_images=run.result["count"],
-        )
-        trained = asdict(run)
-        record = dict(
-            study=study.NAME,
-            run=spec.name,
-            model=spec.model,
-            size=spec.size,
-            parameters=parameters,
-            seed=spec.seed,
-        )
-        record |= dict(settings=spec.settings, data=trained["data"], recipe=trained["config"])
-        record["result"] = result | ({"start": start, "end": end} if start or end else {})
-        record |= {key: trained[key] for key in ("steps", "epochs", "seconds", "wall_seconds")}
-        record |= dict(cpu_seconds=cpu, device=trained["device"], versions=trained["versions"])
-        record |= dict(date=trained["date"], **commit, command=command, curve=trained["curve"])
-        save_weights(
-            model, folder / "weights.safetensors", metadata={"study": study.NAME, "run": spec.name}
-        )
-        save(record, results / study.NAME / f"{spec.name}.json")
-        for checkpoint in folder.glob(
-            "step-*"
-        ):  # last: until the record is on the disk they are all there is
-            checkpoint.unlink()
-    return record
-
-
-def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) -> list[str]:
-    """Take a study's measurements anew from the weights that its runs left on this machine; nothing
-    is trained.
-
-    For a study whose `measure` has learned something new. The records then say when and by which
-    commit they were measured.
-
-    Args:
-        study: the module.
-        results: folder of all records.
-        scratch: where the runs left their weights.
-
-    Returns:
-        The names of the runs whose records are new.
-
-    Raises:
-        ValueError: if weights do not have the accuracy that is recorded.
-    """
-    hooks, done = find_hooks(study), []
-    for path in sorted((results / study.NAME).glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        weights = scratch / study.NAME / path.stem / "weights.safetensors"
-        if not weights.is_file():
-            continue
-        specs = study.runs(record["data"]["source"], (record["seed"],))
-        spec = look_up({s.name: s for s in specs}, path.stem)
-        data = hooks["load_data"](spec)
-        model = _built(hooks, spec, data)
-        start = hooks["measure"](spec, model, data)
-        load_weights(model, weights)
-        accuracy = evaluate(model, data.test, device="cpu").accuracy
-        if accuracy != record["result"]["test_accuracy"]:
-            raise ValueError(
-                f"{str(weights)!r} gets {accuracy} where the record says "
-                f"{record['result']['test_accuracy']}: these are other weights; make them again "
-                f"with: {record['command']}"
-            )
-        measured = {"start": start, "end": hooks["measure"](spec, model.eval(), data)}
-        if measured == {key: record["result"].get(key) for key in measured}:
-            continue
-        record["result"] |= measured
-        record["measured"] = dict(
-            date=datetime.now(timezone.utc).isoformat(timespec="seconds"), **_commit()
-        )
-        save(record, path)
-        done.append(path.stem)
-    return done
-
-
-def _built(hooks: dict[str, Callable], spec: RunSpec, data: ImageData) -> nn.Module:
-    """The model as the run starts with it, in eval mode."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        return hooks["build"](spec, data).eval()
-
-
-@contextmanager
-def _alone(folder: Path):
-    """True while this process holds the folder's lock. The system lets go of it however the process
-    ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows: take care yourself that no two runners are at one study
-            yield True
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
-
-
-def _commit() -> dict:
-    """The commit of the checkout that ran, and whether the library differed from it; None outside a
-    checkout."""
-
-    def git(*words: str) -> str | None:
-        done = subprocess.run(
-            ["git", "-C", str(PACKAGE.parent), *words], capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    try:
-        commit = git("rev-parse", "HEAD") if (PACKAGE.parent / ".git").exists() else None
-        return dict(
-            commit=commit,
-            changed=bool(git("status", "--porcelain", "--", "hybridlib")) if commit else None,
-        )
-    except OSError:  # no git on this machine
-        return dict(commit=None, changed=None)
-
-
-# ------------------------------------------------------------------------------- many runs
 
 
 def missing(study: ModuleType, specs: Sequence[RunSpec], results: Path) -> list[RunSpec]:

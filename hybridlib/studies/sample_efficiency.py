@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hybridlib.studies.runner import RunSpec
+from hybridlib.studies.declaration import RunSpec
 
 NAME = "sample_efficiency"
 QUESTION = (

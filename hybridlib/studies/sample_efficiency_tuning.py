@@ -13,7 +13,7 @@ import torch
 
 from hybridlib.data import ImageData, choose_few, load
 from hybridlib.studies import sample_efficiency
-from hybridlib.studies.runner import RunSpec
+from hybridlib.studies.declaration import RunSpec
 
 NAME = "sample_efficiency_tuning"
 QUESTION = "Which of four learning rates serves the convnet, and which the ViT, on 320 originals?"

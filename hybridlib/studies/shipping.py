@@ -8,8 +8,9 @@ from types import ModuleType
 import torch
 
 from hybridlib.checkpoint import save_weights
+from hybridlib.studies.declaration import find_hooks
+from hybridlib.studies.one_run import SCRATCH
 from hybridlib.studies.records import load
-from hybridlib.studies.runner import SCRATCH, find_hooks
 from hybridlib.training import evaluate, load_weights
 from hybridlib.weights import FOLDER
 

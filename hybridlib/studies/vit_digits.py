@@ -22,7 +22,7 @@ from hybridlib.analysis import (
 from hybridlib.data import ImageData
 from hybridlib.layers.position import relative_offsets
 from hybridlib.models import create
-from hybridlib.studies.runner import RunSpec
+from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.sample_efficiency import label
 
 NAME = "vit_digits"

@@ -14,7 +14,7 @@ from torch import nn
 from hybridlib.data import ImageData
 from hybridlib.models import create
 from hybridlib.studies import vit_digits
-from hybridlib.studies.runner import RunSpec
+from hybridlib.studies.declaration import RunSpec
 
 NAME = "vit_init"
 QUESTION = (

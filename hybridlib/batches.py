@@ -1,0 +1,110 @@
+"""Which images a step sees, and how they come to the device."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hybridlib.data import Images, MemoryImages
+
+ON_DEVICE = 2**32  # bytes: data sets up to 4 GiB are kept in the GPU's memory
+
+
+def derive(seed: int, *what: object) -> int:
+    """A seed of 63 bits for one purpose: derive(0, "step", 7) is always the same and no other's."""
+    text = "/".join(map(str, (seed, *what)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+class Order:
+    """The endless stream of training images: epoch e is a permutation drawn from (seed, e).
+
+    Args:
+        count: images in an epoch.
+        batch_size: positions of one step.
+        seed: see `fit`.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+        self.count, self.batch_size, self.seed = count, batch_size, seed
+        self.epochs: dict[int, Tensor] = {}
+
+    def epoch(self, number: int) -> Tensor:
+        if number not in self.epochs:
+            self.epochs = {k: v for k, v in self.epochs.items() if k == number - 1}
+            generator = torch.Generator().manual_seed(derive(self.seed, "epoch", number))
+            self.epochs[number] = torch.randperm(self.count, generator=generator)
+        return self.epochs[number]
+
+    def positions(self, step: int) -> Tensor:
+        """The images of a step: int64 `batch_size`."""
+        start, parts, left = step * self.batch_size, [], self.batch_size
+        while left:
+            number, offset = divmod(start, self.count)
+            parts.append(self.epoch(number)[offset : offset + left])
+            start, left = start + len(parts[-1]), left - len(parts[-1])
+        return torch.cat(parts)
+
+
+class _Steps(Dataset):
+    """Reads the batches of steps in worker processes; an image that cannot be read comes back as
+    the error."""
+
+    def __init__(self, images: Images, positions: Callable[[int], Tensor]) -> None:
+        self.images, self.positions = images, positions
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor] | ValueError:
+        try:
+            return self.images.batch(self.positions(step))
+        except ValueError as error:
+            return ValueError(str(error))
+
+
+def read(
+    images: Images,
+    positions: Callable[[int], Tensor],
+    steps,
+    *,
+    device: torch.device,
+    workers: int | None,
+):
+    """Bytes `b c h w` and labels `b` on the device, one batch for each of `steps`."""
+    if isinstance(images, MemoryImages):
+        batches = (images.batch(positions(step)) for step in steps)
+    else:
+        workers = min(4, os.cpu_count() or 1) if workers is None else workers
+        batches = DataLoader(
+            _Steps(images, positions), sampler=steps, batch_size=None, num_workers=workers,
+            pin_memory=device.type == "cuda",
+            collate_fn=_as_is,
+        )  # fmt: skip
+    for batch in batches:
+        if isinstance(batch, ValueError):
+            raise batch
+        yield tuple(part.to(device, non_blocking=True) for part in batch)
+
+
+def _as_is(batch):
+    return batch
+
+
+@dataclass
+class Share:
+    """The positions of a step that are this process's."""
+
+    order: Order
+    share: slice
+
+    def __call__(self, step: int) -> Tensor:
+        return self.order.positions(step)[self.share]
+
+
+def to_device(images: Images, device: torch.device) -> Images:
+    fits = isinstance(images, MemoryImages) and images.images.numel() <= ON_DEVICE
+    return images.to(device) if fits and device.type != "cpu" else images

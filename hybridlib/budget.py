@@ -1,0 +1,79 @@
+"""How long a training lasts: its budget, the clock that it is read from, and the learning rate that
+follows it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from accelerate.utils import broadcast
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: so much of a unit."""
+
+    unit: str
+    amount: float
+    batch_size: int
+    images: int
+
+    @property
+    def steps(self) -> int | None:
+        """Steps in all; None if only the clock can tell."""
+        if self.unit == "seconds":
+            return None
+        return (
+            math.ceil(self.amount * self.images / self.batch_size)
+            if self.unit == "epochs"
+            else int(self.amount)
+        )
+
+    def used(self, step: int, elapsed: float) -> float:
+        """How much of it is used up, in its unit, after so many steps and seconds."""
+        return {"steps": step, "epochs": self.epochs(step), "seconds": elapsed}[self.unit]
+
+    def over(self, step: int, elapsed: float) -> bool:
+        return elapsed >= self.amount if self.steps is None else step >= self.steps
+
+    def fraction(self, step: int, elapsed: float) -> float:
+        """The part of the budget that is used in the middle of this step; for seconds, at its
+        start."""
+        return elapsed / self.amount if self.steps is None else (step + 0.5) / self.steps
+
+    def epochs(self, step: int) -> float:
+        return step * self.batch_size / self.images
+
+
+def schedule(done: float, warmup: float) -> float:
+    """The part of the peak learning rate when a part `done` (0..1) of the budget is used: a line
+    up, then a cosine to 0."""
+    if done < warmup:
+        return done / warmup
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / max(1e-12, 1 - warmup))))
+
+
+class Clock:
+    """Seconds spent on training steps, without pauses; with `shared`, those of the first process,
+    in all of them."""
+
+    def __init__(self, earlier: float, *, device: torch.device, shared: bool) -> None:
+        self.start, self.device, self.shared = time.perf_counter() - earlier, device, shared
+
+    def read(self) -> float:
+        seconds = time.perf_counter() - self.start
+        return (
+            float(broadcast(torch.tensor(seconds, dtype=torch.float32, device=self.device)))
+            if self.shared
+            else seconds
+        )
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        stopped = time.perf_counter()
+        yield
+        self.start += time.perf_counter() - stopped

@@ -1,0 +1,93 @@
+"""Image files -> upright RGB bytes of one size."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms.v2 import functional as TF
+from tqdm import tqdm
+
+
+def read_image(path: Path, image_size: int, *, root: Path | None = None) -> Tensor:
+    """One file as upright RGB bytes `c h w`, shorter side resized to `image_size` and the middle
+    cut out.
+
+    Raises:
+        ValueError: if it cannot be read; names the file (relative to `root`).
+    """
+    try:
+        with Image.open(io.BytesIO(path.read_bytes())) as picture:  # one read: Pillow asks for many
+            picture.draft("RGB", (2 * image_size, 2 * image_size))  # decodes a large JPEG smaller
+            pixels = np.array(_rgb(ImageOps.exif_transpose(picture)))
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever they stumble over
+        name = path if root is None else path.relative_to(root)
+        raise ValueError(
+            f"{str(name)!r} cannot be read as an image ({error}); replace it with a whole copy or "
+            "delete it"
+        ) from error
+    image = rearrange(torch.from_numpy(pixels), "h w c -> c h w")
+    if min(image.shape[1:]) != image_size:
+        image = TF.resize(image, [image_size], antialias=True)
+    return (
+        TF.center_crop(image, [image_size, image_size])
+        if image.shape[1] != image.shape[2]
+        else image
+    )
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # 16 bits of grey: keep the upper 8
+        picture = Image.fromarray(
+            (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        )
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+def read_images(paths: Sequence[Path], image_size: int, *, root: Path) -> Tensor:
+    """Many files at once, in threads: uint8 `n c h w`.
+
+    Raises:
+        ValueError: if some cannot be read; the message names up to ten of them.
+    """
+    images = torch.empty(len(paths), 3, image_size, image_size, dtype=torch.uint8)
+    broken: list[str] = []
+
+    def read(start: int) -> None:
+        for i in range(start, min(start + 256, len(paths))):
+            try:
+                images[i] = read_image(paths[i], image_size, root=root)
+            except ValueError as error:
+                broken.append(str(error))
+
+    # Below some 32 kB a file, Python's own share of the work is so large that threads only wait for
+    # each other.
+    sample = paths[:: max(1, len(paths) // 100)]
+    small = sum(p.stat().st_size for p in sample) < 2**15 * len(sample)
+    with ThreadPoolExecutor(1 if small else min(8, os.cpu_count() or 1)) as threads:
+        starts = range(0, len(paths), 256)
+        for _ in tqdm(
+            threads.map(read, starts),
+            total=len(starts),
+            desc="reading images",
+            delay=5,
+            leave=False,
+        ):
+            pass
+    if broken:
+        more = f"\nand {len(broken) - 10} more" if len(broken) > 10 else ""
+        raise ValueError("\n".join(sorted(broken)[:10]) + more)
+    return images

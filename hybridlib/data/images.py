@@ -1,0 +1,245 @@
+"""A split of a source, in memory or in files, and a source that is ready to train on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms.v2 import functional as TF
+
+from hybridlib.data.files import read_image
+
+
+class Images(Dataset):
+    """One split of a source: images `c h w` as bytes, labels as integers.
+
+    Attributes:
+        labels: class number of each image, int64 `n`.
+        image_size: side of the images in pixels.
+        mean, std: of each channel over the whole training split, in units where white is 1.
+    """
+
+    labels: Tensor
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Images uint8 `b c h w` and labels int64 `b` of these positions."""
+        raise NotImplementedError
+
+    def subset(self, indices: Tensor) -> Images:
+        """The same split with only these images."""
+        raise NotImplementedError
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Bytes (0..255), or floats in 0..1, to floats with mean 0 and standard deviation 1 in each
+        channel: `b c h w`."""
+        mean, std = (
+            torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std)
+        )
+        if images.is_floating_point():
+            return (images.float() - mean) / std
+        return images.float().mul_(1 / (255 * std)).sub_(mean / std)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        images, labels = self.batch(torch.tensor([index % len(self)]))
+        return images[0], int(labels[0])
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
+        images, labels = self.batch(torch.as_tensor(indices))
+        return list(zip(images, labels.tolist()))
+
+
+class MemoryImages(Images):
+    """Images that are all in memory, on any device.
+
+    Args:
+        images: uint8 `n c h w`.
+        labels: int64 `n`.
+        image_size: side that `batch` gives; images of another side are resized there.
+        mean, std: see `Images`.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        image_size: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        self.images, self.labels = images, labels
+        self.image_size, self.mean, self.std = image_size, mean, std
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        indices = indices.to(self.labels.device)
+        images = self.images.index_select(0, indices)
+        if images.shape[-1] != self.image_size:
+            images = TF.resize(images, [self.image_size, self.image_size], antialias=True)
+        return images, self.labels.index_select(0, indices)
+
+    def subset(self, indices: Tensor) -> MemoryImages:
+        kept = self.images[indices], self.labels[indices]
+        return MemoryImages(*kept, image_size=self.image_size, mean=self.mean, std=self.std)
+
+    def to(self, device: torch.device | str) -> MemoryImages:
+        """The same images in another device's memory."""
+        moved = self.images.to(device), self.labels.to(device)
+        return MemoryImages(*moved, image_size=self.image_size, mean=self.mean, std=self.std)
+
+    def digest(self) -> str:
+        return _digest(self.images.cpu().contiguous().numpy(), self.labels.cpu().numpy())
+
+
+class FileImages(Images):
+    """Images that are read from their files when a batch asks for them.
+
+    Args:
+        paths: one file for each image.
+        labels: int64 `n`.
+        image_size, mean, std: see `Images`.
+        root: file names in messages are relative to it.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        labels: Tensor,
+        *,
+        image_size: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        root: Path,
+    ) -> None:
+        self.paths, self.labels, self.root = list(paths), labels, root
+        self.image_size, self.mean, self.std = image_size, mean, std
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        images = [
+            read_image(self.paths[i], self.image_size, root=self.root) for i in indices.tolist()
+        ]
+        return torch.stack(images), self.labels[indices]
+
+    def subset(self, indices: Tensor) -> FileImages:
+        kept = [self.paths[i] for i in indices.tolist()], self.labels[indices]
+        return FileImages(
+            *kept, image_size=self.image_size, mean=self.mean, std=self.std, root=self.root
+        )
+
+    def digest(self) -> str:
+        listing = "\n".join(
+            f"{p.relative_to(self.root).as_posix()} {p.stat().st_size}" for p in self.paths
+        )
+        return _digest(np.frombuffer(listing.encode(), np.uint8), self.labels.numpy())
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A source that is ready to train on.
+
+    Attributes:
+        name: what the records call it.
+        classes: class names, in the order of the labels.
+        train, test: the two splits.
+        settings: the arguments that made it, for the record.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Images
+    test: Images
+    settings: dict = field(default_factory=dict)
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        return self.train.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        return self.train.std
+
+    @property
+    def image_size(self) -> int:
+        return self.train.image_size
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def describe(self) -> dict:
+        """Everything that a record says about the data; `train` and `test` hold a digest of the
+        very bytes (of the names and sizes of the files, if they are not held in memory)."""
+        splits = {
+            key: {"images": len(split), "digest": split.digest()}
+            for key, split in (("train", self.train), ("test", self.test))
+        }
+        return {"name": self.name, "classes": len(self.classes), **self.settings, **splits}
+
+
+# ------------------------------------------------------------------------------------------ helpers
+
+
+def choose_few(
+    labels: Tensor, *, per_class: int | None = None, fraction: float | None = None, seed: int = 0
+) -> Tensor | None:
+    """Positions of a class-balanced part of the originals, or None for all. Smaller parts are
+    contained in larger ones.
+
+    Args:
+        labels: class number of each original, `n`.
+        per_class: so many of each class.
+        fraction: or this part of each class, at least one.
+        seed: another seed, another choice.
+    """
+    if per_class is None and fraction is None:
+        return None
+    counts = Counter(labels.tolist())
+    if per_class is not None and not 1 <= per_class <= min(counts.values()):
+        raise ValueError(
+            f"per_class={per_class} must be from 1 to {min(counts.values())}, the size of the "
+            "smallest class"
+        )
+    if fraction is not None and not 0 < fraction <= 1:
+        raise ValueError(f"fraction={fraction} must be above 0 and at most 1, for example 0.1")
+    kept = []
+    for label, count in sorted(counts.items()):
+        ranked = np.random.RandomState((seed, label)).permutation(
+            np.flatnonzero(labels.numpy() == label)
+        )
+        kept += ranked[: per_class or max(1, round(fraction * count))].tolist()
+    return torch.tensor(sorted(kept))
+
+
+def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, in units where white is 1; from counts of the
+    256 values, so exact."""
+    mean, std = [], []
+    for channel in range(images.shape[1]):
+        counts = torch.bincount(images[:, channel].flatten(), minlength=256).double()
+        values = torch.arange(256, dtype=torch.float64) / 255
+        m = float((counts * values).sum() / counts.sum())
+        s = float((counts * (values - m) ** 2).sum() / counts.sum()) ** 0.5
+        mean.append(m)
+        std.append(s if s > 0 else 1.0)  # images of one colour: leave the scale alone
+    return tuple(mean), tuple(std)
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    hasher = hashlib.sha256()
+    for array in arrays:
+        hasher.update(repr((array.shape, array.dtype.str)).encode() + array.tobytes())
+    return hasher.hexdigest()[:16]

@@ -1,0 +1,135 @@
+"""`evaluate`: accuracy and loss of a model on a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import nn
+
+from hybridlib.batches import read, to_device
+from hybridlib.data import ImageData, Images
+from hybridlib.devices import device_of, memory_advice, memory_errors, pick_device
+
+EVALUATION_BATCH = (
+    256  # large enough that the overhead of a batch is small, small enough for a laptop
+)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model does on a set of images.
+
+    Attributes:
+        accuracy: part of the images whose highest logit is the right class, 0..1.
+        loss: mean cross-entropy in nats.
+        count: how many images.
+    """
+
+    accuracy: float
+    loss: float
+    count: int
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: Images | ImageData,
+    *,
+    batch_size: int = EVALUATION_BATCH,
+    device: str | torch.device | None = None,
+    mixed_precision: str | None = None,
+    channels_last: bool = False,
+    workers: int | None = None,
+) -> Evaluation:
+    """Accuracy and loss of a model on a split, for example `data.test`; of an `ImageData`, its test
+    split.
+
+    The model is in eval mode meanwhile, and afterwards as it was and where it was.
+
+    Args:
+        batch_size: images at once; the result does not depend on it but for rounding.
+        device, mixed_precision, channels_last, workers: see `fit`.
+    """
+    images = dataset.test if isinstance(dataset, ImageData) else dataset
+    device = pick_device(device)
+    precision = {None: None, "no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if mixed_precision not in precision:
+        raise ValueError(
+            f"mixed_precision={mixed_precision!r} must be 'bf16', 'fp16', 'no' or None"
+        )
+    dtype = precision[mixed_precision]
+
+    def autocast():
+        return torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
+
+    home, was_training = device_of(model), model.training
+    advice = memory_advice(
+        batch_size,
+        images.image_size,
+        sum(p.numel() for p in model.parameters()),
+        mixed_precision or "no",
+    )
+    try:
+        with memory_errors(advice, device):
+            model.to(device)
+            score = Scorer(
+                to_device(images, device), device=device, channels_last=channels_last,
+                autocast=autocast, workers=workers,
+                batch_size=batch_size,
+            )  # fmt: skip
+            return score(model, None)
+    finally:
+        model.train(was_training).to(home)
+
+
+class Scorer:
+    """Evaluates a model on one split, each process on its share of it."""
+
+    def __init__(
+        self, images: Images, *, device: torch.device, channels_last: bool, autocast: Callable,
+        workers: int | None,
+        batch_size: int = EVALUATION_BATCH,
+    ) -> None:  # fmt: skip
+        self.images, self.device, self.channels_last, self.autocast = (
+            images,
+            device,
+            channels_last,
+            autocast,
+        )
+        self.workers, self.batch_size = workers, batch_size
+
+    def __call__(self, model: nn.Module, accelerator: Accelerator | None) -> Evaluation:
+        mine = torch.arange(len(self.images))
+        if accelerator is not None:
+            mine = mine[accelerator.process_index :: accelerator.num_processes]
+        parts = mine.split(self.batch_size)
+        sums = torch.zeros(
+            3,
+            dtype=torch.float64 if self.device.type != "mps" else torch.float32,
+            device=self.device,
+        )
+        model.eval()
+        with torch.no_grad():
+            for images, labels in read(
+                self.images,
+                parts.__getitem__,
+                range(len(parts)),
+                device=self.device,
+                workers=self.workers,
+            ):
+                images = self.images.normalise(images)
+                if self.channels_last:
+                    images = images.contiguous(memory_format=torch.channels_last)
+                with self.autocast():
+                    logits = model(images)
+                sums[0] += (logits.argmax(dim=1) == labels).sum()
+                sums[1] += F.cross_entropy(logits.float(), labels, reduction="sum")
+                sums[2] += len(labels)
+        if accelerator is not None:
+            sums = accelerator.reduce(sums, reduction="sum")
+        right, loss, count = sums.tolist()
+        return Evaluation(accuracy=right / count, loss=loss / count, count=round(count))

@@ -1,0 +1,76 @@
+"""The optimizers, which parameters they decay, and their state in a checkpoint."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hybridlib.checkpoint import CheckpointError
+
+MOMENTUM = 0.9  # SGD: the value of He et al. (2016)
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay acts on it: the weights of linear and convolutional layers, and nothing
+    else."""
+    return parameter.ndim >= 2 and name.rsplit(".", 1)[-1] == "weight"
+
+
+def make_optimizer(
+    kind: str, model: nn.Module, *, lr: float, weight_decay: float, device: torch.device
+) -> tuple[torch.optim.Optimizer, list[tuple[str, nn.Parameter]]]:
+    """The optimizer, and the parameters in its order."""
+    free = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if not free:
+        raise ValueError(
+            f"{type(model).__name__} has no parameter that requires a gradient, so there is "
+            "nothing to train"
+        )
+    named = sorted(
+        free, key=lambda pair: not decays(*pair)
+    )  # stable: the model's order within each group
+    groups = [
+        dict(params=[p for n, p in named if decays(n, p)], weight_decay=weight_decay),
+        dict(params=[p for n, p in named if not decays(n, p)], weight_decay=0.0),
+    ]
+    groups = [group for group in groups if group["params"]]
+    fused = (
+        True if device.type in ("cpu", "cuda") else None
+    )  # one pass over all numbers instead of one per operation
+    if kind == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM, nesterov=True, fused=fused), named
+    return torch.optim.AdamW(groups, lr=lr, fused=fused), named
+
+
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, named: list[tuple[str, nn.Parameter]]
+) -> dict[str, Tensor]:
+    return {
+        f"optimizer.{key}.{name}": value
+        for name, parameter in named
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def put_optimizer(
+    optimizer: torch.optim.Optimizer,
+    named: list[tuple[str, nn.Parameter]],
+    tensors: dict[str, Tensor],
+) -> None:
+    """Give an optimizer the state that `optimizer_tensors` took from one."""
+    index, parameters = {name: i for i, (name, _) in enumerate(named)}, dict(named)
+    state: dict[int, dict[str, Tensor]] = {}
+    for label, value in tensors.items():
+        key, name = label.split(".", 1)
+        if name not in parameters or key != "step" and value.shape != parameters[name].shape:
+            raise CheckpointError(
+                f"the checkpoint's optimizer state {label!r} {tuple(value.shape)} fits no "
+                "parameter of the model"
+            )
+        if key != "step":  # in the parameter's memory order, which fused kernels rely on
+            value = torch.empty_like(parameters[name], requires_grad=False).copy_(value)
+        state.setdefault(index[name], {})[key] = value
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )

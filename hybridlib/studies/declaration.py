@@ -1,0 +1,81 @@
+"""What a study declares.
+
+A study is a module of this package with these names:
+
+    NAME, QUESTION, CLAIMS (ids of the claims ledger), SEEDS,
+    EFFORT (how much each system was tuned, in words), TABLE (how its table is laid out),
+    runs(data, seeds) -> list[RunSpec]
+
+and, where it needs them, `load_data(spec)`, `build(spec, data)` and `measure(spec, model, data)`,
+which replace the functions of the same name below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import ModuleType
+
+from torch import nn
+
+from hybridlib.data import ImageData, load
+from hybridlib.layers.checks import look_up
+from hybridlib.models import create
+
+STUDIES = ("sample_efficiency_tuning", "sample_efficiency", "vit_digits", "vit_init")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run of a study.
+
+    Attributes:
+        name: unique in the study; the record's file name.
+        model, size: see `hybridlib.models.create`.
+        seed: of the initial weights, the order of the batches and everything else random in the
+            training.
+        data: arguments of `hybridlib.data.load`, "source" among them.
+        recipe: arguments of `hybridlib.training.fit`, the budget among them.
+        settings: what tells this run from the others, for tables: {"train_size": 80}.
+    """
+
+    name: str
+    model: str
+    seed: int
+    data: dict
+    recipe: dict
+    settings: dict = field(default_factory=dict)
+    size: str = "nano"
+
+
+def find(name: str) -> ModuleType:
+    """The study of that name.
+
+    Raises:
+        ValueError: if there is none; the message lists what there is.
+    """
+    look_up(dict.fromkeys(STUDIES), name)
+    return import_module(f"hybridlib.studies.{name}")
+
+
+def load_data(spec: RunSpec) -> ImageData:
+    """The images of a run; `data.test` is what the run is judged on."""
+    return load(**spec.data)
+
+
+def build(spec: RunSpec, data: ImageData) -> nn.Module:
+    """The model of a run before training. The caller has seeded PyTorch."""
+    return create(spec.model, spec.size, num_classes=data.num_classes, image_size=data.image_size)
+
+
+def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+    """Numbers to record of a model besides its accuracy, taken before and after training."""
+    return {}
+
+
+def find_hooks(study: ModuleType) -> dict[str, Callable]:
+    """`load_data`, `build` and `measure` by name: the study's own where it has them."""
+    return {
+        hook.__name__: getattr(study, hook.__name__, hook) for hook in (load_data, build, measure)
+    }
