@@ -13,7 +13,7 @@ FLOORS = [
     {"layers"},
     {"models"},
     {
-        "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation",
+        "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation", "weights",
         "settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation",
     },
     {"figures", "widgets", "exercises"},
@@ -35,6 +35,7 @@ NEIGHBOURS = {
     ("evaluation", "data"),
     ("evaluation", "batches"),
     ("evaluation", "devices"),
+    ("weights", "checkpoint"),
     ("__main__", "cli"),
 }
 ARRAYS_ONLY = {"figures", "widgets"}  # these draw numbers and must not know the models

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from types import ModuleType
 
 from torch import nn
@@ -55,8 +54,15 @@ def find(name: str) -> ModuleType:
     Raises:
         ValueError: if there is none; the message lists what there is.
     """
-    look_up(dict.fromkeys(STUDIES), name)
-    return import_module(f"hybridlib.studies.{name}")
+    from hybridlib.studies import (  # here, since each of them imports this module
+        sample_efficiency,
+        sample_efficiency_tuning,
+        vit_digits,
+        vit_init,
+    )
+
+    files = (sample_efficiency_tuning, sample_efficiency, vit_digits, vit_init)
+    return look_up(dict(zip(STUDIES, files, strict=True)), name)
 
 
 def load_data(spec: RunSpec) -> ImageData:
