@@ -9,32 +9,28 @@ import torch
 NOT_YET = "Not answered yet: put your answer in place of the ..., then run both cells again."
 
 
-def check(answer, expected, *, hint: str = "", tolerance: float = 1e-6) -> bool:
-    """Compare an answer with the expected value and say what came out.
+def check(answer, expected, *, hint: str = "", tolerance: float = 1e-6) -> None:
+    """Compare an answer with the expected value and print what came out.
 
     Args:
         answer: what the reader gave; `...` or None counts as not answered.
         expected: a number, string, tensor, or a mapping of names to these.
         hint: shown beside a wrong answer.
         tolerance: largest absolute difference that counts as equal.
-
-    Returns:
-        Whether the answer is right.
     """
     if answer is ... or answer is None:
         print(NOT_YET)
-        return False
+        return
     if isinstance(expected, Mapping):
         wrong = [name for name in expected if not _same(answer.get(name, ...), expected[name], tolerance)]
         left_out = [name for name in wrong if answer.get(name, ...) is ...]
         if left_out:
             print(NOT_YET if len(left_out) == len(expected) else f"Still open: {', '.join(map(str, left_out))}.")
-            return False
+            return
         print("Right." if not wrong else f"Look again at {', '.join(map(str, wrong))}. {hint}".strip())
-        return not wrong
+        return
     right = _same(answer, expected, tolerance)
     print("Right." if right else f"Not yet. {_difference(answer, expected)} {hint}".replace("  ", " ").strip())
-    return right
 
 
 def _same(answer, expected, tolerance: float) -> bool:

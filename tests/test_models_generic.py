@@ -58,10 +58,10 @@ PARAMETERS = {
     ("early_conv", "P-18GF"): 86_567_656,
     ("early_conv", "C-36GF"): 167_796_008,
     ("early_conv", "P-36GF"): 178_364_392,
-    ("coatnet", "nano"): 325_428,
-    ("coatnet", "nano CCCC"): 306_712,
-    ("coatnet", "nano CCCT"): 323_252,
-    ("coatnet", "nano CTTT"): 284_305,
+    ("coatnet", "nano"): 327_690,
+    ("coatnet", "nano CCCC"): 313_928,
+    ("coatnet", "nano CCCT"): 327_286,
+    ("coatnet", "nano CTTT"): 287_923,
     ("coatnet", "nano ViT_REL"): 271_800,
     ("coatnet", "CoAtNet-0"): 24_446_228,
     ("coatnet", "CoAtNet-1"): 41_635_184,
@@ -132,13 +132,22 @@ def test_trace_has_the_models_logits(nano, dtype, tolerance):
         assert_close(attention.weights.sum(-1), torch.ones(()).to(attention.weights), tolerance)
 
 
+def deaf_parameters(model: nn.Module) -> tuple[str, ...]:
+    """Beginnings of the names that no gradient can reach. CeiT's last LeFF changes patches alone, and only class tokens go on."""
+    return (f"blocks.{len(model.blocks) - 1}.mlp.",) if type(model).__name__ == "CeiT" else ("no such name",)
+
+
 def test_trace_has_the_models_gradients(nano):
     nano, x = nano.double(), pictures().double()
     through = [
         torch.autograd.grad(logits.square().sum(), list(nano.parameters()), allow_unused=True)
         for logits in (nano(x), nano.trace(x).logits)
     ]
+    deaf = deaf_parameters(nano)
     for (name, _), forward, traced in zip(nano.named_parameters(), *through):
+        if name.startswith(deaf):
+            assert forward.abs().max() == 0, f"{name} learns after all; take it off the list"
+            continue
         assert forward is not None and forward.abs().max() > 0, f"{name} does not learn"
         assert_close(traced, forward, 1e-9 * float(forward.abs().max()) + 1e-12)
 
