@@ -22,7 +22,15 @@ from hybridlib.data import ImageData, load
 from hybridlib.layers.checks import look_up
 from hybridlib.models import create
 
-STUDIES = ("sample_efficiency_tuning", "sample_efficiency", "vit_digits", "vit_init")
+# In an order in which they can run: what a study reads of another stands before it.
+STUDIES = (
+    "sample_efficiency_tuning",
+    "sample_efficiency",
+    "vit_digits",
+    "vit_init",
+    "tuning",
+    "early_conv",
+)
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,22 @@ def find(name: str) -> ModuleType:
         ValueError: if there is none; the message lists what there is.
     """
     from hybridlib.studies import (  # here, since each of them imports this module
+        early_conv,
         sample_efficiency,
         sample_efficiency_tuning,
+        tuning,
         vit_digits,
         vit_init,
     )
 
-    files = (sample_efficiency_tuning, sample_efficiency, vit_digits, vit_init)
+    files = (
+        sample_efficiency_tuning,
+        sample_efficiency,
+        vit_digits,
+        vit_init,
+        tuning,
+        early_conv,
+    )
     return look_up(dict(zip(STUDIES, files, strict=True)), name)
 
 
