@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,16 +18,32 @@ from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
 
 
-def read_image(path: Path, image_size: int, *, root: Path | None = None) -> Tensor:
+# From a picture's height and width: top, left, height and width of the part that is wanted.
+Window = Callable[[int, int], tuple[int, int, int, int]]
+ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # of EXIF: height and width change places
+
+
+def read_image(
+    path: Path, image_size: int, *, root: Path | None = None, window: Window | None = None
+) -> Tensor:
     """One file as upright RGB bytes `c h w`, shorter side resized to `image_size` and the middle
-    cut out.
+    cut out; or, with a window, that part of it resized to a square.
 
     Raises:
         ValueError: if it cannot be read; names the file (relative to `root`).
     """
+    box = None
     try:
         with Image.open(io.BytesIO(path.read_bytes())) as picture:  # one read: Pillow asks for many
-            picture.draft("RGB", (2 * image_size, 2 * image_size))  # decodes a large JPEG smaller
+            wanted = (2 * image_size, 2 * image_size)
+            if window is not None:
+                width, height = picture.size
+                if picture.getexif().get(ORIENTATION) in ON_ITS_SIDE:
+                    width, height = height, width
+                box = window(height, width)
+                share = 2 * image_size / min(box[2:])  # so that the window alone is large enough
+                wanted = tuple(math.ceil(share * side) for side in picture.size)
+            picture.draft("RGB", wanted)  # decodes a large JPEG smaller
             pixels = np.array(_rgb(ImageOps.exif_transpose(picture)))
     except MemoryError:
         raise
@@ -37,6 +54,12 @@ def read_image(path: Path, image_size: int, *, root: Path | None = None) -> Tens
             "delete it"
         ) from error
     image = rearrange(torch.from_numpy(pixels), "h w c -> c h w")
+    if box is not None:
+        shrunk = image.shape[1] / height  # 1 but for a JPEG that was decoded smaller
+        top, left, high, wide = (round(shrunk * edge) for edge in box)
+        return TF.resized_crop(
+            image, top, left, max(1, high), max(1, wide), [image_size, image_size], antialias=True
+        )
     if min(image.shape[1:]) != image_size:
         image = TF.resize(image, [image_size], antialias=True)
     return (
