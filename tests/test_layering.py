@@ -15,6 +15,7 @@ FLOORS = [
     {
         "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation", "weights",
         "settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation",
+        "image_changes", "record", "presets",
     },
     {"figures", "widgets", "exercises"},
     {"studies", "bench"},
@@ -27,8 +28,13 @@ NEIGHBOURS = {
     ("training", "distillation"),
     *(
         ("training", part)
-        for part in ("settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation")
+        for part in ("settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation", "record")
     ),
+    ("augment", "image_changes"),
+    ("batches", "image_changes"),
+    ("presets", "data"),
+    ("presets", "augment"),
+    ("presets", "image_changes"),
     ("batches", "data"),
     ("objective", "data"),
     ("optimizers", "checkpoint"),
