@@ -19,7 +19,7 @@ FLOORS = [
     },
     {"figures", "widgets", "exercises"},
     {"studies", "bench"},
-    {"cli", "__main__"},
+    {"cli", "cli_train", "cli_shared", "__main__"},
 ]
 NEIGHBOURS = {
     ("training", "data"),
@@ -43,6 +43,9 @@ NEIGHBOURS = {
     ("evaluation", "devices"),
     ("weights", "checkpoint"),
     ("__main__", "cli"),
+    ("cli", "cli_train"),
+    ("cli", "cli_shared"),
+    ("cli_train", "cli_shared"),
 }
 ARRAYS_ONLY = {"figures", "widgets"}  # these draw numbers and must not know the models
 DYNAMIC = ("importlib.import_module", "import_module", "__import__")
