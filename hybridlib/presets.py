@@ -216,11 +216,17 @@ def fit_arguments(
     budget = {"epochs": value["epochs"], "steps": steps, "seconds": seconds}
     if steps is not None or seconds is not None:
         budget["epochs"] = None
-    same = ("batch_size", "optimizer", "min_lr", "weight_decay", "label_smoothing", "clip", "ema")
+    lr = value["lr"] * batch / scaled if scaled else value["lr"]
+    if table["min_lr"][1] != GIVEN:  # a small batch may bring the peak below the recipe's end
+        value["min_lr"] = min(value["min_lr"], lr)
+    same = (
+        "batch_size", "optimizer", "min_lr", "weight_decay", "label_smoothing", "clip", "ema",
+        "repeats",
+    )  # fmt: skip
     return {
         **{key: amount for key, amount in budget.items() if amount is not None},
-        **{key: value[key] for key in (*same, "repeats")},
-        "lr": value["lr"] * batch / scaled if scaled else value["lr"],
+        **{key: value[key] for key in same},
+        "lr": lr,
         "warmup": _warmup(table, budget, images=len(data.train)),
         "augment": _augmentations(value, data),
     }
