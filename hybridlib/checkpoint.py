@@ -67,8 +67,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"there is no file {str(path)!r}; give the path of a .safetensors file"
         )
     with open(path, "rb") as file:
-        start = file.read(8)
-    if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
+        start = file.read(9)  # of safetensors: the length of its JSON in 8 bytes, then the JSON
+    if start[8:] != b"{" and (start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"):
         raise CheckpointError(
             f"{str(path)!r} is a pickle as torch.save writes it (.pth, .pt, .bin), not "
             "safetensors. Loading a pickle can run any "

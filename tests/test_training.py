@@ -599,6 +599,16 @@ def test_files_that_hold_no_safetensors(tmp_path, monkeypatch):
         short(checkpoint_dir=tmp_path / "old.pth")
 
 
+def test_no_length_of_the_header_makes_safetensors_a_pickle(tmp_path):
+    starts = set()
+    for length in range(64):  # a pickle begins with the byte 0x80, and so does every 32nd length
+        path = tmp_path / f"{length}.safetensors"
+        save_weights(nn.Linear(2, 2), path, metadata={"note": "x" * 8 * length})
+        starts.add(path.read_bytes()[0])
+        assert load_weights(nn.Linear(2, 2), path)["note"] == "x" * 8 * length
+    assert 0x80 in starts
+
+
 def test_memory_images_of_other_sizes_are_resized():
     images = MemoryImages(
         DATA.test.images, DATA.test.labels, image_size=16, mean=(0.4,) * 3, std=(0.2,) * 3
