@@ -6,7 +6,7 @@
 `PUBLIC` lists what there is. Files are safetensors, or PyTorch's read as weights only.
 """
 
-from hybridlib.pretrained.catalogue import PUBLIC, Public
+from hybridlib.pretrained.catalogue import IMAGENET_CLASSES, PUBLIC, Public
 from hybridlib.pretrained.loading import Pretrained, Seen, load, load_file
 
-__all__ = ["PUBLIC", "Pretrained", "Public", "Seen", "load", "load_file"]
+__all__ = ["IMAGENET_CLASSES", "PUBLIC", "Pretrained", "Public", "Seen", "load", "load_file"]

@@ -22,8 +22,8 @@ WRAPPER = "module."  # what DistributedDataParallel puts before every name
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file, or of a .pth file as PyTorch writes it.
 
-    A .pth file is read with `torch.load(weights_only=True)`: PyTorch then rebuilds tensors and plain
-    containers and refuses anything else. The one class that is let through besides is the
+    A .pth file is read with `torch.load(weights_only=True)`: PyTorch then rebuilds tensors and
+    plain containers and refuses anything else. The one class that is let through besides is the
     `argparse.Namespace` of settings that DeiT's and CeiT's trainings store; it holds values only.
     Files older than PyTorch 1.6 are refused, as PyTorch before 2.6 could be made to run code from
     some of them.
@@ -75,20 +75,23 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{str(path)!r} holds more than tensors and plain values, or is damaged, and is not "
-            f"read ({_first_line(error)}). Nothing in it was run. Use a file that holds the state dict alone, "
-            "or a .safetensors file"
+            f"read ({_reason(error)}). Nothing in it was run. Use a file that holds the state dict "
+            "alone, or a .safetensors file"
         ) from error
     except MemoryError:
         raise
     except Exception as error:  # PyTorch raises whatever a damaged archive makes it stumble over
         raise CheckpointError(
-            f"{str(path)!r} is not a whole PyTorch file ({_first_line(error)}); fetch it again"
+            f"{str(path)!r} is not a whole PyTorch file ({_reason(error)}); fetch it again"
         ) from error
     return _find_state(content, path)
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _reason(error: Exception) -> str:
+    """The line that tells: PyTorch puts advice before and after it, such as to load with pickle."""
+    lines = [line for line in str(error).splitlines() if line]
+    telling = [line for line in lines if "GLOBAL" in line or "WeightsUnpickler" in line]
+    return next(iter(telling + lines), type(error).__name__).strip()
 
 
 def _find_state(content: object, path: Path) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from hybridlib.layers.checks import check_positive, look_up
 from hybridlib.layers.position import LearnedPositions
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models import CLASSES, create
-from hybridlib.pretrained import ceit, convit, deit, vit
+from hybridlib.pretrained import ceit, convit, convnet, deit, vit
 from hybridlib.pretrained.catalogue import IMAGENET_CLASSES, PUBLIC, Public
 from hybridlib.pretrained.files import read_state
 from hybridlib.pretrained.hub import fetch
@@ -29,6 +29,7 @@ CONVERT: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
     "deit": deit.convert,
     "convit": convit.convert,
     "ceit": ceit.convert,
+    "convnet": convnet.convert,
 }
 HEADS = ("head.", "second_head.")
 POSITIONS = "positions.table"
@@ -94,7 +95,9 @@ class Pretrained:
             images=rearrange(images, "s c h w -> s h w c").numpy(),
             logits=trace.logits,
             maps=trace.maps,
-            predictions=[(names[k], p) for p, k in zip(best.values.tolist(), best.indices.tolist())],
+            predictions=[
+                (names[k], p) for p, k in zip(best.values.tolist(), best.indices.tolist())
+            ],
         )
 
 
@@ -148,14 +151,16 @@ def load(
     )
 
 
-def load_file(path: str | Path, model: nn.Module, *, head: bool = True) -> None:
+def load_file(path: str | Path, model: nn.Module, *, head: bool | None = True) -> None:
     """Read a file of weights into one of our models; all of them or, on an error, none.
 
     Args:
         path: .safetensors, or .pth with a state dict (see `files.read_state`). Its names are ours,
-            or the public ones of the model's paper (ViT, DeiT, ConViT: timm's; CeiT: its authors').
+            or the public ones (ViT, DeiT, ConViT: timm's; CeiT: its authors'; ConvNet:
+            torchvision's).
         model: of the file's architecture. Positions are resized to the model's `image_size`.
-        head: False leaves the model's own head as it is, whatever the file has.
+        head: True reads the head too, False leaves the model's as it is, and None reads it if it is
+            for as many classes as the model's.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -165,6 +170,12 @@ def load_file(path: str | Path, model: nn.Module, *, head: bool = True) -> None:
     ours = model.state_dict()
     if POSITIONS not in state:
         state = _convert(state, model, origin=str(path))
+    if head is None:
+        head = all(
+            name in state and state[name].shape == tensor.shape
+            for name, tensor in ours.items()
+            if name.startswith(HEADS)
+        )
     if not head:
         state = {name: tensor for name, tensor in state.items() if not name.startswith(HEADS)}
         state |= {name: tensor for name, tensor in ours.items() if name.startswith(HEADS)}
@@ -201,5 +212,5 @@ def _fit_positions(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tens
 
 
 def imagenet_classes() -> tuple[str, ...]:
-    """The names of ImageNet's 1000 classes, in the order of the logits, as torchvision lists them."""
+    """The names of ImageNet's 1000 classes, in the order of the logits, as torchvision has them."""
     return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
