@@ -20,7 +20,7 @@ from hybridlib.augment import AUGMENTATIONS
 from hybridlib.checkpoint import CheckpointError, put_tensors, read_tensors, save_weights
 from hybridlib.data import CIFAR, ImageData, Images, held_out, load
 from hybridlib.layers.checks import look_up
-from hybridlib.models import SIZES, create
+from hybridlib.models import PAPERS, SIZES, create
 from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC, load_file
 from hybridlib.pretrained import load as load_public
 from hybridlib.training import TrainingError, evaluate, fit
@@ -63,7 +63,10 @@ def _parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", help="every model: size, parameters, multiply-adds")
     models.add_argument(
-        "--num-classes", type=int, default=1000, metavar="K", help="default 1000, ImageNet's"
+        "--num-classes",
+        type=int,
+        metavar="K",
+        help="default 1000, ImageNet's; for the nanos 10, as in the book",
     )
     models.add_argument(
         "--json",
@@ -224,29 +227,23 @@ def _models(args: argparse.Namespace) -> None:
     rows = []
     for model, sizes in SIZES.items():
         for size in sizes:
-            with torch.device("meta"):  # shapes alone: no memory, no time
-                built = create(model, size, num_classes=args.num_classes)
             side = sizes[size].get("image_size", 224)
-            costs = cost(built, image_size=side)
-            rows.append(
-                dict(
-                    model=model,
-                    size=size,
-                    image_size=side,
-                    parameters=costs.parameters,
-                    macs=costs.macs,
-                )
-            )
+            classes = args.num_classes or (10 if size.startswith("nano") else 1000)
+            with torch.device("meta"):  # shapes alone: no memory, no time
+                costs = cost(create(model, size, num_classes=classes), image_size=side)
+            row = dict(model=model, size=size, image_size=side, classes=classes)
+            row |= dict(parameters=costs.parameters, macs=costs.macs, paper=PAPERS[model])
+            rows.append(row)
     text = json.dumps(rows, indent=1) + "\n"
     if args.json == Path("-"):
         print(text, end="")
         return
-    print(f"{'model':<12} {'size':<10} {'image':>5} {'parameters':>13} {'multiply-adds':>16}")
+    layout = "{:<10} {:<14} {:>5} {:>7} {:>11} {:>14}  {}".format
+    print(layout("model", "size", "image", "classes", "parameters", "multiply-adds", "paper"))
     for row in rows:
-        print(
-            f"{row['model']:<12} {row['size']:<10} {row['image_size']:>5} "
-            f"{row['parameters']:>13,} {row['macs']:>16,}"
-        )
+        counts = (f"{row[key]:,}" for key in ("parameters", "macs"))
+        names = (row[key] for key in ("model", "size", "image_size", "classes"))
+        print(layout(*names, *counts, row["paper"]))
     if args.json:
         args.json.write_text(text, encoding="utf-8")
 
