@@ -32,7 +32,7 @@ PROBES = 200  # test images over which LCA's attention is averaged
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
     """DeiT and the eight combinations for each seed."""
-    evaluate_every = 50 if data == "digits" else 250
+    evaluate_every = 80 if data == "digits" else 250
     grid = [("deit", dict.fromkeys(PARTS, False))]
     grid += [("ceit", dict(zip(PARTS, on))) for on in itertools.product((False, True), repeat=3)]
     return [

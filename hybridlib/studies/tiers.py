@@ -33,11 +33,11 @@ LEARNING_RATES: dict[tuple[str, str], float] = {
     ("convit", "nano"): 1e-3,
     ("ceit", "nano"): 3e-3,
     ("early_conv", "nano"): 3e-3,
-    ("coatnet", "nano"): 3e-3,
+    ("coatnet", "nano"): 1e-2,
     ("coatnet", "nano CCCC"): 3e-3,
-    ("coatnet", "nano CCCT"): 3e-3,
+    ("coatnet", "nano CCCT"): 1e-2,
     ("coatnet", "nano CTTT"): 3e-3,
-    ("coatnet", "nano ViT_REL"): 1e-3,
+    ("coatnet", "nano ViT_REL"): 3e-3,
 }
 
 

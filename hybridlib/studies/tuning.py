@@ -22,7 +22,13 @@ EFFORT = (
     "rung too, until it was not. Nothing else is tuned for any system."
 )
 LADDER = (1e-3, 3e-3, 1e-2)
-FURTHER = {("vit", "nano"): (3e-4,), ("convit", "nano"): (3e-4,), ("botnet", "nano"): (3e-2,)}
+FURTHER = {
+    ("vit", "nano"): (3e-4,),
+    ("convit", "nano"): (3e-4,),
+    ("botnet", "nano"): (3e-2,),
+    ("coatnet", "nano"): (3e-2,),
+    ("coatnet", "nano CCCT"): (3e-2,),
+}
 PER_CLASS = 64
 SYSTEMS = (
     ("convnet", "nano"),
