@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 import warnings
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +18,11 @@ from accelerate import PartialState
 from hybridlib.analysis import cost
 from hybridlib.augment import AUGMENTATIONS
 from hybridlib.checkpoint import CheckpointError, put_tensors, read_tensors, save_weights
-from hybridlib.data import CIFAR, ImageData, load
+from hybridlib.data import CIFAR, ImageData, Images, held_out, load
+from hybridlib.layers.checks import look_up
 from hybridlib.models import PAPERS, SIZES, create
+from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC, load_file
+from hybridlib.pretrained import load as load_public
 from hybridlib.training import TrainingError, evaluate, fit
 
 # What a reader can put right; the message says how.
@@ -86,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--size", default="nano", help="default nano")
     train.add_argument(
+        "--init",
+        metavar="WEIGHTS",
+        help="start from public weights by timm's name, such as deit_tiny_patch16_224.fb_in1k, or "
+        "from a file of them; the head is new if the classes are not as many",
+    )
+    train.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default runs/MODEL-SIZE-DATA-SEED"
     )
     _add_data(train)
@@ -147,7 +157,14 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument(
         "weights",
         type=Path,
+        nargs="?",
         help="a .safetensors file; those of `train` know their model and image size",
+    )
+    test.add_argument(
+        "--pretrained",
+        metavar="NAME",
+        help="public weights by timm's name, read from the file or downloaded; --data is then a "
+        "folder like ImageNet's val/, all of which is used",
     )
     test.add_argument("--model", choices=SIZES, help="if the file does not say")
     test.add_argument("--size", help="if the file does not say")
@@ -232,11 +249,19 @@ def _models(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    sizes = SIZES[args.model]
-    data = _load(args, sizes.get(args.size, {}).get("image_size", 32))
+    side = SIZES[args.model].get(args.size, {}).get("image_size", 32)
+    if args.init in PUBLIC:
+        side = PUBLIC[args.init].preparation.image_size
+    data = _load(args, side)
     torch.manual_seed(args.seed)
-    model = create(args.model, args.size, num_classes=data.num_classes, image_size=data.image_size)
-    label = "-".join((args.model, args.size, data.name, str(args.seed)))
+    if args.init is None:
+        model = create(
+            args.model, args.size, num_classes=data.num_classes, image_size=data.image_size
+        )
+    else:
+        model, data = _start(args, data)
+    start = () if args.init is None else (Path(args.init).name,)
+    label = "-".join((args.model, args.size, data.name, str(args.seed), *start))
     out = args.out or Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
     run = fit(
         model, data, epochs=args.epochs, steps=args.steps, seconds=args.seconds,
@@ -248,7 +273,7 @@ def _train(args: argparse.Namespace) -> None:
         channels_last=args.channels_last, checkpoint_dir=out / "checkpoints",
         checkpoint_every=args.checkpoint_every,
         resume=not args.no_resume, workers=args.workers, progress=not args.quiet,
-        name=f"{args.model} {args.size}",
+        name=" ".join((args.model, args.size, *(("from", *start) if start else ()))),
         command=shlex.join(["python", "-m", "hybridlib", *args.typed]),
     )  # fmt: skip
     if not PartialState().is_main_process:
@@ -271,7 +296,60 @@ def _train(args: argparse.Namespace) -> None:
     )
 
 
+def _start(args: argparse.Namespace, data: ImageData) -> tuple[torch.nn.Module, ImageData]:
+    """The model with the weights of --init, and the data normalised as these were trained."""
+    shape = dict(num_classes=data.num_classes, image_size=data.image_size)
+    if args.init not in PUBLIC:
+        if not Path(args.init).is_file():
+            raise ValueError(
+                f"--init {args.init!r} is neither a file nor one of {', '.join(PUBLIC)}"
+            )
+        model = create(args.model, args.size, **shape)
+        load_file(args.init, model, head=None)
+        return model, data
+    public = PUBLIC[args.init]
+    if (args.model, args.size) != (public.model, public.size):
+        raise ValueError(
+            f"{public.name!r} is not {args.model} {args.size}; use train {public.model} "
+            f"--size '{public.size}' --init {public.name}"
+        )
+    loaded = load_public(public.name, **shape)
+    for split in (data.train, data.test):
+        split.mean, split.std = loaded.preparation.mean, loaded.preparation.std
+    return loaded.model, replace(data, settings={**data.settings, "normalised_as": public.name})
+
+
+def _evaluate_public(args: argparse.Namespace) -> None:
+    public = look_up(PUBLIC, args.pretrained)
+    side = args.image_size or public.preparation.image_size
+    classes, images = held_out(args.data, replace(public.preparation, image_size=side))
+    if len(classes) != IMAGENET_CLASSES:
+        raise ValueError(
+            f"{args.data!r} has {len(classes)} classes and {public.name} knows {IMAGENET_CLASSES}; "
+            "give a folder with a sub-folder for each of ImageNet's classes, named so that they "
+            "sort in its order: n01440764 to n15075141"
+        )
+    loaded = load_public(public.name, file=args.weights, image_size=side)
+    _score(args, public.name, loaded.model, Path(args.data).name, images)
+
+
+def _score(args: argparse.Namespace, title: str, model, where: str, images: Images) -> None:
+    result = evaluate(
+        model,
+        images,
+        device=args.device,
+        mixed_precision=args.mixed_precision,
+        workers=args.workers,
+    )
+    scores = f"accuracy {100 * result.accuracy:.2f} %, loss {result.loss:.4f}"
+    print(f"{title} on {where}: {scores}, {result.count} test images")
+
+
 def _evaluate(args: argparse.Namespace) -> None:
+    if args.pretrained is not None:
+        return _evaluate_public(args)
+    if args.weights is None:
+        raise ValueError("give a file of weights, or --pretrained and the name of public ones")
     tensors, metadata = read_tensors(args.weights)
     try:
         known = json.loads(metadata.get("hybridlib", "{}"))
@@ -304,15 +382,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         data.test.mean, data.test.std = mean, std  # prepare the images as in training
     built = create(model, size, num_classes=data.num_classes, image_size=data.image_size)
     put_tensors(built, tensors, origin=str(args.weights))
-    result = evaluate(
-        built,
-        data.test,
-        device=args.device,
-        mixed_precision=args.mixed_precision,
-        workers=args.workers,
-    )
-    scores = f"accuracy {100 * result.accuracy:.2f} %, loss {result.loss:.4f}"
-    print(f"{model} {size} on {data.name}: {scores}, {result.count} test images")
+    _score(args, f"{model} {size}", built, data.name, data.test)
 
 
 if __name__ == "__main__":
