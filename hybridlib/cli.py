@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import warnings
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,8 +16,20 @@ import torch
 
 from hybridlib import cli_train
 from hybridlib.analysis import cost
-from hybridlib.cli_shared import add_data, add_device, is_first, load_data, processes, read_saved
-from hybridlib.models import SIZES, create
+from hybridlib.cli_shared import (
+    add_data,
+    add_device,
+    first_on_each_host,
+    is_first,
+    load_data,
+    processes,
+    read_saved,
+)
+from hybridlib.data import Images, held_out
+from hybridlib.layers.checks import look_up
+from hybridlib.models import PAPERS, SIZES, create
+from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC
+from hybridlib.pretrained import load as load_public
 from hybridlib.training import TrainingError, evaluate
 
 # What a reader can put right; the message says how.
@@ -63,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", help="every model: size, parameters, multiply-adds")
     models.add_argument(
-        "--num-classes", type=int, default=1000, metavar="K", help="default 1000, ImageNet's"
+        "--num-classes",
+        type=int,
+        metavar="K",
+        help="default 1000, ImageNet's; for the nanos 10, as in the book",
     )
     models.add_argument(
         "--json",
@@ -83,7 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument(
         "weights",
         type=Path,
+        nargs="?",
         help="a .safetensors file; those of `train` know their model and image size",
+    )
+    test.add_argument(
+        "--pretrained",
+        metavar="NAME",
+        help="public weights by timm's name, read from the file or downloaded; --data is then a "
+        "folder like ImageNet's val/, all of which is used",
     )
     test.add_argument("--model", choices=SIZES, help="if the file does not say")
     test.add_argument("--size", help="if the file does not say")
@@ -100,52 +123,68 @@ def _models(args: argparse.Namespace) -> None:
     rows = []
     for model, sizes in SIZES.items():
         for size in sizes:
-            with torch.device("meta"):  # shapes alone: no memory, no time
-                built = create(model, size, num_classes=args.num_classes)
             side = sizes[size].get("image_size", 224)
-            costs = cost(built, image_size=side)
-            rows.append(
-                dict(
-                    model=model,
-                    size=size,
-                    image_size=side,
-                    parameters=costs.parameters,
-                    macs=costs.macs,
-                )
-            )
+            classes = args.num_classes or (10 if size.startswith("nano") else 1000)
+            with torch.device("meta"):  # shapes alone: no memory, no time
+                costs = cost(create(model, size, num_classes=classes), image_size=side)
+            row = dict(model=model, size=size, image_size=side, classes=classes)
+            row |= dict(parameters=costs.parameters, macs=costs.macs, paper=PAPERS[model])
+            rows.append(row)
     text = json.dumps(rows, indent=1) + "\n"
     if args.json == Path("-"):
         print(text, end="")
         return
-    print(f"{'model':<12} {'size':<10} {'image':>5} {'parameters':>13} {'multiply-adds':>16}")
+    layout = "{:<10} {:<14} {:>5} {:>7} {:>11} {:>14}  {}".format
+    print(layout("model", "size", "image", "classes", "parameters", "multiply-adds", "paper"))
     for row in rows:
-        print(
-            f"{row['model']:<12} {row['size']:<10} {row['image_size']:>5} "
-            f"{row['parameters']:>13,} {row['macs']:>16,}"
-        )
+        counts = (f"{row[key]:,}" for key in ("parameters", "macs"))
+        names = (row[key] for key in ("model", "size", "image_size", "classes"))
+        print(layout(*names, *counts, row["paper"]))
     if args.json:
         args.json.write_text(text, encoding="utf-8")
 
 
+def _evaluate_public(args: argparse.Namespace) -> None:
+    public = look_up(PUBLIC, args.pretrained)
+    side = args.image_size or public.preparation.image_size
+    classes, images = held_out(args.data, replace(public.preparation, image_size=side))
+    if len(classes) != IMAGENET_CLASSES:
+        raise ValueError(
+            f"{args.data!r} has {len(classes)} classes and {public.name} knows {IMAGENET_CLASSES}; "
+            "give a folder with a sub-folder for each of ImageNet's classes, named so that they "
+            "sort in its order: n01440764 to n15075141"
+        )
+    with first_on_each_host(args):
+        loaded = load_public(public.name, file=args.weights, image_size=side)
+    _score(args, public.name, loaded.model, Path(args.data).name, images)
+
+
+def _score(args: argparse.Namespace, title: str, model, where: str, images: Images) -> None:
+    result = evaluate(
+        model,
+        images,
+        device=args.device,
+        mixed_precision=args.mixed_precision,
+        workers=args.workers,
+        shared=True,
+    )
+    if is_first():
+        scores = f"accuracy {100 * result.accuracy:.2f} %, loss {result.loss:.4f}"
+        print(f"{title} on {where}: {scores}, {result.count} test images")
+
+
 def _evaluate(args: argparse.Namespace) -> None:
+    if args.pretrained is not None:
+        return _evaluate_public(args)
+    if args.weights is None:
+        raise ValueError("give a file of weights, or --pretrained and the name of public ones")
     saved = read_saved(args.weights, model=args.model, size=args.size)
     data = load_data(args, saved.image_size)
     saved.check_classes(data)
     if saved.mean and saved.std:
         data.test.mean, data.test.std = saved.mean, saved.std  # prepare the images as in training
     built = saved.build(num_classes=data.num_classes, image_size=data.image_size)
-    result = evaluate(
-        built,
-        data.test,
-        device=args.device,
-        mixed_precision=args.mixed_precision,
-        workers=args.workers,
-        shared=True,
-    )
-    if not is_first():
-        return
-    scores = f"accuracy {100 * result.accuracy:.2f} %, loss {result.loss:.4f}"
-    print(f"{saved.model} {saved.size} on {data.name}: {scores}, {result.count} test images")
+    _score(args, f"{saved.model} {saved.size}", built, data.name, data.test)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import argparse
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,19 +67,24 @@ def add_device(parser) -> None:
     )
 
 
+@contextmanager
+def first_on_each_host(args: argparse.Namespace) -> Iterator[None]:
+    """With several processes, one of each host goes before the others: it downloads, they find."""
+    if processes() == 1:
+        yield
+        return
+    accelerator = make_accelerator(pick_device(args.device), args.mixed_precision)
+    with accelerator.local_main_process_first():
+        yield
+
+
 def load_data(args: argparse.Namespace, image_size: int) -> ImageData:
-    def load_here() -> ImageData:
+    with first_on_each_host(args) if args.data in CIFAR else nullcontext():
         return load(
             args.data, image_size=args.image_size or image_size, per_class=args.per_class,
             fraction=args.fraction,
             seed=args.data_seed, name=args.data_name,
         )  # fmt: skip
-
-    if args.data not in CIFAR or processes() == 1:
-        return load_here()
-    accelerator = make_accelerator(pick_device(args.device), args.mixed_precision)
-    with accelerator.local_main_process_first():  # one download on each host
-        return load_here()
 
 
 @dataclass(frozen=True)

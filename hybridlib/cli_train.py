@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,11 +13,20 @@ from accelerate import PartialState
 
 from hybridlib.augment import AUGMENTATIONS
 from hybridlib.checkpoint import save_weights
-from hybridlib.cli_shared import add_data, add_device, is_first, load_data, read_saved
+from hybridlib.cli_shared import (
+    add_data,
+    add_device,
+    first_on_each_host,
+    is_first,
+    load_data,
+    read_saved,
+)
 from hybridlib.data import ImageData
 from hybridlib.distillation import Distillation, Renormalise
 from hybridlib.models import SIZES, create, has_drop_path
 from hybridlib.presets import PRESETS, Table, describe, fit_arguments, recipe
+from hybridlib.pretrained import PUBLIC, load_file
+from hybridlib.pretrained import load as load_public
 from hybridlib.training import fit
 
 
@@ -34,6 +44,12 @@ def add_parsers(commands) -> None:
         help="; ".join(f"{m}: {', '.join(sizes)}" for m, sizes in SIZES.items()),
     )
     train.add_argument("--size", default="nano", help="default nano")
+    train.add_argument(
+        "--init",
+        metavar="WEIGHTS",
+        help="start from public weights by timm's name, such as deit_tiny_patch16_224.fb_in1k, or "
+        "from a file of them; the head is new if the classes are not as many",
+    )
     train.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default runs/MODEL-SIZE-DATA-SEED"
     )
@@ -92,7 +108,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weight-decay", type=float, metavar="W", help="default 0.05")
     group.add_argument("--warmup", type=float, metavar="P", help="part of the budget, default 0.1")
     group.add_argument("--label-smoothing", type=float, metavar="P", help="default 0")
-    group.add_argument("--clip", type=float, metavar="NORM", help="largest gradient norm, default 1")
+    group.add_argument("--clip", type=float, metavar="N", help="largest gradient norm, default 1")
     group.add_argument("--ema", type=float, metavar="DECAY", help="average of the weights")
     group.add_argument("--drop-path", type=float, metavar="P", help="stochastic depth, default 0")
     group.add_argument(
@@ -138,22 +154,31 @@ def _train(args: argparse.Namespace) -> None:
         raise ValueError(
             f"--distill {args.distill} needs a teacher; add --teacher WEIGHTS.safetensors"
         )
-    data = load_data(args, SIZES[args.model].get(args.size, {}).get("image_size", 32))
-    arguments = fit_arguments(table, data, steps=args.steps, seconds=args.seconds)
+    side = SIZES[args.model].get(args.size, {}).get("image_size", 32)
+    if args.init in PUBLIC:
+        side = PUBLIC[args.init].preparation.image_size
+    data = load_data(args, side)
+    drop_path = table["drop_path"][0]
     if args.show_recipe:
         if is_first():
+            arguments = fit_arguments(table, data, steps=args.steps, seconds=args.seconds)
             print(f"{describe(table)}\n\n{_settled(arguments, data)}")
         return
     torch.manual_seed(args.seed)
-    drop_path = table["drop_path"][0]
-    model = create(
-        args.model, args.size, num_classes=data.num_classes, image_size=data.image_size,
-        drop_path=drop_path,
-    )  # fmt: skip
+    if args.init is None:
+        model = create(
+            args.model, args.size, num_classes=data.num_classes, image_size=data.image_size,
+            drop_path=drop_path,
+        )  # fmt: skip
+    else:
+        model, data = _start(args, data, drop_path=drop_path)
+    arguments = fit_arguments(table, data, steps=args.steps, seconds=args.seconds)
+    start = () if args.init is None else (Path(args.init).name,)
     notes = {"preset": args.preset} if args.preset else {}
+    notes |= {"init": start[0]} if start else {}
     notes |= {"drop_path": drop_path} if drop_path else {}
     loss, taught = _teacher(args, data, smoothing=arguments["label_smoothing"])
-    label = "-".join((args.model, args.size, data.name, str(args.seed)))
+    label = "-".join((args.model, args.size, data.name, str(args.seed), *start))
     out = args.out or Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
     run = fit(
         model, data, **arguments, loss=loss, notes=notes | taught,
@@ -162,7 +187,7 @@ def _train(args: argparse.Namespace) -> None:
         channels_last=args.channels_last, checkpoint_dir=out / "checkpoints",
         checkpoint_every=args.checkpoint_every,
         resume=not args.no_resume, workers=args.workers, progress=not args.quiet,
-        name=f"{args.model} {args.size}",
+        name=" ".join((args.model, args.size, *(("from", *start) if start else ()))),
         command=shlex.join(["python", "-m", "hybridlib", *args.typed]),
     )  # fmt: skip
     if not PartialState().is_main_process:
@@ -185,6 +210,36 @@ def _train(args: argparse.Namespace) -> None:
     )
 
 
+def _start(
+    args: argparse.Namespace, data: ImageData, *, drop_path: float
+) -> tuple[torch.nn.Module, ImageData]:
+    """The model with the weights of --init, and the data normalised as these were trained."""
+    shape = dict(num_classes=data.num_classes, image_size=data.image_size)
+    if args.init not in PUBLIC:
+        if not Path(args.init).is_file():
+            raise ValueError(
+                f"--init {args.init!r} is neither a file nor one of {', '.join(PUBLIC)}"
+            )
+        model = create(args.model, args.size, **shape, drop_path=drop_path)
+        load_file(args.init, model, head=None)
+        return model, data
+    public = PUBLIC[args.init]
+    if (args.model, args.size) != (public.model, public.size):
+        raise ValueError(
+            f"{public.name!r} is not {args.model} {args.size}; use train {public.model} "
+            f"--size '{public.size}' --init {public.name}"
+        )
+    with first_on_each_host(args):
+        loaded = load_public(public.name, **shape)
+    model = loaded.model
+    if drop_path:
+        model = create(args.model, args.size, **shape, drop_path=drop_path)
+        model.load_state_dict(loaded.model.state_dict())
+    for split in (data.train, data.test):
+        split.mean, split.std = loaded.preparation.mean, loaded.preparation.std
+    return model, replace(data, settings={**data.settings, "normalised_as": public.name})
+
+
 def _teacher(
     args: argparse.Namespace, data: ImageData, *, smoothing: float
 ) -> tuple[Distillation | None, dict]:
@@ -203,8 +258,9 @@ def _teacher(
         prepare = Renormalise(data.mean, data.std, to_mean=saved.mean, to_std=saved.std)
         teacher = torch.nn.Sequential(prepare, teacher)
     kind = args.distill or "hard"
-    name = dict(model=saved.model, size=saved.size, digest=saved.digest())
-    return Distillation(teacher, kind, label_smoothing=smoothing), {"distill": kind, "teacher": name}
+    known = dict(model=saved.model, size=saved.size, digest=saved.digest())
+    loss = Distillation(teacher, kind, label_smoothing=smoothing)
+    return loss, {"distill": kind, "teacher": known}
 
 
 def _settled(arguments: dict, data: ImageData) -> str:

@@ -28,7 +28,7 @@ class Run:
         steps: optimizer steps taken.
         epochs: times that each image was seen.
         curve: one dict for each point: step, epoch, seconds, lr, train_loss; with an evaluation
-            also test_accuracy, test_loss.
+            also test_accuracy, test_loss, and what `observe` gave.
         result: the last evaluation: accuracy, loss, count.
         command: what to type to repeat it, if known.
     """

@@ -18,6 +18,7 @@ import hashlib
 import itertools
 import math
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -107,6 +108,7 @@ def fit(
     repeats: int = 1,
     loss: Loss | None = None,
     evaluate_every: float | None = None,
+    observe: Callable[[nn.Module], dict] | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     mixed_precision: str | None = None,
@@ -157,6 +159,8 @@ def fit(
             moved there.
         evaluate_every: evaluate each time so much of the budget is used, in the budget's unit.
             Always at the end.
+        observe: called with the model in eval mode at each evaluation. The numbers that it gives
+            by name go into that point of the curve as "observed".
         seed: see above. On the CPU the same seed and the same number of threads give the same
             weights.
         device: "cuda", "mps", "cpu"; by default the first of these that is there.
@@ -251,6 +255,7 @@ def fit(
                     lr, warmup, clip, seed, channels_last, evaluate_every, checkpoint_every,
                     workers, min_lr, ema, repeats,
                 ),  # fmt: skip
+                observe=observe,
                 label=name or "training",
                 show=progress and accelerator.is_main_process,
             )
@@ -300,6 +305,7 @@ class _Training:
         augmentations: tuple,
         budget: Budget,
         settings: Settings,
+        observe: Callable[[nn.Module], dict] | None,
         label: str,
         show: bool,
     ) -> None:
@@ -311,7 +317,7 @@ class _Training:
         )
         changes, self.augmentations = augmenting.split(augmentations)
         self.budget, self.settings = budget, settings
-        self.label, self.show, self.shown = label, show, {}
+        self.observe, self.label, self.show, self.shown = observe, label, show, {}
         self.optimizer, self.named = optimizer
         self.device = accelerator.device
         self.share = slice(accelerator.process_index, None, accelerator.num_processes)
@@ -471,6 +477,8 @@ class _Training:
         self.pending.clear()
         if evaluation:
             entry |= dict(test_accuracy=evaluation.accuracy, test_loss=_finite(evaluation.loss))
+            if self.observe is not None:  # the model is in eval mode, as `score` left it
+                entry |= {"observed": seen} if (seen := self.observe(self.judged)) else {}
             self.move_bar(accuracy=f"{evaluation.accuracy:.3f}")
         self.curve.append(entry)
         self.plan()

@@ -134,7 +134,8 @@ def test_what_cannot_be(make, message):
 
 
 def test_randaugment_is_torchvisions_on_the_same_random_state():
-    theirs = v2.RandAugment(2, 9, num_magnitude_bins=11, interpolation=v2.InterpolationMode.BILINEAR)
+    bilinear = v2.InterpolationMode.BILINEAR
+    theirs = v2.RandAugment(2, 9, num_magnitude_bins=11, interpolation=bilinear)
     different = 0
     for seed in range(20):
         torch.manual_seed(seed)
@@ -258,7 +259,7 @@ def test_window_of_a_picture_on_its_side_is_of_the_upright_picture(photo, tmp_pa
     assert asked == [(80, 60)] and close(found, cut(upright, box, 10), most=1)
 
 
-def test_window_of_a_large_jpeg_is_found_again_where_it_is_decoded_smaller(photo, tmp_path, monkeypatch):
+def test_window_of_a_large_jpeg_is_found_where_it_is_decoded_smaller(photo, tmp_path, monkeypatch):
     large = photo.resize((1600, 1200), Image.Resampling.BICUBIC)
     large.save(tmp_path / "large.jpg", quality=95)
     decoded = []

@@ -42,6 +42,8 @@ NEIGHBOURS = {
     ("evaluation", "batches"),
     ("evaluation", "devices"),
     ("weights", "checkpoint"),
+    ("pretrained", "checkpoint"),
+    ("pretrained", "data"),
     ("__main__", "cli"),
     ("cli", "cli_train"),
     ("cli", "cli_shared"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from einops import rearrange
 from PIL import Image, ImageOps
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
 
@@ -24,10 +25,16 @@ ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # of EXIF: height and width cha
 
 
 def read_image(
-    path: Path, image_size: int, *, root: Path | None = None, window: Window | None = None
+    path: Path,
+    image_size: int,
+    *,
+    crop: float = 1.0,
+    interpolation: str = "bilinear",
+    window: Window | None = None,
+    root: Path | None = None,
 ) -> Tensor:
-    """One file as upright RGB bytes `c h w`, shorter side resized to `image_size` and the middle
-    cut out; or, with a window, that part of it resized to a square.
+    """One file as upright RGB bytes `c h w`, framed as by `frame`; or, with a window, that part of
+    the picture resized to the square.
 
     Raises:
         ValueError: if it cannot be read; names the file (relative to `root`).
@@ -35,16 +42,16 @@ def read_image(
     box = None
     try:
         with Image.open(io.BytesIO(path.read_bytes())) as picture:  # one read: Pillow asks for many
-            wanted = (2 * image_size, 2 * image_size)
+            enough = (2 * framed_side(image_size, crop),) * 2
             if window is not None:
                 width, height = picture.size
                 if picture.getexif().get(ORIENTATION) in ON_ITS_SIDE:
                     width, height = height, width
                 box = window(height, width)
-                share = 2 * image_size / min(box[2:])  # so that the window alone is large enough
-                wanted = tuple(math.ceil(share * side) for side in picture.size)
-            picture.draft("RGB", wanted)  # decodes a large JPEG smaller
-            pixels = np.array(_rgb(ImageOps.exif_transpose(picture)))
+                share = 2 * image_size / min(box[2:])  # so that the window alone has enough
+                enough = tuple(ceil(share * side) for side in picture.size)
+            picture.draft("RGB", enough)  # decodes a large JPEG smaller
+            image = upright(picture)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever they stumble over
@@ -53,20 +60,43 @@ def read_image(
             f"{str(name)!r} cannot be read as an image ({error}); replace it with a whole copy or "
             "delete it"
         ) from error
-    image = rearrange(torch.from_numpy(pixels), "h w c -> c h w")
-    if box is not None:
-        shrunk = image.shape[1] / height  # 1 but for a JPEG that was decoded smaller
-        top, left, high, wide = (round(shrunk * edge) for edge in box)
-        return TF.resized_crop(
-            image, top, left, max(1, high), max(1, wide), [image_size, image_size], antialias=True
-        )
-    if min(image.shape[1:]) != image_size:
-        image = TF.resize(image, [image_size], antialias=True)
-    return (
-        TF.center_crop(image, [image_size, image_size])
-        if image.shape[1] != image.shape[2]
-        else image
+    if box is None:
+        return frame(image, image_size, crop=crop, interpolation=interpolation)
+    shrunk = image.shape[1] / height  # 1 but for a JPEG that was decoded smaller
+    top, left, high, wide = (round(shrunk * edge) for edge in box)
+    square, mode = [image_size, image_size], InterpolationMode(interpolation)
+    return TF.resized_crop(
+        image, top, left, max(1, high), max(1, wide), square, interpolation=mode, antialias=True
     )
+
+
+def upright(picture: Image.Image) -> Tensor:
+    """A picture turned as its EXIF says, as RGB bytes `c h w`; transparent becomes white."""
+    pixels = np.array(_rgb(ImageOps.exif_transpose(picture)))
+    return rearrange(torch.from_numpy(pixels), "h w c -> c h w")
+
+
+def framed_side(image_size: int, crop: float) -> int:
+    """Pixels that `frame` gives the shorter side before it cuts: image_size / crop, rounded down."""
+    return floor(image_size / crop)
+
+
+def frame(
+    image: Tensor, image_size: int, *, crop: float = 1.0, interpolation: str = "bilinear"
+) -> Tensor:
+    """Bytes `c h w` resized, shape kept, and the square of side `image_size` in the middle cut out.
+
+    Args:
+        image_size: side in pixels.
+        crop: the part (0..1] of the shorter side that the square keeps.
+        interpolation: "bilinear" or "bicubic", with antialiasing.
+    """
+    side = framed_side(image_size, crop)
+    if min(image.shape[1:]) != side:
+        mode = InterpolationMode(interpolation)
+        image = TF.resize(image, [side], interpolation=mode, antialias=True)
+    square = (image_size, image_size)
+    return image if image.shape[1:] == square else TF.center_crop(image, list(square))
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

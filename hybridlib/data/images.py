@@ -49,12 +49,7 @@ class Images(Dataset):
     def normalise(self, images: Tensor) -> Tensor:
         """Bytes (0..255), or floats in 0..1, to floats with mean 0 and standard deviation 1 in each
         channel: `b c h w`."""
-        mean, std = (
-            torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std)
-        )
-        if images.is_floating_point():
-            return (images.float() - mean) / std
-        return images.float().mul_(1 / (255 * std)).sub_(mean / std)
+        return normalise(images, self.mean, self.std)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -125,6 +120,7 @@ class FileImages(Images):
         labels: int64 `n`.
         image_size, mean, std: see `Images`.
         root: file names in messages are relative to it.
+        crop, interpolation: see `hybridlib.data.files.frame`.
     """
 
     def __init__(
@@ -136,6 +132,8 @@ class FileImages(Images):
         mean: tuple[float, ...],
         std: tuple[float, ...],
         root: Path,
+        crop: float = 1.0,
+        interpolation: str = "bilinear",
     ) -> None:
         # Names as bytes of equal width in one array. A list of a million Paths takes 400 MB, and
         # every worker process that touches it would get a copy of its own.
@@ -143,6 +141,7 @@ class FileImages(Images):
         names = [os.fsencode(str(p).removeprefix(below)) for p in paths]
         self.names, self.labels, self.root = np.array(names, dtype=np.bytes_), labels, root
         self.image_size, self.mean, self.std = image_size, mean, std
+        self.framing = dict(crop=crop, interpolation=interpolation)
 
     @property
     def paths(self) -> list[Path]:
@@ -156,7 +155,8 @@ class FileImages(Images):
         return torch.stack([self.view(i) for i in indices.tolist()]), self.labels[indices]
 
     def view(self, index: int, window: Window | None = None) -> Tensor:
-        return read_image(self._path(index), self.image_size, root=self.root, window=window)
+        path = self._path(index)
+        return read_image(path, self.image_size, root=self.root, window=window, **self.framing)
 
     def subset(self, indices: Tensor) -> FileImages:
         few = copy.copy(self)
@@ -247,6 +247,14 @@ def choose_few(
         )
         kept += ranked[: per_class or max(1, round(fraction * count))].tolist()
     return torch.tensor(sorted(kept))
+
+
+def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Bytes (0..255), or floats in 0..1, minus `mean` and over `std` of each channel: `b c h w`."""
+    mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (mean, std))
+    if images.is_floating_point():
+        return (images.float() - mean) / std
+    return images.float().mul_(1 / (255 * std)).sub_(mean / std)
 
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -26,7 +26,19 @@ LONGER = dict(steps=3000, batch_size=64, augment="crop-flip", evaluate_every=500
 
 # The best of the ladder in study `tuning`, which gives every system the same one; the lower where
 # two are equal.
-LEARNING_RATES: dict[tuple[str, str], float] = {}
+LEARNING_RATES: dict[tuple[str, str], float] = {
+    ("convnet", "nano"): 3e-3,
+    ("vit", "nano"): 1e-3,
+    ("botnet", "nano"): 1e-2,
+    ("convit", "nano"): 1e-3,
+    ("ceit", "nano"): 3e-3,
+    ("early_conv", "nano"): 3e-3,
+    ("coatnet", "nano"): 1e-2,
+    ("coatnet", "nano CCCC"): 3e-3,
+    ("coatnet", "nano CCCT"): 1e-2,
+    ("coatnet", "nano CTTT"): 3e-3,
+    ("coatnet", "nano ViT_REL"): 3e-3,
+}
 
 
 def data_arguments(data: str) -> dict:
