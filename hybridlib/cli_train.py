@@ -143,6 +143,8 @@ def _recipe(args: argparse.Namespace) -> Table:
     table = recipe(args.preset, size=args.size, **given)
     if table["drop_path"][0] and "drop_path" not in given and not has_drop_path(args.model):
         table["drop_path"] = (0.0, f"{args.model} has no stochastic depth")
+    if args.data == "digits" and "augment" not in given and "flip" in str(table["augment"][0]):
+        table["augment"] = ("crop", "digits are not flipped")
     return table
 
 

@@ -242,7 +242,8 @@ def processes(
     """What `train` writes in each of that many processes, or how they ended if one did not get
     through. Without dropout; with `dying` the last process is killed in step 8. The same name goes
     on from the same checkpoints."""
-    folder = out = base / f"processes-{count}-{norm}{name}"
+    out = base / f"processes-{count}-{norm}{name}"
+    folder = base / name if name else out
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -285,10 +286,11 @@ if __name__ == "__main__":
         results = {"one": processes(base, 1), "two": processes(base, 2)}
         results["norm alone"] = processes(base, 1, norm=True)
         results["norm"] = processes(base, 2, norm=True)
-        results["ended"] = processes(base, 2, norm=True, dying=True, name="-again")
-        kept = (base / "processes-2-True-again").iterdir()
-        results["checkpoints"] = sorted(path.name for path in kept)
-        results["again"] = processes(base, 2, norm=True, name="-again")
+        results["ended"] = processes(base, 2, norm=True, dying=True, name="again")
+        results["checkpoints"] = sorted(path.name for path in (base / "again").iterdir())
+        results["again"] = processes(base, 2, norm=True, name="again")
+        processes(base, 2, dying=True, name="fewer")
+        results["fewer"] = processes(base, 1, name="fewer")
         print(json.dumps(results))
     elif what == "deit":
         print(json.dumps(deit(base)))

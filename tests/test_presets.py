@@ -235,6 +235,7 @@ def test_show_recipe_and_presets_print_and_train_nothing(capsys, tmp_path, monke
     assert "batch_size       512                given" in said
     assert "  lr               0.0005" in said
     assert "drop_path        0.0                convnet has no stochastic depth" in said
+    assert "augment          crop               digits are not flipped" in said
     assert main(["presets", "coatnet"]) == 0
     assert "warmup_steps     10000              table 10" in capsys.readouterr().out
     assert main(["presets"]) == 0 and not list(tmp_path.iterdir())

@@ -92,6 +92,9 @@ def test_several_processes(tmp_path):
     assert result["ended"][1] == -9 and result["ended"][0] != 0
     assert result["checkpoints"] == ["step-000000003.safetensors", "step-000000006.safetensors"]
     assert result["again"] == result["norm"]
+    for a, b in zip(one["curve"], result["fewer"][0]["curve"], strict=True):  # begun by two
+        assert a == pytest.approx(b, abs=1e-5)
+    assert result["fewer"][0]["digest"] != one["digest"]
 
 
 # ---------------------------------------------------------------------------------------------- fit
