@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from hybridlib.data import ImageData
 from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe
-from hybridlib.training import evaluate
+from hybridlib.studies.tiers import (
+    LEARNING_RATES,
+    data_arguments,
+    label,
+    recipe,
+    train_beside_test,
+)
 
 NAME = "coatnet"
 QUESTION = "Which of CoAtNet's layouts generalises best from little, and which fits most?"
@@ -34,7 +38,6 @@ REGIMES = {
     "digits": {"little": dict(per_class=8), "much": dict(clutter=4, copies=20)},
     "others": {"little": dict(per_class=256), "much": {}},
 }
-TRAIN_PROBES = 1000  # training images over which train accuracy is taken
 TABLE = tuple(
     dict(
         by=("regime", "layout"),
@@ -70,8 +73,5 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
 
 
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
-    """Accuracy on training images, and how far above that on test images it is."""
-    chosen = torch.linspace(0, len(data.train) - 1, min(TRAIN_PROBES, len(data.train))).long()
-    train = evaluate(model, data.train.subset(chosen), device="cpu")
-    gap = train.accuracy - evaluate(model, data.test, device="cpu").accuracy
-    return dict(train_accuracy=train.accuracy, train_loss=train.loss, gap=gap)
+    """See `train_beside_test`."""
+    return train_beside_test(model, data)

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
+from hybridlib.data import ImageData
 from hybridlib.layers.checks import look_up
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.records import load
-from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe
+from hybridlib.studies.tiers import (
+    LEARNING_RATES,
+    data_arguments,
+    label,
+    recipe,
+    train_beside_test,
+)
 
 NAME = "distillation_teachers"
 QUESTION = "Which convnet is as accurate as a ViT that has trained long?"
@@ -23,7 +32,13 @@ EFFORT = (
 )
 STEPS = {"vit": (4000,), "convnet": (40, 60, 80, 120, 160, 240, 800)}
 LONGER = 10  # how many times the steps on other sources than digits
-TABLE = dict(by=("model", "steps"), across=None)
+TABLE = (
+    dict(by=("model", "steps")),
+    # A teacher that makes no mistake on the training images has nothing to add to their labels.
+    dict(
+        by=("model", "steps"), value="end.train_accuracy", title="accuracy on training images in %"
+    ),
+)  # fmt: skip
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -44,6 +59,11 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
         for model in STEPS
         for steps in STEPS[model]
     ]
+
+
+def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+    """See `train_beside_test`."""
+    return train_beside_test(model, data)
 
 
 def choose(teacher: str, *, data: str, seed: int) -> dict:

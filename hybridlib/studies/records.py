@@ -140,7 +140,7 @@ def table(
         digits: decimals.
     """
     keys = [k for k in rows[0] if k not in (across, "mean", "sd", "n", "values")] if rows else []
-    columns = list(dict.fromkeys(str(r[across]) if across else "mean ± sd (runs)" for r in rows))
+    columns = [str(v) for v in sorted({r[across] for r in rows})] if across else ["mean ± sd (runs)"]
     cells: dict[tuple, dict[str, str]] = {}
     for row in rows:
         spread = f" ± {row['sd'] * scale:.{digits}f}" if row["sd"] is not None else ""

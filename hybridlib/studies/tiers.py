@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from hybridlib.data import ImageData, choose_few, load
 from hybridlib.studies.declaration import RunSpec
+from hybridlib.training import evaluate
 
 # Digits at twice their size, anywhere on a canvas half as wide again, no clutter: a ViT leaves
 # chance within the budget, which with clutter on 32x32 pixels it did not. The smaller canvas has 36
@@ -23,6 +25,8 @@ RECIPE = dict(
     mixed_precision="bf16", channels_last=True,
 )  # fmt: skip
 LONGER = dict(steps=3000, batch_size=64, augment="crop-flip", evaluate_every=500)  # not for digits
+
+TRAIN_PROBES = 1000  # training images over which train accuracy is taken
 
 # The best of the ladder in study `tuning`, which gives every system the same one; the lower where
 # two are equal.
@@ -79,3 +83,11 @@ def hold_out(spec: RunSpec, *, per_class: int) -> ImageData:
         data.train.subset(others.nonzero().flatten() * copies),
         data.settings | dict(per_class=per_class, judged_on="validation"),
     )
+
+
+def train_beside_test(model: nn.Module, data: ImageData) -> dict:
+    """Accuracy and loss on training images, and how far the accuracy is above that on test images."""
+    chosen = torch.linspace(0, len(data.train) - 1, min(TRAIN_PROBES, len(data.train))).long()
+    train = evaluate(model, data.train.subset(chosen), device="cpu")
+    gap = train.accuracy - evaluate(model, data.test, device="cpu").accuracy
+    return dict(train_accuracy=train.accuracy, train_loss=train.loss, gap=gap)
