@@ -22,30 +22,23 @@ EFFORT = (
     "One learning rate for the three, the best of the ladder in study `tuning`, which BoTNet "
     "climbed with relative positions."
 )
-FEW = {"digits": 8, "others": 256}  # originals of each class in the harder setting
-TABLE = dict(by=("originals", "positions"), across="positions")
+TABLE = dict(by=("positions",))
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """Three kinds of positions for each seed, on few originals and on all."""
+    """Three kinds of positions for each seed."""
     return [
         RunSpec(
-            name=f"{label(data)}-{positions}-{few}-seed-{seed}",
+            name=f"{label(data)}-{positions}-seed-{seed}",
             model="botnet",
             seed=seed,
-            data=data_arguments(data) | few_originals(few, data) | dict(seed=seed),
+            data=data_arguments(data) | dict(seed=seed),
             recipe=recipe(data, lr=LEARNING_RATES["botnet", "nano"]),
-            settings=dict(positions=positions, originals=few),
+            settings=dict(positions=positions),
         )
         for seed in seeds
-        for few in ("few", "all")
         for positions in ("none", "absolute", "relative")
     ]
-
-
-def few_originals(few: str, data: str) -> dict:
-    """What limits the originals, if anything: an argument of `hybridlib.data.load`."""
-    return dict(per_class=FEW.get(data, FEW["others"])) if few == "few" else {}
 
 
 def build(spec: RunSpec, data: ImageData) -> nn.Module:

@@ -42,7 +42,7 @@ SYSTEMS = {
     "CoAtNet": ("coatnet", "nano"),
     "DeiT": ("deit", "nano distilled"),
 }
-BUDGET = {"digits": dict(steps=1500), "others": dict(steps=6000)}
+BUDGET = {"digits": dict(steps=1000), "others": dict(steps=6000)}
 SHIP = {  # name in hybridlib/weights: run. ViT's come from vit_digits, where it trains longer.
     f"{SYSTEMS[system][0]}_nano_digits": f"digits-{system.replace(' ', '-')}-seed-0"
     for system in SYSTEMS
