@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 
 import torch
 import torch.nn.functional as F
@@ -93,9 +92,11 @@ def stir(model: nn.Module, *, seed: int) -> nn.Module:
 
 
 def timm_vit(entry: dict) -> nn.Module:
-    name = "VisionTransformerDistilled" if "second_token" in entry else "VisionTransformer"
-    module = "deit" if "second_token" in entry else "vision_transformer"
-    return getattr(import_module(f"timm.models.{module}"), name)(
+    if "second_token" in entry:
+        from timm.models.deit import VisionTransformerDistilled as make
+    else:
+        from timm.models.vision_transformer import VisionTransformer as make
+    return make(
         img_size=entry["image_size"],
         patch_size=entry["patch_size"],
         embed_dim=entry["dim"],
@@ -105,7 +106,9 @@ def timm_vit(entry: dict) -> nn.Module:
 
 
 def timm_convit(entry: dict) -> nn.Module:
-    return import_module("timm.models.convit").ConVit(
+    from timm.models.convit import ConVit
+
+    return ConVit(
         img_size=entry["image_size"],
         patch_size=entry["patch_size"],
         embed_dim=entry["dim"] // entry["num_heads"],  # timm multiplies it by the heads
@@ -116,33 +119,36 @@ def timm_convit(entry: dict) -> nn.Module:
 
 
 def torchvision_vit(entry: dict) -> nn.Module:
-    module = import_module("torchvision.models.vision_transformer")
+    from torchvision.models.vision_transformer import ConvStemConfig, VisionTransformer
+
     stem = entry.get("stem")
-    return module.VisionTransformer(
+    return VisionTransformer(
         image_size=entry["image_size"],
         patch_size=entry["patch_size"],
         num_layers=entry["depth"],
         num_heads=entry["num_heads"],
         hidden_dim=entry["dim"],
         mlp_dim=int(entry["dim"] * entry.get("mlp_ratio", 4.0)),
-        conv_stem_configs=stem and [module.ConvStemConfig(width, 3, step) for width, step in stem],
+        conv_stem_configs=stem and [ConvStemConfig(width, 3, step) for width, step in stem],
     )
 
 
 def torchvision_resnet(entry: dict) -> nn.Module:
-    resnet = import_module("torchvision.models.resnet")
+    from torchvision.models import resnet
+
     block = {"basic": resnet.BasicBlock, "bottleneck": resnet.Bottleneck}[entry["block"]]
     return resnet.ResNet(block, list(entry["depths"]))
 
 
 def assembled_botnet(entry: dict) -> nn.Module:
     """torchvision's ResNet whose last stage is made of timm's attention and torch's layers."""
-    attention = import_module("timm.layers.bottleneck_attn").BottleneckAttn
+    from timm.layers.bottleneck_attn import BottleneckAttn
+
     model = torchvision_resnet({**entry, "block": "bottleneck"})
     channels, width, stride = entry["widths"][2], entry["widths"][3], entry["last_stride"]
     side, blocks = entry["image_size"] // 16, []
     for step in [stride] + [1] * (entry["depths"][3] - 1):
-        spatial = attention(width // 4, feat_size=(side, side), num_heads=4, scale_pos_embed=True)
+        spatial = BottleneckAttn(width // 4, feat_size=(side, side), num_heads=4, scale_pos_embed=True)
         blocks.append(BoTNetBlock(channels, width, stride=step, spatial=spatial))
         channels, side = width, side // step
     model.layer4 = nn.Sequential()
@@ -178,7 +184,8 @@ class BoTNetBlock(nn.Module):
 
 def timm_coatnet(entry: dict) -> nn.Module:
     """timm's model with the settings nearest to the paper, as in tests/parity/test_coatnet.py."""
-    maxxvit = import_module("timm.models.maxxvit")
+    from timm.models import maxxvit
+
     conv = maxxvit.MaxxVitConvCfg(
         stride_mode="1x1", pool_type="max", expand_output=True, output_bias=True
     )
