@@ -166,16 +166,17 @@ class BottleneckTransformer(Bottleneck):
         )
         # ceil_mode: an odd side keeps its last row and column, as the shortcut's stride does
         self.pool = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
-        self.norm, self.norm_act = nn.BatchNorm2d(narrow), nn.ReLU()
+        self.norm, self.norm_act = nn.BatchNorm2d(narrow), nn.ReLU(inplace=True)
         if isinstance(self.shortcut, ConvNormAct):
-            self.shortcut.append(nn.ReLU())
+            self.shortcut.append(nn.ReLU(inplace=True))
         self.apply(init_conv)
         nn.init.zeros_(self.expand[1].weight)  # the block starts as its shortcut
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """What follows the attention, with the block's input `x` for the shortcut."""
-        branch = self.expand(self.norm_act(self.norm(self.pool(attended))))
-        return self.act(self.shortcut(x) + branch)
+        out = self.expand(self.norm_act(self.norm(self.pool(attended))))
+        out += self.shortcut(x)
+        return self.act(out)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.finish(x, self.spatial(self.reduce(x)))
