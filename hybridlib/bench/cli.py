@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,10 +18,11 @@ from hybridlib.bench.measure import VARIANTS, measure
 from hybridlib.bench.pairs import PAIRS, Pair
 from hybridlib.devices import describe_device, pick_device, versions
 
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 COLUMNS = ("model", "peer", "metric", "ours", "theirs", "ratio")
 READING = (
-    "Times are medians in ms and their ratio is theirs / ours: 1 or more is at least as fast. Memory "
-    "is in MiB and its ratio ours / theirs: 1 or less is as little."
+    "Times are medians in ms and their ratio is theirs / ours: 1 or more is at least as fast. "
+    "Memory is in MiB and its ratio ours / theirs: 1 or less is as little."
 )
 
 
@@ -46,6 +48,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     models.add_argument(
         "--image-size", type=int, metavar="SIDE", help="in pixels; default the model's"
     )
+    models.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="wall (default), or cpu: this process's time on the processor, for a CPU that others "
+        "use too; give it --threads 1, for it adds the threads up",
+    )
     models.add_argument("--json", type=Path, metavar="FILE", help="write rows and machine there")
     models.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     models.set_defaults(run=_models)
@@ -58,8 +67,13 @@ def _models(args: argparse.Namespace) -> None:
             option = name.replace("_", "-")
             raise ValueError(f"--{option} {value} must be at least 1, for example --{option} 4")
     device = pick_device(args.device)
+    if device.type != "cpu" and args.clock == "cpu":
+        raise ValueError(f"--clock cpu does not see the work of {device}; use --clock wall")
     if device.type not in VARIANTS:
         raise ValueError(f"--device {args.device} is not measured here; use cpu or cuda")
+    if args.json and not args.json.parent.is_dir():  # said now, not after some minutes
+        folder = args.json.parent
+        raise ValueError(f"--json {args.json}: there is no folder {folder}; make it first")
     pairs = choose(only=args.only, all_sizes=args.all_sizes)
     threads = torch.get_num_threads()
     torch.set_num_threads(args.threads or threads)
@@ -74,6 +88,7 @@ def _models(args: argparse.Namespace) -> None:
                 image_size=args.image_size,
                 repeats=args.repeats,
                 variants=VARIANTS[device.type],
+                clock=CLOCKS[args.clock],
             )
         record = {**describe(device, args), "rows": rows}
     finally:
@@ -111,6 +126,7 @@ def describe(device: torch.device, args: argparse.Namespace) -> dict:
         threads=torch.get_num_threads(),
         batch_size=args.batch_size,
         repeats=args.repeats,
+        clock=args.clock,
         versions=installed,
         date=datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         command=shlex.join(["python", "-m", "hybridlib", *args.typed]),
@@ -144,6 +160,6 @@ def _about(record: dict) -> str:
     packages = ", ".join(f"{name} {found[name]}" for name in ("torch", "torchvision", "timm"))
     return (
         f"{machine['name']}, {machine['cores']} cores, {record['threads']} thread(s), batch of "
-        f"{record['batch_size']}, {record['repeats']} turns; {packages}; {record['date']}; "
+        f"{record['batch_size']}, {record['repeats']} turns, {record['clock']} time; {packages}; {record['date']}; "
         f"{record['command']}"
     )

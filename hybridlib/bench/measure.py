@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -18,8 +19,8 @@ from torch.profiler import ProfilerActivity, profile
 from hybridlib.bench.pairs import Pair
 from hybridlib.devices import memory_errors
 
-# Of the largest logit. float32 rounds in another order through fifty layers of random weights; float64
-# tells rounding from a mistake. The last one is what is timed.
+# Of the largest logit. Through fifty layers of random weights float32 rounds in another order;
+# float64 tells rounding from a mistake. The last one is what is timed.
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-2}
 MIB = 2**20
 
@@ -58,7 +59,8 @@ def measure(
     variants: Sequence[Variant] = (EAGER,),
     clock: Callable[[], float] = perf_counter,
 ) -> list[dict]:
-    """The rows of a pair: model, peer, metric, variant, ours, theirs, ratio, unit.
+    """The rows of a pair: model, peer, metric, variant, ours, theirs, ratio, unit, and what else
+    names the case.
 
     A time is the median of `repeats` in milliseconds, its ratio theirs / ours, so that 1 or more is
     at least as fast. Memory is in MiB, its ratio ours / theirs, so that 1 or less is as little.
@@ -76,67 +78,90 @@ def measure(
         ValueError: if the two do not agree, or a package is missing.
         MemoryError: if the memory runs out.
     """
-    ours, theirs, side = pair.make(image_size=image_size)
-    advice = f"lower --batch-size {batch_size} (for example to {max(1, batch_size // 2)})"
-    with memory_errors(f"{advice} or leave {pair.name} out with --only", device):
-        models = ours.to(device), theirs.to(device)
+    if batch_size < 1 or repeats < 1:
+        raise ValueError(
+            f"batch_size={batch_size} and repeats={repeats} must be at least 1, for example 4 and 7"
+        )
+    advice = (
+        f"lower --batch-size {batch_size} (for example to {max(1, batch_size // 2)}) or "
+        f"--image-size, or leave {pair.name} out with --only"
+    )
+    rows = []
+    with memory_errors(advice, device):
+        *models, side = pair.make(image_size=image_size)
+        models = [model.to(device) for model in models]
         generator = torch.Generator().manual_seed(1)
         x = torch.randn(batch_size, 3, side, side, generator=generator).to(device)
         labels = torch.randint(1000, (batch_size,), generator=generator).to(device)
         if pair.convert:
             check_agreement(pair, *models, x)
-        rows = []
         for variant in variants:
-            for metric, unit, (a, b) in _metrics(pair, models, x, labels, variant, repeats, clock):
-                ratio = a / b if unit == "MiB" else b / a
-                row = dict(model=pair.name, peer=pair.peer, metric=metric, variant=variant.name)
-                rows.append({**row, "ours": a, "theirs": b, "ratio": ratio, "unit": unit,
-                             "same_weights": pair.convert is not None, "image_size": side})  # fmt: skip
-        return rows
+            turns = partial(time_by_turns, repeats=repeats, device=device, clock=clock)
+            for metric, unit, ours, theirs in _metrics(pair, models, x, labels, variant, turns):
+                row = dict(
+                    model=pair.name,
+                    peer=pair.peer,
+                    metric=metric,
+                    variant=variant.name,
+                    ours=ours,
+                    theirs=theirs,
+                    ratio=ours / theirs if unit == "MiB" else theirs / ours,
+                    unit=unit,
+                    same_weights=pair.convert is not None,
+                    image_size=side,
+                )
+                rows.append(row)
+    return rows
 
 
-def _metrics(pair, models, x, labels, variant, repeats, clock):
-    """Metric, unit and both numbers, one after another."""
+def _metrics(
+    pair: Pair,
+    models: Sequence[nn.Module],
+    x: Tensor,
+    labels: Tensor,
+    variant: Variant,
+    turns: Callable[[Sequence[Callable]], list[float]],
+) -> Iterator[tuple[str, str, float, float]]:
+    """Metric, unit, ours and theirs, one after another."""
     run = [torch.compile(model) if variant.compiled else model for model in models]
+    precision = autocast(x.device, variant.precision)
 
-    def by_turns(calls):
-        with autocast(x.device, variant.precision):
-            return [1000 * s for s in time_by_turns(calls, repeats=repeats, device=x.device, clock=clock)]
+    def forward(model: Callable) -> Callable[[], object]:
+        def call() -> object:
+            with torch.no_grad(), precision:
+                return model(x)
 
-    def forward(model):
-        with torch.no_grad():
-            return model(x)
+        return call
 
-    def with_maps(ask):
-        with torch.no_grad():
-            return ask(x)
-
-    yield "forward", "ms", by_turns([lambda m=m: forward(m) for m in run])
+    yield "forward", "ms", *turns([forward(model) for model in run])
     if pair.maps and variant == EAGER:
-        asks = [models[0].trace, lambda x: pair.maps(models[1], x)]
-        yield "forward with maps", "ms", by_turns([lambda a=a: with_maps(a) for a in asks])
-    steps = [training_step(model.train(), x, labels) for model in run]
-    yield "training step", "ms", by_turns(steps)
-    with autocast(x.device, variant.precision):
-        memory = [peak_memory(step, model, x) / MIB for step, model in zip(steps, models)]
-    yield "peak memory", "MiB", memory
+        ours, theirs = models
+        asked = [forward(ours.trace), forward(partial(pair.maps, theirs))]
+        yield "forward with maps", "ms", *turns(asked)
+    steps = [training_step(model.train(), x, labels, precision=precision) for model in run]
+    yield "training step", "ms", *turns(steps)
+    yield "peak memory", "MiB", *(peak_memory(s, m, x) for s, m in zip(steps, models))
     for model in models:
-        model.eval().zero_grad(set_to_none=True)
+        model.eval()
 
 
-def autocast(device: torch.device, precision: str):
-    """The context of that precision."""
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """A context, usable again and again, in which a forward pass has that precision."""
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
-def training_step(model: nn.Module, x: Tensor, labels: Tensor) -> Callable[[], None]:
+def training_step(
+    model: nn.Module, x: Tensor, labels: Tensor, *, precision: AbstractContextManager
+) -> Callable[[], None]:
     """A call that does one step of plain SGD, whose own cost is small. The rate changes nothing."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
 
     def step() -> None:
-        F.cross_entropy(model(x), labels).backward()
+        with precision:
+            loss = F.cross_entropy(model(x), labels)
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -181,9 +206,7 @@ def time_by_turns(
     device: torch.device,
     clock: Callable[[], float] = perf_counter,
 ) -> list[float]:
-    """Median seconds of each call. They take turns, so that a busy minute meets all of them."""
-    if repeats < 1:
-        raise ValueError(f"repeats={repeats} must be at least 1, for example repeats=7")
+    """Median milliseconds of each call. They take turns, so that a busy minute meets all."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     seconds = [[] for _ in calls]
     for turn in range(repeats + 1):
@@ -194,11 +217,11 @@ def time_by_turns(
             wait()
             if turn:  # the first turn warms up
                 times.append(clock() - start)
-    return [median(times) for times in seconds]
+    return [1000 * median(times) for times in seconds]
 
 
 def peak_memory(step: Callable[[], None], model: nn.Module, x: Tensor) -> float:
-    """Bytes at the highest point of a step: weights, images, and all that the step allocates.
+    """MiB at the highest point of a step: weights, images, and all that the step allocates.
 
     On a CPU it is added up from every allocation that PyTorch's own allocator notes; working memory
     inside of MKL and oneDNN is not among them. On CUDA it is torch.cuda.max_memory_allocated less
@@ -211,7 +234,7 @@ def peak_memory(step: Callable[[], None], model: nn.Module, x: Tensor) -> float:
         torch.cuda.reset_peak_memory_stats()
         held = torch.cuda.memory_allocated()
         step()
-        return before + torch.cuda.max_memory_allocated() - held
+        return (before + torch.cuda.max_memory_allocated() - held) / MIB
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports its start and stop otherwise
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
@@ -221,4 +244,4 @@ def peak_memory(step: Callable[[], None], model: nn.Module, x: Tensor) -> float:
     for _, change in changes:
         held += change
         peak = max(peak, held)
-    return before + peak
+    return (before + peak) / MIB

@@ -121,7 +121,7 @@ def timm_convit(entry: dict) -> nn.Module:
 def torchvision_vit(entry: dict) -> nn.Module:
     from torchvision.models.vision_transformer import ConvStemConfig, VisionTransformer
 
-    stem = entry.get("stem")
+    stem = entry.get("stem") or ()
     return VisionTransformer(
         image_size=entry["image_size"],
         patch_size=entry["patch_size"],
@@ -129,7 +129,7 @@ def torchvision_vit(entry: dict) -> nn.Module:
         num_heads=entry["num_heads"],
         hidden_dim=entry["dim"],
         mlp_dim=int(entry["dim"] * entry.get("mlp_ratio", 4.0)),
-        conv_stem_configs=stem and [ConvStemConfig(width, 3, step) for width, step in stem],
+        conv_stem_configs=[ConvStemConfig(width, 3, step) for width, step in stem] or None,
     )
 
 
@@ -146,9 +146,9 @@ def assembled_botnet(entry: dict) -> nn.Module:
 
     model = torchvision_resnet({**entry, "block": "bottleneck"})
     channels, width, stride = entry["widths"][2], entry["widths"][3], entry["last_stride"]
-    side, blocks = entry["image_size"] // 16, []
+    side, blocks, heads = entry["image_size"] // 16, [], dict(num_heads=4, scale_pos_embed=True)
     for step in [stride] + [1] * (entry["depths"][3] - 1):
-        spatial = BottleneckAttn(width // 4, feat_size=(side, side), num_heads=4, scale_pos_embed=True)
+        spatial = BottleneckAttn(width // 4, feat_size=(side, side), **heads)
         blocks.append(BoTNetBlock(channels, width, stride=step, spatial=spatial))
         channels, side = width, side // step
     model.layer4 = nn.Sequential()
@@ -272,24 +272,25 @@ def _pairs() -> list[Pair]:
 
     def add(model, peer, build, convert, maps, *, default):
         for size in SIZES[model]:
+            # torchvision's ResNet and timm's MaxxVit have no small stem.
             known = model not in ("convnet", "botnet", "coatnet") or not size.startswith("nano")
-            if known and "two class" not in size:
+            if known and "two class" not in size:  # the same network as the distilled one
                 rows.append(Pair(model, size, peer, build, convert, maps, size in default))
 
-    add("convnet", "torchvision ResNet", torchvision_resnet, convnet.convert, None,
-        default=["ResNet-50"])  # fmt: skip
-    add("vit", "timm VisionTransformer", timm_vit, vit.convert, timm_maps, default=["S/16"])
-    add("botnet", "torchvision ResNet with timm BottleneckAttn", assembled_botnet,
-        botnet.convert, softmax_maps, default=["BoTNet-50"])  # fmt: skip
-    add("deit", "timm VisionTransformer(Distilled)", timm_vit, deit.convert, timm_maps,
+    resnet, timm, vision = "torchvision ResNet", "timm VisionTransformer", torchvision_maps
+    add("convnet", resnet, torchvision_resnet, convnet.convert, None, default=["ResNet-50"])
+    add("vit", timm, timm_vit, vit.convert, timm_maps, default=["S/16"])
+    add("botnet", f"{resnet} with timm BottleneckAttn", assembled_botnet, botnet.convert,
+        softmax_maps, default=["BoTNet-50"])  # fmt: skip
+    add("deit", f"{timm} (Distilled)", timm_vit, deit.convert, timm_maps,
         default=["Ti", "Ti distilled"])  # fmt: skip
     add("convit", "timm ConVit", timm_convit, convit.convert, timm_maps, default=["Ti"])
-    # No package on PyPI has CeiT; DeiT of the same width and depth shows what its convolutions cost.
-    add("ceit", "no public package; yardstick: timm VisionTransformer (DeiT)", timm_vit, None,
-        timm_maps, default=["T"])  # fmt: skip
-    add("early_conv", "torchvision VisionTransformer", torchvision_vit, early_conv.convert,
-        torchvision_maps, default=["P-1GF", "C-1GF"])  # fmt: skip
-    add("coatnet", "timm MaxxVit, set to the paper", timm_coatnet, coatnet.convert, timm_maps,
+    # No package on PyPI has CeiT. DeiT of its width and depth shows what the convolutions cost.
+    add("ceit", f"no public package; yardstick: {timm} (DeiT)", timm_vit, None, timm_maps,
+        default=["T"])  # fmt: skip
+    add("early_conv", "torchvision VisionTransformer", torchvision_vit, early_conv.convert, vision,
+        default=["P-1GF", "C-1GF"])  # fmt: skip
+    add("coatnet", "timm MaxxVit set to the paper", timm_coatnet, coatnet.convert, timm_maps,
         default=["CoAtNet-0"])  # fmt: skip
     return rows
 
