@@ -160,6 +160,7 @@ def _about(record: dict) -> str:
     packages = ", ".join(f"{name} {found[name]}" for name in ("torch", "torchvision", "timm"))
     return (
         f"{machine['name']}, {machine['cores']} cores, {record['threads']} thread(s), batch of "
-        f"{record['batch_size']}, {record['repeats']} turns, {record['clock']} time; {packages}; {record['date']}; "
+        f"{record['batch_size']}, {record['repeats']} turns, {record['clock']} time; "
+        f"{packages}; {record['date']}; "
         f"{record['command']}"
     )
