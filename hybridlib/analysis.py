@@ -6,7 +6,8 @@ Everything here returns plain numbers, tensors or arrays, which `figures` and `w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -154,37 +155,131 @@ def uniform_attention_distance(grid: tuple[int, int], *, patch_size: int) -> flo
     return relative_offsets(grid).float().norm(dim=-1).mean().item() * patch_size
 
 
-def rollout(maps: Sequence[AttentionMap]) -> Tensor:
-    """How much of each input token arrives in each output token, if attention were all that mixed them.
+def applied(maps: Sequence[AttentionMap]) -> tuple[AttentionMap, ...]:
+    """One map a block: the weights that it multiplied its values with.
 
-    Each layer counts as 0.5 A + 0.5 I with A the mean over heads (the identity stands for the residual connection); the
-    layers' matrices are multiplied, the last on the left.
+    In ConViT's local blocks that is "gated", of the three kinds that a trace holds; elsewhere it is
+    the only map. CeiT's "class-over-layers", which mixes layers and not patches, is left out.
 
     Args:
-        maps: square maps over the same tokens, in the order of computation.
+        maps: `model.trace(x).maps`.
+    """
+    gated = {attention.block for attention in maps if attention.kind == "gated"}
+    return tuple(
+        attention
+        for attention in maps
+        if attention.kind != "class-over-layers"
+        and (attention.block not in gated or attention.kind == "gated")
+    )
+
+
+def select(
+    maps: Sequence[AttentionMap],
+    *,
+    blocks: Sequence[int] | None = None,
+    heads: Sequence[int] | Literal["mean"] | None = None,
+    extra_rows: bool = False,
+) -> tuple[AttentionMap, ...]:
+    """Some of the maps, as many as one wants to store.
+
+    An `AttentionExplorer` keeps, for each picture and map, a byte for each weight and four for each
+    row: h q (k + 4). With 12 blocks of 12 heads over 197 tokens that is 5.7 MB; the mean of heads
+    takes 475 kB, the rows of the class token alone 29 kB.
+
+    Args:
+        maps: `model.trace(x).maps`.
+        blocks: only the maps of these, counted from 0; by default all.
+        heads: only these, counted from 0 and numbered anew in the order given; or "mean", one map
+            that is the mean of all.
+        extra_rows: only what the extra tokens ask (class, distillation): the first rows.
+
+    Raises:
+        ValueError: for a block or head that is not there; for `extra_rows` of a map without extra
+            tokens, or whose queries are not its keys.
+    """
+    known = sorted({attention.block for attention in maps})
+    chosen = known if blocks is None else list(blocks)
+    if unknown := sorted(set(chosen) - set(known)):
+        raise ValueError(
+            f"there is no map of block {unknown[0]}; there are maps of {', '.join(map(str, known))}"
+        )
+    selected = []
+    for attention in maps:
+        if attention.block not in chosen:
+            continue
+        weights, count = attention.weights, attention.weights.shape[1]
+        if heads == "mean":
+            weights = reduce(weights, "b h q k -> b 1 q k", "mean")
+        elif heads is not None:
+            if wrong := [head for head in heads if not 0 <= head < count]:
+                raise ValueError(
+                    f"there is no head {wrong[0]} in block {attention.block}; it has 0 to {count - 1}"
+                )
+            weights = weights[:, list(heads)]
+        if extra_rows:
+            check_square(attention)
+            if not attention.extra:
+                raise ValueError(
+                    f"the {attention.kind} map of block {attention.block} has no extra tokens whose "
+                    "rows could be taken; give blocks= those that have, or extra_rows=False"
+                )
+            weights = weights[:, :, : len(attention.extra)]
+        selected.append(replace(attention, weights=weights))
+    return tuple(selected)
+
+
+def rollout(maps: Sequence[AttentionMap]) -> Tensor:
+    """How much of each input token arrives in each output token, if attention alone mixed them.
+
+    Each layer counts as 0.5 A + 0.5 I with A the mean over heads (the identity stands for the
+    residual connection); the layers' matrices are multiplied, the last on the left. A token that
+    joins later than the patches, as ConViT's class token does, has until then seen only itself.
+
+    Args:
+        maps: square maps over the same patches, one for each block, in the order of computation:
+            `applied(trace.maps)`.
 
     Returns:
         Shape `b q k`; rows sum to 1.
 
     Raises:
-        ValueError: if there are no maps, or they are not over the same tokens.
+        ValueError: if there are no maps, several of one block, or maps that are not over the same tokens.
 
     Source: Abnar & Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
     """
-    joint = None
+    joint, before, kinds = None, None, {}
     for attention in maps:
         check_square(attention)
-        if joint is not None and attention.weights.shape[-1] != joint.shape[-1]:
+        if kinds.setdefault(attention.block, attention.kind) != attention.kind:
             raise ValueError(
-                f"the map of block {attention.block} is over {attention.weights.shape[-1]} tokens and those before it over "
-                f"{joint.shape[-1]}; rollout needs the same tokens in all, for example the maps of one stage"
+                f"block {attention.block} has maps of the kinds {kinds[attention.block]} and "
+                f"{attention.kind}; rollout needs one map a block, what it applied to its values: "
+                "analysis.applied(trace.maps)"
             )
         mean = reduce(attention.weights, "b h q k -> b q k", "mean")
         layer = 0.5 * mean + 0.5 * torch.eye(mean.shape[-1]).to(mean)
-        joint = layer if joint is None else layer @ joint
+        if joint is not None:
+            late = len(attention.extra) - len(before.extra)
+            same_patches = attention.grid == before.grid and attention.extra[late:] == before.extra
+            if late > 0 and same_patches:
+                joint = _add_tokens(joint, late)
+            if layer.shape[-1] != joint.shape[-1]:
+                raise ValueError(
+                    f"the map of block {attention.block} is over {layer.shape[-1]} tokens and those "
+                    f"before it over {joint.shape[-1]}; rollout needs the same tokens in all, for "
+                    "example the maps of one stage"
+                )
+        joint, before = layer if joint is None else layer @ joint, attention
     if joint is None:
         raise ValueError("rollout needs at least one attention map; this model made none")
     return joint
+
+
+def _add_tokens(joint: Tensor, count: int) -> Tensor:
+    """`b n n` with `count` tokens put before the others, each of which has seen only itself."""
+    larger = F.pad(joint, (count, 0, count, 0))
+    larger[:, :count, :count] = torch.eye(count).to(joint)
+    return larger
 
 
 def check_square(attention: AttentionMap) -> None:
@@ -193,7 +288,8 @@ def check_square(attention: AttentionMap) -> None:
     if queries != keys:
         raise ValueError(
             f"the {attention.kind} map of block {attention.block} has {queries} queries and {keys} keys; "
-            "this needs a map whose queries are its keys, for example kind='content'"
+            "this needs a map whose queries are its keys, for example kind='content', as "
+            "analysis.applied(trace.maps) has"
         )
 
 

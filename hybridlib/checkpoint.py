@@ -67,8 +67,9 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"there is no file {str(path)!r}; give the path of a .safetensors file"
         )
     with open(path, "rb") as file:
-        start = file.read(8)
-    if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
+        start = file.read(9)
+    is_pickle = start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"
+    if is_pickle and not starts_as_safetensors(start):
         raise CheckpointError(
             f"{str(path)!r} is a pickle as torch.save writes it (.pth, .pt, .bin), not "
             "safetensors. Loading a pickle can run any "
@@ -83,6 +84,14 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(
             f"{str(path)!r} is not a whole safetensors file ({error}); fetch or write it again"
         ) from error
+
+
+def starts_as_safetensors(start: bytes) -> bool:
+    """Whether a file with these first nine bytes may be safetensors: a length, below 2^32, and {.
+
+    The length's own first byte may be any, that of a pickle (0x80) or of a web page (<) too.
+    """
+    return start[4:9] == b"\0\0\0\0{"
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:

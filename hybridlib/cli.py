@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 import warnings
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +18,11 @@ from accelerate import PartialState
 from hybridlib.analysis import cost
 from hybridlib.augment import AUGMENTATIONS
 from hybridlib.checkpoint import CheckpointError, put_tensors, read_tensors, save_weights
-from hybridlib.data import CIFAR, ImageData, load
-from hybridlib.models import SIZES, create
+from hybridlib.data import CIFAR, ImageData, Images, held_out, load
+from hybridlib.layers.checks import look_up
+from hybridlib.models import PAPERS, SIZES, create
+from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC, load_file
+from hybridlib.pretrained import load as load_public
 from hybridlib.training import TrainingError, evaluate, fit
 
 # What a reader can put right; the message says how.
@@ -59,7 +63,10 @@ def _parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", help="every model: size, parameters, multiply-adds")
     models.add_argument(
-        "--num-classes", type=int, default=1000, metavar="K", help="default 1000, ImageNet's"
+        "--num-classes",
+        type=int,
+        metavar="K",
+        help="default 1000, ImageNet's; for the nanos 10, as in the book",
     )
     models.add_argument(
         "--json",
@@ -82,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         help="; ".join(f"{m}: {', '.join(sizes)}" for m, sizes in SIZES.items()),
     )
     train.add_argument("--size", default="nano", help="default nano")
+    train.add_argument(
+        "--init",
+        metavar="WEIGHTS",
+        help="start from public weights by timm's name, such as deit_tiny_patch16_224.fb_in1k, or "
+        "from a file of them; the head is new if the classes are not as many",
+    )
     train.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default runs/MODEL-SIZE-DATA-SEED"
     )
@@ -144,7 +157,14 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument(
         "weights",
         type=Path,
+        nargs="?",
         help="a .safetensors file; those of `train` know their model and image size",
+    )
+    test.add_argument(
+        "--pretrained",
+        metavar="NAME",
+        help="public weights by timm's name, read from the file or downloaded; --data is then a "
+        "folder like ImageNet's val/, all of which is used",
     )
     test.add_argument("--model", choices=SIZES, help="if the file does not say")
     test.add_argument("--size", help="if the file does not say")
@@ -209,39 +229,41 @@ def _models(args: argparse.Namespace) -> None:
     rows = []
     for model, sizes in SIZES.items():
         for size in sizes:
-            with torch.device("meta"):  # shapes alone: no memory, no time
-                built = create(model, size, num_classes=args.num_classes)
             side = sizes[size].get("image_size", 224)
-            costs = cost(built, image_size=side)
-            rows.append(
-                dict(
-                    model=model,
-                    size=size,
-                    image_size=side,
-                    parameters=costs.parameters,
-                    macs=costs.macs,
-                )
-            )
+            classes = args.num_classes or (10 if size.startswith("nano") else 1000)
+            with torch.device("meta"):  # shapes alone: no memory, no time
+                costs = cost(create(model, size, num_classes=classes), image_size=side)
+            row = dict(model=model, size=size, image_size=side, classes=classes)
+            row |= dict(parameters=costs.parameters, macs=costs.macs, paper=PAPERS[model])
+            rows.append(row)
     text = json.dumps(rows, indent=1) + "\n"
     if args.json == Path("-"):
         print(text, end="")
         return
-    print(f"{'model':<12} {'size':<10} {'image':>5} {'parameters':>13} {'multiply-adds':>16}")
+    layout = "{:<10} {:<14} {:>5} {:>7} {:>11} {:>14}  {}".format
+    print(layout("model", "size", "image", "classes", "parameters", "multiply-adds", "paper"))
     for row in rows:
-        print(
-            f"{row['model']:<12} {row['size']:<10} {row['image_size']:>5} "
-            f"{row['parameters']:>13,} {row['macs']:>16,}"
-        )
+        counts = (f"{row[key]:,}" for key in ("parameters", "macs"))
+        names = (row[key] for key in ("model", "size", "image_size", "classes"))
+        print(layout(*names, *counts, row["paper"]))
     if args.json:
         args.json.write_text(text, encoding="utf-8")
 
 
 def _train(args: argparse.Namespace) -> None:
-    sizes = SIZES[args.model]
-    data = _load(args, sizes.get(args.size, {}).get("image_size", 32))
+    side = SIZES[args.model].get(args.size, {}).get("image_size", 32)
+    if args.init in PUBLIC:
+        side = PUBLIC[args.init].preparation.image_size
+    data = _load(args, side)
     torch.manual_seed(args.seed)
-    model = create(args.model, args.size, num_classes=data.num_classes, image_size=data.image_size)
-    label = "-".join((args.model, args.size, data.name, str(args.seed)))
+    if args.init is None:
+        model = create(
+            args.model, args.size, num_classes=data.num_classes, image_size=data.image_size
+        )
+    else:
+        model, data = _start(args, data)
+    start = () if args.init is None else (Path(args.init).name,)
+    label = "-".join((args.model, args.size, data.name, str(args.seed), *start))
     out = args.out or Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
     run = fit(
         model, data, epochs=args.epochs, steps=args.steps, seconds=args.seconds,
@@ -253,7 +275,7 @@ def _train(args: argparse.Namespace) -> None:
         channels_last=args.channels_last, checkpoint_dir=out / "checkpoints",
         checkpoint_every=args.checkpoint_every,
         resume=not args.no_resume, workers=args.workers, progress=not args.quiet,
-        name=f"{args.model} {args.size}",
+        name=" ".join((args.model, args.size, *(("from", *start) if start else ()))),
         command=shlex.join(["python", "-m", "hybridlib", *args.typed]),
     )  # fmt: skip
     if not PartialState().is_main_process:
@@ -276,7 +298,60 @@ def _train(args: argparse.Namespace) -> None:
     )
 
 
+def _start(args: argparse.Namespace, data: ImageData) -> tuple[torch.nn.Module, ImageData]:
+    """The model with the weights of --init, and the data normalised as these were trained."""
+    shape = dict(num_classes=data.num_classes, image_size=data.image_size)
+    if args.init not in PUBLIC:
+        if not Path(args.init).is_file():
+            raise ValueError(
+                f"--init {args.init!r} is neither a file nor one of {', '.join(PUBLIC)}"
+            )
+        model = create(args.model, args.size, **shape)
+        load_file(args.init, model, head=None)
+        return model, data
+    public = PUBLIC[args.init]
+    if (args.model, args.size) != (public.model, public.size):
+        raise ValueError(
+            f"{public.name!r} is not {args.model} {args.size}; use train {public.model} "
+            f"--size '{public.size}' --init {public.name}"
+        )
+    loaded = load_public(public.name, **shape)
+    for split in (data.train, data.test):
+        split.mean, split.std = loaded.preparation.mean, loaded.preparation.std
+    return loaded.model, replace(data, settings={**data.settings, "normalised_as": public.name})
+
+
+def _evaluate_public(args: argparse.Namespace) -> None:
+    public = look_up(PUBLIC, args.pretrained)
+    side = args.image_size or public.preparation.image_size
+    classes, images = held_out(args.data, replace(public.preparation, image_size=side))
+    if len(classes) != IMAGENET_CLASSES:
+        raise ValueError(
+            f"{args.data!r} has {len(classes)} classes and {public.name} knows {IMAGENET_CLASSES}; "
+            "give a folder with a sub-folder for each of ImageNet's classes, named so that they "
+            "sort in its order: n01440764 to n15075141"
+        )
+    loaded = load_public(public.name, file=args.weights, image_size=side)
+    _score(args, public.name, loaded.model, Path(args.data).name, images)
+
+
+def _score(args: argparse.Namespace, title: str, model, where: str, images: Images) -> None:
+    result = evaluate(
+        model,
+        images,
+        device=args.device,
+        mixed_precision=args.mixed_precision,
+        workers=args.workers,
+    )
+    scores = f"accuracy {100 * result.accuracy:.2f} %, loss {result.loss:.4f}"
+    print(f"{title} on {where}: {scores}, {result.count} test images")
+
+
 def _evaluate(args: argparse.Namespace) -> None:
+    if args.pretrained is not None:
+        return _evaluate_public(args)
+    if args.weights is None:
+        raise ValueError("give a file of weights, or --pretrained and the name of public ones")
     tensors, metadata = read_tensors(args.weights)
     try:
         known = json.loads(metadata.get("hybridlib", "{}"))
@@ -309,15 +384,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         data.test.mean, data.test.std = mean, std  # prepare the images as in training
     built = create(model, size, num_classes=data.num_classes, image_size=data.image_size)
     put_tensors(built, tensors, origin=str(args.weights))
-    result = evaluate(
-        built,
-        data.test,
-        device=args.device,
-        mixed_precision=args.mixed_precision,
-        workers=args.workers,
-    )
-    scores = f"accuracy {100 * result.accuracy:.2f} %, loss {result.loss:.4f}"
-    print(f"{model} {size} on {data.name}: {scores}, {result.count} test images")
+    _score(args, f"{model} {size}", built, data.name, data.test)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -99,7 +100,7 @@ class Run:
         steps: optimizer steps taken.
         epochs: times that each image was seen.
         curve: one dict for each point: step, epoch, seconds, lr, train_loss; with an evaluation
-            also test_accuracy, test_loss.
+            also test_accuracy, test_loss, and what `observe` gave.
         result: the last evaluation: accuracy, loss, count.
         command: what to type to repeat it, if known.
     """
@@ -161,6 +162,7 @@ def fit(
     augment: str | Augmentation | tuple[Augmentation, ...] = "none",
     loss: Loss | None = None,
     evaluate_every: float | None = None,
+    observe: Callable[[nn.Module], dict] | None = None,
     seed: int = 0,
     device: str | torch.device | None = None,
     mixed_precision: str | None = None,
@@ -205,6 +207,8 @@ def fit(
             moved there.
         evaluate_every: evaluate each time so much of the budget is used, in the budget's unit.
             Always at the end.
+        observe: called with the model in eval mode at each evaluation. The numbers that it gives
+            by name go into that point of the curve as "observed".
         seed: see above. On the CPU the same seed and the same number of threads give the same
             weights.
         device: "cuda", "mps", "cpu"; by default the first of these that is there.
@@ -289,6 +293,7 @@ def fit(
                 settings=Settings(
                     lr, warmup, clip, seed, channels_last, evaluate_every, checkpoint_every, workers
                 ),
+                observe=observe,
                 label=name or "training",
                 show=progress and accelerator.is_main_process,
             )
@@ -337,6 +342,7 @@ class _Training:
         augmentations: tuple[Augmentation, ...],
         budget: Budget,
         settings: Settings,
+        observe: Callable[[nn.Module], dict] | None,
         label: str,
         show: bool,
     ) -> None:
@@ -347,7 +353,7 @@ class _Training:
             checkpoints,
         )
         self.augmentations, self.budget, self.settings = augmentations, budget, settings
-        self.label, self.show, self.shown = label, show, {}
+        self.observe, self.label, self.show, self.shown = observe, label, show, {}
         self.optimizer, self.named = optimizer
         self.device = accelerator.device
         self.share = slice(accelerator.process_index, None, accelerator.num_processes)
@@ -489,6 +495,8 @@ class _Training:
         self.pending.clear()
         if evaluation:
             entry |= dict(test_accuracy=evaluation.accuracy, test_loss=_finite(evaluation.loss))
+            if self.observe is not None:  # the model is in eval mode, as `score` left it
+                entry |= {"observed": seen} if (seen := self.observe(self.model)) else {}
             self.move_bar(accuracy=f"{evaluation.accuracy:.3f}")
         self.curve.append(entry)
         self.plan()

@@ -36,6 +36,8 @@ NEIGHBOURS = {
     ("evaluation", "batches"),
     ("evaluation", "devices"),
     ("weights", "checkpoint"),
+    ("pretrained", "checkpoint"),
+    ("pretrained", "data"),
     ("__main__", "cli"),
 }
 ARRAYS_ONLY = {"figures", "widgets"}  # these draw numbers and must not know the models

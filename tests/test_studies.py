@@ -315,7 +315,8 @@ def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys
     assert len(begun) == 1 and "vit" in begun[0]
 
 
-def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number, raised", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch, number, raised):
     processes = []
 
     def sleeper(spec, options):
@@ -323,11 +324,11 @@ def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch):
         return processes[-1]
 
     def interrupt(seconds):
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr(runner, "find", lambda name: Tiny)
     monkeypatch.setattr(runner, "_start", sleeper)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(raised):
         patch.setattr(time, "sleep", interrupt)  # in place of the runner's first wait
         runner.run_study("tiny", jobs=2, results=tmp_path, scratch=tmp_path)
     assert len(processes) == 2 and all(p.wait(timeout=20) == -signal.SIGTERM for p in processes)

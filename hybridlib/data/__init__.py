@@ -14,8 +14,9 @@ from pathlib import Path
 from hybridlib.data.cifar import CACHE, CIFAR, CIFAR_HOST, cifar
 from hybridlib.data.digits import digits
 from hybridlib.data.files import read_image, read_images
-from hybridlib.data.folder import MEMORY_LIMIT, NOT_PICTURES, TEST_FOLDERS, folder
+from hybridlib.data.folder import MEMORY_LIMIT, NOT_PICTURES, TEST_FOLDERS, folder, held_out
 from hybridlib.data.images import FileImages, ImageData, Images, MemoryImages, choose_few
+from hybridlib.data.preparation import Picture, Preparation
 from hybridlib.layers.checks import check_positive
 
 __all__ = [
@@ -28,11 +29,14 @@ __all__ = [
     "MEMORY_LIMIT",
     "MemoryImages",
     "NOT_PICTURES",
+    "Picture",
+    "Preparation",
     "TEST_FOLDERS",
     "choose_few",
     "cifar",
     "digits",
     "folder",
+    "held_out",
     "load",
     "read_image",
     "read_images",

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import floor
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,29 @@ import torch
 from einops import rearrange
 from PIL import Image, ImageOps
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
 
 
-def read_image(path: Path, image_size: int, *, root: Path | None = None) -> Tensor:
-    """One file as upright RGB bytes `c h w`, shorter side resized to `image_size` and the middle
-    cut out.
+def read_image(
+    path: Path,
+    image_size: int,
+    *,
+    crop: float = 1.0,
+    interpolation: str = "bilinear",
+    root: Path | None = None,
+) -> Tensor:
+    """One file as upright RGB bytes `c h w`, framed as by `frame`.
 
     Raises:
         ValueError: if it cannot be read; names the file (relative to `root`).
     """
     try:
         with Image.open(io.BytesIO(path.read_bytes())) as picture:  # one read: Pillow asks for many
-            picture.draft("RGB", (2 * image_size, 2 * image_size))  # decodes a large JPEG smaller
-            pixels = np.array(_rgb(ImageOps.exif_transpose(picture)))
+            enough = 2 * framed_side(image_size, crop)
+            picture.draft("RGB", (enough, enough))  # decodes a large JPEG smaller
+            image = upright(picture)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever they stumble over
@@ -36,14 +45,36 @@ def read_image(path: Path, image_size: int, *, root: Path | None = None) -> Tens
             f"{str(name)!r} cannot be read as an image ({error}); replace it with a whole copy or "
             "delete it"
         ) from error
-    image = rearrange(torch.from_numpy(pixels), "h w c -> c h w")
-    if min(image.shape[1:]) != image_size:
-        image = TF.resize(image, [image_size], antialias=True)
-    return (
-        TF.center_crop(image, [image_size, image_size])
-        if image.shape[1] != image.shape[2]
-        else image
-    )
+    return frame(image, image_size, crop=crop, interpolation=interpolation)
+
+
+def upright(picture: Image.Image) -> Tensor:
+    """A picture turned as its EXIF says, as RGB bytes `c h w`; transparent becomes white."""
+    pixels = np.array(_rgb(ImageOps.exif_transpose(picture)))
+    return rearrange(torch.from_numpy(pixels), "h w c -> c h w")
+
+
+def framed_side(image_size: int, crop: float) -> int:
+    """Pixels that `frame` gives the shorter side before it cuts: image_size / crop, rounded down."""
+    return floor(image_size / crop)
+
+
+def frame(
+    image: Tensor, image_size: int, *, crop: float = 1.0, interpolation: str = "bilinear"
+) -> Tensor:
+    """Bytes `c h w` resized, shape kept, and the square of side `image_size` in the middle cut out.
+
+    Args:
+        image_size: side in pixels.
+        crop: the part (0..1] of the shorter side that the square keeps.
+        interpolation: "bilinear" or "bicubic", with antialiasing.
+    """
+    side = framed_side(image_size, crop)
+    if min(image.shape[1:]) != side:
+        mode = InterpolationMode(interpolation)
+        image = TF.resize(image, [side], interpolation=mode, antialias=True)
+    square = (image_size, image_size)
+    return image if image.shape[1:] == square else TF.center_crop(image, list(square))
 
 
 def _rgb(picture: Image.Image) -> Image.Image:

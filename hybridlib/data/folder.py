@@ -12,6 +12,7 @@ from PIL import Image
 from hybridlib.data.cifar import CIFAR
 from hybridlib.data.files import read_images
 from hybridlib.data.images import FileImages, ImageData, MemoryImages, choose_few, statistics
+from hybridlib.data.preparation import Preparation
 
 # Bytes: a folder whose decoded images need more is read as it is trained on. 1 GiB is 7,000 images
 # of 224 pixels.
@@ -92,6 +93,41 @@ def folder(
         splits[1],
         settings,
     )
+
+
+def held_out(
+    path: str | Path, preparation: Preparation
+) -> tuple[tuple[str, ...], FileImages]:
+    """Every image of a folder as one split to test on, such as ImageNet's validation folder.
+
+    Args:
+        path: a folder with one sub-folder per class, or with such a folder named test/, val/ or
+            validation/ in it.
+        preparation: how the images are framed and normalised.
+
+    Returns:
+        The names of the classes, sorted, and the images; labels count the classes from 0.
+
+    Raises:
+        ValueError: if there are no images or no classes.
+    """
+    path = Path(path).expanduser()
+    inner = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
+    path = inner[0] if inner else path
+    files = _classes(path) if path.is_dir() else {}
+    if not files:
+        raise ValueError(
+            f"{str(path)!r} is no folder with one sub-folder of images per class; give the path of "
+            "one, for example ImageNet's val/"
+        )
+    _check_enough(path, files, least=1)
+    labels = torch.tensor([k for k, paths in enumerate(files.values()) for _ in paths])
+    images = FileImages(
+        sum(files.values(), []), labels, root=path,
+        image_size=preparation.image_size, mean=preparation.mean, std=preparation.std,
+        crop=preparation.crop, interpolation=preparation.interpolation,
+    )  # fmt: skip
+    return tuple(files), images
 
 
 def _list_folder(

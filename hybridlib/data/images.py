@@ -42,12 +42,7 @@ class Images(Dataset):
     def normalise(self, images: Tensor) -> Tensor:
         """Bytes (0..255), or floats in 0..1, to floats with mean 0 and standard deviation 1 in each
         channel: `b c h w`."""
-        mean, std = (
-            torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std)
-        )
-        if images.is_floating_point():
-            return (images.float() - mean) / std
-        return images.float().mul_(1 / (255 * std)).sub_(mean / std)
+        return normalise(images, self.mean, self.std)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -113,6 +108,7 @@ class FileImages(Images):
         labels: int64 `n`.
         image_size, mean, std: see `Images`.
         root: file names in messages are relative to it.
+        crop, interpolation: see `hybridlib.data.files.frame`.
     """
 
     def __init__(
@@ -124,21 +120,26 @@ class FileImages(Images):
         mean: tuple[float, ...],
         std: tuple[float, ...],
         root: Path,
+        crop: float = 1.0,
+        interpolation: str = "bilinear",
     ) -> None:
         self.paths, self.labels, self.root = list(paths), labels, root
         self.image_size, self.mean, self.std = image_size, mean, std
+        self.framing = dict(crop=crop, interpolation=interpolation)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         images = [
-            read_image(self.paths[i], self.image_size, root=self.root) for i in indices.tolist()
+            read_image(self.paths[i], self.image_size, root=self.root, **self.framing)
+            for i in indices.tolist()
         ]
         return torch.stack(images), self.labels[indices]
 
     def subset(self, indices: Tensor) -> FileImages:
         kept = [self.paths[i] for i in indices.tolist()], self.labels[indices]
         return FileImages(
-            *kept, image_size=self.image_size, mean=self.mean, std=self.std, root=self.root
-        )
+            *kept, image_size=self.image_size, mean=self.mean, std=self.std, root=self.root,
+            **self.framing,
+        )  # fmt: skip
 
     def digest(self) -> str:
         listing = "\n".join(
@@ -222,6 +223,14 @@ def choose_few(
         )
         kept += ranked[: per_class or max(1, round(fraction * count))].tolist()
     return torch.tensor(sorted(kept))
+
+
+def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Bytes (0..255), or floats in 0..1, minus `mean` and over `std` of each channel: `b c h w`."""
+    mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (mean, std))
+    if images.is_floating_point():
+        return (images.float() - mean) / std
+    return images.float().mul_(1 / (255 * std)).sub_(mean / std)
 
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,6 +1,7 @@
 """The models, one paper one file, in the book's order.
 
-`SIZES` gathers the tables that stand in those files; `create` makes a model from one of their rows.
+`SIZES` gathers the tables that stand in those files, `PAPERS` says where each is from; `create` makes
+a model from one of their rows. (The layer of cordonnier.py is no classifier and is not among them.)
 """
 
 from __future__ import annotations
@@ -29,6 +30,17 @@ SIZES: dict[str, dict[str, dict]] = {
     "ceit": ceit.SIZES,
     "early_conv": early_conv.SIZES,
     "coatnet": coatnet.SIZES,
+}
+# Where each comes from; its file's head has the title.
+PAPERS: dict[str, str] = {
+    "convnet": "He et al. 2016, arXiv:1512.03385",
+    "vit": "Dosovitskiy et al. 2021, arXiv:2010.11929",
+    "botnet": "Srinivas et al. 2021, arXiv:2101.11605",
+    "deit": "Touvron et al. 2021, arXiv:2012.12877",
+    "convit": "d'Ascoli et al. 2021, arXiv:2103.10697",
+    "ceit": "Yuan et al. 2021, arXiv:2103.11816",
+    "early_conv": "Xiao et al. 2021, arXiv:2106.14881",
+    "coatnet": "Dai et al. 2021, arXiv:2106.04803",
 }
 
 

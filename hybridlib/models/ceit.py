@@ -20,11 +20,10 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from hybridlib.layers.attention import attention_weights
+from hybridlib.layers.attention import attend, attention_weights
 from hybridlib.layers.checks import check_divides, check_image, check_positive, divisors, look_up
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.position import LearnedPositions
@@ -164,7 +163,7 @@ class LCA(TransformerBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         last, q, k, v = self.ask(x)
-        return self.answer(last, F.scaled_dot_product_attention(q, k, v))
+        return self.answer(last, attend(q, k, v))
 
     def trace(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, and the attention weights `b h 1 l` beside the token."""

@@ -26,10 +26,9 @@ from __future__ import annotations
 import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 from torchvision.ops import StochasticDepth
 
-from hybridlib.layers.attention import attention_weights
+from hybridlib.layers.attention import attend, attention_weights
 from hybridlib.layers.checks import (
     check_divides,
     check_image,
@@ -133,7 +132,7 @@ class GatedPositionalSelfAttention(nn.Module):
     def forward(self, x: Tensor, *, grid: tuple[int, int]) -> Tensor:
         q, k, v = self.split(x)
         rows, columns = self.position_factors(grid)
-        content = scaled_dot_product_attention(q, k, v)
+        content = attend(q, k, v)
         v = rearrange(v, "b h (y x) d -> b h y x d", y=grid[0])
         v = einsum(columns, v, "h x x2, b h y x2 d -> b h y x d")
         v = einsum(rows, v, "h y y2, b h y2 x d -> b h y x d")

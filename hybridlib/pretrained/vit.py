@@ -27,4 +27,6 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     state = rename(state, NAMES)
     kernel = "patch_embedding.project.weight"
-    return {**state, kernel: state[kernel].flatten(1)}
+    if kernel in state:
+        state[kernel] = state[kernel].flatten(1)
+    return state

@@ -6,8 +6,13 @@ A study is a module of this package with these names:
     EFFORT (how much each system was tuned, in words), TABLE (how its table is laid out),
     runs(data, seeds) -> list[RunSpec]
 
-and, where it needs them, `load_data(spec)`, `build(spec, data)` and `measure(spec, model, data)`,
-which replace the functions of the same name below.
+and, where it needs them, `load_data(spec)`, `build(spec, data)`, `make_loss(spec, data)`,
+`observe(spec, model, data)` and `measure(spec, model, data)`, which replace the functions of the
+same name below.
+
+TABLE says how `study show` lays the records out: one dict of arguments for `summarise` and `table`
+(by, value, across, scale, digits), with a title and `only`, the settings of the records that it is
+made of; or a tuple of such dicts.
 """
 
 from __future__ import annotations
@@ -21,8 +26,26 @@ from torch import nn
 from hybridlib.data import ImageData, load
 from hybridlib.layers.checks import look_up
 from hybridlib.models import create
+from hybridlib.objective import Loss
 
-STUDIES = ("sample_efficiency_tuning", "sample_efficiency", "vit_digits", "vit_init")
+# In an order in which they can run: what a study reads of another stands before it.
+STUDIES = (
+    "sample_efficiency_tuning",
+    "sample_efficiency",
+    "vit_digits",
+    "vit_init",
+    "tuning",
+    "early_conv",
+    "distillation_teachers",
+    "distillation",
+    "convit",
+    "ceit",
+    "botnet",
+    "coatnet",
+    "coatnet_pretrain",
+    "coatnet_transfer",
+    "field",
+)
 
 
 @dataclass(frozen=True)
@@ -55,13 +78,40 @@ def find(name: str) -> ModuleType:
         ValueError: if there is none; the message lists what there is.
     """
     from hybridlib.studies import (  # here, since each of them imports this module
+        botnet,
+        ceit,
+        coatnet,
+        coatnet_pretrain,
+        coatnet_transfer,
+        convit,
+        distillation,
+        distillation_teachers,
+        early_conv,
+        field,
         sample_efficiency,
         sample_efficiency_tuning,
+        tuning,
         vit_digits,
         vit_init,
     )
 
-    files = (sample_efficiency_tuning, sample_efficiency, vit_digits, vit_init)
+    files = (
+        sample_efficiency_tuning,
+        sample_efficiency,
+        vit_digits,
+        vit_init,
+        tuning,
+        early_conv,
+        distillation_teachers,
+        distillation,
+        convit,
+        ceit,
+        botnet,
+        coatnet,
+        coatnet_pretrain,
+        coatnet_transfer,
+        field,
+    )
     return look_up(dict(zip(STUDIES, files, strict=True)), name)
 
 
@@ -80,8 +130,17 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     return {}
 
 
+def make_loss(spec: RunSpec, data: ImageData) -> Loss | None:
+    """Another loss for `fit` than cross-entropy; None for that one."""
+    return None
+
+
+def observe(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+    """Numbers to note at each evaluation; they go into that point of the curve."""
+    return {}
+
+
 def find_hooks(study: ModuleType) -> dict[str, Callable]:
-    """`load_data`, `build` and `measure` by name: the study's own where it has them."""
-    return {
-        hook.__name__: getattr(study, hook.__name__, hook) for hook in (load_data, build, measure)
-    }
+    """`load_data`, `build` and the other hooks by name: the study's own where it has them."""
+    hooks = (load_data, build, make_loss, observe, measure)
+    return {hook.__name__: getattr(study, hook.__name__, hook) for hook in hooks}

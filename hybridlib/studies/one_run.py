@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -70,6 +71,8 @@ def run_one(
             checkpoint_dir=folder,
             progress=progress,
             name=spec.name,
+            loss=hooks["make_loss"](spec, data),
+            observe=partial(_observed, hooks["observe"], spec, data),
             **spec.recipe,
         )
         cpu = None
@@ -154,6 +157,26 @@ def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) 
         save(record, path)
         done.append(path.stem)
     return done
+
+
+def _observed(hook: Callable, spec: RunSpec, data: ImageData, model: nn.Module) -> dict:
+    with torch.no_grad():
+        return hook(spec, model, data)
+
+
+def weights_of(study: str, run: str, *, scratch: Path = SCRATCH) -> Path:
+    """The weights that a run left on this machine, for a study that goes on from them.
+
+    Raises:
+        FileNotFoundError: if they are not there; the message gives the command that makes them.
+    """
+    path = scratch / study / run / "weights.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{str(path)!r} is not there; make it with: python -m hybridlib study run {study} "
+            f"--only {run}"
+        )
+    return path
 
 
 def _built(hooks: dict[str, Callable], spec: RunSpec, data: ImageData) -> nn.Module:

@@ -117,6 +117,16 @@ def summarise(
     return rows
 
 
+def lay_out(records: Sequence[dict], layout: dict) -> str:
+    """A study's table as text, from one entry of its TABLE (see declaration.py)."""
+    only = layout.get("only", {})
+    kept = [r for r in records if all(value_of(r, k) in v for k, v in only.items())]
+    value = layout.get("value", "test_accuracy")
+    rows = summarise(kept, by=layout["by"], value=value)
+    options = {key: layout[key] for key in ("scale", "digits") if key in layout}
+    return table(rows, across=layout.get("across"), **options)
+
+
 def table(
     rows: Sequence[dict], *, across: str | None = None, scale: float = 100.0, digits: int = 1
 ) -> str:
@@ -130,7 +140,7 @@ def table(
         digits: decimals.
     """
     keys = [k for k in rows[0] if k not in (across, "mean", "sd", "n", "values")] if rows else []
-    columns = list(dict.fromkeys(str(r[across]) if across else "mean ± sd (runs)" for r in rows))
+    columns = [str(v) for v in sorted({r[across] for r in rows})] if across else ["mean ± sd (runs)"]
     cells: dict[tuple, dict[str, str]] = {}
     for row in rows:
         spread = f" ± {row['sd'] * scale:.{digits}f}" if row["sd"] is not None else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -119,6 +120,7 @@ def run_study(
     total = sum(spec.recipe.get("steps", 1) for spec in todo)
     bar = tqdm(total=total, unit="step", desc=name, dynamic_ncols=True, disable=not todo)
     try:
+        signal.signal(signal.SIGTERM, _terminated)
         while queue or running:
             while queue and len(running) < jobs:
                 spec = queue.pop(0)
@@ -138,8 +140,14 @@ def run_study(
             process.terminate()
         raise
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         bar.close()
     return len(failed)
+
+
+def _terminated(*_) -> None:
+    """SIGTERM ends the runner as Ctrl-C does, so that its processes end with it."""
+    raise SystemExit("the runner was terminated")
 
 
 def _start(spec: RunSpec, options: dict) -> subprocess.Popen:

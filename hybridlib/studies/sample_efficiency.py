@@ -9,9 +9,9 @@ images. All are judged on the same held-out originals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from hybridlib.studies.declaration import RunSpec
+from hybridlib.studies.tiers import data_arguments, label
 
 NAME = "sample_efficiency"
 QUESTION = (
@@ -26,10 +26,6 @@ EFFORT = (
     "channels-last and the ViT in float32, each the faster of the two on the recording machine."
 )
 
-# Digits at twice their size, anywhere on a canvas half as wide again, no clutter: a ViT leaves
-# chance within the budget, which with clutter on 32x32 pixels it did not. The smaller canvas has 36
-# patches in place of 64, so the study takes half as long.
-DIGITS = dict(source="digits", image_size=24, scale=2, clutter=0, copies=10)
 # Originals of each class, in 10 placements each. 124 is all that there are of the smallest class.
 PER_CLASS = {"digits": (8, 16, 32, 64, 124)}
 OTHER_PER_CLASS = (16, 64, 256, 1024, 4096)  # CIFAR-10 has 5000 of each class
@@ -40,16 +36,6 @@ SPEED = {
     "vit": dict(mixed_precision="no"),
 }
 TABLE = dict(by=("train_size", "model"), across="model")  # how `study show` lays it out
-
-
-def data_arguments(data: str) -> dict:
-    """Arguments of `hybridlib.data.load`."""
-    return dict(DIGITS) if data == "digits" else dict(source=data, image_size=32)
-
-
-def label(data: str) -> str:
-    """What run names call the source."""
-    return Path(data).name
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
-from hybridlib.data import ImageData, choose_few, load
+from hybridlib.data import ImageData
 from hybridlib.studies import sample_efficiency
 from hybridlib.studies.declaration import RunSpec
+from hybridlib.studies.tiers import data_arguments, hold_out, label
 
 NAME = "sample_efficiency_tuning"
 QUESTION = "Which of four learning rates serves the convnet, and which the ViT, on 320 originals?"
@@ -32,10 +31,10 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
     """One run for each seed, model and learning rate."""
     return [
         RunSpec(
-            name=f"{sample_efficiency.label(data)}-{model}-lr-{lr:g}-seed-{seed}",
+            name=f"{label(data)}-{model}-lr-{lr:g}-seed-{seed}",
             model=model,
             seed=seed,
-            data=sample_efficiency.data_arguments(data) | dict(seed=seed),
+            data=data_arguments(data) | dict(seed=seed),
             recipe=sample_efficiency.RECIPE | sample_efficiency.SPEED[model] | dict(lr=lr),
             settings=dict(
                 lr=lr,
@@ -50,17 +49,5 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
 
 
 def load_data(spec: RunSpec) -> ImageData:
-    """PER_CLASS originals of each class to train on; of every other training original one picture
-    to judge by."""
-    data = load(**spec.data)
-    copies = spec.data.get("copies", 1)  # pictures of one original lie side by side
-    kept = choose_few(data.train.labels[::copies], per_class=PER_CLASS, seed=spec.data["seed"])
-    others = torch.ones(len(data.train) // copies, dtype=torch.bool)
-    others[kept] = False
-    return ImageData(
-        f"{data.name}-validation",
-        data.classes,
-        data.train.subset((kept[:, None] * copies + torch.arange(copies)).flatten()),
-        data.train.subset(others.nonzero().flatten() * copies),
-        data.settings | dict(per_class=PER_CLASS, judged_on="validation"),
-    )
+    """See `hold_out`."""
+    return hold_out(spec, per_class=PER_CLASS)

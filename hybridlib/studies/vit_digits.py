@@ -23,7 +23,7 @@ from hybridlib.data import ImageData
 from hybridlib.layers.position import relative_offsets
 from hybridlib.models import create
 from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.sample_efficiency import label
+from hybridlib.studies.tiers import label
 
 NAME = "vit_digits"
 QUESTION = (

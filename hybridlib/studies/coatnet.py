@@ -1,0 +1,77 @@
+"""Where should convolution end and attention begin?
+
+CoAtNet's five layouts at equal cost: how well each generalises from few originals (the gap between
+train and test accuracy), and how well it fits many pictures (claim 8c of the book).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from hybridlib.data import ImageData
+from hybridlib.studies.declaration import RunSpec
+from hybridlib.studies.tiers import (
+    LEARNING_RATES,
+    data_arguments,
+    label,
+    recipe,
+    train_beside_test,
+)
+
+NAME = "coatnet"
+QUESTION = "Which of CoAtNet's layouts generalises best from little, and which fits most?"
+CLAIMS = ("8c",)
+SEEDS = (0, 1, 2)
+EFFORT = "One learning rate for each layout, the best of the same ladder in study `tuning`."
+LAYOUTS = {
+    "CCCC": "nano CCCC",
+    "CCCT": "nano CCCT",
+    "CCTT": "nano",
+    "CTTT": "nano CTTT",
+    "ViT_REL": "nano ViT_REL",
+}
+# "little": few originals, seen often. "much": on digits all originals between fragments of others,
+# each picture seen once or twice, so that fitting is the difficulty.
+REGIMES = {
+    "digits": {"little": dict(per_class=8), "much": dict(clutter=4, copies=20)},
+    "others": {"little": dict(per_class=256), "much": {}},
+}
+TABLE = tuple(
+    dict(
+        by=("regime", "layout"),
+        across="layout",
+        value=value,
+        title=title,
+    )
+    for value, title in (
+        ("test_accuracy", "test accuracy in %"),
+        ("end.train_accuracy", "train accuracy in %"),
+        ("end.gap", "train minus test accuracy in points"),
+    )
+)
+
+
+def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+    """Five layouts in both regimes, a seed at a time."""
+    regimes = REGIMES.get(data, REGIMES["others"])
+    return [
+        RunSpec(
+            name=f"{label(data)}-{layout}-{regime}-seed-{seed}",
+            model="coatnet",
+            size=size,
+            seed=seed,
+            data=data_arguments(data) | few | dict(seed=seed),
+            recipe=recipe(data, lr=LEARNING_RATES["coatnet", size]),
+            settings=dict(layout=layout, regime=regime),
+        )
+        for seed in seeds
+        for regime, few in regimes.items()
+        for layout, size in LAYOUTS.items()
+    ]
+
+
+def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+    """See `train_beside_test`."""
+    return train_beside_test(model, data)

@@ -1,0 +1,152 @@
+"""What does a teacher teach a DeiT, and which teacher, loss and token teach best?
+
+DeiT's comparison (section 4 and tables 2 and 3 of the paper) at our scale: no teacher, the soft and
+the hard loss, through the class token alone or a distillation token, from a convnet and from a ViT
+of like accuracy; and the control, a second class token in place of the distillation token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hybridlib.analysis import cosine_similarity
+from hybridlib.data import ImageData
+from hybridlib.distillation import hard_distillation_loss, soft_distillation_loss
+from hybridlib.models import create
+from hybridlib.studies import distillation_teachers
+from hybridlib.studies.declaration import RunSpec
+from hybridlib.studies.one_run import weights_of
+from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe
+from hybridlib.training import load_weights
+
+NAME = "distillation"
+QUESTION = "Which loss, which token and which teacher teach a small DeiT best, if any does?"
+CLAIMS = ("4b", "4c", "4d", "4e")
+SEEDS = (0, 1, 2)
+EFFORT = (
+    "One learning rate for all, the ViT's of study `tuning`. Temperature 3 and weight 0.1 of the "
+    "soft loss and weight 1/2 of the hard one are the paper's; none was tuned."
+)
+SIZES = {"class": "nano", "two class": "nano two class", "distillation": "nano distilled"}
+LOSSES = {"soft": soft_distillation_loss, "hard": hard_distillation_loss}
+# (teacher, loss, tokens): the paper's arms
+ARMS = (
+    ("none", "none", "class"),
+    ("none", "none", "two class"),
+    *(
+        (teacher, loss, tokens)
+        for teacher in ("convnet", "vit")
+        for loss in LOSSES
+        for tokens in ("class", "distillation")
+    ),
+    ("best convnet", "hard", "distillation"),
+)
+PROBES = 200  # test images over which the cosine of the two tokens is averaged
+TABLE = (
+    dict(by=("loss", "tokens", "teacher"), across="teacher"),
+    dict(
+        by=("tokens", "loss", "teacher"), value="end.cosine_last", scale=1, digits=3,
+        across="teacher", title="cosine of the two tokens behind the last block",
+        only={"tokens": ("two class", "distillation")},
+    ),
+    dict(
+        by=("tokens", "loss", "teacher"), value="end.cosine_input", scale=1, digits=3,
+        across="teacher", title="cosine of the two learned input tokens",
+        only={"tokens": ("two class", "distillation")},
+    ),
+    dict(
+        by=("tokens", "loss", "teacher"), value="end.agreement_with_teacher", across="teacher",
+        title="test images on which the student names the teacher's class, in %",
+        only={"loss": ("soft", "hard")},
+    ),
+)  # fmt: skip
+
+
+def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+    """Every arm for each seed."""
+    return [
+        RunSpec(
+            name="-".join([label(data), loss, tokens, "from", teacher, "seed", str(seed)]).replace(
+                " ", "-"
+            ),
+            model="deit",
+            size=SIZES[tokens],
+            seed=seed,
+            data=data_arguments(data) | dict(seed=seed),
+            recipe=recipe(data, lr=LEARNING_RATES["vit", "nano"]),
+            settings=dict(teacher=teacher, loss=loss, tokens=tokens),
+        )
+        for seed in seeds
+        for teacher, loss, tokens in ARMS
+    ]
+
+
+class Lesson(nn.Module):
+    """The loss of a student that listens to labels and to a teacher, see `hybridlib.training.fit`.
+
+    Args:
+        loss: a key of LOSSES, or "none" for two heads that both learn the label.
+        teacher: gives logits; None with "none".
+    """
+
+    def __init__(self, loss: str, teacher: nn.Module | None) -> None:
+        super().__init__()
+        self.loss, self.teacher = loss, teacher
+
+    def forward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        heads = (model(images),) * 2 if model.second_token is None else model.both_logits(images)
+        if self.teacher is None:
+            return (F.cross_entropy(heads[0], labels) + F.cross_entropy(heads[1], labels)) / 2
+        with torch.no_grad():
+            judged = self.teacher.eval()(images)
+        return LOSSES[self.loss](heads[0].float(), heads[1].float(), judged.float(), labels)
+
+
+def make_teacher(spec: RunSpec, data: ImageData) -> nn.Module:
+    """The trained teacher of a run, from the weights that its own run left on this machine."""
+    record = distillation_teachers.choose(
+        spec.settings["teacher"], data=spec.data["source"], seed=spec.seed
+    )
+    with torch.random.fork_rng(devices=[]):
+        teacher = create(record["model"], num_classes=data.num_classes, image_size=data.image_size)
+    load_weights(teacher, weights_of(distillation_teachers.NAME, record["run"]))
+    return teacher.eval().requires_grad_(False)
+
+
+def make_loss(spec: RunSpec, data: ImageData) -> Lesson | None:
+    """Cross-entropy for the plain student, else a `Lesson`."""
+    if spec.settings["tokens"] == "class" and spec.settings["loss"] == "none":
+        return None
+    taught = spec.settings["loss"] in LOSSES
+    return Lesson(spec.settings["loss"], make_teacher(spec, data) if taught else None)
+
+
+@torch.no_grad()
+def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+    """Cosine of the two tokens, learned at the input and averaged over images at the end; and how
+    often the student names the class that its teacher names."""
+    found = {}
+    if model.second_token is not None:
+        images, _ = data.test.batch(torch.linspace(0, len(data.test) - 1, PROBES).long())
+        first = torch.cat([model.class_token, model.second_token], dim=1)  # 1 e d
+        last = model.encode_extra(data.test.normalise(images))  # b e d
+        found["cosine_input"] = round(cosine_similarity(first[0])[0, 1].item(), 4)
+        cosines = F.cosine_similarity(last[:, 0], last[:, 1], dim=-1)
+        found["cosine_last"] = round(cosines.mean().item(), 4)
+    if spec.settings["loss"] in LOSSES:
+        teacher, same = make_teacher(spec, data), 0
+        for indices in torch.arange(len(data.test)).split(250):
+            images = data.test.normalise(data.test.batch(indices)[0])
+            same += (model(images).argmax(dim=1) == teacher(images).argmax(dim=1)).sum().item()
+        record = distillation_teachers.choose(
+            spec.settings["teacher"], data=spec.data["source"], seed=spec.seed
+        )
+        found |= dict(
+            agreement_with_teacher=same / len(data.test), teacher_run=record["run"],
+            teacher_accuracy=record["result"]["test_accuracy"],
+        )  # fmt: skip
+    return found

@@ -1,0 +1,138 @@
+"""Every percentage in the prose has a source: a recorded run, a citation beside it, or a computation here.
+
+A result of ours is quoted in a page that loads its study (a chapter, by `studies.load`) or names it in the same paragraph
+(`study_name`), and must then be in its records, as a mean or a spread over seeds or as one run's value, at the decimals quoted.
+"""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from hybridlib import analysis, studies
+from hybridlib.layers.attention import count_attention_macs
+from hybridlib.studies import runner
+from hybridlib.studies.records import value_of
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+# claims.md is made from claims.json, which has a test of its own
+PAGES = sorted({*BOOK.glob("*.ipynb"), *BOOK.glob("*.md"), ROOT / "README.md"} - {BOOK / "claims.md"})
+CLAIMS = json.loads((BOOK / "claims.json").read_text("utf-8"))
+NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?:\s*±\s*(\d+(?:\.\d+)?))?(?:\\,|\s)*(?:\\?%|per cent|percent)|(\d+(?:\.\d+)?)\s*±\s*(\d+(?:\.\d+)?)")
+CITATION = re.compile(r"\]\(https?://|\{cite|\bcites? |\breports? ")
+
+
+def pair_share(side: int) -> float:
+    """Part of a ViT-B block's multiply-adds that the pairs of tokens take, in %, at an image of that side."""
+    n, dim = (side // 16) ** 2 + 1, 768
+    return 100 * 2 * n**2 * dim / (count_attention_macs(n, dim) + 8 * n * dim**2)
+
+
+# (page, number as quoted): what computes it
+COMPUTED = {
+    ("01_convolution_vs_attention", "95"): lambda: 100 * inspect.signature(analysis.mass_within).parameters["share"].default,
+    ("02_vit", "4"): lambda: pair_share(224),
+    ("02_vit", "4.1"): lambda: pair_share(224),
+    ("02_vit", "47"): lambda: pair_share(1024),
+}
+
+
+def paragraphs(path: Path) -> list[str]:
+    """The prose of a page. A table belongs to the paragraph behind it, which says where it is from."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".ipynb":
+        text = "\n\n".join(c.source for c in nbformat.reads(text, as_version=4).cells if c.cell_type == "markdown")
+    text = re.sub(r"```.*?```", "", text, flags=re.S)
+    blocks, table = [], ""
+    for block in re.split(r"\n\s*\n", text):
+        if block.lstrip().startswith("|"):
+            table += block + "\n"
+            continue
+        blocks.append(table + block)
+        table = ""
+    return blocks + [table] * bool(table)
+
+
+def loaded(path: Path) -> set[str]:
+    """The studies whose records a page reads in its code."""
+    return set(re.findall(r"studies\.load\(\\?[\"'](\w+)", path.read_text("utf-8"))) if path.suffix == ".ipynb" else set()
+
+
+def recorded(study: str) -> set[float]:
+    """Everything that may be quoted of a study, in % or as it is: single runs, means and spreads."""
+    records, found = studies.load(study), set()
+    module = runner.find(study)
+    for layout in module.TABLE if isinstance(module.TABLE, tuple) else (module.TABLE,):
+        kept = [r for r in records if all(value_of(r, k) in v for k, v in layout.get("only", {}).items())]
+        rows = studies.summarise(kept, by=layout["by"], value=layout.get("value", "test_accuracy"))
+        scale = layout.get("scale", 100)
+        found |= {scale * v for row in rows for v in (row["mean"], row["sd"], *row["values"]) if v is not None}
+    return found
+
+
+def agrees(quoted: str, value: float) -> bool:
+    """Whether a number rounds to the quoted one."""
+    decimals = len(quoted.partition(".")[2])
+    return abs(float(quoted) - value) <= 0.5 * 10**-decimals + 1e-9
+
+
+def unfounded(page: str, paragraph: str, known: dict[str, set[float]]) -> list[str]:
+    """The numbers of a paragraph that nothing stands behind.
+
+    Args:
+        page: its file's name without suffix, for COMPUTED.
+        known: values of each study that the paragraph may quote.
+    """
+    wrong = []
+    for match in NUMBER.finditer(paragraph):
+        for number in filter(None, match.groups()):
+            computed = COMPUTED.get((page, number))
+            if computed is not None and agrees(number, computed()):
+                continue
+            if not any(agrees(number, value) for values in known.values() for value in values):
+                wrong.append(match.group(0))
+    if wrong and CITATION.search(paragraph) and "±" not in paragraph:
+        return []
+    return wrong
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
+def test_every_percentage_has_a_source(path):
+    here = loaded(path)
+    for paragraph in paragraphs(path):
+        named = {name for name in runner.STUDIES if f"`{name}`" in paragraph}
+        known = {name: recorded(name) for name in here | named} if NUMBER.search(paragraph) else {}
+        assert not unfounded(path.stem, paragraph, known), paragraph
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda c: c["id"])
+def test_what_settles_a_claim_has_a_source(claim):
+    """What is claimed is the paper's, and the ledger says whose; how it is settled is ours."""
+    about = [name for name in runner.STUDIES if claim["id"] in runner.find(name).CLAIMS]
+    known = {name: recorded(name) for name in about} if NUMBER.search(claim["how"]) else {}
+    assert not unfounded("claims", claim["how"], known)
+
+
+def test_a_number_without_a_source_is_seen():
+    known = {"sample_efficiency": recorded("sample_efficiency")}
+    rows = studies.summarise(studies.load("sample_efficiency"), by=("model", "train_size"))
+    best, spread = (100 * rows[0][key] for key in ("mean", "sd"))
+    true = f"The convnet reaches {best:.1f} ± {spread:.1f} %."
+    assert unfounded("x", true, known) == []
+    assert unfounded("x", true, {}) != []
+    assert unfounded("x", f"The convnet reaches {best + 0.3:.2f} %.", known) != []
+    assert unfounded("x", f"The convnet reaches {best:.1f} ± {spread + 3:.1f} %.", known) != []
+    assert unfounded("x", "It reaches 12.34 % ([They, 2020](https://arxiv.org/abs/1)).", {}) == []
+    assert unfounded("02_vit", "The pairs take 9 % of it.", {}) != []
+
+
+def test_what_is_computed_here_is_quoted():
+    """Each entry of COMPUTED is used, so that none goes stale."""
+    for page, number in COMPUTED:
+        (path,) = [p for p in PAGES if p.stem == page]
+        quoted = {n for block in paragraphs(path) for m in NUMBER.finditer(block) for n in m.groups() if n}
+        assert number in quoted, (page, number)

@@ -1,0 +1,232 @@
+"""What each study does to its models and images, against what its file says."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hybridlib import studies
+from hybridlib.checkpoint import save_weights
+from hybridlib.data import load
+from hybridlib.distillation import hard_distillation_loss, soft_distillation_loss
+from hybridlib.models import create
+from hybridlib.studies import (
+    botnet,
+    ceit,
+    coatnet,
+    coatnet_pretrain,
+    coatnet_transfer,
+    convit,
+    distillation,
+    distillation_teachers,
+    early_conv,
+    field,
+    tiers,
+    tuning,
+)
+from hybridlib.studies.one_run import weights_of
+
+SMALL = dict(copies=1, test_copies=1)
+
+
+def first(study, **settings):
+    """The first run of a study that has these settings."""
+    return next(s for s in study.runs("digits", (0,)) if settings.items() <= s.settings.items())
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load(**tiers.DIGITS | SMALL)
+
+
+# ------------------------------------------------------------------------------------ equal efforts
+
+
+def test_every_learning_rate_is_the_best_of_a_ladder_that_goes_further_on_both_sides():
+    rows = studies.summarise(studies.load("tuning"), by=("model", "size", "lr"))
+    tried = {}
+    for row in rows:
+        tried.setdefault((row["model"], row["size"]), {})[row["lr"]] = row["mean"]
+    assert tried.keys() == tiers.LEARNING_RATES.keys() == set(tuning.SYSTEMS)
+    for system, found in tried.items():
+        best = max(found, key=lambda lr: (found[lr], -lr))
+        assert tiers.LEARNING_RATES[system] == best, system
+        assert min(found) < best < max(found), f"{system}: {best} is at the end of its ladder"
+        assert set(tuning.LADDER) <= set(found)
+
+
+@pytest.mark.parametrize("study", [distillation, convit, ceit, botnet, coatnet, coatnet_transfer, field, early_conv])
+def test_all_runs_of_a_study_have_the_same_budget(study):
+    budgets = [
+        {k: v for k, v in s.recipe.items() if k not in ("lr", "weight_decay", "optimizer")}
+        for s in study.runs("digits", (0,))
+    ]
+    assert all(budget == budgets[0] for budget in budgets)
+
+
+@pytest.mark.parametrize("study", [tuning, distillation, convit, ceit, botnet, coatnet, field, early_conv])
+def test_another_source_gets_the_longer_budget_and_no_digits(study):
+    for spec in study.runs("cifar10", (0,)):
+        assert spec.data["source"] == "cifar10" and spec.data["image_size"] == 32
+        assert spec.recipe["steps"] > 1000 and spec.recipe["augment"] == "crop-flip"
+        assert not {"scale", "clutter", "copies"} & spec.data.keys() or study is coatnet
+
+
+# ------------------------------------------------------------------------------------------- ConViT
+
+
+def test_convit_ablations_do_what_they_are_called(data):
+    built = {}
+    for name in convit.ABLATIONS:
+        torch.manual_seed(0)
+        built[name] = convit.build(first(convit, system=name, fraction=1.0), data)
+    for name, without in convit.ABLATIONS.items():
+        for block in built[name].local_blocks:
+            attention, frozen = block.attention, "gating" in without
+            assert attention.gate_logits.requires_grad is not frozen
+            share = torch.tensor(0.5 if frozen else 0.7311)  # sigmoid of 0 and of 1
+            assert torch.allclose(attention.gates, share, atol=1e-4)
+            assert torch.equal(attention.to_v.weight, torch.eye(64)) is ("start" not in without)
+            strongest = attention.position_weights((6, 6)).amax(dim=-1).mean().item()
+            assert (strongest < 0.05) is ("start" in without)  # 1/36 is uniform; a convolution holds 0.2 and more
+
+
+def test_convit_is_observed_head_by_head(data):
+    spec = first(convit, system="ConViT", fraction=1.0)
+    torch.manual_seed(0)
+    model = convit.build(spec, data).eval()
+    seen = convit.measure(spec, model, data)
+    assert [len(layer) for layer in seen["gates"]] == [len(layer) for layer in seen["nonlocality"]] == [4, 4, 4]
+    assert seen["gates"][0] == [pytest.approx(0.7311, abs=1e-4)] * 4
+    images, _ = data.test.batch(torch.linspace(0, len(data.test) - 1, convit.PROBES).long())
+    weights = model.trace(data.test.normalise(images)).maps[2].weights.double()  # the first block's gated map
+    total = 0.0
+    for q in range(36):
+        for k in range(36):
+            distance = ((q // 6 - k // 6) ** 2 + (q % 6 - k % 6) ** 2) ** 0.5
+            total += weights[:, 1, q, k].mean().item() * distance
+    assert seen["nonlocality"][0][1] == pytest.approx(total / 36, abs=1e-3)
+    assert convit.measure(first(convit, system="DeiT", fraction=1.0), create("deit", num_classes=10), data) == {}
+
+
+# --------------------------------------------------------------------------------------------- CeiT
+
+
+def test_ceit_parts_are_there_or_not(data):
+    for spec in ceit.runs("digits", (0,)):
+        model = ceit.build(spec, data)
+        kinds = {type(m).__name__ for m in model.modules()}
+        parts = {"i2t": "ImageToTokens", "leff": "LeFF", "lca": "LCA"}
+        assert {part: name in kinds for part, name in parts.items()} == {p: spec.settings[p] for p in parts}, spec.name
+
+
+def test_steps_to_an_accuracy():
+    curve = [{"step": 1}, {"step": 2, "test_accuracy": 0.5}, {"step": 4, "test_accuracy": 0.7}]
+    assert [ceit.steps_to({"curve": curve}, a) for a in (0.4, 0.5, 0.6, 0.8)] == [2, 2, 4, None]
+
+
+# ------------------------------------------------------------------------------------- distillation
+
+
+def record(model, steps, accuracy, seed=0):
+    return dict(
+        run=f"{model}-{steps}-{seed}", model=model, steps=steps, seed=seed, data=dict(source="digits"),
+        result=dict(test_accuracy=accuracy),
+    )  # fmt: skip
+
+
+def test_teacher_of_like_accuracy_is_the_nearest(monkeypatch):
+    ladder = [(40, 0.3), (80, 0.8), (160, 0.93), (800, 0.99)]
+    records = [record("vit", 4000, 0.9), *(record("convnet", n, a) for n, a in ladder), record("convnet", 80, 0.9, seed=1)]
+    monkeypatch.setattr(distillation_teachers, "load", lambda name: records)
+    chosen = {t: distillation_teachers.choose(t, data="digits", seed=0)["run"] for t in ("vit", "convnet", "best convnet")}
+    assert chosen == {"vit": "vit-4000-0", "convnet": "convnet-160-0", "best convnet": "convnet-800-0"}
+    with pytest.raises(ValueError, match="seed 1.*study run distillation_teachers"):
+        distillation_teachers.choose("vit", data="digits", seed=1)
+    with pytest.raises(ValueError, match="best convnet"):
+        distillation_teachers.choose("owl", data="digits", seed=0)
+
+
+def test_lessons_are_the_papers_losses():
+    torch.manual_seed(0)
+    images, labels = torch.randn(6, 3, 32, 32), torch.randint(10, (6,))
+    teacher = create("convnet", num_classes=10)
+    plain, both = create("deit", num_classes=10), create("deit", "nano distilled", num_classes=10)
+    judged = teacher.eval()(images)
+    a, b = both.both_logits(images)
+    lesson = {loss: distillation.Lesson(loss, teacher) for loss in ("soft", "hard")}
+    assert lesson["soft"](both, images, labels) == soft_distillation_loss(a, b, judged, labels, temperature=3.0, weight=0.1)
+    assert lesson["hard"](both, images, labels) == hard_distillation_loss(a, b, judged, labels)
+    once = plain(images)
+    assert lesson["hard"](plain, images, labels) == hard_distillation_loss(once, once, judged, labels)
+    control = distillation.Lesson("none", None)(both, images, labels)
+    assert torch.isclose(control, (F.cross_entropy(a, labels) + F.cross_entropy(b, labels)) / 2)
+
+
+def test_a_teacher_learns_nothing_from_its_student(data):
+    teacher = create("convnet", num_classes=10, image_size=24).requires_grad_(False)
+    lesson = distillation.Lesson("hard", teacher)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    images, labels = data.train.batch(torch.arange(8))
+    lesson.train()(create("deit", "nano distilled", num_classes=10, image_size=24), data.train.normalise(images), labels).backward()
+    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())  # BatchNorm's too
+
+
+# ------------------------------------------------------------------------------------------ CoAtNet
+
+
+def test_classes_of_pretraining_and_transfer_do_not_meet():
+    few = dict(copies=1, test_copies=1, per_class=5)
+    earlier = coatnet_pretrain.runs("digits", (0,))[0]
+    later = coatnet_transfer.runs("digits", (0,))[0]
+    seen = coatnet_pretrain.load_data(type(earlier)(**vars(earlier) | dict(data=earlier.data | few)))
+    new = coatnet_transfer.load_data(type(later)(**vars(later) | dict(data=later.data | few)))
+    assert set(seen.train.labels.tolist()) == set(seen.test.labels.tolist()) == set(range(5))
+    assert set(new.train.labels.tolist()) == set(new.test.labels.tolist()) == set(range(5, 10))
+    assert len(new.train) == 25 and seen.num_classes == new.num_classes == 10
+    assert seen.name != new.name
+
+
+def test_transfer_takes_everything_but_the_head(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    specs = {s.settings["start"]: s for s in coatnet_transfer.runs("digits", (0,)) if s.settings["layout"] == "CCTT"}
+    data = load(**tiers.DIGITS | SMALL)
+    with pytest.raises(FileNotFoundError, match="study run coatnet_pretrain --only digits-CCTT-seed-0"):
+        coatnet_transfer.build(specs["pretrained"], data)
+    torch.manual_seed(1)
+    earlier = create("coatnet", num_classes=10, image_size=24)
+    save_weights(earlier, tmp_path / "runs" / "coatnet_pretrain" / "digits-CCTT-seed-0" / "weights.safetensors")
+    assert weights_of("coatnet_pretrain", "digits-CCTT-seed-0").is_file()
+    model = coatnet_transfer.build(specs["pretrained"], data).state_dict()
+    for name, value in earlier.state_dict().items():
+        assert torch.equal(value, model[name]) is not name.startswith("head.weight"), name
+
+
+def test_coatnet_gap_is_train_minus_test(data):
+    spec = first(coatnet, layout="ViT_REL", regime="little")
+    torch.manual_seed(0)
+    found = coatnet.measure(spec, create("coatnet", "nano ViT_REL", num_classes=10, image_size=24).eval(), data)
+    assert 0 <= found["train_accuracy"] <= 1 and -1 <= found["gap"] <= found["train_accuracy"]
+
+
+# -------------------------------------------------------------------------------------------- field
+
+
+def test_the_field_has_every_system_and_its_teacher_first():
+    runs = field.runs("digits", (0, 1))
+    assert {s.model for s in runs} == set(studies_models())
+    assert [s.model for s in runs[:2]] == ["convnet", "convnet"]
+    assert set(field.SHIP.values()) <= {s.name for s in runs}
+
+
+def studies_models():
+    from hybridlib.models import SIZES
+
+    return SIZES
+
+
+def test_records_of_a_curve_may_hold_what_was_observed():
+    schema = json.loads((Path(__file__).parents[1] / "book" / "results" / "schema.json").read_text())
+    assert schema["properties"]["curve"]["items"]["properties"]["observed"]["type"] == "object"
