@@ -43,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     models.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     models.add_argument("--threads", type=int, metavar="N", help="of the CPU; default PyTorch's")
-    models.add_argument("--repeats", type=int, default=7, metavar="N", help="default 7")
+    models.add_argument("--repeats", type=int, default=6, metavar="N", help="best even; default 6")
     models.add_argument("--batch-size", type=int, default=4, metavar="N", help="default 4")
     models.add_argument(
         "--image-size", type=int, metavar="SIDE", help="in pixels; default the model's"
