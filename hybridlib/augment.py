@@ -2,18 +2,23 @@
 
 An augmentation is a function `(images b c h w, targets, random) -> (images, targets)`. `targets`
 are class numbers `b`, or probabilities `b k` once a function has mixed labels, which the
-cross-entropy of PyTorch takes alike. Functions compose as tuples.
+cross-entropy of PyTorch takes alike. Functions compose as tuples. A tuple may begin with changes of
+single images (image_changes.py), which are made while the images are read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, is_dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import v2
 
-from hybridlib.layers.checks import look_up
+from hybridlib.image_changes import ImageChange, RandomResizedCrop, changed
+from hybridlib.layers.checks import check_share, look_up
 
 
 class BatchRandom:
@@ -47,6 +52,16 @@ class BatchRandom:
             self.device, non_blocking=True
         )
 
+    @contextmanager
+    def torch_numbers(self) -> Iterator[None]:
+        """Inside, PyTorch's global random numbers (on the CPU) come from this batch's seed and are
+        the same in all processes; afterwards they go on as if nothing had been drawn. For
+        torchvision's transforms."""
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            yield
+
 
 Augmentation = Callable[[Tensor, Tensor, BatchRandom], tuple[Tensor, Tensor]]
 
@@ -70,35 +85,127 @@ def crop(images: Tensor, targets: Tensor, random: BatchRandom) -> tuple[Tensor, 
     return windows[torch.arange(len(images), device=images.device), :, y, x], targets  # b c h w
 
 
-AUGMENTATIONS: dict[str, tuple[Augmentation, ...]] = {
+@dataclass(frozen=True)
+class Mix:
+    """Mixup (Zhang et al., 2018) or cutmix (Yun et al., 2019) of the images of a batch in pairs,
+    with torchvision. One of the two and one share for the whole batch, as timm does it for DeiT.
+
+        mixup:  x = s x_i + (1-s) x_j,  y = s y_i + (1-s) y_j,  s drawn from Beta(alpha, alpha)
+        cutmix: a rectangle of x_j is pasted into x_i; s is the part of x_i that is left
+
+    Each image is mixed with the one half a batch further on. So several processes, of which each
+    holds every n-th image, mix the same pairs as one.
+
+    Args:
+        num_classes: of the data; targets become probabilities `b k`.
+        mixup, cutmix: alpha of the Beta distribution; 0 switches that one off.
+        probability: that a batch is mixed at all.
+        switch: that it is cutmix, where both are on.
+
+    Images come out as floats in 0..1. Label smoothing is the loss's affair: smoothing and mixing
+    can change places.
+    """
+
+    num_classes: int
+    mixup: float = 0.8
+    cutmix: float = 1.0
+    probability: float = 1.0
+    switch: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_share(probability=self.probability, switch=self.switch)
+        if self.mixup < 0 or self.cutmix < 0 or not self.mixup + self.cutmix:
+            raise ValueError(
+                f"mixup={self.mixup} and cutmix={self.cutmix} must be 0 or more and not both 0, "
+                "for example mixup=0.8, cutmix=1.0"
+            )
+
+    def __call__(
+        self, images: Tensor, targets: Tensor, random: BatchRandom
+    ) -> tuple[Tensor, Tensor]:
+        if len(images) % 2:
+            raise ValueError(
+                f"Mix pairs the images of a batch, and {len(images)} are no pairs; use a "
+                "batch_size that is a multiple of twice the number of processes"
+            )
+        with random.torch_numbers():
+            mixed, cut = (float(u) for u in torch.rand(2))
+            if mixed >= self.probability:
+                return images, targets
+            is_cutmix = cut < self.switch if self.mixup and self.cutmix else bool(self.cutmix)
+            mix = v2.CutMix(alpha=self.cutmix) if is_cutmix else v2.MixUp(alpha=self.mixup)
+            if not images.is_floating_point():
+                images = images.float() / 255
+            if targets.ndim == 1:
+                targets = F.one_hot(targets, self.num_classes).float()
+            # torchvision mixes each image with its neighbour. To it, the halves of the batch are
+            # two neighbours with very many channels.
+            halves = images.reshape(2, -1, *images.shape[2:]), targets.reshape(2, -1)
+            halves = mix(*halves)
+        return halves[0].reshape(images.shape), halves[1].reshape(targets.shape)
+
+
+AUGMENTATIONS: dict[str, tuple[Augmentation | ImageChange, ...]] = {
     "none": (),
     "flip": (flip,),
     "crop": (crop,),
     "crop-flip": (crop, flip),
+    "resized-crop-flip": (RandomResizedCrop(), flip),
 }
 
 
-def find(
-    augment: str | Augmentation | tuple[Augmentation, ...],
-) -> tuple[str, tuple[Augmentation, ...]]:
+Augmentations = str | Augmentation | ImageChange | tuple[Augmentation | ImageChange, ...]
+
+
+def find(augment: Augmentations) -> tuple[str, tuple[Augmentation | ImageChange, ...]]:
     """The name for the record and the functions, from a name, a function or a tuple of functions.
 
     Raises:
-        ValueError: for an unknown name; the message lists what there is.
+        ValueError: for an unknown name; the message lists what there is. For a change of single
+            images behind a function of the whole batch.
     """
     if isinstance(augment, str):
         return augment, look_up(AUGMENTATIONS, augment)
     functions = augment if isinstance(augment, tuple) else (augment,)
-    return "+".join(getattr(f, "__name__", type(f).__name__) for f in functions), functions
+    first = [isinstance(f, ImageChange) for f in functions]
+    if first != sorted(first, reverse=True):
+        late = functions[max(i for i, is_first in enumerate(first) if is_first)]
+        raise ValueError(
+            f"{_name(late)} changes single images while they are read, so it must stand before the "
+            "functions that change whole batches, for example augment=(RandAugment(), flip)"
+        )
+    return "+".join(map(_name, functions)) or "none", functions
+
+
+def split(
+    functions: tuple[Augmentation | ImageChange, ...],
+) -> tuple[tuple[ImageChange, ...], tuple[Augmentation, ...]]:
+    """Those for single images, and those for batches."""
+    changes = tuple(f for f in functions if isinstance(f, ImageChange))
+    return changes, functions[len(changes) :]
 
 
 def apply(
-    augment: str | Augmentation | tuple[Augmentation, ...],
-    images: Tensor,
-    targets: Tensor,
-    random: BatchRandom,
+    augment: Augmentations, images: Tensor, targets: Tensor, random: BatchRandom
 ) -> tuple[Tensor, Tensor]:
-    """Run the augmentations one after the other: `b c h w` and targets in, the same out."""
-    for function in find(augment)[1]:
+    """Run the augmentations one after the other: `b c h w` and targets in, the same out.
+
+    Changes of single images are drawn from `random` here, not from (seed, step) as in `fit`.
+    """
+    changes, functions = split(find(augment)[1])
+    if changes:
+        seeds = torch.randint(2**62, (random.size,), generator=random.generator)[random.part]
+        images = images.clone()
+        with torch.random.fork_rng(devices=[]):
+            for i, seed in enumerate(seeds.tolist()):
+                torch.default_generator.manual_seed(seed)
+                images[i] = changed(images[i], changes)
+    for function in functions:
         images, targets = function(images, targets, random)
     return images, targets
+
+
+def _name(function: Augmentation | ImageChange) -> str:
+    if is_dataclass(function):
+        return repr(function)
+    return getattr(function, "__name__", type(function).__name__)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hybridlib.data import Images, MemoryImages
+from hybridlib.image_changes import ImageChange, RandomResizedCrop, changed
 
 ON_DEVICE = 2**32  # bytes: data sets up to 4 GiB are kept in the GPU's memory
 
@@ -29,10 +30,12 @@ class Order:
         count: images in an epoch.
         batch_size: positions of one step.
         seed: see `fit`.
+        repeats: each image comes so many times in a row, and the stream moves on so much slower
+            (repeated augmentation, Hoffer et al., 2020).
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int) -> None:
-        self.count, self.batch_size, self.seed = count, batch_size, seed
+    def __init__(self, count: int, batch_size: int, seed: int, *, repeats: int = 1) -> None:
+        self.count, self.batch_size, self.seed, self.repeats = count, batch_size, seed, repeats
         self.epochs: dict[int, Tensor] = {}
 
     def epoch(self, number: int) -> Tensor:
@@ -44,24 +47,57 @@ class Order:
 
     def positions(self, step: int) -> Tensor:
         """The images of a step: int64 `batch_size`."""
-        start, parts, left = step * self.batch_size, [], self.batch_size
+        start, skip = divmod(step * self.batch_size, self.repeats)
+        parts, left = [], -(-(skip + self.batch_size) // self.repeats)
         while left:
             number, offset = divmod(start, self.count)
             parts.append(self.epoch(number)[offset : offset + left])
             start, left = start + len(parts[-1]), left - len(parts[-1])
-        return torch.cat(parts)
+        repeated = torch.cat(parts).repeat_interleave(self.repeats)
+        return repeated[skip : skip + self.batch_size]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The changes of single images in a training. What is drawn for an image comes from the seed,
+    the step and its place in the whole batch, so it is the same whoever reads it.
+
+    Args:
+        changes: one after the other; a RandomResizedCrop that comes first sees the whole picture.
+        seed: see `fit`.
+        places: which places of the batch are this process's.
+    """
+
+    changes: tuple[ImageChange, ...]
+    seed: int
+    places: range
+
+    def batch(self, images: Images, positions: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        first = self.changes[0]
+        window = first.window if isinstance(first, RandomResizedCrop) else None
+        rest = self.changes[1:] if window else self.changes
+        read = []
+        with torch.random.fork_rng(devices=[]):
+            for place, position in zip(self.places, positions.tolist(), strict=True):
+                torch.default_generator.manual_seed(derive(self.seed, "image", step, place))
+                read.append(changed(images.view(position, window), rest))
+        return torch.stack(read), images.labels[positions]
 
 
 class _Steps(Dataset):
     """Reads the batches of steps in worker processes; an image that cannot be read comes back as
     the error."""
 
-    def __init__(self, images: Images, positions: Callable[[int], Tensor]) -> None:
-        self.images, self.positions = images, positions
+    def __init__(
+        self, images: Images, positions: Callable[[int], Tensor], changes: Changes | None
+    ) -> None:
+        self.images, self.positions, self.changes = images, positions, changes
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor] | ValueError:
         try:
-            return self.images.batch(self.positions(step))
+            if self.changes is None:
+                return self.images.batch(self.positions(step))
+            return self.changes.batch(self.images, self.positions(step), step)
         except ValueError as error:
             return ValueError(str(error))
 
@@ -73,14 +109,15 @@ def read(
     *,
     device: torch.device,
     workers: int | None,
+    changes: Changes | None = None,
 ):
     """Bytes `b c h w` and labels `b` on the device, one batch for each of `steps`."""
-    if isinstance(images, MemoryImages):
+    if isinstance(images, MemoryImages) and changes is None:
         batches = (images.batch(positions(step)) for step in steps)
     else:
         workers = min(4, os.cpu_count() or 1) if workers is None else workers
         batches = DataLoader(
-            _Steps(images, positions), sampler=steps, batch_size=None, num_workers=workers,
+            _Steps(images, positions, changes), sampler=steps, batch_size=None, num_workers=workers,
             pin_memory=device.type == "cuda",
             collate_fn=_as_is,
         )  # fmt: skip

@@ -49,12 +49,13 @@ class Budget:
         return step * self.batch_size / self.images
 
 
-def schedule(done: float, warmup: float) -> float:
+def schedule(done: float, warmup: float, least: float = 0.0) -> float:
     """The part of the peak learning rate when a part `done` (0..1) of the budget is used: a line
-    up, then a cosine to 0."""
+    up, then a cosine to `least`."""
     if done < warmup:
         return done / warmup
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / max(1e-12, 1 - warmup))))
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / max(1e-12, 1 - warmup))))
+    return least + (1 - least) * cosine
 
 
 class Clock:

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+Kind = Literal["soft", "hard"]
 Direction = Literal["teacher||student", "student||teacher"]
 Normaliser = Literal["batch", "elements"]
 
@@ -137,6 +139,70 @@ def hard_distillation_loss(
     truth = F.cross_entropy(class_logits, labels, label_smoothing=label_smoothing)
     imitation = F.cross_entropy(distillation_logits, teacher_logits.argmax(dim=-1))
     return (1 - weight) * truth + weight * imitation
+
+
+class Distillation(nn.Module):
+    """A loss for `fit`: the student learns from the labels and from a teacher that sees the same
+    images. Constants of the paper: tau 3, lambda 0.1 for soft; one half for hard.
+
+    A student with two heads (`both_logits`, as DeiT's with a second token) answers the teacher with
+    the second, any other with its one head.
+
+    Args:
+        teacher: gives logits `b k` for the student's images. It is frozen, in eval mode. See
+            `Renormalise` if it was trained with another mean.
+        kind: "soft" (equation 2) or "hard" (equation 3).
+        label_smoothing: for the true labels.
+    """
+
+    def __init__(self, teacher: nn.Module, kind: Kind, *, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if kind not in ("soft", "hard"):
+            raise ValueError(f"unknown kind {kind!r}; there are 'soft' and 'hard'")
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.kind, self.label_smoothing = kind, label_smoothing
+
+    def train(self, mode: bool = True) -> Distillation:
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def forward(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        with torch.no_grad():
+            teacher_logits = self.teacher(images)
+        if getattr(model, "second_head", None) is not None:
+            first, second = model.both_logits(images)
+        else:
+            first = second = model(images)
+        loss = soft_distillation_loss if self.kind == "soft" else hard_distillation_loss
+        smoothing = self.label_smoothing
+        return loss(first, second, teacher_logits, targets, label_smoothing=smoothing)
+
+
+class Renormalise(nn.Module):
+    """Images `b c h w` that were normalised with one mean and standard deviation, as another pair
+    would have done it.
+
+    Args:
+        mean, std: of each channel, with which they come.
+        to_mean, to_std: with which they leave.
+    """
+
+    def __init__(
+        self,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        *,
+        to_mean: tuple[float, ...],
+        to_std: tuple[float, ...],
+    ) -> None:
+        super().__init__()
+        m, s, n, t = (torch.tensor(v)[:, None, None] for v in (mean, std, to_mean, to_std))
+        self.register_buffer("scale", s / t, persistent=False)
+        self.register_buffer("shift", (m - n) / t, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift
 
 
 def _check(student_logits: Tensor, teacher_logits: Tensor, *, weight: float = 0.0) -> None:

@@ -13,7 +13,13 @@ from torch import nn
 
 from hybridlib.batches import read, to_device
 from hybridlib.data import ImageData, Images
-from hybridlib.devices import device_of, memory_advice, memory_errors, pick_device
+from hybridlib.devices import (
+    device_of,
+    make_accelerator,
+    memory_advice,
+    memory_errors,
+    pick_device,
+)
 
 EVALUATION_BATCH = (
     256  # large enough that the overhead of a batch is small, small enough for a laptop
@@ -44,6 +50,7 @@ def evaluate(
     mixed_precision: str | None = None,
     channels_last: bool = False,
     workers: int | None = None,
+    shared: bool = False,
 ) -> Evaluation:
     """Accuracy and loss of a model on a split, for example `data.test`; of an `ImageData`, its test
     split.
@@ -53,6 +60,8 @@ def evaluate(
     Args:
         batch_size: images at once; the result does not depend on it but for rounding.
         device, mixed_precision, channels_last, workers: see `fit`.
+        shared: with several processes (torchrun, accelerate launch), each takes its share of the
+            images, and all must call this. Otherwise each that calls does all the work.
     """
     images = dataset.test if isinstance(dataset, ImageData) else dataset
     device = pick_device(device)
@@ -62,6 +71,8 @@ def evaluate(
             f"mixed_precision={mixed_precision!r} must be 'bf16', 'fp16', 'no' or None"
         )
     dtype = precision[mixed_precision]
+    accelerator = make_accelerator(device, mixed_precision) if shared else None
+    device = accelerator.device if accelerator else device
 
     def autocast():
         return torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
@@ -81,7 +92,7 @@ def evaluate(
                 autocast=autocast, workers=workers,
                 batch_size=batch_size,
             )  # fmt: skip
-            return score(model, None)
+            return score(model, accelerator)
     finally:
         model.train(was_training).to(home)
 
@@ -113,6 +124,9 @@ class Scorer:
             device=self.device,
         )
         model.eval()
+        if accelerator is not None and accelerator.num_processes > 1:
+            for buffer in model.buffers():  # running statistics: those of the first process
+                torch.distributed.broadcast(buffer, src=0)
         with torch.no_grad():
             for images, labels in read(
                 self.images,

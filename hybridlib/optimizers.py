@@ -1,11 +1,13 @@
-"""The optimizers, which parameters they decay, and their state in a checkpoint."""
+"""The optimizers, which parameters they decay, the average of the weights, and all their state in
+a checkpoint."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from hybridlib.checkpoint import CheckpointError
+from hybridlib.checkpoint import CheckpointError, put_tensors
 
 MOMENTUM = 0.9  # SGD: the value of He et al. (2016)
 
@@ -74,3 +76,35 @@ def put_optimizer(
     optimizer.load_state_dict(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
+
+
+class WeightAverage:
+    """The exponential moving average of a model's weights and running statistics: after each step
+    average <- decay x average + (1 - decay) x weights. It begins with the weights after the first
+    step.
+
+    Args:
+        model: on its device.
+        decay: 0..1. Some 1 / (1 - decay) steps count.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        average = get_ema_multi_avg_fn(decay)
+        self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+        self.averaged.requires_grad_(False)
+
+    @property
+    def model(self) -> nn.Module:
+        """A model with the averaged weights."""
+        return self.averaged.module
+
+    def update(self, model: nn.Module) -> None:
+        self.averaged.update_parameters(model)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {f"average.{name}": value for name, value in self.model.state_dict().items()}
+
+    def put(self, tensors: dict[str, Tensor], *, step: int, origin: str) -> None:
+        """Take up what `tensors` gave (without the prefix) after so many steps."""
+        put_tensors(self.model, tensors, origin=origin)
+        self.averaged.n_averaged.fill_(step)

@@ -16,6 +16,9 @@ class Settings:
     evaluate_every: float | None
     checkpoint_every: int
     workers: int | None
+    min_lr: float = 0.0
+    ema: float | None = None
+    repeats: int = 1
 
 
 def one_budget(**budgets: float | None) -> list[tuple[str, float]]:
@@ -31,7 +34,7 @@ def one_budget(**budgets: float | None) -> list[tuple[str, float]]:
 
 def check_settings(
     *, unit, budget, batch_size, lr, weight_decay, warmup, label_smoothing, clip, evaluate_every,
-    checkpoint_every, seed, optimizer, mixed_precision,
+    checkpoint_every, seed, optimizer, mixed_precision, min_lr, ema, repeats,
 ) -> None:  # fmt: skip
     whole = unit != "steps" or budget == int(budget)
     a_part = "at least 0 and below 1"
@@ -39,12 +42,15 @@ def check_settings(
         (unit, budget, 0 < budget < math.inf and whole, "above 0, and steps whole", 10),
         ("batch_size", batch_size, batch_size >= 1 and not batch_size % 1, "whole, from 1 on", 128),
         ("lr", lr, 0 < lr < math.inf, "above 0", 0.001),
+        ("min_lr", min_lr, 0 <= min_lr <= lr, f"from 0 to lr={lr:g}", 0.0),
         ("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more", 0.05),
         ("warmup", warmup, 0 <= warmup < 1, f"a part of the budget, {a_part}", 0.1),
         ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, a_part, 0.1),
         ("clip", clip, clip is None or clip > 0, "above 0, or None", 1.0),
         ("evaluate_every", evaluate_every, (evaluate_every or 1) > 0, "above 0", 1),
         ("checkpoint_every", checkpoint_every, checkpoint_every >= 1, "1 or more", 200),
+        ("ema", ema, ema is None or 0 < ema < 1, "between 0 and 1, or None", 0.9999),
+        ("repeats", repeats, repeats >= 1 and not repeats % 1, "whole, from 1 on", 1),
         ("seed", seed, 0 <= seed < 2**32, "in 0..2^32-1", 0),
     ]  # fmt: skip
     choices = [

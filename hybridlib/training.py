@@ -8,19 +8,17 @@ training that was killed and is started again needs no generator's state, and en
 the same weights, bit for bit, as one left alone.
 
 The parts: settings.py and budget.py (what `fit` is told and how long it lasts), devices.py,
-batches.py, objective.py (images to loss), optimizers.py, evaluation.py.
+batches.py, image_changes.py and augment.py, objective.py (images to loss), optimizers.py,
+evaluation.py, record.py.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
-import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -31,8 +29,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from hybridlib import augment as augmenting
-from hybridlib.augment import Augmentation, BatchRandom
-from hybridlib.batches import Order, Share, derive, read, to_device
+from hybridlib.augment import Augmentations, BatchRandom
+from hybridlib.batches import Changes, Order, Share, derive, read, to_device
 from hybridlib.budget import Budget, Clock, schedule
 from hybridlib.checkpoint import (
     Checkpoint,
@@ -57,7 +55,14 @@ from hybridlib.devices import (
 )
 from hybridlib.evaluation import Evaluation, Scorer, evaluate
 from hybridlib.objective import Loss, Objective, check_model, cross_entropy, name_of
-from hybridlib.optimizers import decays, make_optimizer, optimizer_tensors, put_optimizer
+from hybridlib.optimizers import (
+    WeightAverage,
+    decays,
+    make_optimizer,
+    optimizer_tensors,
+    put_optimizer,
+)
+from hybridlib.record import Run
 from hybridlib.settings import Settings, check_settings, one_budget
 
 __all__ = [
@@ -80,68 +85,6 @@ class TrainingError(RuntimeError):
     """A training that cannot go on; the message says at which step and what to change."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """The record of one training: what ran, where, how it went.
-
-    Attributes:
-        name: what the caller calls it.
-        model: class, number of parameters, and a digest of the names and shapes of its tensors.
-        data: see `ImageData.describe`.
-        config: the settings of `fit`.
-        seed: of order, augmentation, dropout and stochastic depth. The initial weights are the
-            caller's.
-        device: kind, name, threads and processes.
-        versions: of Python and the libraries.
-        date: when it ended, UTC.
-        seconds: time spent on training steps, without evaluations and checkpoints; over all
-            interruptions.
-        wall_seconds: the whole time in `fit`, likewise.
-        steps: optimizer steps taken.
-        epochs: times that each image was seen.
-        curve: one dict for each point: step, epoch, seconds, lr, train_loss; with an evaluation
-            also test_accuracy, test_loss, and what `observe` gave.
-        result: the last evaluation: accuracy, loss, count.
-        command: what to type to repeat it, if known.
-    """
-
-    name: str
-    model: dict
-    data: dict
-    config: dict
-    seed: int
-    device: dict
-    versions: dict
-    date: str
-    seconds: float
-    wall_seconds: float
-    steps: int
-    epochs: float
-    curve: list[dict]
-    result: dict
-    command: str | None = None
-
-    @property
-    def accuracy(self) -> float:
-        return self.result["accuracy"]
-
-    def to_json(self, path: str | Path | None = None) -> str:
-        """The record as JSON text; with a path also written there (whole or not at all)."""
-        text = json.dumps(asdict(self), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-        if path is not None:
-            path = Path(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
-        return text
-
-    @classmethod
-    def from_json(cls, path: str | Path) -> Run:
-        """A record that `to_json` wrote."""
-        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-
-
 # ---------------------------------------------------------------------------------------------- fit
 
 
@@ -155,11 +98,14 @@ def fit(
     batch_size: int = 128,
     optimizer: str = "adamw",
     lr: float = 1e-3,
+    min_lr: float = 0.0,
     weight_decay: float = 0.05,
     warmup: float = 0.1,
     label_smoothing: float = 0.0,
     clip: float | None = 1.0,
-    augment: str | Augmentation | tuple[Augmentation, ...] = "none",
+    ema: float | None = None,
+    augment: Augmentations = "none",
+    repeats: int = 1,
     loss: Loss | None = None,
     evaluate_every: float | None = None,
     observe: Callable[[nn.Module], dict] | None = None,
@@ -174,6 +120,7 @@ def fit(
     progress: bool = True,
     name: str | None = None,
     command: str | None = None,
+    notes: dict | None = None,
 ) -> Run:
     """Train a model on `data.train`, in place, and evaluate it on `data.test`.
 
@@ -192,15 +139,20 @@ def fit(
         data: from `hybridlib.data.load`.
         batch_size: images in a step, over all processes.
         optimizer: "adamw", or "sgd" (Nesterov momentum 0.9).
-        lr: peak learning rate. It rises linearly and then falls as a cosine to 0 at the end of the
-            budget.
+        lr: peak learning rate. It rises linearly and then falls as a cosine to `min_lr` at the end
+            of the budget.
+        min_lr: see there.
         weight_decay: acts on the matrices and kernels of linear and convolutional layers alone: not
             on biases, norms, tokens or position tables.
         warmup: part of the budget in which the learning rate rises.
         label_smoothing: part of the target that is spread over all classes.
         clip: largest norm of the gradient; None for no limit.
-        augment: "none", "flip", "crop", "crop-flip", or functions (see augment.py). Do not flip
-            digits.
+        ema: decay of an exponential moving average of the weights, for example 0.9999; None for
+            none. Evaluations and the model afterwards have the average.
+        augment: "none", "flip", "crop", "crop-flip", "resized-crop-flip", or functions (see
+            augment.py and image_changes.py). Do not flip digits.
+        repeats: each image comes so many times in a row, each time changed in another way; an
+            epoch then holds fewer different images. DeiT takes 3.
         loss: another loss, called as `loss(model, images, targets)` with the normalised images; may
             call any method of the model. `label_smoothing` is then its own affair. A teacher in it
             must be on the device of the images; if the loss is an nn.Module, its submodules are
@@ -220,9 +172,12 @@ def fit(
             training, go on from the last sound one.
         checkpoint_every: steps from one checkpoint to the next; there is one at the end too.
         resume: False refuses to run if there are checkpoints already.
-        workers: processes that decode images which are not in memory; by default up to 4.
+        workers: processes that decode and change single images; by default up to 4, for each
+            training process. They are not used for images in memory which are changed in batches.
         progress: show a progress bar.
         name, command: go into the record.
+        notes: settings that `fit` does not know, for example those of the model. They go into the
+            record's config, and a checkpoint with others is refused.
 
     A budget in seconds can be resumed as well: the time used is in the checkpoint. How many steps
     fit into it depends on the machine, so the weights are not the same from run to run.
@@ -230,7 +185,8 @@ def fit(
     Several processes (`accelerate launch` or `torchrun`): each takes its share of each batch, so
     the loss is that of one process up to rounding, if nothing in the model is random and it has no
     BatchNorm. BatchNorm normalises each share by itself, and the running statistics that are kept
-    are those of the first process.
+    are those of the first process. All processes must see the same checkpoint_dir; the first alone
+    writes.
 
     Raises:
         ValueError: for settings that cannot be used.
@@ -244,7 +200,7 @@ def fit(
         warmup=warmup,
         label_smoothing=label_smoothing, clip=clip, evaluate_every=evaluate_every,
         checkpoint_every=checkpoint_every, seed=seed, optimizer=optimizer,
-        mixed_precision=mixed_precision,
+        mixed_precision=mixed_precision, min_lr=min_lr, ema=ema, repeats=repeats,
     )  # fmt: skip
     augment_name, augmentations = augmenting.find(augment)
     accelerator = make_accelerator(pick_device(device), mixed_precision)
@@ -261,6 +217,11 @@ def fit(
         "loss": name_of(loss) if loss else "cross-entropy", "channels_last": channels_last,
         "mixed_precision": accelerator.mixed_precision,
     }  # fmt: skip
+    # Only where they are in use, so that records and checkpoints of earlier versions still fit.
+    config |= {"min_lr": min_lr} if min_lr else {}
+    config |= {"ema": ema} if ema else {}
+    config |= {"repeats": repeats} if repeats > 1 else {}
+    config |= notes or {}
     record = dict(model=_describe_model(model), data=data.describe(), config=config, seed=seed)
     checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, record)
     if checkpoints and not resume and checkpoints.steps():
@@ -291,13 +252,15 @@ def fit(
                 augmentations=augmentations,
                 budget=Budget(unit, budget, batch_size=batch_size, images=len(data.train)),
                 settings=Settings(
-                    lr, warmup, clip, seed, channels_last, evaluate_every, checkpoint_every, workers
-                ),
+                    lr, warmup, clip, seed, channels_last, evaluate_every, checkpoint_every,
+                    workers, min_lr, ema, repeats,
+                ),  # fmt: skip
                 observe=observe,
                 label=name or "training",
                 show=progress and accelerator.is_main_process,
             )
             training.run()
+            training.finish()
         finally:
             model.eval().to(home)
     last = training.curve[-1]
@@ -339,7 +302,7 @@ class _Training:
         checkpoints: Checkpoints | None,
         loss: Loss,
         optimizer: tuple[torch.optim.Optimizer, list[tuple[str, nn.Parameter]]],
-        augmentations: tuple[Augmentation, ...],
+        augmentations: tuple,
         budget: Budget,
         settings: Settings,
         observe: Callable[[nn.Module], dict] | None,
@@ -352,7 +315,8 @@ class _Training:
             accelerator,
             checkpoints,
         )
-        self.augmentations, self.budget, self.settings = augmentations, budget, settings
+        changes, self.augmentations = augmenting.split(augmentations)
+        self.budget, self.settings = budget, settings
         self.observe, self.label, self.show, self.shown = observe, label, show, {}
         self.optimizer, self.named = optimizer
         self.device = accelerator.device
@@ -364,6 +328,7 @@ class _Training:
             Tensor
         ] = []  # losses that are still on the device: to look at them makes a GPU wait
         self.look_every = 1 if self.device.type == "cpu" else 10
+        self.average = None if settings.ema is None else WeightAverage(model, settings.ema)
         earlier = self.restore()
         # One forward pass from images to loss, so that DistributedDataParallel sees it whichever
         # methods the loss calls.
@@ -373,11 +338,16 @@ class _Training:
         shared = accelerator.num_processes > 1 and budget.unit == "seconds"
         self.clock = Clock(earlier.get("seconds", 0.0), device=self.device, shared=shared)
         self.wall_start = time.perf_counter() - earlier.get("wall_seconds", 0.0)
-        order = Order(len(data.train), budget.batch_size, settings.seed)
+        order = Order(
+            len(data.train), budget.batch_size, settings.seed, repeats=settings.repeats
+        )
+        places = range(budget.batch_size)[self.share]
+        changed = Changes(changes, settings.seed, places) if changes else None
         self.batches = read(
-            to_device(data.train, self.device), Share(order, self.share),
+            data.train if changes else to_device(data.train, self.device),
+            Share(order, self.share),
             itertools.count(self.step), device=self.device,
-            workers=settings.workers,
+            workers=settings.workers, changes=changed,
         )  # fmt: skip
         self.score = Scorer(
             to_device(data.test, self.device), device=self.device,
@@ -406,7 +376,7 @@ class _Training:
                 )
                 with self.clock.paused():
                     if over and not self.evaluated() or self.taken and used >= self.next_evaluation:
-                        self.note(self.score(self.model, self.accelerator))
+                        self.note(self.score(self.judged, self.accelerator))
                     elif self.taken and used >= self.next_point:
                         self.note(None)
                     if self.taken and (over or self.step % self.settings.checkpoint_every == 0):
@@ -433,7 +403,7 @@ class _Training:
         if settings.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         self.rate = settings.lr * schedule(
-            self.budget.fraction(step, self.elapsed), settings.warmup
+            self.budget.fraction(step, self.elapsed), settings.warmup, settings.min_lr / settings.lr
         )
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
@@ -446,10 +416,22 @@ class _Training:
             self.accelerator.clip_grad_norm_([p for _, p in self.named], settings.clip)
         self.stepper.step()
         self.stepper.zero_grad()
+        if self.average:
+            self.average.update(self.model)
         self.unseen.append(loss.detach())
         self.step, self.taken = step + 1, self.taken + 1
         if self.step % self.look_every == 0:
             self.look()
+
+    @property
+    def judged(self) -> nn.Module:
+        """The model that is evaluated: with averaged weights, if there is an average."""
+        return self.average.model if self.average else self.model
+
+    def finish(self) -> None:
+        """Leave the weights that were evaluated in the caller's model."""
+        if self.average:
+            self.model.load_state_dict(self.average.model.state_dict())
 
     def look(self) -> None:
         """Fetch the losses that are still on the device; stop if one is not a number."""
@@ -496,7 +478,7 @@ class _Training:
         if evaluation:
             entry |= dict(test_accuracy=evaluation.accuracy, test_loss=_finite(evaluation.loss))
             if self.observe is not None:  # the model is in eval mode, as `score` left it
-                entry |= {"observed": seen} if (seen := self.observe(self.model)) else {}
+                entry |= {"observed": seen} if (seen := self.observe(self.judged)) else {}
             self.move_bar(accuracy=f"{evaluation.accuracy:.3f}")
         self.curve.append(entry)
         self.plan()
@@ -538,6 +520,7 @@ class _Training:
             )
             state["scaler"] = None if scaler is None else scaler.state_dict()
             tensors = {f"model.{name}": value for name, value in model_tensors(self.model).items()}
+            tensors |= self.average.tensors() if self.average else {}
             self.checkpoints.save(
                 self.step, tensors | optimizer_tensors(self.optimizer, self.named), state
             )
@@ -568,6 +551,9 @@ class _Training:
                 f"checkpoint {origin!r} was not written by this version of hybridlib ({error!r})"
             ) from error
         put_tensors(self.model, _below("model.", self.found.tensors), origin=origin)
+        if self.average:
+            averaged = _below("average.", self.found.tensors)
+            self.average.put(averaged, step=self.step, origin=origin)
         return earlier
 
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from hybridlib import training
 from hybridlib.data import ImageData, MemoryImages
+from hybridlib.presets import fit_arguments, recipe
 
 STEPS, EVERY = 12, 3
 CALLS = {"forward": 0, "fsync": 0, "replace": 0, "replaced": 0, "unlink": 0}
@@ -126,7 +127,10 @@ def train(
         checkpoint_dir=folder, checkpoint_every=EVERY, progress=False, device="cpu",
     )  # fmt: skip
     curve = [{k: v for k, v in entry.items() if k != "seconds"} for entry in run.curve]
-    out.write_text(json.dumps(dict(digest=digest(model), curve=curve, steps=run.steps)))
+    alone = training.evaluate(model, source(), device="cpu").loss
+    out.write_text(
+        json.dumps(dict(digest=digest(model), curve=curve, steps=run.steps, alone=alone))
+    )
 
 
 def child(work) -> int:
@@ -202,9 +206,44 @@ def kills_from_outside(base: Path) -> dict:
     return {"deaths": deaths, "same": json.loads(out.read_text()) == expected}
 
 
-def processes(base: Path, count: int) -> list:
-    """The curve of a model with neither dropout nor BatchNorm, trained by that many processes."""
-    out = base / f"processes-{count}.json"
+def train_deit(folder: Path | None, out: Path, *, workers: int) -> None:
+    """All of DeiT's recipe, and an average of the weights, in few steps."""
+    table = recipe("deit", batch_size=16, warmup=0.2, lr=0.01, ema=0.9)
+    data, model = source(), network()
+    run = training.fit(
+        model, data, **fit_arguments(table, data, steps=STEPS), workers=workers,
+        checkpoint_dir=folder, checkpoint_every=EVERY, progress=False, device="cpu",
+    )  # fmt: skip
+    out.write_text(json.dumps(dict(digest=digest(model), result=run.result, config=run.config)))
+
+
+def deit(base: Path) -> dict:
+    """The same with DeiT's recipe: killed in some places, with and without worker processes."""
+    out, results = base / "deit.json", {}
+    assert child(lambda: train_deit(None, out, workers=0)) == 0
+    expected = json.loads(out.read_text())
+    for where, call, workers in (("forward", 1, 0), ("forward", 8, 1), ("replaced", 1, 0)):
+        folder = base / f"deit-{where}-{call}"
+        out.unlink()
+
+        def dying(folder=folder, where=where, call=call, workers=workers):
+            arm(where, call)
+            train_deit(folder, out, workers=workers)
+
+        assert child(dying) == -signal.SIGKILL and not out.exists()
+        assert child(lambda folder=folder: train_deit(folder, out, workers=0)) == 0
+        results[f"{where} {call}"] = json.loads(out.read_text()) == expected
+    return {"expected": expected, "same": results}
+
+
+def processes(
+    base: Path, count: int, *, norm: bool = False, dying: bool = False, name: str = ""
+) -> list:
+    """What `train` writes in each of that many processes, or how they ended if one did not get
+    through. Without dropout; with `dying` the last process is killed in step 8. The same name goes
+    on from the same checkpoints."""
+    out = base / f"processes-{count}-{norm}{name}"
+    folder = base / name if name else out
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -216,13 +255,10 @@ def processes(base: Path, count: int) -> list:
                 LOCAL_WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1",
                 MASTER_PORT=port, OMP_NUM_THREADS="1",
             )  # fmt: skip
-        here = out if rank == 0 else out.with_suffix(".other")
-        train(
-            base / f"processes-{count}",
-            here,
-            optimizer="adamw",
-            model=network(dropout=0, norm=False),
-        )
+        if dying and rank == count - 1:
+            arm("forward", 7)
+        model = network(dropout=0, norm=norm)
+        train(folder, Path(f"{out}.{rank}"), optimizer="adamw", model=model)
 
     pids = []
     for rank in range(count):
@@ -236,7 +272,9 @@ def processes(base: Path, count: int) -> list:
                 os._exit(ended)
         pids.append(pid)
     ended = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-    return json.loads(out.read_text())["curve"] if not any(ended) else ended
+    if any(ended):
+        return ended
+    return [json.loads(Path(f"{out}.{rank}").read_text()) for rank in range(count)]
 
 
 if __name__ == "__main__":
@@ -245,7 +283,17 @@ if __name__ == "__main__":
     base, what = Path(sys.argv[1]), sys.argv[2]
     if what == "processes":
         warnings.simplefilter("default")
-        print(json.dumps({"one": processes(base, 1), "two": processes(base, 2)}))
+        results = {"one": processes(base, 1), "two": processes(base, 2)}
+        results["norm alone"] = processes(base, 1, norm=True)
+        results["norm"] = processes(base, 2, norm=True)
+        results["ended"] = processes(base, 2, norm=True, dying=True, name="again")
+        results["checkpoints"] = sorted(path.name for path in (base / "again").iterdir())
+        results["again"] = processes(base, 2, norm=True, name="again")
+        processes(base, 2, dying=True, name="fewer")
+        results["fewer"] = processes(base, 1, name="fewer")
+        print(json.dumps(results))
+    elif what == "deit":
+        print(json.dumps(deit(base)))
     else:
         results = {optimizer: kills(base, optimizer) for optimizer in ("adamw", "sgd")}
         print(json.dumps({**results, "outside": kills_from_outside(base)}))

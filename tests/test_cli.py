@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hybridlib import cli, models
+from hybridlib import cli, cli_train, models
 from hybridlib.checkpoint import read_tensors, save_weights
 from hybridlib.cli import main
 
@@ -178,10 +178,10 @@ def test_interruption_and_lack_of_memory(capsys, here, monkeypatch):
     def full(*_, **__):
         raise MemoryError("out of memory on cpu: lower batch_size=8")
 
-    monkeypatch.setattr(cli, "fit", stopped)
+    monkeypatch.setattr(cli_train, "fit", stopped)
     assert main(["train", "convnet", "--data", "pets", *QUICK]) == 130
     assert "give the same command to go on" in capsys.readouterr().err
-    monkeypatch.setattr(cli, "fit", full)
+    monkeypatch.setattr(cli_train, "fit", full)
     assert "lower batch_size=8" in fails(capsys, "train", "convnet", "--data", "pets", *QUICK)
 
 

@@ -15,10 +15,11 @@ FLOORS = [
     {
         "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation", "weights",
         "settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation",
+        "image_changes", "record", "presets",
     },
     {"figures", "widgets", "exercises"},
     {"studies", "bench"},
-    {"cli", "__main__"},
+    {"cli", "cli_train", "cli_shared", "__main__"},
 ]
 NEIGHBOURS = {
     ("training", "data"),
@@ -27,8 +28,13 @@ NEIGHBOURS = {
     ("training", "distillation"),
     *(
         ("training", part)
-        for part in ("settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation")
+        for part in ("settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation", "record")
     ),
+    ("augment", "image_changes"),
+    ("batches", "image_changes"),
+    ("presets", "data"),
+    ("presets", "augment"),
+    ("presets", "image_changes"),
     ("batches", "data"),
     ("objective", "data"),
     ("optimizers", "checkpoint"),
@@ -39,6 +45,9 @@ NEIGHBOURS = {
     ("pretrained", "checkpoint"),
     ("pretrained", "data"),
     ("__main__", "cli"),
+    ("cli", "cli_train"),
+    ("cli", "cli_shared"),
+    ("cli_train", "cli_shared"),
 }
 ARRAYS_ONLY = {"figures", "widgets"}  # these draw numbers and must not know the models
 DYNAMIC = ("importlib.import_module", "import_module", "__import__")

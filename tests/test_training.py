@@ -68,11 +68,33 @@ def test_killed_trainings_end_with_the_same_weights_bit_for_bit(tmp_path):
     assert results["outside"]["same"] and results["outside"]["deaths"] >= 1
 
 
-def test_two_processes_follow_the_loss_curve_of_one(tmp_path):
+def test_killed_training_with_all_of_deits_recipe_ends_with_the_same_weights(tmp_path):
+    results = interrupted(tmp_path, "deit")
+    assert results["same"] == {"forward 1": True, "forward 8": True, "replaced 1": True}
+    config = results["expected"]["config"]
+    assert config["repeats"] == 3 and config["ema"] == 0.9
+    for part in ("RandomResizedCrop", "RandAugment", "Erase", "flip", "Mix(num_classes=4"):
+        assert part in config["augment"]
+
+
+def test_several_processes(tmp_path):
+    """Two processes follow the loss of one. With BatchNorm they do not quite, but they agree among
+    themselves, what they report is what the kept weights give, and they survive a kill."""
     result = interrupted(tmp_path, "processes")
-    assert len(result["one"]) == len(result["two"]) == 12
-    for one, two in zip(result["one"], result["two"], strict=True):
-        assert one == pytest.approx(two, abs=1e-5)
+    (one,), (two, other) = result["one"], result["two"]
+    assert len(one["curve"]) == 12 and two["digest"] == other["digest"]
+    for a, b in zip(one["curve"], two["curve"], strict=True):
+        assert a == pytest.approx(b, abs=1e-5)
+    norm, other = result["norm"]
+    assert norm == other
+    assert norm["curve"][-1] != pytest.approx(result["norm alone"][0]["curve"][-1], abs=1e-5)
+    assert norm["alone"] == pytest.approx(norm["curve"][-1]["test_loss"], abs=1e-6)
+    assert result["ended"][1] == -9 and result["ended"][0] != 0
+    assert result["checkpoints"] == ["step-000000003.safetensors", "step-000000006.safetensors"]
+    assert result["again"] == result["norm"]
+    for a, b in zip(one["curve"], result["fewer"][0]["curve"], strict=True):  # begun by two
+        assert a == pytest.approx(b, abs=1e-5)
+    assert result["fewer"][0]["digest"] != one["digest"]
 
 
 # ---------------------------------------------------------------------------------------------- fit
@@ -578,6 +600,16 @@ def test_files_that_hold_no_safetensors(tmp_path, monkeypatch):
     assert not (tmp_path / "sprung").exists()
     with pytest.raises(CheckpointError, match="is a file; give a folder"):
         short(checkpoint_dir=tmp_path / "old.pth")
+
+
+def test_no_length_of_the_header_makes_safetensors_a_pickle(tmp_path):
+    starts = set()
+    for length in range(64):  # a pickle begins with the byte 0x80, and so does every 32nd length
+        path = tmp_path / f"{length}.safetensors"
+        save_weights(nn.Linear(2, 2), path, metadata={"note": "x" * 8 * length})
+        starts.add(path.read_bytes()[0])
+        assert load_weights(nn.Linear(2, 2), path)["note"] == "x" * 8 * length
+    assert 0x80 in starts
 
 
 def test_memory_images_of_other_sizes_are_resized():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import floor
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +19,38 @@ from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
 
 
+# From a picture's height and width: top, left, height and width of the part that is wanted.
+Window = Callable[[int, int], tuple[int, int, int, int]]
+ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # of EXIF: height and width change places
+
+
 def read_image(
     path: Path,
     image_size: int,
     *,
     crop: float = 1.0,
     interpolation: str = "bilinear",
+    window: Window | None = None,
     root: Path | None = None,
 ) -> Tensor:
-    """One file as upright RGB bytes `c h w`, framed as by `frame`.
+    """One file as upright RGB bytes `c h w`, framed as by `frame`; or, with a window, that part of
+    the picture resized to the square.
 
     Raises:
         ValueError: if it cannot be read; names the file (relative to `root`).
     """
+    box = None
     try:
         with Image.open(io.BytesIO(path.read_bytes())) as picture:  # one read: Pillow asks for many
-            enough = 2 * framed_side(image_size, crop)
-            picture.draft("RGB", (enough, enough))  # decodes a large JPEG smaller
+            enough = (2 * framed_side(image_size, crop),) * 2
+            if window is not None:
+                width, height = picture.size
+                if picture.getexif().get(ORIENTATION) in ON_ITS_SIDE:
+                    width, height = height, width
+                box = window(height, width)
+                share = 2 * image_size / min(box[2:])  # so that the window alone has enough
+                enough = tuple(ceil(share * side) for side in picture.size)
+            picture.draft("RGB", enough)  # decodes a large JPEG smaller
             image = upright(picture)
     except MemoryError:
         raise
@@ -45,7 +60,14 @@ def read_image(
             f"{str(name)!r} cannot be read as an image ({error}); replace it with a whole copy or "
             "delete it"
         ) from error
-    return frame(image, image_size, crop=crop, interpolation=interpolation)
+    if box is None:
+        return frame(image, image_size, crop=crop, interpolation=interpolation)
+    shrunk = image.shape[1] / height  # 1 but for a JPEG that was decoded smaller
+    top, left, high, wide = (round(shrunk * edge) for edge in box)
+    square, mode = [image_size, image_size], InterpolationMode(interpolation)
+    return TF.resized_crop(
+        image, top, left, max(1, high), max(1, wide), square, interpolation=mode, antialias=True
+    )
 
 
 def upright(picture: Image.Image) -> Tensor:

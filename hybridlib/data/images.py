@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as TF
 
-from hybridlib.data.files import read_image
+from hybridlib.data.files import Window, read_image
 
 
 class Images(Dataset):
@@ -34,6 +36,11 @@ class Images(Dataset):
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Images uint8 `b c h w` and labels int64 `b` of these positions."""
         raise NotImplementedError
+
+    def view(self, index: int, window: Window | None = None) -> Tensor:
+        """One image, uint8 `c h w`; with a window, that part of the picture, resized."""
+        image = self.batch(torch.tensor([index]))[0][0]
+        return image if window is None else _resized(image, window, self.image_size)
 
     def subset(self, indices: Tensor) -> Images:
         """The same split with only these images."""
@@ -87,6 +94,11 @@ class MemoryImages(Images):
             images = TF.resize(images, [self.image_size, self.image_size], antialias=True)
         return images, self.labels.index_select(0, indices)
 
+    def view(self, index: int, window: Window | None = None) -> Tensor:
+        if window is None:
+            return super().view(index)
+        return _resized(self.images[index], window, self.image_size)
+
     def subset(self, indices: Tensor) -> MemoryImages:
         kept = self.images[indices], self.labels[indices]
         return MemoryImages(*kept, image_size=self.image_size, mean=self.mean, std=self.std)
@@ -123,29 +135,41 @@ class FileImages(Images):
         crop: float = 1.0,
         interpolation: str = "bilinear",
     ) -> None:
-        self.paths, self.labels, self.root = list(paths), labels, root
+        # Names as bytes of equal width in one array. A list of a million Paths takes 400 MB, and
+        # every worker process that touches it would get a copy of its own.
+        below = os.path.join(root, "")
+        names = [os.fsencode(str(p).removeprefix(below)) for p in paths]
+        self.names, self.labels, self.root = np.array(names, dtype=np.bytes_), labels, root
         self.image_size, self.mean, self.std = image_size, mean, std
         self.framing = dict(crop=crop, interpolation=interpolation)
 
+    @property
+    def paths(self) -> list[Path]:
+        """One file for each image."""
+        return [self._path(i) for i in range(len(self.names))]
+
+    def _path(self, index: int) -> Path:
+        return self.root / os.fsdecode(self.names[index])
+
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        images = [
-            read_image(self.paths[i], self.image_size, root=self.root, **self.framing)
-            for i in indices.tolist()
-        ]
-        return torch.stack(images), self.labels[indices]
+        return torch.stack([self.view(i) for i in indices.tolist()]), self.labels[indices]
+
+    def view(self, index: int, window: Window | None = None) -> Tensor:
+        path = self._path(index)
+        return read_image(path, self.image_size, root=self.root, window=window, **self.framing)
 
     def subset(self, indices: Tensor) -> FileImages:
-        kept = [self.paths[i] for i in indices.tolist()], self.labels[indices]
-        return FileImages(
-            *kept, image_size=self.image_size, mean=self.mean, std=self.std, root=self.root,
-            **self.framing,
-        )  # fmt: skip
+        few = copy.copy(self)
+        few.names, few.labels = self.names[indices.numpy()], self.labels[indices]
+        return few
 
     def digest(self) -> str:
-        listing = "\n".join(
-            f"{p.relative_to(self.root).as_posix()} {p.stat().st_size}" for p in self.paths
+        root, sep = os.fsencode(self.root), os.fsencode(os.sep)
+        listing = b"\n".join(
+            b"%s %d" % (name.replace(sep, b"/"), os.stat(os.path.join(root, name)).st_size)
+            for name in self.names.tolist()
         )
-        return _digest(np.frombuffer(listing.encode(), np.uint8), self.labels.numpy())
+        return _digest(np.frombuffer(listing, np.uint8), self.labels.numpy())
 
 
 @dataclass(frozen=True)
@@ -245,6 +269,10 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
         mean.append(m)
         std.append(s if s > 0 else 1.0)  # images of one colour: leave the scale alone
     return tuple(mean), tuple(std)
+
+
+def _resized(image: Tensor, window: Window, side: int) -> Tensor:
+    return TF.resized_crop(image, *window(*image.shape[1:]), [side, side], antialias=True)
 
 
 def _digest(*arrays: np.ndarray) -> str:

@@ -6,6 +6,8 @@ a model from one of their rows. (The layer of cordonnier.py is no classifier and
 
 from __future__ import annotations
 
+from inspect import signature
+
 from torch import nn
 
 from hybridlib.layers.checks import look_up
@@ -45,7 +47,12 @@ PAPERS: dict[str, str] = {
 
 
 def create(
-    model: str, size: str = "nano", *, num_classes: int = 1000, image_size: int | None = None
+    model: str,
+    size: str = "nano",
+    *,
+    num_classes: int = 1000,
+    image_size: int | None = None,
+    drop_path: float = 0.0,
 ) -> nn.Module:
     """A model by name, for the command line and the studies.
 
@@ -54,9 +61,24 @@ def create(
         size: a key of `SIZES[model]`, for example "nano" or "B/16".
         num_classes: number of classes.
         image_size: side of the images in pixels; by default the table's.
+        drop_path: stochastic depth of the last block, for the models that have it.
 
     Raises:
-        ValueError: for a name that is not there; the message lists what is.
+        ValueError: for a name that is not there; the message lists what is. For a drop_path above
+            0 where the model has none.
     """
     look_up(SIZES, model)
-    return CLASSES[model].from_size(size, num_classes=num_classes, image_size=image_size)
+    settings = dict(num_classes=num_classes, image_size=image_size)
+    if drop_path and not has_drop_path(model):
+        able = ", ".join(filter(has_drop_path, CLASSES))
+        raise ValueError(
+            f"drop_path={drop_path}: {model} has no stochastic depth; use drop_path=0, or one of "
+            f"{able}"
+        )
+    settings |= {"drop_path": drop_path} if drop_path else {}
+    return CLASSES[model].from_size(size, **settings)
+
+
+def has_drop_path(model: str) -> bool:
+    """Whether that model takes `drop_path`."""
+    return "drop_path" in signature(CLASSES[model].from_size).parameters

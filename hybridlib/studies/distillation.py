@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from hybridlib.analysis import cosine_similarity
 from hybridlib.data import ImageData
-from hybridlib.distillation import hard_distillation_loss, soft_distillation_loss
+from hybridlib.distillation import Distillation
 from hybridlib.models import create
+from hybridlib.objective import Loss
 from hybridlib.studies import distillation_teachers
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.one_run import weights_of
@@ -32,7 +33,7 @@ EFFORT = (
     "soft loss and weight 1/2 of the hard one are the paper's; none was tuned."
 )
 SIZES = {"class": "nano", "two class": "nano two class", "distillation": "nano distilled"}
-LOSSES = {"soft": soft_distillation_loss, "hard": hard_distillation_loss}
+LOSSES = ("soft", "hard")
 # (teacher, loss, tokens): the paper's arms
 ARMS = (
     ("none", "none", "class"),
@@ -85,25 +86,10 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
     ]
 
 
-class Lesson(nn.Module):
-    """The loss of a student that listens to labels and to a teacher, see `hybridlib.training.fit`.
-
-    Args:
-        loss: a key of LOSSES, or "none" for two heads that both learn the label.
-        teacher: gives logits; None with "none".
-    """
-
-    def __init__(self, loss: str, teacher: nn.Module | None) -> None:
-        super().__init__()
-        self.loss, self.teacher = loss, teacher
-
-    def forward(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        heads = (model(images),) * 2 if model.second_token is None else model.both_logits(images)
-        if self.teacher is None:
-            return (F.cross_entropy(heads[0], labels) + F.cross_entropy(heads[1], labels)) / 2
-        with torch.no_grad():
-            judged = self.teacher.eval()(images)
-        return LOSSES[self.loss](heads[0].float(), heads[1].float(), judged.float(), labels)
+def both_learn_the_label(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """The control's loss: the second token is a class token like the first."""
+    first, second = model.both_logits(images)
+    return (F.cross_entropy(first, labels) + F.cross_entropy(second, labels)) / 2
 
 
 def make_teacher(spec: RunSpec, data: ImageData) -> nn.Module:
@@ -114,15 +100,14 @@ def make_teacher(spec: RunSpec, data: ImageData) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         teacher = create(record["model"], num_classes=data.num_classes, image_size=data.image_size)
     load_weights(teacher, weights_of(distillation_teachers.NAME, record["run"]))
-    return teacher.eval().requires_grad_(False)
+    return teacher.eval()
 
 
-def make_loss(spec: RunSpec, data: ImageData) -> Lesson | None:
-    """Cross-entropy for the plain student, else a `Lesson`."""
-    if spec.settings["tokens"] == "class" and spec.settings["loss"] == "none":
-        return None
-    taught = spec.settings["loss"] in LOSSES
-    return Lesson(spec.settings["loss"], make_teacher(spec, data) if taught else None)
+def make_loss(spec: RunSpec, data: ImageData) -> Loss | None:
+    """The paper's loss with the run's teacher; without one, cross-entropy of one head or of both."""
+    if spec.settings["loss"] in LOSSES:
+        return Distillation(make_teacher(spec, data), spec.settings["loss"])
+    return both_learn_the_label if spec.settings["tokens"] == "two class" else None
 
 
 @torch.no_grad()

@@ -14,9 +14,9 @@ from torch import nn
 
 from hybridlib.analysis import cost
 from hybridlib.data import ImageData
+from hybridlib.distillation import Distillation
 from hybridlib.models import create
 from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.distillation import Lesson
 from hybridlib.studies.one_run import weights_of
 from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe
 from hybridlib.studies.vit_digits import DIGITS
@@ -74,7 +74,7 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
     ]  # fmt: skip
 
 
-def make_loss(spec: RunSpec, data: ImageData) -> Lesson | None:
+def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:
     """DeiT learns from the convnet of its seed by the hard loss; all others from the labels."""
     if spec.model != "deit":
         return None
@@ -82,7 +82,7 @@ def make_loss(spec: RunSpec, data: ImageData) -> Lesson | None:
     with torch.random.fork_rng(devices=[]):
         teacher = create("convnet", num_classes=data.num_classes, image_size=data.image_size)
     load_weights(teacher, weights_of(NAME, run))
-    return Lesson("hard", teacher.eval().requires_grad_(False))
+    return Distillation(teacher, "hard")
 
 
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:

@@ -1,0 +1,150 @@
+"""What the commands share: options for data and device, and weights that `train` saved."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from hybridlib.checkpoint import CheckpointError, put_tensors, read_tensors
+from hybridlib.data import CIFAR, ImageData, load
+from hybridlib.devices import make_accelerator, pick_device
+from hybridlib.models import SIZES, create
+
+
+def processes() -> int:
+    """How many processes `torchrun` or `accelerate launch` started."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_first() -> bool:
+    """Whether this is the process that speaks for all."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data")
+    names = ", ".join(("digits", *CIFAR))
+    group.add_argument(
+        "--data",
+        default="digits",
+        metavar="SOURCE",
+        help=f"{names}, or a folder of images; default digits",
+    )
+    group.add_argument(
+        "--image-size", type=int, metavar="SIDE", help="in pixels; default: the model's"
+    )
+    few = group.add_mutually_exclusive_group()
+    few.add_argument(
+        "--per-class", type=int, metavar="N", help="train on so many originals of each class"
+    )
+    few.add_argument("--fraction", type=float, metavar="P", help="train on this part of each class")
+    group.add_argument(
+        "--data-seed",
+        type=int,
+        default=0,
+        metavar="SEED",
+        help="of that choice and the digits' places, default 0",
+    )
+    group.add_argument("--data-name", metavar="NAME", help="what the record calls the data")
+
+
+def add_device(parser) -> None:
+    parser.add_argument("--device", help="cuda, mps or cpu; default: the best that is there")
+    parser.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), help="default no")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that decode and change images, for each training process; default up to 4",
+    )
+
+
+@contextmanager
+def first_on_each_host(args: argparse.Namespace) -> Iterator[None]:
+    """With several processes, one of each host goes before the others: it downloads, they find."""
+    if processes() == 1:
+        yield
+        return
+    accelerator = make_accelerator(pick_device(args.device), args.mixed_precision)
+    with accelerator.local_main_process_first():
+        yield
+
+
+def load_data(args: argparse.Namespace, image_size: int) -> ImageData:
+    with first_on_each_host(args) if args.data in CIFAR else nullcontext():
+        return load(
+            args.data, image_size=args.image_size or image_size, per_class=args.per_class,
+            fraction=args.fraction,
+            seed=args.data_seed, name=args.data_name,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Weights on disk and what their header says; None or empty where it says nothing."""
+
+    path: Path
+    tensors: dict[str, Tensor]
+    model: str
+    size: str
+    image_size: int
+    classes: tuple[str, ...]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+
+    def check_classes(self, data: ImageData) -> None:
+        if self.classes and self.classes != data.classes:
+            raise ValueError(
+                f"the weights know the classes {', '.join(self.classes[:10])} and {data.name} has "
+                f"{', '.join(data.classes[:10])}; evaluate on images of the same classes"
+            )
+
+    def build(self, *, num_classes: int, image_size: int) -> nn.Module:
+        built = create(self.model, self.size, num_classes=num_classes, image_size=image_size)
+        put_tensors(built, self.tensors, origin=str(self.path))
+        return built
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
+
+
+def read_saved(path: Path, *, model: str | None = None, size: str | None = None) -> Saved:
+    """The weights in a file.
+
+    Args:
+        model, size: what the file need not say.
+
+    Raises:
+        CheckpointError: for a header that hybridlib did not write.
+        ValueError: if neither the file nor the arguments name the model.
+    """
+    tensors, metadata = read_tensors(path)
+    try:
+        known = json.loads(metadata.get("hybridlib", "{}"))
+        known = dict(known)
+        model, size = model or known.get("model"), size or known.get("size")
+        image_size, classes = (
+            int(known.get("image_size", 32)),
+            tuple(map(str, known.get("classes", ()))),
+        )
+        mean, std = (
+            tuple(map(float, known[key])) if key in known else None for key in ("mean", "std")
+        )
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{str(path)!r} has a header that hybridlib did not write ({error})"
+        ) from error
+    if model not in list(SIZES) or not isinstance(size, str):
+        raise ValueError(
+            f"{str(path)!r} does not say which model it belongs to; add --model "
+            f"({', '.join(SIZES)}) and --size"
+        )
+    return Saved(path, tensors, model, size, image_size, classes, mean, std)

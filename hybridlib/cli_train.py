@@ -1,0 +1,280 @@
+"""`python -m hybridlib train` and `presets`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+
+from hybridlib.augment import AUGMENTATIONS
+from hybridlib.checkpoint import save_weights
+from hybridlib.cli_shared import (
+    add_data,
+    add_device,
+    first_on_each_host,
+    is_first,
+    load_data,
+    read_saved,
+)
+from hybridlib.data import ImageData
+from hybridlib.distillation import Distillation, Renormalise
+from hybridlib.models import SIZES, create, has_drop_path
+from hybridlib.presets import PRESETS, Table, describe, fit_arguments, recipe
+from hybridlib.pretrained import PUBLIC, load_file
+from hybridlib.pretrained import load as load_public
+from hybridlib.training import fit
+
+
+def add_parsers(commands) -> None:
+    train = commands.add_parser(
+        "train",
+        help="train a model on digits, CIFAR or a folder of images",
+        description="Train a model. Stopped and started again with the same command, it goes on "
+        "from the last checkpoint. With torchrun or accelerate launch, on several GPUs or hosts.",
+        epilog="Example: python -m hybridlib train vit --data digits --epochs 10",
+    )
+    train.add_argument(
+        "model",
+        choices=SIZES,
+        help="; ".join(f"{m}: {', '.join(sizes)}" for m, sizes in SIZES.items()),
+    )
+    train.add_argument("--size", default="nano", help="default nano")
+    train.add_argument(
+        "--init",
+        metavar="WEIGHTS",
+        help="start from public weights by timm's name, such as deit_tiny_patch16_224.fb_in1k, or "
+        "from a file of them; the head is new if the classes are not as many",
+    )
+    train.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="default runs/MODEL-SIZE-DATA-SEED"
+    )
+    add_data(train)
+    budget = train.add_mutually_exclusive_group()  # one of them, if there is no preset
+    budget.add_argument("--epochs", type=float, metavar="N", help="passes over the training images")
+    budget.add_argument("--steps", type=int, metavar="N", help="optimizer steps")
+    budget.add_argument(
+        "--seconds",
+        type=float,
+        metavar="S",
+        help="time for training steps, evaluations not counted",
+    )
+    _add_recipe(train)
+    teacher = train.add_argument_group("distillation")
+    teacher.add_argument(
+        "--teacher", type=Path, metavar="WEIGHTS", help="a .safetensors file that `train` wrote"
+    )
+    teacher.add_argument(
+        "--distill", choices=("hard", "soft"), help="DeiT's losses; default hard with a teacher"
+    )
+    run = train.add_argument_group("run")
+    run.add_argument(
+        "--seed", type=int, default=0, help="of the weights and all that is random, default 0"
+    )
+    run.add_argument(
+        "--evaluate-every", type=float, metavar="N", help="in the budget's unit; always at the end"
+    )
+    run.add_argument(
+        "--checkpoint-every", type=int, default=200, metavar="STEPS", help="default 200"
+    )
+    run.add_argument(
+        "--no-resume", action="store_true", help="refuse to go on from checkpoints in FOLDER"
+    )
+    run.add_argument("--channels-last", action="store_true", help="often faster for convolutions")
+    run.add_argument("--quiet", action="store_true", help="no progress bar")
+    run.add_argument("--show-recipe", action="store_true", help="print what would run, and stop")
+    add_device(run)
+    train.set_defaults(run=_train, usage_error=train.error)
+
+    presets = commands.add_parser("presets", help="the papers' recipes, each value with its source")
+    presets.add_argument("name", nargs="?", choices=PRESETS, help="one of them; default all")
+    presets.set_defaults(run=_presets)
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Options without a default: what is not given comes from the preset or presets.DEFAULTS."""
+    group = parser.add_argument_group(
+        "recipe", "What is given here replaces the preset's value; 0 switches a part off."
+    )
+    group.add_argument("--preset", choices=PRESETS, help="a recipe; see `presets`")
+    group.add_argument("--batch-size", type=int, metavar="N", help="default 128")
+    group.add_argument("--optimizer", choices=("adamw", "sgd"), help="default adamw")
+    group.add_argument("--lr", type=float, help="peak learning rate, default 0.001")
+    group.add_argument("--min-lr", type=float, help="learning rate at the end, default 0")
+    group.add_argument("--weight-decay", type=float, metavar="W", help="default 0.05")
+    group.add_argument("--warmup", type=float, metavar="P", help="part of the budget, default 0.1")
+    group.add_argument("--label-smoothing", type=float, metavar="P", help="default 0")
+    group.add_argument("--clip", type=float, metavar="N", help="largest gradient norm, default 1")
+    group.add_argument("--ema", type=float, metavar="DECAY", help="average of the weights")
+    group.add_argument("--drop-path", type=float, metavar="P", help="stochastic depth, default 0")
+    group.add_argument(
+        "--augment", choices=AUGMENTATIONS, help="default none; do not flip digits"
+    )
+    group.add_argument(
+        "--rand-augment", type=float, metavar="M", help="magnitude 0..10, two operations an image"
+    )
+    group.add_argument(
+        "--auto-augment", action=argparse.BooleanOptionalAction, help="ImageNet's policy"
+    )
+    group.add_argument("--erase", type=float, metavar="P", help="probability of random erasing")
+    group.add_argument("--mixup", type=float, metavar="ALPHA", help="of the Beta distribution")
+    group.add_argument("--cutmix", type=float, metavar="ALPHA", help="of the Beta distribution")
+    group.add_argument("--repeats", type=int, metavar="N", help="repeated augmentation")
+
+
+def _recipe(args: argparse.Namespace) -> Table:
+    """The preset, and what was given in its place."""
+    keys = (
+        "epochs", "batch_size", "optimizer", "lr", "min_lr", "weight_decay", "warmup",
+        "label_smoothing", "clip", "ema", "drop_path", "augment", "rand_augment", "auto_augment",
+        "erase", "mixup", "cutmix", "repeats",
+    )  # fmt: skip
+    given = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
+    for key in ("clip", "ema"):
+        if key in given:
+            given[key] = given[key] or None
+    if "rand_augment" in given:
+        magnitude = given["rand_augment"]
+        given["rand_augment"] = (2, magnitude, 0.5, 10) if magnitude else None
+    table = recipe(args.preset, size=args.size, **given)
+    if table["drop_path"][0] and "drop_path" not in given and not has_drop_path(args.model):
+        table["drop_path"] = (0.0, f"{args.model} has no stochastic depth")
+    if args.data == "digits" and "augment" not in given and "flip" in str(table["augment"][0]):
+        table["augment"] = ("crop", "digits are not flipped")
+    return table
+
+
+def _train(args: argparse.Namespace) -> None:
+    table = _recipe(args)
+    if args.steps is args.seconds is table["epochs"][0] is None:
+        args.usage_error("one of --epochs, --steps, --seconds or a --preset is required")
+    if args.distill and not args.teacher:
+        raise ValueError(
+            f"--distill {args.distill} needs a teacher; add --teacher WEIGHTS.safetensors"
+        )
+    side = SIZES[args.model].get(args.size, {}).get("image_size", 32)
+    if args.init in PUBLIC:
+        side = PUBLIC[args.init].preparation.image_size
+    data = load_data(args, side)
+    drop_path = table["drop_path"][0]
+    if args.show_recipe:
+        if is_first():
+            arguments = fit_arguments(table, data, steps=args.steps, seconds=args.seconds)
+            print(f"{describe(table)}\n\n{_settled(arguments, data)}")
+        return
+    torch.manual_seed(args.seed)
+    if args.init is None:
+        model = create(
+            args.model, args.size, num_classes=data.num_classes, image_size=data.image_size,
+            drop_path=drop_path,
+        )  # fmt: skip
+    else:
+        model, data = _start(args, data, drop_path=drop_path)
+    arguments = fit_arguments(table, data, steps=args.steps, seconds=args.seconds)
+    start = () if args.init is None else (Path(args.init).name,)
+    notes = {"preset": args.preset} if args.preset else {}
+    notes |= {"init": start[0]} if start else {}
+    notes |= {"drop_path": drop_path} if drop_path else {}
+    loss, taught = _teacher(args, data, smoothing=arguments["label_smoothing"])
+    label = "-".join((args.model, args.size, data.name, str(args.seed), *start))
+    out = args.out or Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
+    run = fit(
+        model, data, **arguments, loss=loss, notes=notes | taught,
+        evaluate_every=args.evaluate_every, seed=args.seed, device=args.device,
+        mixed_precision=args.mixed_precision,
+        channels_last=args.channels_last, checkpoint_dir=out / "checkpoints",
+        checkpoint_every=args.checkpoint_every,
+        resume=not args.no_resume, workers=args.workers, progress=not args.quiet,
+        name=" ".join((args.model, args.size, *(("from", *start) if start else ()))),
+        command=shlex.join(["python", "-m", "hybridlib", *args.typed]),
+    )  # fmt: skip
+    if not PartialState().is_main_process:
+        return
+    known = dict(
+        model=args.model,
+        size=args.size,
+        image_size=data.image_size,
+        classes=data.classes,
+        mean=data.mean,
+        std=data.std,
+    )
+    save_weights(model, out / "weights.safetensors", metadata={"hybridlib": json.dumps(known)})
+    run.to_json(out / "run.json")
+    print(
+        f"{run.name} on {data.name}: accuracy {100 * run.accuracy:.1f} % of {run.result['count']} "
+        "test images after "
+        f"{run.steps} steps ({run.epochs:.1f} epochs, {run.seconds:.0f} s)\nweights and record: "
+        f"{out}/weights.safetensors, {out}/run.json"
+    )
+
+
+def _start(
+    args: argparse.Namespace, data: ImageData, *, drop_path: float
+) -> tuple[torch.nn.Module, ImageData]:
+    """The model with the weights of --init, and the data normalised as these were trained."""
+    shape = dict(num_classes=data.num_classes, image_size=data.image_size)
+    if args.init not in PUBLIC:
+        if not Path(args.init).is_file():
+            raise ValueError(
+                f"--init {args.init!r} is neither a file nor one of {', '.join(PUBLIC)}"
+            )
+        model = create(args.model, args.size, **shape, drop_path=drop_path)
+        load_file(args.init, model, head=None)
+        return model, data
+    public = PUBLIC[args.init]
+    if (args.model, args.size) != (public.model, public.size):
+        raise ValueError(
+            f"{public.name!r} is not {args.model} {args.size}; use train {public.model} "
+            f"--size '{public.size}' --init {public.name}"
+        )
+    with first_on_each_host(args):
+        loaded = load_public(public.name, **shape)
+    model = loaded.model
+    if drop_path:
+        model = create(args.model, args.size, **shape, drop_path=drop_path)
+        model.load_state_dict(loaded.model.state_dict())
+    for split in (data.train, data.test):
+        split.mean, split.std = loaded.preparation.mean, loaded.preparation.std
+    return model, replace(data, settings={**data.settings, "normalised_as": public.name})
+
+
+def _teacher(
+    args: argparse.Namespace, data: ImageData, *, smoothing: float
+) -> tuple[Distillation | None, dict]:
+    """The loss with a teacher, and what the record says about it."""
+    if args.teacher is None:
+        return None, {}
+    saved = read_saved(args.teacher)
+    saved.check_classes(data)
+    if saved.image_size != data.image_size:
+        raise ValueError(
+            f"the teacher sees images of {saved.image_size} pixels and the student of "
+            f"{data.image_size}; add --image-size {saved.image_size}"
+        )
+    teacher = saved.build(num_classes=data.num_classes, image_size=saved.image_size)
+    if saved.mean and saved.std and (saved.mean, saved.std) != (data.mean, data.std):
+        prepare = Renormalise(data.mean, data.std, to_mean=saved.mean, to_std=saved.std)
+        teacher = torch.nn.Sequential(prepare, teacher)
+    kind = args.distill or "hard"
+    known = dict(model=saved.model, size=saved.size, digest=saved.digest())
+    loss = Distillation(teacher, kind, label_smoothing=smoothing)
+    return loss, {"distill": kind, "teacher": known}
+
+
+def _settled(arguments: dict, data: ImageData) -> str:
+    """What the recipe comes to on this data."""
+    lines = [f"on {data.name}: {len(data.train)} training images, {data.num_classes} classes"]
+    for key, value in arguments.items():
+        several = isinstance(value, tuple)
+        shown = [getattr(v, "__name__", repr(v)) for v in value] if several else [f"{value}"]
+        lines += [f"  {key:<16} {shown[0]}", *(f"  {'':<16} {more}" for more in shown[1:])]
+    return "\n".join(lines)
+
+
+def _presets(args: argparse.Namespace) -> None:
+    for name in [args.name] if args.name else PRESETS:
+        print(f"{name}\n{describe(recipe(name))}\n")

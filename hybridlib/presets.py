@@ -1,0 +1,289 @@
+"""The papers' training recipes as data: every value with the place that it comes from.
+
+A value stands here if it was read in the paper or in its code. What a paper uses and nobody has
+read the value of is marked "ours". What we do in another way than the authors' code: RandAugment
+and AutoAugment are torchvision's (image_changes.py says what differs), pictures are resized
+bilinearly, and an epoch of repeated augmentation goes on where the last one ended.
+
+`recipe` puts our defaults, a preset and what the reader asks for on top of each other;
+`fit_arguments` turns that into arguments of `hybridlib.training.fit` for some data.
+"""
+
+from __future__ import annotations
+
+from hybridlib.augment import AUGMENTATIONS, Augmentations, Mix, split
+from hybridlib.data import ImageData
+from hybridlib.image_changes import AutoAugment, Erase, RandAugment
+from hybridlib.layers.checks import look_up
+
+Table = dict[str, tuple[object, str]]  # setting: (value, where it comes from)
+
+# What each setting means. Those that `fit` has are `fit`'s.
+MEANINGS = {
+    "epochs": "passes over the training images",
+    "batch_size": "images in a step, over all processes",
+    "optimizer": "adamw or sgd",
+    "lr": "peak learning rate, for a batch of lr_batch images",
+    "lr_batch": "the learning rate grows with batch_size / lr_batch; none: it stays",
+    "min_lr": "learning rate at the end of the cosine",
+    "weight_decay": "on matrices and kernels",
+    "warmup": "part of the budget in which the learning rate rises",
+    "warmup_epochs": "the same, in epochs",
+    "warmup_steps": "the same, in steps",
+    "label_smoothing": "part of the target spread over all classes",
+    "clip": "largest norm of the gradient",
+    "ema": "decay of the average of the weights",
+    "drop_path": "stochastic depth of the last block",
+    "augment": "place and direction of the picture",
+    "repeats": "repeated augmentation",
+    "rand_augment": "operations, magnitude, its standard deviation, levels",
+    "auto_augment": "AutoAugment with the policy for ImageNet",
+    "erase": "probability that a rectangle is erased",
+    "mixup": "alpha of mixup",
+    "cutmix": "alpha of cutmix",
+}
+
+_OURS = "default"
+DEFAULTS: Table = {
+    "epochs": (None, _OURS),
+    "batch_size": (128, _OURS),
+    "optimizer": ("adamw", _OURS),
+    "lr": (1e-3, _OURS),
+    "lr_batch": (None, _OURS),
+    "min_lr": (0.0, _OURS),
+    "weight_decay": (0.05, _OURS),
+    "warmup": (0.1, _OURS),
+    "warmup_epochs": (None, _OURS),
+    "warmup_steps": (None, _OURS),
+    "label_smoothing": (0.0, _OURS),
+    "clip": (1.0, _OURS),
+    "ema": (None, _OURS),
+    "drop_path": (0.0, _OURS),
+    "augment": ("none", _OURS),
+    "repeats": (1, _OURS),
+    "rand_augment": (None, _OURS),
+    "auto_augment": (False, _OURS),
+    "erase": (0.0, _OURS),
+    "mixup": (0.0, _OURS),
+    "cutmix": (0.0, _OURS),
+}
+
+# Touvron et al., arXiv:2012.12877, table 9, column DeiT-B; code: main.py of facebookresearch/deit.
+DEIT: Table = {
+    "epochs": (300, "table 9"),
+    "batch_size": (1024, "table 9"),
+    "optimizer": ("adamw", "table 9"),
+    "lr": (5e-4, "table 9: 0.0005 x batch / 512"),
+    "lr_batch": (512, "table 9"),
+    "min_lr": (1e-5, "code; the paper says cosine"),
+    "weight_decay": (0.05, "table 9"),
+    "warmup_epochs": (5, "table 9"),
+    "label_smoothing": (0.1, "table 9"),
+    "clip": (None, "table 9: none"),
+    "ema": (None, "table 9: none"),
+    "drop_path": (0.1, "table 9"),
+    "augment": ("resized-crop-flip", "code, timm's transform for ImageNet"),
+    "repeats": (3, "table 9: on; code, samplers.py: 3"),
+    "rand_augment": ((2, 9, 0.5, 10), "table 9: 9/0.5; 2 operations, 10 levels: timm"),
+    "erase": (0.25, "table 9"),
+    "mixup": (0.8, "table 9; in the code the alpha, not a probability"),
+    "cutmix": (1.0, "table 9; in the code the alpha, not a probability"),
+}
+
+
+def _like_deit(where: str) -> Table:
+    return {key: (value, f"{where}: DeiT, {source}") for key, (value, source) in DEIT.items()}
+
+
+PRESETS: dict[str, Table] = {
+    "deit": DEIT,
+    # d'Ascoli et al., arXiv:2103.10697. Their colour jitter of 0.4 has no effect: timm leaves it
+    # out where there is RandAugment.
+    "convit": _like_deit("code is DeiT's"),
+    # Yuan et al., arXiv:2103.11816; colour jitter as above.
+    "ceit": _like_deit("code is DeiT's"),
+    # Xiao et al., arXiv:2106.14881.
+    "early-conv": {
+        "epochs": (400, "table 2: 100, 200 or 400"),
+        "batch_size": (2048, "sections 5.4 and 6"),
+        "optimizer": ("adamw", "sections 5.4 and 6"),
+        "lr": (1e-3, "sections 5.4 and 6, up to 18GF"),
+        "weight_decay": (0.24, "sections 5.4 and 6, up to 18GF"),
+        "warmup_epochs": (5, "sections 5.4 and 6"),
+        "label_smoothing": (0.1, "sections 5.4 and 6"),
+        "clip": (None, "none is named"),
+        "ema": (0.9999, "sections 5.4 and 6 have an average; the decay is ours"),
+        "augment": ("resized-crop-flip", "ours: usual on ImageNet"),
+        "repeats": (1, "sections 5.4 and 6: none"),
+        "auto_augment": (True, "sections 5.4 and 6"),
+        "mixup": (0.8, "sections 5.4 and 6"),
+        "cutmix": (1.0, "sections 5.4 and 6"),
+    },
+    # Dai et al., arXiv:2106.04803, table 10 (ImageNet-1k alone).
+    "coatnet": {
+        "epochs": (300, "table 10"),
+        "batch_size": (4096, "table 10"),
+        "optimizer": ("adamw", "table 10"),
+        "lr": (1e-3, "table 10"),
+        "min_lr": (1e-5, "table 10"),
+        "weight_decay": (0.05, "table 10"),
+        "warmup_steps": (10_000, "table 10"),
+        "label_smoothing": (0.1, "table 10"),
+        "clip": (1.0, "table 10"),
+        "ema": (None, "table 10: none"),
+        "drop_path": (0.2, "table 10"),
+        "augment": ("resized-crop-flip", "ours: usual on ImageNet"),
+        "rand_augment": ((2, 15, 0.0, 30), "table 10: 2, 15; levels are torchvision's"),
+        "mixup": (0.8, "table 10"),
+    },
+    # For 32 x 32 pixels, tens of thousands of images, from scratch. The digits want augment=crop.
+    "small": {
+        "epochs": (100, "ours"),
+        "batch_size": (128, "ours"),
+        "optimizer": ("adamw", "ours"),
+        "lr": (1e-3, "ours"),
+        "min_lr": (1e-5, "ours"),
+        "weight_decay": (0.05, "ours"),
+        "warmup_epochs": (5, "ours"),
+        "label_smoothing": (0.1, "ours"),
+        "clip": (1.0, "ours"),
+        "drop_path": (0.1, "ours"),
+        "augment": ("crop-flip", "ours: He et al. (2016)"),
+        "rand_augment": ((2, 9, 0.5, 10), "ours: DeiT's"),
+        "mixup": (0.8, "ours: DeiT's"),
+        "cutmix": (1.0, "ours: DeiT's"),
+    },
+}
+
+# Where a paper has other values for other sizes: preset -> size -> settings.
+SIZES: dict[str, dict[str, Table]] = {
+    "convit": {
+        size: {"lr": (4e-4, "table 1"), "batch_size": (512, "table 1")}
+        for size in ("Ti+", "S+", "B+")
+    },
+    "early-conv": {
+        size: {"lr": (6e-4, "sections 5.4 and 6"), "weight_decay": (0.28, "sections 5.4 and 6")}
+        for size in ("C-36GF", "P-36GF")
+    },
+    "coatnet": {
+        "CoAtNet-1": {"drop_path": (0.3, "table 10")},
+        "CoAtNet-2": {"drop_path": (0.5, "table 10")},
+        "CoAtNet-3": {"drop_path": (0.7, "table 10")},
+    },
+}
+GIVEN = "given"
+
+
+def recipe(preset: str | None = None, *, size: str | None = None, **given: object) -> Table:
+    """Our defaults, then the preset, then what is given: each setting with its value and source.
+
+    Args:
+        preset: a key of PRESETS, or None.
+        size: of the model, for the papers that have other values for other sizes.
+        given: settings of MEANINGS that replace the preset's. A given `lr` stays as it is, whatever
+            the batch; a given `warmup` replaces the preset's epochs or steps.
+
+    Raises:
+        ValueError: for a preset or a setting that does not exist.
+    """
+    table = dict(DEFAULTS)
+    if preset is not None:
+        table |= look_up(PRESETS, preset) | SIZES.get(preset, {}).get(size, {})
+    for key, value in given.items():
+        look_up(MEANINGS, key)
+        table[key] = (value, GIVEN)
+    if "lr" in given and "lr_batch" not in given:
+        table["lr_batch"] = (None, GIVEN)
+    if "warmup" in given:
+        table |= {key: (None, GIVEN) for key in ("warmup_epochs", "warmup_steps")}
+    return table
+
+
+def fit_arguments(
+    table: Table, data: ImageData, *, steps: int | None = None, seconds: float | None = None
+) -> dict:
+    """Arguments of `fit` for a recipe on some data. The model's share, drop_path, is not in them.
+
+    Args:
+        table: from `recipe`.
+        steps, seconds: another budget in place of the recipe's epochs.
+
+    Raises:
+        ValueError: if the warm-up does not fit into the budget.
+    """
+    value = {key: entry[0] for key, entry in table.items()}
+    batch, scaled = value["batch_size"], value["lr_batch"]
+    budget = {"epochs": value["epochs"], "steps": steps, "seconds": seconds}
+    if steps is not None or seconds is not None:
+        budget["epochs"] = None
+    lr = value["lr"] * batch / scaled if scaled else value["lr"]
+    if table["min_lr"][1] != GIVEN:  # a small batch may bring the peak below the recipe's end
+        value["min_lr"] = min(value["min_lr"], lr)
+    same = (
+        "batch_size", "optimizer", "min_lr", "weight_decay", "label_smoothing", "clip", "ema",
+        "repeats",
+    )  # fmt: skip
+    return {
+        **{key: amount for key, amount in budget.items() if amount is not None},
+        **{key: value[key] for key in same},
+        "lr": lr,
+        "warmup": _warmup(table, budget, images=len(data.train)),
+        "augment": _augmentations(value, data),
+    }
+
+
+def describe(table: Table) -> str:
+    """The recipe as lines of text: setting, value, source. Settings that are off are left out."""
+    lines = []
+    for key, (value, source) in table.items():
+        if key == "warmup" and any(table[k][0] for k in ("warmup_epochs", "warmup_steps")):
+            continue
+        if value or source != _OURS:
+            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            shown = "none" if shown is None else shown
+            lines.append(f"{key:<16} {shown!s:<18} {source}")
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------------------------------ helpers
+
+
+def _warmup(table: Table, budget: dict, *, images: int) -> float:
+    """The part of the budget, from the recipe's part, epochs or steps."""
+    for key in ("warmup_epochs", "warmup_steps"):
+        length, source = table[key]
+        if not length:
+            continue
+        epochs, steps = budget["epochs"], budget["steps"]
+        batch = table["batch_size"][0]  # in images, both:
+        seen = length * (images if key == "warmup_epochs" else batch)
+        whole = epochs * images if epochs else (steps or 0) * batch
+        if seen >= whole:
+            unit = key.removeprefix("warmup_")
+            given = ", ".join(f"{k}={v}" for k, v in budget.items() if v is not None)
+            raise ValueError(
+                f"a warm-up of {length} {unit} ({source}) does not fit into {given}; give it as a "
+                "part of the budget, for example warmup=0.1 (--warmup 0.1)"
+            )
+        return seen / whole
+    return table["warmup"][0]
+
+
+def _augmentations(value: dict, data: ImageData) -> Augmentations:
+    """The name alone where it says all, else the functions."""
+    named = look_up(AUGMENTATIONS, value["augment"])
+    grey = tuple(round(255 * m) for m in data.mean)
+    first, last = (), ()
+    if value["auto_augment"]:
+        first += (AutoAugment(fill=grey),)
+    if value["rand_augment"]:
+        operations, magnitude, spread, levels = value["rand_augment"]
+        first += (RandAugment(operations, magnitude, spread, levels, fill=grey),)
+    if value["erase"]:
+        first += (Erase(value["erase"], mean=data.mean, std=data.std),)
+    if value["mixup"] or value["cutmix"]:
+        last = (Mix(data.num_classes, mixup=value["mixup"], cutmix=value["cutmix"]),)
+    if not first and not last:
+        return value["augment"]
+    own, functions = split(named)
+    return own + first + functions + last

@@ -1,0 +1,70 @@
+"""The record of one training."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Run:
+    """The record of one training: what ran, where, how it went.
+
+    Attributes:
+        name: what the caller calls it.
+        model: class, number of parameters, and a digest of the names and shapes of its tensors.
+        data: see `ImageData.describe`.
+        config: the settings of `fit`.
+        seed: of order, augmentation, dropout and stochastic depth. The initial weights are the
+            caller's.
+        device: kind, name, threads and processes.
+        versions: of Python and the libraries.
+        date: when it ended, UTC.
+        seconds: time spent on training steps, without evaluations and checkpoints; over all
+            interruptions.
+        wall_seconds: the whole time in `fit`, likewise.
+        steps: optimizer steps taken.
+        epochs: times that each image was seen.
+        curve: one dict for each point: step, epoch, seconds, lr, train_loss; with an evaluation
+            also test_accuracy, test_loss, and what `observe` gave.
+        result: the last evaluation: accuracy, loss, count.
+        command: what to type to repeat it, if known.
+    """
+
+    name: str
+    model: dict
+    data: dict
+    config: dict
+    seed: int
+    device: dict
+    versions: dict
+    date: str
+    seconds: float
+    wall_seconds: float
+    steps: int
+    epochs: float
+    curve: list[dict]
+    result: dict
+    command: str | None = None
+
+    @property
+    def accuracy(self) -> float:
+        return self.result["accuracy"]
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The record as JSON text; with a path also written there (whole or not at all)."""
+        text = json.dumps(asdict(self), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        if path is not None:
+            path = Path(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        return text
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Run:
+        """A record that `to_json` wrote."""
+        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
