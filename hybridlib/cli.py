@@ -1,4 +1,4 @@
-"""`python -m hybridlib models | train | presets | evaluate | study`."""
+"""`python -m hybridlib models | train | presets | evaluate | study | bench`."""
 
 from __future__ import annotations
 
@@ -116,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
 
     if find_spec("hybridlib.studies"):
         import_module("hybridlib.studies.cli").add_parser(commands)
+    if find_spec("hybridlib.bench"):
+        import_module("hybridlib.bench.cli").add_parser(commands)
     return parser
 
 

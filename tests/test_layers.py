@@ -176,6 +176,26 @@ def test_block_against_torch():
     assert weights.shape == (2, 3, 5, 5)
 
 
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_block_for_the_first_tokens_alone(keep):
+    """The same tokens and gradients as with all, for less work; stochastic depth draws alike."""
+    torch.manual_seed(0)
+    block = TransformerBlock(12, num_heads=3, drop_path=0.5).double().train()
+    x = torch.randn(8, 5, 12, dtype=torch.float64, requires_grad=True)
+    results = []
+    for call in (lambda: block(x, keep=keep), lambda: block(x)[:, :keep]):
+        torch.manual_seed(1)
+        with FlopCounterMode(display=False) as counter:
+            out = call()
+        gradients = torch.autograd.grad(out.square().sum(), [x, *block.parameters()])
+        results.append((out, gradients, counter.get_total_flops() // 2))
+    (ours, gradients, macs), (expected, expected_gradients, _) = results
+    assert ours.shape == (8, keep, 12) and largest(ours - expected) < 1e-12
+    for gradient, reference in zip(gradients, expected_gradients, strict=True):
+        assert reference.abs().max() > 0 and largest(gradient - reference) < 1e-11
+    assert macs == 8 * (5 * 3 * 12**2 + 2 * keep * 5 * 12 + keep * (1 + 8) * 12**2)
+
+
 def test_drop_path_leaves_whole_samples_alone():
     torch.manual_seed(4)
     block = TransformerBlock(8, num_heads=2, drop_path=0.5).train()

@@ -82,8 +82,10 @@ class MultiHeadSelfAttention(nn.Module):
         """Lay the heads `b h n d` side by side and mix them: `b n (h d)`."""
         return self.out(rearrange(heads, "b h n d -> b n (h d)"))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.join(attend(*self.split(x)))
+    def forward(self, x: Tensor, *, keep: int | None = None) -> Tensor:
+        """All tokens, or only the first `keep`: these listen to all, and the rest is left out."""
+        q, k, v = self.split(x)
+        return self.join(attend(q[:, :, :keep], k, v))
 
     def trace(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, and the weights `b h q k` beside the output."""

@@ -49,7 +49,10 @@ class ConvNormAct(nn.Sequential):
         conv = nn.Conv2d(
             in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
         )
-        super().__init__(conv, nn.BatchNorm2d(out_channels), *([act()] if act else []))
+        layers = [conv, nn.BatchNorm2d(out_channels)]
+        if act:  # a ReLU may write over its input, which no gradient needs: no new map to fill
+            layers.append(nn.ReLU(inplace=True) if act is nn.ReLU else act())
+        super().__init__(*layers)
 
 
 class SqueezeExcite(nn.Module):

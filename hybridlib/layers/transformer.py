@@ -44,7 +44,8 @@ class TransformerBlock(nn.Module):
         qkv_bias: whether query, key and value have a bias.
         drop_path: probability that a residual branch is left out for a sample in training (stochastic depth).
 
-    Shapes: tokens `b n d` in, tokens `b n d` out.
+    Shapes: tokens `b n d` in, tokens `b n d` out; with `keep` only the first `keep` of them, for a last block of which no
+    other token is read.
 
     Source: Dosovitskiy et al. (2021), equations 2 and 3.
     """
@@ -61,8 +62,8 @@ class TransformerBlock(nn.Module):
         self.mlp = MLP(dim, ratio=mlp_ratio)
         self.drop_path = StochasticDepth(drop_path, mode="row")
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attention(self.norm1(x)))
+    def forward(self, x: Tensor, *, keep: int | None = None) -> Tensor:
+        x = x[:, :keep] + self.drop_path(self.attention(self.norm1(x), keep=keep))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
     def trace(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,11 +7,11 @@
     attention, query q and key k:    logit = (q / sqrt(d)) . (k + r_row + r_column)
 
 No trained weights are public; we follow the paper and the authors' code, a gist of the block in
-TensorFlow, point by point (shared fact sheet, section 10): the relative term takes the scaled query
-as the content term does (timm's BottleneckAttn by default does not scale it); offsets are key -
-query; no output projection inside the attention; average pooling comes after the attention; a
-projected shortcut is a 1x1 convolution with BatchNorm and ReLU (ResNet's has no ReLU, lucidrains'
-is 3x3, timm's pools first); the last BatchNorm of a block starts at 0.
+TensorFlow: the relative term takes the scaled query as the content term does (timm's BottleneckAttn
+by default does not scale it); offsets are key - query; no output projection inside the attention;
+average pooling comes after the attention; a projected shortcut is a 1x1 convolution with BatchNorm
+and ReLU (ResNet's has no ReLU, lucidrains' is 3x3, timm's pools first); the last BatchNorm of a
+block starts at 0.
 """
 
 from __future__ import annotations
@@ -29,25 +29,27 @@ from hybridlib.layers.position import RelativePositions2d
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.models.convnet import Bottleneck, ConvNet, init_conv
 
-# size: tables 1 and 8 of the paper; S1 keeps the 14x14 map in the last stage. nano is ours: about as
-# many operations as ViT nano, attention on 16x16 and 8x8 maps of a 32x32 image.
+RESNET_50 = dict(
+    image_size=224, stem="large", widths=(256, 512, 1024, 2048), depths=(3, 4, 6, 3)
+)
+
+# size: the paper's; S1 keeps the 14x14 map in the last stage. nano is ours: as many operations as
+# ViT nano, attention on 16x16 and 8x8 cells of a 32x32 image.
 SIZES: dict[str, dict] = {
-    "nano": dict(image_size=32, stem="small", widths=(32, 64, 128), depths=(2, 2, 4), last_stride=2),
-    "BoTNet-50": dict(
-        image_size=224, stem="large", widths=(256, 512, 1024, 2048), depths=(3, 4, 6, 3), last_stride=2
+    "nano": dict(
+        image_size=32, stem="small", widths=(32, 64, 128), depths=(2, 2, 4), last_stride=2
     ),
-    "BoTNet-S1-50": dict(
-        image_size=224, stem="large", widths=(256, 512, 1024, 2048), depths=(3, 4, 6, 3), last_stride=1
-    ),
+    "BoTNet-50": dict(**RESNET_50, last_stride=2),
+    "BoTNet-S1-50": dict(**RESNET_50, last_stride=1),
 }
 
 STEM_STRIDE = {"small": 1, "large": 4}
 
 
 class AbsolutePositions2d(nn.Module):
-    """A learned vector for each row and each column, which the query meets wherever it stands itself.
+    """A learned vector for each row and each column, the same wherever the query stands.
 
-    The paper's control (table 4). Args and shapes: as in RelativePositions2d.
+    A control for the relative ones. Args and shapes: as in RelativePositions2d.
     """
 
     def __init__(self, grid: tuple[int, int], dim: int) -> None:
@@ -95,7 +97,12 @@ class BottleneckAttention(nn.Module):
     """
 
     def __init__(
-        self, dim: int, *, grid: tuple[int, int], num_heads: int = 4, positions: Positions = "relative"
+        self,
+        dim: int,
+        *,
+        grid: tuple[int, int],
+        num_heads: int = 4,
+        positions: Positions = "relative",
     ) -> None:
         super().__init__()
         check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
@@ -110,8 +117,8 @@ class BottleneckAttention(nn.Module):
         if self.grid not in (None, tuple(x.shape[-2:])):
             raise ValueError(
                 f"the map is {x.shape[-2]}x{x.shape[-1]} and this attention has positions for "
-                f"{self.grid[0]}x{self.grid[1]}; give the model image_size= the side of your images, "
-                "or positions='none'"
+                f"{self.grid[0]}x{self.grid[1]}; give the model image_size= the side of your "
+                "images, or positions='none'"
             )
         tokens = rearrange(x, "b c h w -> b (h w) c")
         q, k, v = rearrange(
@@ -134,7 +141,7 @@ class BottleneckTransformer(Bottleneck):
     """ResNet's bottleneck with attention in place of the 3x3 convolution (figure 1).
 
     Args:
-        in_channels, out_channels: channels in and out; the attention works on a quarter of the latter.
+        in_channels, out_channels: channels in and out; the attention has a quarter of the latter.
         stride: 2 halves the map after the attention.
         grid: rows and columns of the map that comes in.
         num_heads, positions: as in BottleneckAttention.
@@ -154,19 +161,22 @@ class BottleneckTransformer(Bottleneck):
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
         narrow = out_channels // 4
-        self.spatial = BottleneckAttention(narrow, grid=grid, num_heads=num_heads, positions=positions)
+        self.spatial = BottleneckAttention(
+            narrow, grid=grid, num_heads=num_heads, positions=positions
+        )
         # ceil_mode: an odd side keeps its last row and column, as the shortcut's stride does
         self.pool = nn.AvgPool2d(2, ceil_mode=True) if stride == 2 else nn.Identity()
-        self.norm, self.norm_act = nn.BatchNorm2d(narrow), nn.ReLU()
+        self.norm, self.norm_act = nn.BatchNorm2d(narrow), nn.ReLU(inplace=True)
         if isinstance(self.shortcut, ConvNormAct):
-            self.shortcut.append(nn.ReLU())
+            self.shortcut.append(nn.ReLU(inplace=True))
         self.apply(init_conv)
         nn.init.zeros_(self.expand[1].weight)  # the block starts as its shortcut
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """What follows the attention, with the block's input `x` for the shortcut."""
-        branch = self.expand(self.norm_act(self.norm(self.pool(attended))))
-        return self.act(self.shortcut(x) + branch)
+        out = self.expand(self.norm_act(self.norm(self.pool(attended))))
+        out += self.shortcut(x)
+        return self.act(out)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.finish(x, self.spatial(self.reduce(x)))
@@ -207,10 +217,12 @@ class BoTNet(ConvNet):
     ) -> None:
         if len(widths) != len(depths) or len(widths) < 2:
             raise ValueError(
-                f"widths={widths} and depths={depths} must have one entry for each stage, at least two, "
-                "for example widths=(16, 32) and depths=(1, 1)"
+                f"widths={widths} and depths={depths} must have one entry for each stage, "
+                "at least two, for example widths=(16, 32) and depths=(1, 1)"
             )
-        check_divides(4 * num_heads, widths[-1], divisor_name="4 x num_heads", value_name="widths[-1]")
+        check_divides(
+            4 * num_heads, widths[-1], divisor_name="4 x num_heads", value_name="widths[-1]"
+        )
         check_positive(**{"depths[-1]": depths[-1]})
         if last_stride not in (1, 2):
             raise ValueError(f"last_stride={last_stride} must be 1 or 2, for example last_stride=2")
@@ -259,7 +271,7 @@ class BoTNet(ConvNet):
     def trunk(self, x: Tensor) -> Tensor:
         """The map `b c h w` that enters the last stage."""
         check_image(x, channels=self.in_channels)
-        # Channels last: the attention's tokens are then a view of the map, and convolutions are faster.
+        # Channels last: the attention's tokens are a view of the map, and convolutions faster.
         return self.stages[:-1](self.stem(x.contiguous(memory_format=torch.channels_last)))
 
     def features(self, x: Tensor) -> Tensor:

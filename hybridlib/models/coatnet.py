@@ -1,21 +1,23 @@
-"""CoAtNet: Dai et al., "CoAtNet: Marrying Convolution and Attention for All Data Sizes", NeurIPS 2021
-(arXiv:2106.04803), section 2.2, appendix A.1 and figure 4.
+"""CoAtNet: Dai et al., "CoAtNet: Marrying Convolution and Attention for All Data Sizes", NeurIPS
+2021 (arXiv:2106.04803), section 2.2, appendix A.1 and figure 4.
 
-    image b c h w -> S0: two 3x3 convolutions -> S1, S2: MBConv blocks ("C") -> S3, S4: transformer
-                  blocks with relative attention ("T") -> LayerNorm -> average over the map -> linear b k
+    image b c h w -> S0: two 3x3 convolutions -> S1, S2: MBConv blocks ("C")
+                  -> S3, S4: transformer blocks with relative attention ("T")
+                  -> LayerNorm -> average over the map -> linear b k
 
     attention, query i and key j:    logit = (q_i . k_j) / sqrt(d) + w_{i-j}
     a block that halves the map:     x <- Proj(Pool(x)) + Attention(Pool(Norm(x)))
 
-No weights of the paper's are public, so we follow the paper: pre-activation throughout, stride in the
-first 1x1 convolution of MBConv, max pooling, GELU, expansion 4, a quarter for squeeze-and-excitation,
-heads of 32, average pooling and one linear layer as head, two stem convolutions of the same width.
-Where it is silent we do as MaxViT's official code by some of its authors and as timm's coatnet_N_224:
-expansion and squeeze are counted from the output channels; SiLU inside squeeze-and-excitation, which
-stands after the depthwise BatchNorm and GELU; biases on the last 1x1 convolution and on Proj; query,
-key and value are made in the new width; bilinear tables have half-pixel centres. From timm alone:
-epsilon 1e-5 in BatchNorm and 1e-6 in LayerNorm, the 3x3 window of the pooling, the last LayerNorm.
-timm's own coatnet models differ from the paper in stride, pooling and head (fact sheet, section 9).
+No weights of the paper's are public, so we follow the paper: pre-activation throughout, stride in
+the first 1x1 convolution of MBConv, max pooling, GELU, expansion 4, a quarter for
+squeeze-and-excitation, heads of 32, average pooling and one linear layer as head. Where it is silent
+we do as timm's coatnet_N_224 and MaxViT's official code (google-research/maxvit) agree: expansion
+and squeeze are counted from the output channels; SiLU inside squeeze-and-excitation, which stands
+after the depthwise BatchNorm and GELU; biases on the last 1x1 convolution and on Proj; query, key
+and value are made in the new width. From MaxViT's code: bilinear tables with half-pixel centres.
+From timm: epsilon 1e-5 in BatchNorm and 1e-6 in LayerNorm, a pooling window of 3x3 (its "max"), two
+stem convolutions of one width, the last LayerNorm. timm's coatnet models as they come stride in the
+depthwise convolution, pool by averages and have a head of two layers.
 """
 
 from __future__ import annotations
@@ -37,19 +39,34 @@ from hybridlib.models.vit import init_linear
 
 VIT_REL = "ViT_REL"  # one stage of transformer blocks on patches (section 2.2)
 
-# The nanos have as many operations as ViT nano on a 32x32 image. A 32x32 image has no room for five
-# halvings: S0 and S2 keep the size, so that S3 attends on 8x8 cells, as ViT nano does, and S4 on 4x4.
+# A 32x32 image has no room for five halvings: S0 and S2 keep the size, so that S3 attends on 8x8
+# cells, as ViT nano does, and S4 on 4x4.
 NANO = dict(image_size=32, stem_stride=1, strides=(2, 1, 2, 2), head_dim=16)
 PAPER = dict(image_size=224, layout="CCTT", stem_stride=2, strides=(2, 2, 2, 2), head_dim=32)
 
-# size: tables 3 and 11 of the paper. The nanos are ours, one for each layout of its study (section 2.2).
+# size: table 3 of the paper. The nanos are ours, one for each layout of its study (section 2.2), each
+# with as many operations as ViT nano.
 SIZES: dict[str, dict] = {
-    "nano": dict(**NANO, layout="CCTT", stem_width=12, widths=(32, 32, 64, 96), depths=(1, 1, 2, 1)),
-    "nano CCCC": dict(**NANO, layout="CCCC", stem_width=12, widths=(32, 32, 64, 80), depths=(1, 2, 3, 1)),
-    "nano CCCT": dict(**NANO, layout="CCCT", stem_width=16, widths=(32, 32, 64, 96), depths=(1, 2, 2, 1)),
-    "nano CTTT": dict(**NANO, layout="CTTT", stem_width=12, widths=(32, 32, 48, 80), depths=(1, 1, 1, 2)),
+    "nano": dict(
+        **NANO, layout="CCTT", stem_width=12, widths=(32, 32, 64, 96), depths=(1, 1, 2, 1)
+    ),
+    "nano CCCC": dict(
+        **NANO, layout="CCCC", stem_width=12, widths=(32, 32, 64, 80), depths=(1, 2, 3, 1)
+    ),
+    "nano CCCT": dict(
+        **NANO, layout="CCCT", stem_width=16, widths=(32, 32, 64, 96), depths=(1, 2, 2, 1)
+    ),
+    "nano CTTT": dict(
+        **NANO, layout="CTTT", stem_width=12, widths=(32, 32, 48, 80), depths=(1, 1, 1, 2)
+    ),
     "nano ViT_REL": dict(
-        image_size=32, layout=VIT_REL, stem_width=64, stem_stride=4, widths=(64,), depths=(4,), strides=(1,),
+        image_size=32,
+        layout=VIT_REL,
+        stem_width=64,
+        stem_stride=4,
+        widths=(64,),
+        depths=(4,),
+        strides=(1,),
         head_dim=16,
     ),
     "CoAtNet-0": dict(**PAPER, stem_width=64, widths=(96, 192, 384, 768), depths=(2, 3, 5, 2)),
@@ -61,7 +78,7 @@ SIZES: dict[str, dict] = {
 
 
 class RelativeAttention(MultiHeadSelfAttention):
-    """Multi-head self-attention with a learned bias for every offset, added before the softmax (equation 3).
+    """Multi-head self-attention with a learned bias for every offset (equation 3).
 
     Args:
         in_dim, dim: width of a token in and out.
@@ -104,7 +121,7 @@ class RelativeTransformerBlock(nn.Module):
         stride: 2 halves the map. With stride 1 Pool is the identity, with equal channels Proj.
         head_dim: width of a head; must divide `dim`.
         grid: rows and columns of the map that comes out, for which the biases are built.
-        drop_path: probability that a branch is left out for a sample in training (stochastic depth).
+        drop_path: probability that a branch is left out for a sample in training.
 
     Shapes: map `b c h w` in, map `b c' ceil(h/stride) ceil(w/stride)` out.
     """
@@ -131,7 +148,7 @@ class RelativeTransformerBlock(nn.Module):
         self.drop_path = StochasticDepth(drop_path, mode="row")
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """What follows the attention: tokens `b n d`, with the block's input `x` for the shortcut."""
+        """What follows the attention's tokens, with the block's input `x` for the shortcut."""
         shortcut = self.shortcut(x)
         tokens = to_tokens(shortcut) + self.drop_path(attended)
         tokens = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
@@ -154,8 +171,8 @@ class CoAtNet(nn.Module):
 
     Args:
         image_size: side in pixels of the training images, for which the biases are built.
-        layout: the block of each of the four stages S1 to S4, "C" (MBConv) or "T" (transformer), for
-            example "CCTT"; or "ViT_REL", one transformer stage on patches.
+        layout: the block of each of the four stages S1 to S4, "C" (MBConv) or "T" (transformer),
+            for example "CCTT"; or "ViT_REL", one transformer stage on patches.
         stem_width: channels after the stem.
         stem_stride: how much the stem shrinks the image; with "ViT_REL" the side of a patch.
         widths, depths, strides: channels, blocks and stride of each stage; a stage's first block
@@ -165,8 +182,8 @@ class CoAtNet(nn.Module):
         in_channels: channels of the image.
         drop_path: stochastic depth of the last block; it grows linearly from 0.
 
-    Shapes: images `b c h w` in, logits `b k` out. Images of another size than `image_size` work: the
-    tables of biases are resized bilinearly (with "ViT_REL" the patch must divide both sides).
+    Shapes: images `b c h w` in, logits `b k` out. Images of another size than `image_size` work:
+    the tables of biases are resized bilinearly (with "ViT_REL" the patch must divide both sides).
     """
 
     def __init__(
@@ -228,7 +245,7 @@ class CoAtNet(nn.Module):
         layout: str | None = None,
         drop_path: float = 0.0,
     ) -> CoAtNet:
-        """A model of the table SIZES, for that many classes and, if given, another side or layout."""
+        """A model of the table SIZES, if given with another side or layout."""
         entry = look_up(SIZES, size)
         given = {"image_size": image_size, "layout": layout}
         entry = {**entry, **{name: value for name, value in given.items() if value is not None}}
@@ -269,11 +286,11 @@ def letters(layout: str) -> str:
 def check_stages(
     layout: str, *, widths: tuple[int, ...], depths: tuple[int, ...], strides: tuple[int, ...]
 ) -> None:
-    """Raise ValueError unless the layout is one and there is a width, a depth and a stride for each stage."""
+    """Raise ValueError unless the layout is one, with a width, depth and stride for each stage."""
     if layout != VIT_REL and (len(layout) != 4 or set(layout) - set("CT")):
         raise ValueError(
-            f"layout={layout!r} must be four letters, each C (MBConv) or T (transformer), for example "
-            f"layout='CCTT', or layout={VIT_REL!r}"
+            f"layout={layout!r} must be four letters, each C (MBConv) or T (transformer), "
+            f"for example layout='CCTT', or layout={VIT_REL!r}"
         )
     stages = len(letters(layout))
     for name, values in (("widths", widths), ("depths", depths), ("strides", strides)):
@@ -286,13 +303,13 @@ def check_stages(
 
 
 def make_stem(layout: str, in_channels: int, width: int, *, stride: int) -> nn.Module:
-    """S0: two 3x3 convolutions, the first with the stride; for ViT_REL one of the size of a patch."""
+    """S0: two 3x3 convolutions, the first with the stride; for ViT_REL one on patches."""
     check_positive(in_channels=in_channels, stem_stride=stride)
     if layout == VIT_REL:
         return nn.Conv2d(in_channels, width, stride, stride=stride)
     return nn.Sequential(
         ConvNormAct(in_channels, width, stride=stride, act=nn.GELU),
-        nn.Conv2d(width, width, 3, padding=1, bias=False),  # the first block begins with a BatchNorm
+        nn.Conv2d(width, width, 3, padding=1, bias=False),  # the first block begins with a norm
     )
 
 
@@ -302,7 +319,7 @@ def to_tokens(x: Tensor) -> Tensor:
 
 
 def init_conv(module: nn.Module) -> None:
-    """He initialisation by fan-out, counted within a group: a depthwise kernel has K^2 outputs a cell."""
+    """He initialisation by the fan-out within a group, K^2 for a depthwise kernel."""
     if isinstance(module, nn.Conv2d):
         fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
         nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))

@@ -300,9 +300,10 @@ class ConViT(nn.Module):
         for block in self.local_blocks:
             tokens = block(tokens, grid=grid)
         tokens = self.add_class_token(tokens)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             tokens = block(tokens)
-        return self.classify(tokens)
+        # The head reads the class token alone, so the last block leaves out the patches.
+        return self.classify(self.blocks[-1](tokens, keep=1))
 
     def trace(self, x: Tensor) -> Trace:
         """As `forward`, with three maps of every local block and one of every other."""

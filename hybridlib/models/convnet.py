@@ -14,7 +14,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from hybridlib.layers.checks import check_divides, check_image, check_positive, look_up
-from hybridlib.layers.convolution import ConvNormAct
+from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.trace import Trace
 
 # size: table 1 of the paper. nano is ours: as many operations as ViT nano on a 32x32 image.
@@ -42,10 +42,12 @@ class BasicBlock(nn.Module):
         self.conv1 = ConvNormAct(in_channels, out_channels, stride=stride)
         self.conv2 = ConvNormAct(out_channels, out_channels, act=None)
         self.shortcut = make_shortcut(in_channels, out_channels, stride=stride)
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.shortcut(x) + self.conv2(self.conv1(x)))
+        out = self.conv2(self.conv1(x))
+        out += self.shortcut(x)  # in place, as is the ReLU: no new map to fill
+        return self.act(out)
 
 
 class Bottleneck(nn.Module):
@@ -61,10 +63,12 @@ class Bottleneck(nn.Module):
         self.spatial = ConvNormAct(narrow, narrow, stride=stride)
         self.expand = ConvNormAct(narrow, out_channels, kernel=1, act=None)
         self.shortcut = make_shortcut(in_channels, out_channels, stride=stride)
-        self.act = nn.ReLU()
+        self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.shortcut(x) + self.expand(self.spatial(self.reduce(x))))
+        out = self.expand(self.spatial(self.reduce(x)))
+        out += self.shortcut(x)
+        return self.act(out)
 
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
@@ -130,7 +134,7 @@ class ConvNet(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """The map `b c h w` that leaves the last stage."""
         check_image(x, channels=self.in_channels)
-        return self.stages(self.stem(x))
+        return self.stages(self.stem(channels_last(x)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x).mean(dim=(-2, -1)))

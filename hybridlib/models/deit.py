@@ -123,10 +123,7 @@ class DeiT(ViT):
 
     def encode_extra(self, x: Tensor) -> Tensor:
         """The extra tokens behind the last LayerNorm, `b e d`: the paper takes their cosine."""
-        tokens, _ = self.embed(x)
-        for block in self.blocks:
-            tokens = block(tokens)
-        return self.norm(tokens[:, : len(self.extra)])
+        return self.norm(self.encode(x))
 
     def both_logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The class head's and the second head's logits, each `b k`, for the distillation losses.

@@ -128,11 +128,18 @@ class ViT(nn.Module):
         """Logits `b k` from the class token that leaves the last block."""
         return self.head(self.norm(tokens[:, 0]))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
+        """The extra tokens that leave the last block, `b e d`, with e = 1 in ViT.
+
+        The heads read no other token, so the last block leaves out what it would do for the patches.
+        """
         tokens, _ = self.embed(x)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             tokens = block(tokens)
-        return self.classify(tokens)
+        return self.blocks[-1](tokens, keep=len(self.extra))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classify(self.encode(x))
 
     def trace(self, x: Tensor) -> Trace:
         """As `forward`, with the attention map of every block."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from hybridlib.pretrained import convnet
 from hybridlib.pretrained.rename import rename
 
-# A block of lucidrains' BottleStack is the sequence 1x1, norm, act, attention, pool, norm, act, 1x1, norm.
+# lucidrains' block is the sequence 1x1, norm, act, attention, pool, norm, act, 1x1, norm.
 BLOCK = {
     "net.0": "reduce.0",
     "net.1": "reduce.1",
