@@ -93,8 +93,7 @@ def measure(
         generator = torch.Generator().manual_seed(1)
         x = torch.randn(batch_size, 3, side, side, generator=generator).to(device)
         labels = torch.randint(1000, (batch_size,), generator=generator).to(device)
-        if pair.convert:
-            check_agreement(pair, *models, x)
+        check_agreement(pair, *models, x)
         for variant in variants:
             turns = partial(time_by_turns, repeats=repeats, device=device, clock=clock)
             for metric, unit, ours, theirs in _metrics(pair, models, x, labels, variant, turns):
@@ -107,7 +106,6 @@ def measure(
                     theirs=theirs,
                     ratio=ours / theirs if unit == "MiB" else theirs / ours,
                     unit=unit,
-                    same_weights=pair.convert is not None,
                     image_size=side,
                 )
                 rows.append(row)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from hybridlib.models import SIZES, create
-from hybridlib.pretrained import botnet, coatnet, convit, convnet, deit, early_conv, vit
+from hybridlib.pretrained import botnet, ceit, coatnet, convit, convnet, deit, early_conv, vit
 
 REQUIREMENT = {"timm": "timm>=1.0.9", "torchvision": "torchvision>=0.19"}  # as in requirements.txt
 
@@ -31,7 +31,7 @@ class Pair:
         model, size: a row of `hybridlib.models.SIZES`.
         peer: what the table calls the peer.
         build: from the row's settings to the peer, with 1000 classes.
-        convert: from the peer's state dict to ours. None: the peer is another network, a yardstick.
+        convert: from the peer's state dict to ours.
         maps: runs the peer on images and returns its attention maps, `b h q k` or `(b h) q k`; the
             table's way of asking that model. None: it has none, or none to compare.
         default: whether the pair is measured unless others are asked for.
@@ -41,7 +41,7 @@ class Pair:
     size: str
     peer: str
     build: Callable[[dict], nn.Module]
-    convert: Convert | None
+    convert: Convert
     maps: Callable[[nn.Module, Tensor], list[Tensor]] | None
     default: bool = False
 
@@ -70,8 +70,7 @@ class Pair:
                 f"the peer of {self.name} is {self.peer}, and {package} is not installed; run "
                 f"pip install '{REQUIREMENT[package]}', or choose other models with --only"
             ) from error
-        if self.convert:
-            ours.load_state_dict(self.convert(theirs.state_dict()))
+        ours.load_state_dict(self.convert(theirs.state_dict()))
         return ours.eval(), theirs.eval(), entry["image_size"]
 
 
@@ -203,6 +202,99 @@ def timm_coatnet(entry: dict) -> nn.Module:
     return maxxvit.MaxxVit(config, img_size=entry["image_size"])
 
 
+def assembled_ceit(entry: dict) -> nn.Module:
+    """CeiT as its authors describe and name it, of timm's and torch's layers: no package has it."""
+    from timm.layers import Mlp
+    from timm.models.vision_transformer import Attention
+
+    dim, depth, heads = entry["dim"], entry["depth"], entry["num_heads"]
+    model = CeiTPeer(
+        image_size=entry["image_size"],
+        patch_size=entry["patch_size"],
+        channels=entry.get("stem_channels", 64),
+        dim=dim,
+        depth=depth,
+    )
+    for block in model.blocks:
+        block.attn = Attention(dim, num_heads=heads, qkv_bias=True)
+    model.lca.attn = Attention(dim, num_heads=heads, qkv_bias=True)
+    model.lca.feedforward = Mlp(dim, hidden_features=4 * dim)
+    return model
+
+
+class CeiTPeer(nn.Module):
+    """The layers of CeiT that are PyTorch's own; `assembled_ceit` puts timm's into their places."""
+
+    def __init__(
+        self, *, image_size: int, patch_size: int, channels: int, dim: int, depth: int
+    ) -> None:
+        super().__init__()
+        self.i2t = nn.Module()
+        self.i2t.backbone = nn.Module()
+        self.i2t.backbone.conv = nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False)
+        self.i2t.backbone.bn = nn.BatchNorm2d(channels)
+        self.i2t.proj = nn.Conv2d(channels, dim, patch_size // 4, stride=patch_size // 4)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (image_size // patch_size) ** 2, dim))
+        self.pos_layer_embed = nn.Parameter(torch.zeros(1, depth, dim))
+        self.blocks = nn.ModuleList(norms(dim) for _ in range(depth))
+        for block in self.blocks:
+            block.leff = PeerLeFF(dim)
+        self.lca = norms(dim)
+        self.norm, self.head = nn.LayerNorm(dim, eps=1e-6), nn.Linear(dim, 1000)
+
+    def forward(self, x: Tensor) -> Tensor:
+        stem = self.i2t.backbone
+        x = F.max_pool2d(stem.bn(stem.conv(x)), 3, stride=2, padding=1)
+        x = self.i2t.proj(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
+        class_tokens = []
+        for block in self.blocks:
+            x = x + block.attn(block.norm1(x))
+            x = x + block.leff(block.norm2(x))
+            class_tokens.append(x[:, 0])
+        x = torch.stack(class_tokens, dim=1) + self.pos_layer_embed
+        last = x[:, -1:] + self.ask(self.lca.attn, self.lca.norm1(x))
+        last = last + self.lca.feedforward(self.lca.norm2(last))
+        return self.head(self.norm(last[:, 0]))
+
+    @staticmethod
+    def ask(attn: nn.Module, x: Tensor) -> Tensor:
+        """timm's attention with the last token's query alone."""
+        b, n, d = x.shape
+        q, k, v = attn.qkv(x).reshape(b, n, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
+        weights = attn.attn_drop((q[:, :, -1:] @ k.transpose(-2, -1) * attn.scale).softmax(dim=-1))
+        return attn.proj((weights @ v).transpose(1, 2).reshape(b, 1, d))
+
+
+class PeerLeFF(nn.Module):
+    """LeFF of the CeiT authors' code, in plain PyTorch."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        hidden = 4 * dim
+        self.conv1, self.bn1 = nn.Conv2d(dim, hidden, 1), nn.BatchNorm2d(hidden)
+        self.conv2 = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.bn2 = nn.BatchNorm2d(hidden)
+        self.conv3, self.bn3 = nn.Conv2d(hidden, dim, 1), nn.BatchNorm2d(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, d = x.shape
+        side = int((n - 1) ** 0.5)
+        patches = x[:, 1:].transpose(1, 2).reshape(b, d, side, side)
+        patches = F.gelu(self.bn1(self.conv1(patches)))
+        patches = F.gelu(self.bn2(self.conv2(patches)))
+        patches = self.bn3(self.conv3(patches))
+        return torch.cat([x[:, :1], patches.flatten(2).transpose(1, 2)], dim=1)
+
+
+def norms(dim: int) -> nn.Module:
+    """The two LayerNorms of a block, under the names of timm and the authors."""
+    block = nn.Module()
+    block.norm1, block.norm2 = nn.LayerNorm(dim, eps=1e-6), nn.LayerNorm(dim, eps=1e-6)
+    return block
+
+
 # The peers' maps
 
 
@@ -285,8 +377,7 @@ def _pairs() -> list[Pair]:
     add("deit", f"{timm} (Distilled)", timm_vit, deit.convert, timm_maps,
         default=["Ti", "Ti distilled"])  # fmt: skip
     add("convit", "timm ConVit", timm_convit, convit.convert, timm_maps, default=["Ti"])
-    # No package on PyPI has CeiT. DeiT of its width and depth shows what the convolutions cost.
-    add("ceit", f"no public package; yardstick: {timm} (DeiT)", timm_vit, None, timm_maps,
+    add("ceit", "torch's LeFF with timm Attention", assembled_ceit, ceit.convert, timm_maps,
         default=["T"])  # fmt: skip
     add("early_conv", "torchvision VisionTransformer", torchvision_vit, early_conv.convert, vision,
         default=["P-1GF", "C-1GF"])  # fmt: skip

@@ -93,7 +93,8 @@ class LeFF(nn.Module):
         self.act = nn.GELU()
 
     def forward(self, x: Tensor, *, grid: tuple[int, int]) -> Tensor:
-        image = rearrange(x[:, 1:], "b (h w) d -> b d h w", h=grid[0], w=grid[1])
+        # Copied once here, the map is channels last; the convolutions would each copy it for themselves.
+        image = rearrange(x[:, 1:].contiguous(), "b (h w) d -> b d h w", h=grid[0], w=grid[1])
         image = self.act(self.norm1(self.widen(image)))
         image = self.act(self.norm2(self.depthwise(image)))
         image = self.norm3(self.narrow(image))
