@@ -8,9 +8,11 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torchvision.models import efficientnet_b0
 
 from hybridlib.bench import cli as bench
-from hybridlib.bench import pairs
+from hybridlib.bench import latency, pairs
+from hybridlib.bench.latency import measure_latency
 from hybridlib.bench.measure import (
     EAGER,
     Variant,
@@ -21,7 +23,7 @@ from hybridlib.bench.measure import (
 )
 from hybridlib.bench.pairs import PAIRS
 from hybridlib.cli import main
-from hybridlib.models import SIZES
+from hybridlib.models import SIZES, create
 
 CPU = torch.device("cpu")
 TIMED = ["forward", "forward with maps", "training step"]
@@ -249,3 +251,40 @@ def test_lack_of_memory(capsys, monkeypatch):
     monkeypatch.setattr(pairs, "create", full)
     said = fails(capsys, "--only", "vit S/16", "--batch-size", "64")
     assert "out of memory on cpu: lower --batch-size 64 (for example to 32)" in said
+
+
+# ------------------------------------------------------------------------------------------ latency
+
+
+def test_latency_of_each_network_at_each_side():
+    ticks = iter(range(10**6))
+    small = {
+        "BoTNet": lambda side: create("botnet", image_size=side),
+        "EfficientNet": lambda side: efficientnet_b0(),
+    }
+    rows = measure_latency(
+        (32, 64), networks=small, device=torch.device("cpu"), repeats=2, clock=lambda: next(ticks)
+    )
+    assert [(row["network"], row["side"]) for row in rows] == [
+        ("BoTNet", 32), ("EfficientNet", 32), ("BoTNet", 64), ("EfficientNet", 64)
+    ]  # fmt: skip
+    # the clock ticks once between two readings, whatever is measured: 1 s a call
+    assert all(row["forward_ms"] == row["training_step_ms"] == 1000 for row in rows)
+    by = {(row["network"], row["side"]): row for row in rows}
+    for name in small:
+        assert by[name, 64]["macs"] > 3 * by[name, 32]["macs"]  # not 4: some layers see one cell
+    assert by["EfficientNet", 32]["parameters"] == 5_288_548  # torchvision's documentation
+
+
+def test_latency_command_checks_and_writes(tmp_path, capsys, monkeypatch):
+    small = {"BoTNet": lambda side: create("botnet", image_size=side)}
+    monkeypatch.setattr(latency, "NETWORKS", small)
+    path = tmp_path / "latency.json"
+    assert main(["bench", "latency", "--sides", "32", "--repeats", "1", "--json", str(path)]) == 0
+    record = json.loads(path.read_text())
+    assert record["rows"][0]["network"] == "BoTNet" and record["batch_size"] == 1
+    assert "BoTNet" in capsys.readouterr().out
+    assert main(["bench", "latency", "--sides", "0"]) == 2
+    assert "side=0" in capsys.readouterr().err
+    assert main(["bench", "latency", "--repeats", "0"]) == 2
+    assert "--repeats 0 must be at least 1" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The tools that build the book: notebook runner, claims ledger, interpreter check."""
 
 import copy
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ import nbformat
 import notebooks
 import pytest
 import sample
+import speed
+
+from hybridlib.bench.pairs import PAIRS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -171,6 +175,30 @@ def test_an_unknown_chapter_is_named_with_those_that_exist(project):
 
 
 # Claims
+
+
+def test_speed_page_and_readme_are_made_from_the_recorded_benchmark():
+    record = json.loads(speed.RESULTS.read_text("utf-8"))
+    again = "run make book, and commit book/speed.md and README.md"
+    assert (ROOT / "book" / "speed.md").read_text("utf-8") == speed.render(record), again
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert readme == speed.put_into(readme, record), again
+
+
+def test_recorded_benchmark_is_whole():
+    record = json.loads(speed.RESULTS.read_text("utf-8"))
+    found = {}
+    for row in record["rows"]:
+        found.setdefault(row["model"], {})[row["metric"]] = row
+        ours_first = row["unit"] == "MiB"
+        ratio = row["ours"] / row["theirs"] if ours_first else row["theirs"] / row["ours"]
+        assert row["ratio"] == pytest.approx(ratio)
+    assert found.keys() == {pair.name for pair in PAIRS if pair.default}
+    for name, rows in found.items():  # a convnet has no maps
+        assert set(speed.METRICS) - rows.keys() <= {"forward with maps"}, name
+    shown = speed.table(record)
+    row = found["convit Ti"]["training step"]
+    assert f"{row['ours']:.0f} · **{row['ratio']:.2f}**" in shown
 
 
 def test_claims_page_is_made_from_the_data():

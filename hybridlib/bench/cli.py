@@ -1,4 +1,4 @@
-"""`python -m hybridlib bench models`."""
+"""`python -m hybridlib bench models | latency`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import os
 import shlex
 import sys
 import time
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
+from hybridlib.bench.latency import SIDES, measure_latency
 from hybridlib.bench.measure import VARIANTS, measure
 from hybridlib.bench.pairs import PAIRS, Pair
 from hybridlib.devices import describe_device, pick_device, versions
@@ -41,28 +43,48 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     models.add_argument(
         "--all-sizes", action="store_true", help="every size that has a peer, not one or two each"
     )
-    models.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    models.add_argument("--threads", type=int, metavar="N", help="of the CPU; default PyTorch's")
-    models.add_argument("--repeats", type=int, default=6, metavar="N", help="best even; default 6")
-    models.add_argument("--batch-size", type=int, default=4, metavar="N", help="default 4")
     models.add_argument(
         "--image-size", type=int, metavar="SIDE", help="in pixels; default the model's"
     )
-    models.add_argument(
+    models.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    _add_options(models, batch_size=4)
+    models.set_defaults(run=_models)
+
+    latency = actions.add_parser(
+        "latency",
+        help="BoTNet beside EfficientNet at several resolutions",
+        description="Time of a forward pass and of a training step (one image more) of BoTNet, "
+        "ResNet and EfficientNet (torchvision) with random weights, by turns.",
+    )
+    latency.add_argument(
+        "--sides", type=int, nargs="+", default=SIDES, help="of the images in pixels, default "
+        + " ".join(map(str, SIDES)),
+    )  # fmt: skip
+    _add_options(latency, batch_size=1)
+    latency.set_defaults(run=_latency)
+
+
+def _add_options(parser: argparse.ArgumentParser, *, batch_size: int) -> None:
+    """What both commands can be told."""
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--threads", type=int, metavar="N", help="of the CPU; default PyTorch's")
+    parser.add_argument("--repeats", type=int, default=6, metavar="N", help="turns, default 6")
+    parser.add_argument(
+        "--batch-size", type=int, default=batch_size, metavar="N", help=f"default {batch_size}"
+    )
+    parser.add_argument(
         "--clock",
         choices=CLOCKS,
         default="wall",
-        help="wall (default), or cpu: this process's time on the processor, for a CPU that others "
-        "use too; give it --threads 1, for it adds the threads up",
+        help="wall (default), or cpu: the processor's time, for a machine that others use too",
     )
-    models.add_argument("--json", type=Path, metavar="FILE", help="write rows and machine there")
-    models.add_argument("--markdown", action="store_true", help="print the table as Markdown")
-    models.set_defaults(run=_models)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write rows and machine there")
 
 
-def _models(args: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace) -> torch.device:
+    """The device, after a look at everything that could be wrong with the options."""
     for name in ("threads", "repeats", "batch_size", "image_size"):
-        value = getattr(args, name)
+        value = getattr(args, name, None)
         if value is not None and value < 1:
             option = name.replace("_", "-")
             raise ValueError(f"--{option} {value} must be at least 1, for example --{option} 4")
@@ -74,11 +96,29 @@ def _models(args: argparse.Namespace) -> None:
     if args.json and not args.json.parent.is_dir():  # said now, not after some minutes
         folder = args.json.parent
         raise ValueError(f"--json {args.json}: there is no folder {folder}; make it first")
-    pairs = choose(only=args.only, all_sizes=args.all_sizes)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(args.threads or threads)
+    return device
+
+
+@contextmanager
+def _threads(number: int | None):
+    """So many threads inside, and as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
     try:
-        rows = []
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _write(args: argparse.Namespace, record: dict) -> None:
+    if args.json:
+        args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _models(args: argparse.Namespace) -> None:
+    device = _check(args)
+    pairs, rows = choose(only=args.only, all_sizes=args.all_sizes), []
+    with _threads(args.threads):
         for pair in pairs:
             print(f"measuring {pair.name} ...", file=sys.stderr, flush=True)
             rows += measure(
@@ -91,11 +131,29 @@ def _models(args: argparse.Namespace) -> None:
                 clock=CLOCKS[args.clock],
             )
         record = {**describe(device, args), "rows": rows}
-    finally:
-        torch.set_num_threads(threads)
-    if args.json:
-        args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    _write(args, record)
     print((markdown if args.markdown else table)(record))
+
+
+def _latency(args: argparse.Namespace) -> None:
+    device = _check(args)
+    with _threads(args.threads):
+        rows = measure_latency(
+            args.sides,
+            device=device,
+            batch_size=args.batch_size,
+            repeats=args.repeats,
+            clock=CLOCKS[args.clock],
+        )
+        record = {**describe(device, args), "rows": rows}
+    _write(args, record)
+    layout = "{:<16} {:>5} {:>8} {:>8} {:>11} {:>17}".format
+    print(layout("network", "side", "M param.", "G macs", "forward ms", "training step ms"))
+    for row in rows:
+        counts = f"{row['parameters'] / 1e6:.1f}", f"{row['macs'] / 1e9:.2f}"
+        times = f"{row['forward_ms']:.1f}", f"{row['training_step_ms']:.1f}"
+        print(layout(row["network"], row["side"], *counts, *times))
+    print(f"\n{_about(record)}")
 
 
 def choose(*, only: str | None = None, all_sizes: bool = False) -> list[Pair]:
