@@ -25,8 +25,8 @@ torchvision's ResNet and timm's attention, CeiT of PyTorch's convolutions and ti
 READING = """\
 Beside our median in milliseconds stands the ratio peer / ours: 1.00 is as fast, above is faster.
 Memory is the largest sum of live tensors in a training step, in MiB, with the ratio ours / peer:
-1.00 is as much, below is less. The order of the turns alternates. Repeated on this machine, a ratio
-moves by a few per cent, so 0.97 and 1.03 are the same.
+1.00 is as much, below is less. The order of the turns alternates. A training ran on the other core
+meanwhile. Repeated on this machine, a ratio moves by a few per cent, so 0.97 and 1.03 are the same.
 """
 WHY = """\
 ## Where the differences come from
@@ -38,7 +38,7 @@ WHY = """\
   the last block leaves out the others. `trace` computes them all, and so do the counts of
   operations in this book.
 - **CoAtNet, BoTNet, ResNet, CeiT** keep their maps channels-last, which turns a map into tokens
-  without a copy, and add and rectify in place.
+  without a copy. ResNet and BoTNet also add and rectify in place.
 - **Training in bfloat16 on a CPU**: the gradient of PyTorch's fused attention is slow there, and our
   layers take the softmax in the open instead.
 - With maps, ours and the peer do the same work, and what is left is noise.
