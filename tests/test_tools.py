@@ -198,7 +198,7 @@ def test_recorded_benchmark_is_whole():
         assert set(speed.METRICS) - rows.keys() <= {"forward with maps"}, name
     shown = speed.table(record)
     row = found["convit Ti"]["training step"]
-    assert f"{row['ours']:.0f} · **{row['ratio']:.2f}**" in shown
+    assert f"{row['ours']:.0f}\u00a0·\u00a0**{row['ratio']:.2f}**" in shown
 
 
 def test_claims_page_is_made_from_the_data():

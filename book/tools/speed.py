@@ -58,7 +58,7 @@ def table(record):
         cells = []
         for metric in METRICS:
             row = found.get(metric)
-            cells.append(f"{row['ours']:.0f} · **{row['ratio']:.2f}**" if row else "")
+            cells.append(f"{row['ours']:.0f}\u00a0·\u00a0**{row['ratio']:.2f}**" if row else "")
         lines.append(f"| {model} | {peer} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
