@@ -48,9 +48,12 @@ book/claims.md: book/claims.json book/tools/claims.py $(STAMP)
 book/speed.md: book/results/bench_models.json book/tools/speed.py $(STAMP)
 	@$(BIN)/python book/tools/speed.py
 
+book/recorded.md: $(shell find book/results -name '*.json') $(wildcard hybridlib/studies/*.py) book/tools/recorded.py $(STAMP)
+	@$(BIN)/python book/tools/recorded.py
+
 # From scratch each time, which takes seconds: an incremental build repeats no warning, keeps pages
 # that are gone, and does not copy a changed style sheet.
-$(BUILT): book/claims.md book/speed.md $(STAMP) $(SOURCES)
+$(BUILT): book/claims.md book/speed.md book/recorded.md $(STAMP) $(SOURCES)
 	@rm -rf _build
 	@$(BIN)/jupyter-book build . -q -W -n --keep-going > /dev/null
 	@touch $@

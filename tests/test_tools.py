@@ -10,6 +10,7 @@ import claims
 import nbformat
 import notebooks
 import pytest
+import recorded
 import sample
 import speed
 
@@ -183,6 +184,11 @@ def test_speed_page_and_readme_are_made_from_the_recorded_benchmark():
     assert (ROOT / "book" / "speed.md").read_text("utf-8") == speed.render(record), again
     readme = (ROOT / "README.md").read_text("utf-8")
     assert readme == speed.put_into(readme, record), again
+
+
+def test_page_of_recorded_studies_is_made_from_the_records():
+    page = (ROOT / "book" / "recorded.md").read_text("utf-8")
+    assert page == recorded.render(), "run make book, and commit book/recorded.md"
 
 
 def test_recorded_benchmark_is_whole():

@@ -140,7 +140,13 @@ def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) 
         model = _built(hooks, spec, data)
         start = hooks["measure"](spec, model, data)
         load_weights(model, weights)
-        accuracy = evaluate(model, data.test, device="cpu").accuracy
+        accuracy = evaluate(
+            model,
+            data.test,
+            device="cpu",
+            mixed_precision=record["recipe"]["mixed_precision"],
+            channels_last=record["recipe"]["channels_last"],
+        ).accuracy
         if accuracy != record["result"]["test_accuracy"]:
             raise ValueError(
                 f"{str(weights)!r} gets {accuracy} where the record says "
