@@ -14,13 +14,14 @@ import pytest
 
 from hybridlib import analysis, studies
 from hybridlib.layers.attention import count_attention_macs
-from hybridlib.studies import runner
+from hybridlib.studies import ceit, convit, runner
 from hybridlib.studies.records import value_of
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
-# claims.md is made from claims.json, which has a test of its own
-PAGES = sorted({*BOOK.glob("*.ipynb"), *BOOK.glob("*.md"), ROOT / "README.md"} - {BOOK / "claims.md"})
+# made from claims.json and from the studies' FINDINGs, which have tests of their own
+MADE = {BOOK / "claims.md", BOOK / "recorded.md"}
+PAGES = sorted({*BOOK.glob("*.ipynb"), *BOOK.glob("*.md"), ROOT / "README.md"} - MADE)
 CLAIMS = json.loads((BOOK / "claims.json").read_text("utf-8"))
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?:\s*±\s*(\d+(?:\.\d+)?))?(?:\\,|\s)*(?:\\?%|per cent|percent)|(\d+(?:\.\d+)?)\s*±\s*(\d+(?:\.\d+)?)")
 CITATION = re.compile(r"\]\(https?://|\{cite|\bcites? |\breports? ")
@@ -117,6 +118,13 @@ def test_what_settles_a_claim_has_a_source(claim):
     assert not unfounded("claims", claim["how"], known)
 
 
+@pytest.mark.parametrize("name", [n for n in runner.STUDIES if hasattr(runner.find(n), "FINDING")])
+def test_what_a_study_shows_is_in_its_records(name):
+    finding = runner.find(name).FINDING
+    named = {name, *(other for other in runner.STUDIES if f"`{other}`" in finding)}
+    assert not unfounded("recorded", finding, {study: recorded(study) for study in named})
+
+
 def test_a_number_without_a_source_is_seen():
     known = {"sample_efficiency": recorded("sample_efficiency")}
     rows = studies.summarise(studies.load("sample_efficiency"), by=("model", "train_size"))
@@ -128,6 +136,25 @@ def test_a_number_without_a_source_is_seen():
     assert unfounded("x", f"The convnet reaches {best:.1f} ± {spread + 3:.1f} %.", known) != []
     assert unfounded("x", "It reaches 12.34 % ([They, 2020](https://arxiv.org/abs/1)).", {}) == []
     assert unfounded("02_vit", "The pairs take 9 % of it.", {}) != []
+
+
+def test_steps_that_the_ceit_study_quotes():
+    steps = {True: set(), False: set()}
+    for record in studies.load("ceit"):
+        whole = record["settings"]["system"] == "CeiT" and all(record["settings"][part] for part in ceit.PARTS)
+        if whole or record["settings"]["system"] == "DeiT":
+            steps[whole].add(ceit.steps_to(record, 0.80))
+    said = re.search(r"has four fifths right after (\d+) to (\d+) steps and DeiT after (\d+) to (\d+)", ceit.FINDING)
+    found = [min(steps[True]), max(steps[True]), min(steps[False]), max(steps[False])]
+    assert [int(n) for n in said.groups()] == found
+
+
+def test_mean_gates_that_the_convit_study_quotes():
+    (quoted,) = re.findall(r"from (0\.\d+) to about (0\.\d+)", convit.FINDING)
+    whole = [r for r in studies.load("convit") if r["settings"] == {"system": "ConViT", "fraction": 1.0}]
+    for text, when in zip(quoted, ("start", "end")):
+        gates = [g for r in whole for layer in r["result"][when]["gates"] for g in layer]
+        assert agrees(text, sum(gates) / len(gates))
 
 
 def test_what_is_computed_here_is_quoted():

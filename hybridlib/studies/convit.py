@@ -37,6 +37,14 @@ ABLATIONS = {
     "neither": ("gating", "start"),
 }
 PROBES = 100  # test images over which the attention is averaged
+FINDING = (
+    "ConViT leads DeiT at every fraction, most on the least data: 84.1 ± 2.7 % against 63.5 ± 0.8 "
+    "% at a twentieth, 97.3 ± 0.4 % against 84.4 ± 1.1 % with all. The convnet leads both "
+    "throughout. The convolutional start does it: without it ConViT falls back to DeiT (83.3 ± "
+    "2.6 %), while gates frozen at one half cost little. In the paper the start matters less and "
+    "the gating more. That heads leave locality is not seen: in 800 steps the mean gate moves "
+    "from 0.73 to about 0.74."
+)
 TABLE = (
     dict(by=("fraction", "system"), across="system", only={"system": tuple(SYSTEMS)}),
     dict(

@@ -4,6 +4,7 @@ A study is a module of this package with these names:
 
     NAME, QUESTION, CLAIMS (ids of the claims ledger), SEEDS,
     EFFORT (how much each system was tuned, in words), TABLE (how its table is laid out),
+    FINDING (what the records show, in words; left out while there are none),
     runs(data, seeds) -> list[RunSpec]
 
 and, where it needs them, `load_data(spec)`, `build(spec, data)`, `make_loss(spec, data)`,

@@ -1,0 +1,54 @@
+"""Write the page of all recorded studies: hybridlib.studies and book/results -> book/recorded.md."""
+
+from pathlib import Path
+
+from hybridlib.studies import runner
+from hybridlib.studies.records import lay_out, load, results_folder
+
+BOOK = Path(__file__).resolve().parents[1]
+HEAD = """\
+# Recorded studies
+
+<!-- Made from results/ by tools/recorded.py: run `make book`. -->
+
+Every comparison in this book is a set of recorded runs. Here are all of them, with the effort that
+each system got and the table of results: mean ± standard deviation over seeds, and in brackets the
+number of runs. One JSON file for each run, in `book/results`, holds its settings, seed, data,
+device, library versions, curve and result, and the command that repeats it.
+
+The digits are scikit-learn's 1,797 handwritten ones, of which 500 are held out; on them the studies
+take minutes to an hour of two cores. `python -m hybridlib study run NAME --data cifar10` asks the
+same questions of CIFAR-10, with a longer budget, for a night or a GPU.
+"""
+
+
+def section(name):
+    """Return a study's part of the page."""
+    study = runner.find(name)
+    parts = [f"## {name}\n", f"{study.QUESTION}\n"]
+    claims = ", ".join(f"[{claim}](claims.md#claim-{claim})" for claim in study.CLAIMS)
+    parts.append(f"*Effort.* {study.EFFORT}" + (f" *Claims:* {claims}." if claims else "") + "\n")
+    if finding := getattr(study, "FINDING", ""):
+        parts.append(f"*What it shows.* {finding}\n")
+    if not (results_folder() / name).is_dir():
+        parts.append("Not recorded yet.\n")
+        return "\n".join(parts)
+    records = load(name)
+    layouts = study.TABLE if isinstance(study.TABLE, tuple) else (study.TABLE,)
+    for data in sorted({record["data"]["name"] for record in records}):
+        mine = [record for record in records if record["data"]["name"] == data]
+        judged = mine[0]["data"].get("judged_on", "test")
+        for layout in layouts:
+            title = layout.get("title", f"{judged} accuracy in %")
+            parts.append(f"{data}: {title}\n\n```text\n{lay_out(mine, layout)}\n```\n")
+    parts.append(f"`python -m hybridlib study run {name}`\n")
+    return "\n".join(parts)
+
+
+def render():
+    """Return the page's Markdown."""
+    return "\n".join([HEAD, *map(section, runner.STUDIES)])
+
+
+if __name__ == "__main__":
+    (BOOK / "recorded.md").write_text(render(), "utf-8")
