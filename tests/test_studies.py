@@ -510,6 +510,10 @@ def test_shipped_weights_reproduce_the_recorded_accuracy(name):
     )
 
 
+def test_every_system_has_trained_weights():
+    assert {weights.header(name)["model"] for name in weights.names()} == models.SIZES.keys()
+
+
 def test_weights_are_half_precision_and_small():
     sizes = [path.stat().st_size for path in weights.FOLDER.glob("*.safetensors")]
     assert max(sizes) <= 1.5e6 and sum(sizes) <= 12e6

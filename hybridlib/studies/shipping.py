@@ -21,11 +21,11 @@ Load it with `hybridlib.weights.load("{name}")`.
 
 - Data: {data}; {train} training images of {classes} classes, digest `{train_digest}`.
 - Recipe: {recipe}.
-- Seed: {seed}. Steps: {steps}. Time: {seconds:.0f} s of training on {threads} thread of
-{processor}. - Result: {accuracy:.2%} of {test} test images in half precision ({recorded:.2%} in the
-record, before rounding). - Run: `{run}` of the study `{study}`; record:
-book/results/{study}/{run}.json, commit {commit}. - Command: `{command}`, then `python -m hybridlib
-study ship {study}`.
+- Seed: {seed}. Steps: {steps}. Time: {seconds:.0f} s of training on {threads} thread of {processor}.
+- Result: {accuracy:.2%} of {test} test images in half precision ({recorded:.2%} in the record, before
+  rounding).
+- Run: `{run}` of the study `{study}`; record: book/results/{study}/{run}.json, commit {commit}.
+- Command: `{command}`, then `python -m hybridlib study ship {study}`.
 
 Made to look at how a small model works, not to read digits with. The writers of the training digits
 also wrote the test digits, and the model knows nothing but such digits: it names one in any
