@@ -25,13 +25,15 @@ same questions of CIFAR-10, with a longer budget, for a night or a GPU.
 def section(name):
     """Return a study's part of the page."""
     study = runner.find(name)
-    parts = [f"## {name}\n", f"{study.QUESTION}\n"]
+    parts = [f"## `{name}`\n", f"{study.QUESTION}\n"]
     claims = ", ".join(f"[{claim}](claims.md#claim-{claim})" for claim in study.CLAIMS)
     parts.append(f"*Effort.* {study.EFFORT}" + (f" *Claims:* {claims}." if claims else "") + "\n")
     if finding := getattr(study, "FINDING", ""):
         parts.append(f"*What it shows.* {finding}\n")
+    left = len(runner.missing(study, study.runs("digits", study.SEEDS), results_folder()))
+    if left:
+        parts.append(f"*Not finished: {left} of its runs are still to do.*\n")
     if not (results_folder() / name).is_dir():
-        parts.append("Not recorded yet.\n")
         return "\n".join(parts)
     records = load(name)
     layouts = study.TABLE if isinstance(study.TABLE, tuple) else (study.TABLE,)
