@@ -30,6 +30,14 @@ OPTIMIZERS = {
     "adamw": dict(lrs=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2), weight_decay=0.05),
     "sgd": dict(lrs=(1e-2, 3e-2, 1e-1, 3e-1, 1.0), weight_decay=5e-4),
 }
+FINDING = (
+    "With convolutions four of the five rates of either optimiser, a factor of thirty apart, end "
+    "between 95.2 % and 98.8 %. With patches the same rates end between 21.8 % and 79.2 % (AdamW) "
+    "and between 59.4 % and 85.4 % (SGD). The highest rate fails with both stems. Convolutions "
+    "also learn sooner at every rate. One thing contradicts the paper: patches do not suffer "
+    "under SGD but gain, 85.4 ± 0.7 % against 79.2 ± 1.2 % with AdamW; clipping, a shallow "
+    "network and a short training may each be why."
+)
 TABLE = dict(by=("optimizer", "lr", "stem"), across="stem")  # how `study show` lays it out
 
 
