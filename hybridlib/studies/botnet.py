@@ -22,6 +22,11 @@ EFFORT = (
     "One learning rate for the three, the best of the ladder in study `tuning`, which BoTNet "
     "climbed with relative positions."
 )
+FINDING = (
+    "Positions make no difference that stands out of the spread: 99.4 ± 0.1 % without, 99.2 ± 0.5 "
+    "% absolute, 99.5 ± 0.3 % relative. Two stages of padded convolutions come before the "
+    "attention and can mark where a cell lies; and these digits leave little to gain."
+)
 TABLE = dict(by=("positions",))
 
 
