@@ -22,10 +22,19 @@ same questions of CIFAR-10, with a longer budget, for a night or a GPU.
 """
 
 
+NAMES = {"vit": "ViT", "convit": "ConViT", "ceit": "CeiT", "botnet": "BoTNet", "coatnet": "CoAtNet"}
+
+
+def heading(name):
+    """Return a study's name in words."""
+    first, *rest = (NAMES.get(word, word) for word in name.split("_"))
+    return " ".join([first[0].upper() + first[1:], *rest])
+
+
 def section(name):
     """Return a study's part of the page."""
     study = runner.find(name)
-    parts = [f"## `{name}`\n", f"{study.QUESTION}\n"]
+    parts = [f"## {heading(name)}\n", f"{study.QUESTION}\n"]
     claims = ", ".join(f"[{claim}](claims.md#claim-{claim})" for claim in study.CLAIMS)
     parts.append(f"*Effort.* {study.EFFORT}" + (f" *Claims:* {claims}." if claims else "") + "\n")
     if finding := getattr(study, "FINDING", ""):
