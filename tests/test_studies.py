@@ -320,21 +320,26 @@ def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys
     assert len(begun) == 1 and "vit" in begun[0]
 
 
-@pytest.mark.parametrize("number, raised", [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
-def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch, number, raised):
+def ctrl_c():
+    raise KeyboardInterrupt  # not SIGINT: a shell's background job, as CI may be, ignores it
+
+
+def terminate():
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("end, raised", [(ctrl_c, KeyboardInterrupt), (terminate, SystemExit)])
+def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch, end, raised):
     processes = []
 
     def sleeper(spec, options):
         processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
         return processes[-1]
 
-    def interrupt(seconds):
-        signal.raise_signal(number)
-
     monkeypatch.setattr(runner, "find", lambda name: Tiny)
     monkeypatch.setattr(runner, "_start", sleeper)
     with monkeypatch.context() as patch, pytest.raises(raised):
-        patch.setattr(time, "sleep", interrupt)  # in place of the runner's first wait
+        patch.setattr(time, "sleep", lambda seconds: end())  # in place of the runner's first wait
         runner.run_study("tiny", jobs=2, results=tmp_path, scratch=tmp_path)
     assert len(processes) == 2 and all(p.wait(timeout=20) == -signal.SIGTERM for p in processes)
 
