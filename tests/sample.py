@@ -72,9 +72,9 @@ def notebook():
 
 def write(folder):
     """Write the book's sources into `folder`, the notebook executed as a chapter is."""
-    for name in ("site_assets", "tools"):
+    for name in ("site_assets", "tools", "results"):
         shutil.copytree(ROOT / "book" / name, folder / "book" / name)
-    for name in ("_config.yml", "Makefile"):
+    for name in ("_config.yml", "Makefile", "README.md"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "_toc.yml").write_text("format: jb-book\nroot: book/sample\n")
     for name in ("claims.json", "references.bib"):
