@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from hybridlib.image_changes import ImageChange, RandomResizedCrop, changed
-from hybridlib.layers.checks import check_share, look_up
+from hybridlib.layers.checks import check_positive, check_share, look_up
 
 
 class BatchRandom:
@@ -86,6 +86,42 @@ def crop(images: Tensor, targets: Tensor, random: BatchRandom) -> tuple[Tensor, 
 
 
 @dataclass(frozen=True)
+class Shift:
+    """Shift each image by up to `pixels` in both directions; what comes in mirrors the edge.
+
+    Gentler than `crop`, for trainings of few epochs: Jordan (2024, arXiv:2404.00498) takes 2 of 32
+    pixels on CIFAR-10.
+
+    Args:
+        pixels: largest shift, at least 1 and below the image's side.
+    """
+
+    pixels: int = 2
+
+    def __post_init__(self) -> None:
+        check_positive(pixels=self.pixels)
+
+    def __call__(
+        self, images: Tensor, targets: Tensor, random: BatchRandom
+    ) -> tuple[Tensor, Tensor]:
+        height, width = images.shape[2:]
+        if self.pixels >= min(height, width):
+            raise ValueError(
+                f"pixels={self.pixels} must be below the side of the images, {height}x{width}; "
+                f"use pixels={max(1, min(height, width) // 16)}"
+            )
+        across = self.mirrored(random.integers(0, 2 * self.pixels + 1), width)
+        down = self.mirrored(random.integers(0, 2 * self.pixels + 1), height)
+        rows = images.gather(2, down[:, None, :, None].expand_as(images))
+        return rows.gather(3, across[:, None, None, :].expand_as(images)), targets
+
+    def mirrored(self, shift: Tensor, side: int) -> Tensor:
+        """Which pixel of each image stands at each of `side` places: `b side`."""
+        place = torch.arange(side, device=shift.device) + shift[:, None] - self.pixels
+        return (side - 1) - (side - 1 - place.abs()).abs()
+
+
+@dataclass(frozen=True)
 class Mix:
     """Mixup (Zhang et al., 2018) or cutmix (Yun et al., 2019) of the images of a batch in pairs,
     with torchvision. One of the two and one share for the whole batch, as timm does it for DeiT.
@@ -150,6 +186,7 @@ AUGMENTATIONS: dict[str, tuple[Augmentation | ImageChange, ...]] = {
     "flip": (flip,),
     "crop": (crop,),
     "crop-flip": (crop, flip),
+    "shift-flip": (Shift(), flip),
     "resized-crop-flip": (RandomResizedCrop(), flip),
 }
 

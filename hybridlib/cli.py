@@ -26,6 +26,7 @@ from hybridlib.cli_shared import (
     read_saved,
 )
 from hybridlib.data import Images, held_out
+from hybridlib.devices import keep_freed_memory
 from hybridlib.layers.checks import look_up
 from hybridlib.models import PAPERS, SIZES, create
 from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC
@@ -39,6 +40,7 @@ MISTAKES = (ValueError, OSError, MemoryError, TrainingError)
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status: 0, or 2 after a message about what is wrong."""
     args = _parser().parse_args(arguments)
+    keep_freed_memory()
     args.typed = arguments if arguments is not None else sys.argv[1:]
     started = torch.distributed.is_available() and torch.distributed.is_initialized()
     speaker = f"hybridlib (process {os.environ.get('RANK', 0)})" if processes() > 1 else "hybridlib"

@@ -24,6 +24,7 @@ from hybridlib.cli_shared import (
 from hybridlib.data import ImageData
 from hybridlib.distillation import Distillation, Renormalise
 from hybridlib.models import SIZES, create, has_drop_path
+from hybridlib.optimizers import KINDS
 from hybridlib.presets import PRESETS, Table, describe, fit_arguments, recipe
 from hybridlib.pretrained import PUBLIC, load_file
 from hybridlib.pretrained import load as load_public
@@ -102,7 +103,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--preset", choices=PRESETS, help="a recipe; see `presets`")
     group.add_argument("--batch-size", type=int, metavar="N", help="default 128")
-    group.add_argument("--optimizer", choices=("adamw", "sgd"), help="default adamw")
+    group.add_argument("--optimizer", choices=KINDS, help="default adamw")
     group.add_argument("--lr", type=float, help="peak learning rate, default 0.001")
     group.add_argument("--min-lr", type=float, help="learning rate at the end, default 0")
     group.add_argument("--weight-decay", type=float, metavar="W", help="default 0.05")

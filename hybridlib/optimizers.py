@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from hybridlib.checkpoint import CheckpointError, put_tensors
 
 MOMENTUM = 0.9  # SGD: the value of He et al. (2016)
+KINDS = ("muon", "sgd", "adamw")
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
@@ -39,9 +40,88 @@ def make_optimizer(
     fused = (
         True if device.type in ("cpu", "cuda") else None
     )  # one pass over all numbers instead of one per operation
+    if kind == "muon":
+        return Muon(groups, lr=lr, matrices=_hidden(model, named), fused=fused), named
     if kind == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM, nesterov=True, fused=fused), named
     return torch.optim.AdamW(groups, lr=lr, fused=fused), named
+
+
+def _hidden(model: nn.Module, named: list[tuple[str, nn.Parameter]]) -> list[nn.Parameter]:
+    """The decayed weights but the first and the last, which meet pixels and classes: Muon is for
+    what lies between (Jordan, 2024)."""
+    order = [name for name, p in model.named_parameters() if decays(name, p) and p.requires_grad]
+    return [p for name, p in named if name in order[1:-1]]
+
+
+class Muon(torch.optim.AdamW):
+    """Muon for the matrices, AdamW for the rest, with one learning rate.
+
+    Muon (Jordan, 2024, kellerjordan.github.io/posts/muon) makes the singular values of each
+    matrix's momentum alike before it steps. It is PyTorch's, scaled so that its steps are as large
+    as AdamW's (Liu et al., 2025, arXiv:2502.16982); a kernel is a matrix with a row for each
+    filter.
+
+    Args:
+        groups: of all parameters, as for AdamW.
+        lr: learning rate of both.
+        matrices: the parameters for Muon; some of those in `groups`.
+        fused: as for AdamW.
+    """
+
+    def __init__(
+        self, groups: list[dict], *, lr: float, matrices: list[nn.Parameter], fused: bool | None
+    ) -> None:
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError(
+                f"optimizer='muon' needs PyTorch 2.9 or later and this is {torch.__version__}; "
+                "use optimizer='adamw'"
+            )
+        super().__init__(groups, lr=lr, fused=fused)
+        self.matrices = matrices
+        chosen = {id(p) for p in matrices}
+        (decay,) = {
+            g["weight_decay"] for g in groups if any(id(p) in chosen for p in g["params"])
+        } or {0.0}
+        # PyTorch's takes matrices alone. These share no memory with the kernels, so that it does
+        # not matter in which order a kernel lies there.
+        self.flat = [nn.Parameter(p.detach().flatten(1).clone()) for p in matrices]
+        self.inner = None
+        if self.flat:
+            self.inner = torch.optim.Muon(
+                self.flat, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+            )
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One step of both. A closure is not supported."""
+        if closure is not None:
+            raise ValueError("this optimizer takes no closure; call backward before step")
+        gradients = [p.grad for p in self.matrices]
+        for p in self.matrices:
+            p.grad = None  # AdamW passes over it
+        super().step()
+        for p, flat, gradient in zip(self.matrices, self.flat, gradients):
+            p.grad = gradient
+            flat.copy_(p.flatten(1))
+            flat.grad = None if gradient is None else gradient.flatten(1)
+            if flat not in self.inner.state and "momentum_buffer" in self.state[p]:
+                buffer = self.state[p]["momentum_buffer"].flatten(1).clone()
+                self.inner.state[flat] = {"momentum_buffer": buffer}  # from a checkpoint
+        for group in self.inner.param_groups if self.inner else ():
+            group["lr"] = self.param_groups[0]["lr"]
+            self.inner.step()
+        for p, flat in zip(self.matrices, self.flat):
+            p.copy_(flat.view_as(p))
+            if flat in self.inner.state:  # in the kernel's shape, for checkpoints
+                buffer = self.inner.state[flat]["momentum_buffer"]
+                self.state[p]["momentum_buffer"] = buffer.view_as(p)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Take up a state; Muon's share of it is taken over in the next step."""
+        super().load_state_dict(state_dict)
+        if self.inner:
+            self.inner.state.clear()
 
 
 def optimizer_tensors(

@@ -22,7 +22,7 @@ Table = dict[str, tuple[object, str]]  # setting: (value, where it comes from)
 MEANINGS = {
     "epochs": "passes over the training images",
     "batch_size": "images in a step, over all processes",
-    "optimizer": "adamw or sgd",
+    "optimizer": "adamw, sgd or muon",
     "lr": "peak learning rate, for a batch of lr_batch images",
     "lr_batch": "the learning rate grows with batch_size / lr_batch; none: it stays",
     "min_lr": "learning rate at the end of the cosine",
@@ -135,6 +135,18 @@ PRESETS: dict[str, Table] = {
         "augment": ("resized-crop-flip", "ours: usual on ImageNet"),
         "rand_augment": ((2, 15, 0.0, 30), "table 10: 2, 15; levels are torchvision's"),
         "mixup": (0.8, "table 10"),
+    },
+    # The flagship's, for few epochs of 32 x 32 pixels; the study `flagship` says how it was found.
+    "flagship": {
+        "epochs": (20, "ours"),
+        "batch_size": (256, "ours"),
+        "optimizer": ("muon", "ours: Jordan (2024) on CIFAR-10"),
+        "lr": (1.2e-2, "ours"),
+        "weight_decay": (0.05, "ours"),
+        "warmup": (0.2, "ours"),
+        "label_smoothing": (0.1, "ours"),
+        "clip": (None, "ours: Muon's steps do not grow with the gradient"),
+        "augment": ("shift-flip", "ours: 2 pixels, Jordan (2024)"),
     },
     # For 32 x 32 pixels, tens of thousands of images, from scratch. The digits want augment=crop.
     "small": {

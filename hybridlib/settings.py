@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from hybridlib.optimizers import KINDS
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -54,7 +56,7 @@ def check_settings(
         ("seed", seed, 0 <= seed < 2**32, "in 0..2^32-1", 0),
     ]  # fmt: skip
     choices = [
-        ("optimizer", optimizer, ("adamw", "sgd")),
+        ("optimizer", optimizer, KINDS),
         ("mixed_precision", mixed_precision, (None, "no", "bf16", "fp16")),
     ]
     for name, value, among in choices:

@@ -138,7 +138,8 @@ def fit(
             (torch.manual_seed).
         data: from `hybridlib.data.load`.
         batch_size: images in a step, over all processes.
-        optimizer: "adamw", or "sgd" (Nesterov momentum 0.9).
+        optimizer: "adamw", "sgd" (Nesterov momentum 0.9), or "muon" for the matrices and kernels
+            between the first and the last, with AdamW for the rest (PyTorch 2.9 or later).
         lr: peak learning rate. It rises linearly and then falls as a cosine to `min_lr` at the end
             of the budget.
         min_lr: see there.
@@ -149,7 +150,8 @@ def fit(
         clip: largest norm of the gradient; None for no limit.
         ema: decay of an exponential moving average of the weights, for example 0.9999; None for
             none. Evaluations and the model afterwards have the average.
-        augment: "none", "flip", "crop", "crop-flip", "resized-crop-flip", or functions (see
+        augment: "none", "flip", "crop", "crop-flip", "shift-flip",
+            "resized-crop-flip", or functions (see
             augment.py and image_changes.py). Do not flip digits.
         repeats: each image comes so many times in a row, each time changed in another way; an
             epoch then holds fewer different images. DeiT takes 3.

@@ -38,6 +38,7 @@ NEIGHBOURS = {
     ("batches", "data"),
     ("objective", "data"),
     ("optimizers", "checkpoint"),
+    ("settings", "optimizers"),
     ("evaluation", "data"),
     ("evaluation", "batches"),
     ("evaluation", "devices"),
@@ -51,7 +52,7 @@ NEIGHBOURS = {
 }
 ARRAYS_ONLY = {"figures", "widgets"}  # these draw numbers and must not know the models
 DYNAMIC = ("importlib.import_module", "import_module", "__import__")
-BOOK_ORDER = ["convnet", "cordonnier", "vit", "botnet", "deit", "convit", "ceit", "early_conv", "coatnet"]
+BOOK_ORDER = ["convnet", "cordonnier", "vit", "botnet", "deit", "convit", "ceit", "early_conv", "coatnet", "flagship"]
 
 
 def floor(room: str) -> int:

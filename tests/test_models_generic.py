@@ -58,6 +58,8 @@ PARAMETERS = {
     ("early_conv", "P-18GF"): 86_567_656,
     ("early_conv", "C-36GF"): 167_796_008,
     ("early_conv", "P-36GF"): 178_364_392,
+    ("flagship", "nano"): 172_036,
+    ("flagship", "small"): 808_160,
     ("coatnet", "nano"): 327_690,
     ("coatnet", "nano CCCC"): 313_928,
     ("coatnet", "nano CCCT"): 327_286,

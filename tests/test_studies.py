@@ -28,6 +28,7 @@ from hybridlib.studies import (
     sample_efficiency_tuning,
     vit_digits,
 )
+from hybridlib.studies.records import data_of
 from hybridlib.studies.runner import RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,8 +83,7 @@ def test_record_is_of_a_declared_run_with_the_declared_recipe(path):
     record = json.loads(path.read_text(encoding="utf-8"))
     study = runner.find(record["study"])
     words = record["command"].split()
-    data = words[words.index("--data") + 1] if "--data" in words else "digits"
-    specs = {s.name: s for s in study.runs(data, (record["seed"],))}
+    specs = {s.name: s for s in study.runs(data_of(record), (record["seed"],))}
     spec = specs[record["run"]]
     assert (
         words[:7] == ["python", "-m", "hybridlib", "study", "run", record["study"], "--only"]
@@ -97,7 +97,8 @@ def test_record_is_of_a_declared_run_with_the_declared_recipe(path):
     for key, value in spec.recipe.items():
         if key != "evaluate_every":
             assert record["recipe"][key] == value, key
-    for key, value in spec.data.items():
+    source = spec.data["source"] if spec.data["source"] in ("digits", "cifar10") else "folder"
+    for key, value in (spec.data | dict(source=source)).items():
         assert record["data"][key] == json.loads(json.dumps(value)), key
 
 

@@ -70,7 +70,7 @@ def test_all_runs_of_a_study_have_the_same_budget(study):
 def test_another_source_gets_the_longer_budget_and_no_digits(study):
     for spec in study.runs("cifar10", (0,)):
         assert spec.data["source"] == "cifar10" and spec.data["image_size"] == 32
-        assert spec.recipe["steps"] > 1000 and spec.recipe["augment"] == "crop-flip"
+        assert spec.recipe["steps"] > 1000 and spec.recipe["augment"] == "shift-flip"
         assert not {"scale", "clutter", "copies"} & spec.data.keys() or study is coatnet
 
 
@@ -214,7 +214,7 @@ def test_coatnet_gap_is_train_minus_test(data):
 
 def test_the_field_has_every_system_and_its_teacher_first():
     runs = field.runs("digits", (0, 1))
-    assert {s.model for s in runs} == set(studies_models())
+    assert {s.model for s in runs} == set(studies_models()) - {"flagship"}
     assert [s.model for s in runs[:2]] == ["convnet", "convnet"]
     assert set(field.SHIP.values()) <= {s.name for s in runs}
 

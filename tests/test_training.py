@@ -353,7 +353,7 @@ def test_images_from_files_train_like_images_in_memory(tmp_path):
         ),
         (dict(lr=-1), "lr=-1 must be above 0"),
         (dict(warmup=1), "warmup=1 must be a part of the budget"),
-        (dict(optimizer="adam"), "optimizer='adam' must be one of 'adamw', 'sgd'"),
+        (dict(optimizer="adam"), "optimizer='adam' must be one of 'muon', 'sgd', 'adamw'"),
         (dict(augment="mirror"), "'mirror'.*none, flip, crop, crop-flip"),
         (dict(mixed_precision="fp8"), "mixed_precision='fp8' must be"),
         (dict(mixed_precision="fp16"), "needs a GPU.*use 'bf16' or None"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hybridlib.studies import runner
-from hybridlib.studies.records import lay_out, load, results_folder
+from hybridlib.studies.records import load, results_folder, tables
 
 BOOK = Path(__file__).resolve().parents[1]
 HEAD = """\
@@ -44,14 +44,8 @@ def section(name):
         parts.append(f"*Not finished: {left} of its runs are still to do.*\n")
     if not (results_folder() / name).is_dir():
         return "\n".join(parts)
-    records = load(name)
-    layouts = study.TABLE if isinstance(study.TABLE, tuple) else (study.TABLE,)
-    for data in sorted({record["data"]["name"] for record in records}):
-        mine = [record for record in records if record["data"]["name"] == data]
-        judged = mine[0]["data"].get("judged_on", "test")
-        for layout in layouts:
-            title = layout.get("title", f"{judged} accuracy in %")
-            parts.append(f"{data}: {title}\n\n```text\n{lay_out(mine, layout)}\n```\n")
+    for title, text in tables(study, load(name)):
+        parts.append(f"{title}\n\n```text\n{text}\n```\n")
     parts.append(f"`python -m hybridlib study run {name}`\n")
     return "\n".join(parts)
 

@@ -1,4 +1,4 @@
-"""The models, one paper one file, in the book's order.
+"""The models, one paper one file, in the book's order; last the flagship, which is ours.
 
 `SIZES` gathers the tables that stand in those files, `PAPERS` says where each is from; `create` makes
 a model from one of their rows. (The layer of cordonnier.py is no classifier and is not among them.)
@@ -11,7 +11,17 @@ from inspect import signature
 from torch import nn
 
 from hybridlib.layers.checks import look_up
-from hybridlib.models import botnet, ceit, coatnet, convit, convnet, deit, early_conv, vit
+from hybridlib.models import (
+    botnet,
+    ceit,
+    coatnet,
+    convit,
+    convnet,
+    deit,
+    early_conv,
+    flagship,
+    vit,
+)
 
 CLASSES: dict[str, type[nn.Module]] = {
     "convnet": convnet.ConvNet,
@@ -22,6 +32,7 @@ CLASSES: dict[str, type[nn.Module]] = {
     "ceit": ceit.CeiT,
     "early_conv": early_conv.EarlyConvViT,
     "coatnet": coatnet.CoAtNet,
+    "flagship": flagship.Flagship,
 }
 SIZES: dict[str, dict[str, dict]] = {
     "convnet": convnet.SIZES,
@@ -32,6 +43,7 @@ SIZES: dict[str, dict[str, dict]] = {
     "ceit": ceit.SIZES,
     "early_conv": early_conv.SIZES,
     "coatnet": coatnet.SIZES,
+    "flagship": flagship.SIZES,
 }
 # Where each comes from; its file's head has the title.
 PAPERS: dict[str, str] = {
@@ -43,6 +55,7 @@ PAPERS: dict[str, str] = {
     "ceit": "Yuan et al. 2021, arXiv:2103.11816",
     "early_conv": "Xiao et al. 2021, arXiv:2106.14881",
     "coatnet": "Dai et al. 2021, arXiv:2106.04803",
+    "flagship": "ours",
 }
 
 

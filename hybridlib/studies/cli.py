@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from hybridlib.studies import runner
-from hybridlib.studies.records import lay_out, load, results_folder
+from hybridlib.studies.records import load, results_folder, tables
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -74,15 +74,8 @@ def _list(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     study = runner.find(args.name)
     print(f"{study.QUESTION}\n\n{study.EFFORT}\n")
-    records = load(args.name)
-    tables = study.TABLE if isinstance(study.TABLE, tuple) else (study.TABLE,)
-    for data in sorted({r["data"]["name"] for r in records}):
-        these = [r for r in records if r["data"]["name"] == data]
-        judged = these[0]["data"].get("judged_on", "test")
-        for layout in tables:
-            title = layout.get("title", f"{judged} accuracy in %")
-            print(f"{data}: {title}, mean ± standard deviation over seeds (runs)")
-            print(lay_out(these, layout), end="\n\n")
+    for title, text in tables(study, load(args.name)):
+        print(f"{title}, mean ± standard deviation over seeds (runs)\n{text}\n")
     return 0
 
 

@@ -7,6 +7,8 @@ A study is a module of this package with these names:
     FINDING (what the records show, in words; left out while there are none),
     runs(data, seeds) -> list[RunSpec]
 
+THREADS (of a run, 1 unless it says otherwise)
+
 and, where it needs them, `load_data(spec)`, `build(spec, data)`, `make_loss(spec, data)`,
 `observe(spec, model, data)` and `measure(spec, model, data)`, which replace the functions of the
 same name below.
@@ -46,6 +48,7 @@ STUDIES = (
     "coatnet_pretrain",
     "coatnet_transfer",
     "field",
+    "flagship",
 )
 
 
@@ -89,6 +92,7 @@ def find(name: str) -> ModuleType:
         distillation_teachers,
         early_conv,
         field,
+        flagship,
         sample_efficiency,
         sample_efficiency_tuning,
         tuning,
@@ -112,6 +116,7 @@ def find(name: str) -> ModuleType:
         coatnet_pretrain,
         coatnet_transfer,
         field,
+        flagship,
     )
     return look_up(dict(zip(STUDIES, files, strict=True)), name)
 

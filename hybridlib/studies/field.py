@@ -42,7 +42,7 @@ SYSTEMS = {
     "CoAtNet": ("coatnet", "nano"),
     "DeiT": ("deit", "nano distilled"),
 }
-BUDGET = {"digits": dict(steps=1000), "others": dict(steps=6000)}
+BUDGET = {"digits": dict(steps=1000)}
 SHIP = {  # name in hybridlib/weights: run. ViT's come from vit_digits, where it trains longer.
     f"{SYSTEMS[system][0]}_nano_digits": f"digits-{system.replace(' ', '-')}-seed-0"
     for system in SYSTEMS
@@ -71,7 +71,7 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
             size=size,
             seed=seed,
             data=source | dict(seed=seed),
-            recipe=recipe(data, **BUDGET.get(data, BUDGET["others"]), lr=LEARNING_RATES[
+            recipe=recipe(data, **BUDGET.get(data, {}), lr=LEARNING_RATES[
                 {"deit": "vit"}.get(model, model), "nano"
             ]),
             settings=dict(system=system),

@@ -19,7 +19,7 @@ from torch import nn
 from hybridlib.data import ImageData
 from hybridlib.layers.checks import look_up
 from hybridlib.studies.declaration import RunSpec, find_hooks
-from hybridlib.studies.records import PACKAGE, save
+from hybridlib.studies.records import PACKAGE, data_of, save
 from hybridlib.training import evaluate, fit, load_weights, save_weights
 
 SCRATCH = Path("runs")  # checkpoints, logs and weights, below the working directory; git ignores it
@@ -134,7 +134,7 @@ def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) 
         weights = scratch / study.NAME / path.stem / "weights.safetensors"
         if not weights.is_file():
             continue
-        specs = study.runs(record["data"]["source"], (record["seed"],))
+        specs = study.runs(data_of(record), (record["seed"],))
         spec = look_up({s.name: s for s in specs}, path.stem)
         data = hooks["load_data"](spec)
         model = _built(hooks, spec, data)

