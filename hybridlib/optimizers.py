@@ -114,8 +114,9 @@ class Muon(torch.optim.AdamW):
         for p, flat in zip(self.matrices, self.flat):
             p.copy_(flat.view_as(p))
             if flat in self.inner.state:  # in the kernel's shape, for checkpoints
-                buffer = self.inner.state[flat]["momentum_buffer"]
-                self.state[p]["momentum_buffer"] = buffer.view_as(p)
+                buffer, state = self.inner.state[flat]["momentum_buffer"], self.state[p]
+                state["momentum_buffer"] = buffer.view_as(p)
+                state["step"] = state.get("step", torch.tensor(0.0)) + 1  # AdamW looks for one
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Take up a state; Muon's share of it is taken over in the next step."""

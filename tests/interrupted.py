@@ -295,5 +295,5 @@ if __name__ == "__main__":
     elif what == "deit":
         print(json.dumps(deit(base)))
     else:
-        results = {optimizer: kills(base, optimizer) for optimizer in ("adamw", "sgd")}
+        results = {optimizer: kills(base, optimizer) for optimizer in ("adamw", "sgd", "muon")}
         print(json.dumps({**results, "outside": kills_from_outside(base)}))

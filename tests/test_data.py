@@ -1,6 +1,7 @@
 """Image sources: the split, the bytes, and what a reader is told when something is wrong."""
 
 import hashlib
+import itertools
 import shutil
 import tarfile
 from importlib import import_module
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from hybridlib import augment as augmenting
 from hybridlib import data as sources
-from hybridlib.augment import BatchRandom
+from hybridlib.augment import BatchRandom, Shift
 from hybridlib.data import load
 from hybridlib.data.digits import _draw
 
@@ -451,6 +452,27 @@ def test_crop_shifts_each_image_by_its_own_offset():
         assert len(hits) == 1
         offsets.add(hits[0])
     assert len(offsets) > 8
+
+
+def test_shift_takes_a_window_of_each_image_with_mirrored_edges():
+    images = torch.randint(256, (64, 3, 12, 10), generator=torch.Generator().manual_seed(0))
+    images = images.to(torch.uint8)
+    shifted, _ = augmenting.apply(Shift(2), images, torch.zeros(64), BatchRandom(3, size=64))
+    mirrored = F.pad(images.float(), (2, 2, 2, 2), mode="reflect").to(torch.uint8)
+    seen = set()
+    for image, source in zip(shifted, mirrored):
+        found = [
+            (y, x)
+            for y, x in itertools.product(range(5), range(5))
+            if torch.equal(image, source[:, y : y + 12, x : x + 10])
+        ]
+        assert len(found) == 1
+        seen.update(found)
+    assert len(seen) > 15  # of 25: rows and columns are drawn apart
+    with pytest.raises(ValueError, match="pixels=10 must be below the side of the images, 12x10"):
+        augmenting.apply(Shift(10), images, torch.zeros(64), BatchRandom(3, size=64))
+    with pytest.raises(ValueError, match="pixels=0 must be greater than 0"):
+        Shift(0)
 
 
 def test_flip_mirrors_about_half():

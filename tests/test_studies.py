@@ -69,6 +69,8 @@ def test_record_is_sound(path):
     assert (record["study"], record["run"]) == (path.parent.name, path.stem)
     assert record["size"] in models.SIZES[record["model"]]
     assert record["curve"][-1]["step"] == record["steps"]
+    if record["device"]["type"] == "cpu":
+        assert record["device"]["threads"] == runner.threads_of(runner.find(record["study"]))
     assert record["curve"][-1]["test_accuracy"] == record["result"]["test_accuracy"]
     assert record.get("measured", record)["changed"] is False
     assert record["changed"] is False, (

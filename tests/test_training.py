@@ -61,9 +61,9 @@ def interrupted(tmp_path, what):
 
 def test_killed_trainings_end_with_the_same_weights_bit_for_bit(tmp_path):
     results = interrupted(tmp_path, "killed")
-    assert len(results["adamw"]) == 29 and len(results["sgd"]) == 3
+    assert len(results["adamw"]) == 29 and len(results["sgd"]) == len(results["muon"]) == 3
     assert {
-        k: v for kind in ("adamw", "sgd") for k, v in results[kind].items() if v != "same"
+        k: v for kind in ("adamw", "sgd", "muon") for k, v in results[kind].items() if v != "same"
     } == {}
     assert results["outside"]["same"] and results["outside"]["deaths"] >= 1
 
