@@ -119,7 +119,7 @@ def test_schema_refuses_what_is_no_record():
     assert [validator.is_valid(record) for record in broken] == [False] * len(broken)
 
 
-UNFINISHED = {"coatnet", "coatnet_pretrain", "coatnet_transfer"}  # declared, and not run whole yet
+UNFINISHED = {"flagship"}  # declared, and not run whole yet
 
 
 @pytest.mark.parametrize("name", runner.STUDIES)

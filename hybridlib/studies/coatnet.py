@@ -38,6 +38,16 @@ REGIMES = {
     "digits": {"little": dict(per_class=8), "much": dict(clutter=4, copies=20)},
     "others": {"little": dict(per_class=256), "much": {}},
 }
+FINDING = (
+    "C-C-C-T is first in both: from few originals 94.5 ± 1.5 %, though C-C-T-T's 93.1 ± 2.3 % is "
+    "within the spread, and with many pictures 97.6 ± 0.3 %. Generalisation goes with the "
+    "convolutions as in the paper: all layouts fit the few originals wholly, and the gap to the test "
+    "images grows towards attention, from 5.5 ± 1.5 to 33.6 ± 1.3 points, but that the pure "
+    "convolutions of C-C-C-C stand behind C-C-C-T. Capacity contradicts the paper, where the layouts "
+    "with more attention fit most: here ViT_REL fits 30.1 ± 3.9 % of many pictures and C-C-C-T "
+    "98.4 ± 0.2 %. The paper fits 300 million images; 800 steps are too few for ViT_REL to begin, so "
+    "this measures how fast a layout learns and not how much it holds."
+)
 TABLE = tuple(
     dict(
         by=("regime", "layout"),

@@ -16,6 +16,10 @@ QUESTION = "How well does each layout learn the classes that it will transfer fr
 CLAIMS = ("8c",)
 SEEDS = (0, 1, 2)
 EFFORT = coatnet.EFFORT
+FINDING = (
+    "All that begin with convolutions learn the first five digits to 99.5 % or better; ViT_REL "
+    "reaches 95.5 ± 1.5 %."
+)
 TABLE = dict(by=("layout",), across=None)
 
 

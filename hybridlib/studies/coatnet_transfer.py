@@ -25,6 +25,13 @@ SEEDS = (0, 1, 2)
 EFFORT = coatnet.EFFORT + " The same for both starts."
 FEW = {"digits": 8, "others": 64}  # originals of each class
 STEPS = {"digits": 150, "others": 500}
+FINDING = (
+    "Only the layouts with most attention gain from the earlier classes: C-T-T-T goes from 83.4 ± "
+    "2.8 to 91.6 ± 2.8 %, ViT_REL from 57.5 ± 1.2 to 67.9 ± 2.6 %. Where two or more stages convolve, "
+    "the start makes no difference beyond the spread; and C-C-C-T is first from either. The paper "
+    "prefers C-C-T-T to C-T-T-T for what it transfers from 300 million images; five digits are not "
+    "enough to tell the two apart, 90.1 ± 3.4 and 91.6 ± 2.8 %."
+)
 load_data = coatnet_pretrain.load_data
 TABLE = dict(by=("start", "layout"), across="layout")
 
