@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +129,19 @@ def test_every_declared_run_is_recorded(name):
     study = runner.find(name)
     left = [s.name for s in runner.missing(study, study.runs("digits", study.SEEDS), RESULTS)]
     assert bool(left) is (name in UNFINISHED), left
+
+
+def test_states_count_the_digits_and_whatever_else_has_records(tmp_path):
+    study, source = runner.find("field"), RESULTS / "field" / "digits-ViT-seed-1.json"
+    (tmp_path / "field").mkdir()
+    assert runner.states(study, tmp_path) == [("digits", 0, 24)]
+    shutil.copy(source, tmp_path / "field")
+    record = json.loads(source.read_text(encoding="utf-8"))
+    record["command"] += " --data photos/cifar10-jpeg"
+    record["data"]["name"] = "CIFAR-10 (JPEG)"
+    (tmp_path / "field" / "cifar10-jpeg-ViT-seed-1.json").write_text(json.dumps(record))
+    expected = [("digits", 1, 24), ("CIFAR-10 (JPEG)", 1, 24)]
+    assert runner.states(study, tmp_path) == expected
 
 
 def test_both_models_of_a_seed_saw_the_same_images():

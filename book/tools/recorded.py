@@ -39,9 +39,9 @@ def section(name):
     parts.append(f"*Effort.* {study.EFFORT}" + (f" *Claims:* {claims}." if claims else "") + "\n")
     if finding := getattr(study, "FINDING", ""):
         parts.append(f"*What it shows.* {finding}\n")
-    left = len(runner.missing(study, study.runs("digits", study.SEEDS), results_folder()))
-    if left:
-        parts.append(f"*Not finished: {left} of its runs are still to do.*\n")
+    for data, done, declared in runner.states(study, results_folder()):
+        if done < declared:
+            parts.append(f"*Not finished: on {data} {declared - done} of {declared} runs are to do.*\n")
     if not (results_folder() / name).is_dir():
         return "\n".join(parts)
     for title, text in tables(study, load(name)):

@@ -63,10 +63,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def _list(args: argparse.Namespace) -> int:
     for name in runner.STUDIES:
         study = runner.find(name)
-        specs = study.runs("digits", study.SEEDS)
-        left = len(runner.missing(study, specs, results_folder()))
+        states = runner.states(study, results_folder())
         claims = f"claims {', '.join(study.CLAIMS)}; " if study.CLAIMS else ""
-        print(f"{name}: {claims}{len(specs) - left} of {len(specs)} runs recorded")
+        done = "; ".join(f"{data}: {done} of {all_} runs recorded" for data, done, all_ in states)
+        print(f"{name}: {claims}{done}")
         print(f"    {study.QUESTION}")
     return 0
 

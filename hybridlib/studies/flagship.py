@@ -29,6 +29,11 @@ EFFORT = (
     "(JPEG), judged by its test images: attention blocks against convolutions, widths, optimiser, "
     "learning rate, shifts. No other system got that effort, so nothing is compared with it."
 )
+FINDING = (
+    "After ten minutes, 6.3 passes over the images, 86.2 % of CIFAR-10 (JPEG), one seed so far. The "
+    "trainings of 100 seconds that chose the model did not foretell it: a change that helped them by "
+    "points, smaller shifts and a narrower network, left ten minutes where they were."
+)
 TABLE = (
     dict(by=("minutes", "parameters", "end.macs"), across=None),
     dict(by=("minutes",), value="epochs", scale=1, title="epochs"),

@@ -32,7 +32,7 @@ from hybridlib.studies.declaration import (
     measure,
 )
 from hybridlib.studies.one_run import SCRATCH, measure_again, run_one
-from hybridlib.studies.records import PACKAGE, results_folder
+from hybridlib.studies.records import PACKAGE, data_of, results_folder
 
 __all__ = [
     "SCRATCH",
@@ -48,6 +48,8 @@ __all__ = [
     "missing",
     "run_one",
     "run_study",
+    "states",
+    "threads_of",
 ]
 
 POLL_SECONDS = 0.2  # how often the runner looks whether a process has ended
@@ -56,6 +58,20 @@ POLL_SECONDS = 0.2  # how often the runner looks whether a process has ended
 def missing(study: ModuleType, specs: Sequence[RunSpec], results: Path) -> list[RunSpec]:
     """The runs that have no record yet."""
     return [spec for spec in specs if not (results / study.NAME / f"{spec.name}.json").is_file()]
+
+
+def states(study: ModuleType, results: Path) -> list[tuple[str, int, int]]:
+    """How far a study is on the digits and on all other data that it has records of: name of the
+    data, recorded runs, declared runs."""
+    paths = sorted((results / study.NAME).glob("*.json"))
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    names = {data_of(record): record["data"]["name"] for record in found} | {"digits": "digits"}
+    rows = []
+    for source in sorted(names, key=lambda source: (source != "digits", source)):
+        specs = study.runs(source, study.SEEDS)
+        left = missing(study, specs, results)
+        rows.append((names[source], len(specs) - len(left), len(specs)))
+    return rows
 
 
 def threads_of(study: ModuleType) -> int:
