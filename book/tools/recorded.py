@@ -18,7 +18,9 @@ device, library versions, curve and result, and the command that repeats it.
 
 The digits are scikit-learn's 1,797 handwritten ones, of which 500 are held out; on them the studies
 take minutes to an hour of two cores. `python -m hybridlib study run NAME --data cifar10` asks the
-same questions of CIFAR-10, with a longer budget, for a night or a GPU.
+same questions of CIFAR-10, with a longer budget; all together they take a night of two cores.
+CIFAR-10 (JPEG) is a copy of it whose images are compressed, read as a folder: accuracies on it are
+not those of the original. The learning rates are those that were chosen on the digits.
 """
 
 

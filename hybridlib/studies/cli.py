@@ -39,7 +39,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help="one run by its name, as in its record; again, if it is recorded already",
     )
     run.add_argument(
-        "--jobs", type=int, help="runs at once, one thread each; by default one for each core"
+        "--jobs", type=int, help="runs at once; by default as many as the cores have room for"
     )
     run.add_argument("--device", default="cpu", help="cpu (default), cuda or mps")
     run.add_argument(
