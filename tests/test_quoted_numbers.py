@@ -5,6 +5,7 @@ A result of ours is quoted in a page that loads its study (a chapter, by `studie
 """
 
 import inspect
+import itertools
 import json
 import re
 from pathlib import Path
@@ -65,10 +66,12 @@ def loaded(path: Path) -> set[str]:
 
 def recorded(study: str) -> set[float]:
     """Everything that may be quoted of a study, in % or as it is: single runs, means and spreads."""
-    records, found = studies.load(study), set()
+    records, found = studies.load(study, data=None), set()
     module = runner.find(study)
-    for layout in module.TABLE if isinstance(module.TABLE, tuple) else (module.TABLE,):
-        kept = [r for r in records if all(value_of(r, k) in v for k, v in layout.get("only", {}).items())]
+    layouts = module.TABLE if isinstance(module.TABLE, tuple) else (module.TABLE,)
+    for layout, data in itertools.product(layouts, sorted({r["data"]["name"] for r in records})):
+        only = layout.get("only", {})
+        kept = [r for r in records if r["data"]["name"] == data and all(value_of(r, k) in v for k, v in only.items())]
         rows = studies.summarise(kept, by=layout["by"], value=layout.get("value", "test_accuracy"))
         scale = layout.get("scale", 100)
         found |= {scale * v for row in rows for v in (row["mean"], row["sd"], *row["values"]) if v is not None}

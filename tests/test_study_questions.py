@@ -130,17 +130,24 @@ def test_steps_to_an_accuracy():
 # ------------------------------------------------------------------------------------- distillation
 
 
-def record(model, steps, accuracy, seed=0):
+def record(model, steps, accuracy, seed=0, data=""):
     return dict(
-        run=f"{model}-{steps}-{seed}", model=model, steps=steps, seed=seed, data=dict(source="digits"),
-        result=dict(test_accuracy=accuracy),
+        run=f"{model}-{steps}-{seed}{data[7:]}", model=model, steps=steps, seed=seed,
+        result=dict(test_accuracy=accuracy), command=f"python -m hybridlib study run x {data}",
     )  # fmt: skip
 
 
-def test_teacher_of_like_accuracy_is_the_nearest(monkeypatch):
+def test_teacher_of_like_accuracy_is_the_nearest(monkeypatch, tmp_path):
     ladder = [(40, 0.3), (80, 0.8), (160, 0.93), (800, 0.99)]
     records = [record("vit", 4000, 0.9), *(record("convnet", n, a) for n, a in ladder), record("convnet", 80, 0.9, seed=1)]
-    monkeypatch.setattr(distillation_teachers, "load", lambda name: records)
+    records += [record(m, 9, 0.91, data="--data photos") for m in ("vit", "convnet")]  # of other pictures
+    (tmp_path / "distillation_teachers").mkdir()
+    for made in records:
+        (tmp_path / "distillation_teachers" / f"{made['run']}.json").write_text(json.dumps(made))
+    monkeypatch.setattr("hybridlib.studies.records.results_folder", lambda: tmp_path)
+    assert distillation_teachers.choose("vit", data="my/photos", seed=0)["steps"] == 9
+    with pytest.raises(FileNotFoundError, match="no runs on 'cifar10'; it has some on digits, photos"):
+        distillation_teachers.choose("vit", data="cifar10", seed=0)
     chosen = {t: distillation_teachers.choose(t, data="digits", seed=0)["run"] for t in ("vit", "convnet", "best convnet")}
     assert chosen == {"vit": "vit-4000-0", "convnet": "convnet-160-0", "best convnet": "convnet-800-0"}
     with pytest.raises(ValueError, match="seed 1.*study run distillation_teachers"):

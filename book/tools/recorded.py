@@ -46,7 +46,7 @@ def section(name):
             parts.append(f"*Not finished: on {data} {declared - done} of {declared} runs are to do.*\n")
     if not (results_folder() / name).is_dir():
         return "\n".join(parts)
-    for title, text in tables(study, load(name)):
+    for title, text in tables(study, load(name, data=None)):
         parts.append(f"{title}\n\n```text\n{text}\n```\n")
     parts.append(f"`python -m hybridlib study run {name}`\n")
     return "\n".join(parts)

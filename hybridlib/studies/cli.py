@@ -74,7 +74,7 @@ def _list(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     study = runner.find(args.name)
     print(f"{study.QUESTION}\n\n{study.EFFORT}\n")
-    for title, text in tables(study, load(args.name)):
+    for title, text in tables(study, load(args.name, data=None)):
         print(f"{title}, mean ± standard deviation over seeds (runs)\n{text}\n")
     return 0
 

@@ -75,10 +75,10 @@ def choose(teacher: str, *, data: str, seed: int) -> dict:
         seed: of teacher and student.
 
     Raises:
-        FileNotFoundError: if there is no record of this study.
+        FileNotFoundError: if there is no record of this study on that data.
         ValueError: for another teacher, or a seed whose records are missing.
     """
-    mine = [r for r in load(NAME) if r["seed"] == seed and r["data"]["source"] == data]
+    mine = [r for r in load(NAME, data=label(data)) if r["seed"] == seed]
     by_model = {
         m: sorted((r for r in mine if r["model"] == m), key=lambda r: r["steps"]) for m in STEPS
     }

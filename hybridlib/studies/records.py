@@ -36,11 +36,15 @@ def results_folder() -> Path:
     return Path(next(iter(installed.submodule_search_locations)))
 
 
-def load(study: str, *, folder: str | Path | None = None) -> list[dict]:
+def load(
+    study: str, *, data: str | None = "digits", folder: str | Path | None = None
+) -> list[dict]:
     """The records of a study, sorted by the names of their runs.
 
     Args:
         study: its name, for example "sample_efficiency".
+        data: what the runs were made on: "digits", "cifar10", or a folder by its own name, such as
+            "cifar10-jpeg"; None for the runs on all data together.
         folder: where the studies' folders lie; by default `results_folder()`.
 
     Raises:
@@ -53,7 +57,15 @@ def load(study: str, *, folder: str | Path | None = None) -> list[dict]:
         raise FileNotFoundError(
             f"no recorded runs of study {study!r}; there are {', '.join(there) or 'none at all'}"
         )
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    sources = {Path(data_of(record)).name for record in records}
+    if data is None:
+        return records
+    if data not in sources:
+        raise FileNotFoundError(
+            f"study {study!r} has no runs on {data!r}; it has some on {', '.join(sorted(sources))}"
+        )
+    return [record for record in records if Path(data_of(record)).name == data]
 
 
 def save(record: dict, path: Path) -> None:

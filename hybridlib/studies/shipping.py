@@ -54,7 +54,7 @@ def ship(study: ModuleType, *, scratch: Path = SCRATCH, folder: Path = FOLDER) -
         FileNotFoundError: if the run's weights are not on this machine; the message gives the
             command that makes them.
     """
-    records = {r["run"]: r for r in load(study.NAME)}
+    records = {r["run"]: r for r in load(study.NAME, data=None)}
     written = []
     for name, run in getattr(study, "SHIP", {}).items():
         record = records[run]
