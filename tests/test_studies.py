@@ -538,7 +538,8 @@ def test_shipped_weights_reproduce_the_recorded_accuracy(name):
 
 
 def test_every_system_has_trained_weights():
-    assert {weights.header(name)["model"] for name in weights.names()} == models.SIZES.keys()
+    had = {weights.header(name)["model"] for name in weights.names()}
+    assert had == models.SIZES.keys() - {"flagship"}  # ours, and no system of the survey
 
 
 def test_weights_are_half_precision_and_small():
