@@ -53,9 +53,9 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
 def keep_freed_memory() -> bool:
     """Tell glibc to keep what is freed for the next allocation, for a process that trains on a CPU.
 
-    By default glibc returns each large tensor to the system and fetches it anew, page by page: that
-    doubles the time of BatchNorm and ReLU on 64 maps of 32x32 cells. It holds for the whole
-    process, which then keeps the most memory that it ever had; so a program calls this, and no
+    By default glibc returns each large tensor to the system and fetches it anew, page by page, which
+    costs most where little is computed, as in BatchNorm and ReLU. It holds for the whole process,
+    which then keeps the most memory that it ever had; so a program calls this, and no
     library function does.
 
     Returns:

@@ -52,7 +52,7 @@ FINDING = (
     "soft loss a little below. `distillation_teachers` shows why: on the training images the ViT "
     "teacher is right on 100.0 % and the best convnet on 100.0 %, so their hard labels are the "
     "labels. With the best convnet the run even equals the control with two class tokens, figure "
-    "for figure (85.1 ± 2.1 %). The paper's reason for hard labels is that the teacher's may "
+    "for figure (85.1 ± 2.1 %). The paper notes that the teacher's hard label may "
     "change with the augmentation of a picture (section 4); here nothing is augmented. Of the "
     "token's effect the small cosine at the input repeats; the 0.999 of two class tokens does not "
     "(0.765 ± 0.225 after 800 steps)."
