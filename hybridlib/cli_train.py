@@ -24,6 +24,7 @@ from hybridlib.cli_shared import (
 from hybridlib.data import ImageData
 from hybridlib.distillation import Distillation, Renormalise
 from hybridlib.models import SIZES, create, has_drop_path
+from hybridlib.models.flagship import MEASURED, Flagship
 from hybridlib.optimizers import KINDS
 from hybridlib.presets import PRESETS, Table, describe, fit_arguments, recipe
 from hybridlib.pretrained import PUBLIC, load_file
@@ -173,6 +174,8 @@ def _train(args: argparse.Namespace) -> None:
             args.model, args.size, num_classes=data.num_classes, image_size=data.image_size,
             drop_path=drop_path,
         )  # fmt: skip
+        if isinstance(model, Flagship):
+            model.whiten.measure(data.train.normalise(data.train.spread(MEASURED)))
     else:
         model, data = _start(args, data, drop_path=drop_path)
     arguments = fit_arguments(table, data, steps=args.steps, seconds=args.seconds)

@@ -143,7 +143,7 @@ PRESETS: dict[str, Table] = {
         "optimizer": ("muon", "ours: Jordan (2024) on CIFAR-10"),
         "lr": (1.2e-2, "ours"),
         "weight_decay": (0.05, "ours"),
-        "warmup": (0.2, "ours"),
+        "warmup": (0.1, "ours"),
         "label_smoothing": (0.1, "ours"),
         "clip": (None, "ours: Muon's steps do not grow with the gradient"),
         "augment": ("shift-flip", "ours: 2 pixels, Jordan (2024)"),

@@ -37,6 +37,12 @@ class Images(Dataset):
         """Images uint8 `b c h w` and labels int64 `b` of these positions."""
         raise NotImplementedError
 
+    def spread(self, count: int) -> Tensor:
+        """So many images at equal distances from the first to the last, uint8 `n c h w`; all if
+        there are not as many."""
+        places = torch.linspace(0, len(self) - 1, min(count, len(self))).long()
+        return self.batch(places)[0]
+
     def view(self, index: int, window: Window | None = None) -> Tensor:
         """One image, uint8 `c h w`; with a window, that part of the picture, resized."""
         image = self.batch(torch.tensor([index]))[0][0]

@@ -1,39 +1,96 @@
 """The flagship: a hybrid of ours, made to learn small images in minutes on a processor. No system of
 the survey, and no part of the comparisons at equal budgets.
 
-    image b c h w -> convolutions -> halve, refine -> halve, refine -> bottlenecks with attention
+    image b c h w -> whiten 2x2 windows, ReLU -> (halve, refine) twice
+                  -> bottlenecks with attention -> halve, refine
                   -> average over the map -> linear b k
 
+    whiten:  W = diag(l + e)^(-1/2) V^T and -W, for windows of covariance V diag(l) V^T; not trained
     halve:   x <- ReLU(BN(MaxPool(Conv(x))))
     refine:  x <- x + Body(x), convolutions with BatchNorm and ReLU
 
 What it takes from the chapters: convolutions learn what is near from few images, so they have the
-large maps; attention sees the whole picture, so it has the small one, where it is cheap. The
+large maps; attention sees the whole picture, so it has a small one, where it is cheap. The
 attention is BoTNet's (Srinivas et al., arXiv:2101.11605), a bottleneck with relative positions that
 starts as its shortcut. The convolutions are plain 3x3 ones, which a processor runs closest to its
-peak; depthwise ones cost more time than their operations say. Pooling stands before the norm, which
-then has a quarter of the cells. Both are usual in networks for fast training on CIFAR-10: Page,
-"How to train your ResNet" (2018), whose residual convolutions these are, and Jordan, "94% on
-CIFAR-10 in 3.29 seconds on a single GPU" (arXiv:2404.00498).
+peak; depthwise ones cost more time than their operations say.
+
+What it takes from networks for fast training on CIFAR-10: the first layer sends neighbouring
+pixels, which are nearly equal, to numbers that are not correlated, so that what follows need not
+learn it (Page, "How to train your ResNet", 2018, whose residual convolutions these are too); pooling
+stands before the norm, which then has a quarter of the cells; convolutions start by passing their
+input on (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv:2404.00498).
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridlib.layers.checks import check_divides, check_image, check_positive, look_up
 from hybridlib.layers.convolution import ConvNormAct
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.models.botnet import BottleneckTransformer
-from hybridlib.models.convnet import init_conv
 
-# Attention on 8x8 cells of a 32x32 image. nano: as many operations as ViT nano.
+# Attention on 7x7 cells of a 32x32 image. nano: as many operations as ViT nano.
 SIZES: dict[str, dict] = {
-    "nano": dict(image_size=32, widths=(12, 28, 64), depths=(1, 2), attention=2, num_heads=4),
-    "small": dict(image_size=32, widths=(32, 64, 160), depths=(1, 2), attention=2, num_heads=4),
+    "nano": dict(
+        image_size=32, widths=(32, 64, 64), depths=(0, 1, 1), attention=2, num_heads=4
+    ),
+    "small": dict(
+        image_size=32, widths=(64, 160, 160), depths=(0, 1, 1), attention=2, num_heads=4
+    ),
 }
-HALVINGS = 2
+STAGES = 3
+MEASURED = 4000  # images that suffice for the covariance of twelve numbers
+WINDOW = 2  # side of the windows that are whitened, in pixels
+FLOOR = 5e-4  # e: windows vary so little in the last directions that noise would be blown up
+
+
+class Whiten(nn.Module):
+    """Windows of 2x2 pixels to numbers that are not correlated, each with both signs.
+
+    The kernels are measured, not trained: a buffer. Until `measure` they are sums and differences of
+    the window's pixels, colour by colour.
+
+    Args:
+        in_channels: channels c of the image.
+
+    Shapes: `b c h w` in, `b 8c h-1 w-1` out.
+    """
+
+    kernels: Tensor
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        signs = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+        patterns = torch.kron(signs, signs) / WINDOW  # each row a pattern of the four pixels
+        kernels = torch.kron(torch.eye(in_channels), patterns)
+        self.register_buffer("kernels", self.both_signs(kernels, in_channels))
+
+    @staticmethod
+    def both_signs(kernels: Tensor, in_channels: int) -> Tensor:
+        """Rows `n 4c` to kernels `2n c 2 2`."""
+        return torch.cat([kernels, -kernels]).unflatten(1, (in_channels, WINDOW, WINDOW))
+
+    @torch.no_grad()
+    def measure(self, images: Tensor) -> None:
+        """Take the kernels from these images: afterwards the numbers of their windows have second
+        moments l / (l + e) and no correlation.
+
+        Args:
+            images: normalised, `n c h w`.
+        """
+        in_channels = self.kernels.shape[1]
+        check_image(images, channels=in_channels)
+        windows = F.unfold(images.double(), WINDOW).transpose(1, 2).flatten(0, 1)
+        spread, directions = torch.linalg.eigh(windows.T @ windows / len(windows))
+        kernels = (directions / (spread + FLOOR).sqrt()).T
+        self.kernels.copy_(self.both_signs(kernels.float(), in_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernels)
 
 
 class Halve(nn.Sequential):
@@ -55,7 +112,7 @@ class Halve(nn.Sequential):
 
 
 class Refine(nn.Module):
-    """x <- x + Body(x) with `depth` convolutions.
+    """x <- x + Body(x) with `depth` convolutions; x as it is if that is 0.
 
     Args:
         channels: channels in and out.
@@ -66,22 +123,21 @@ class Refine(nn.Module):
 
     def __init__(self, channels: int, *, depth: int) -> None:
         super().__init__()
-        check_positive(depth=depth)
         self.body = nn.Sequential(*(ConvNormAct(channels, channels) for _ in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+        return x + self.body(x) if self.body else x
 
 
 class Flagship(nn.Module):
-    """Convolutions while the map is large, attention once it is small.
+    """Convolutions while the map is large, attention once it is small, and a last convolution.
 
     Args:
-        image_size: side in pixels of the images, a multiple of 4.
-        widths: channels of the whole map, of the half and of the quarter.
-        depths: convolutions that refine the half and the quarter.
-        attention: bottlenecks with attention.
-        num_heads: their heads; four times as many must divide the last width.
+        image_size: side in pixels of the images, at least 9.
+        widths: channels after each of the three halvings.
+        depths: convolutions that refine after each, 0 or more.
+        attention: bottlenecks with attention, after the second.
+        num_heads: their heads; four times as many must divide the second width.
         num_classes: number K of classes.
         in_channels: channels of the image.
 
@@ -93,41 +149,49 @@ class Flagship(nn.Module):
         *,
         image_size: int,
         widths: tuple[int, int, int],
-        depths: tuple[int, int],
+        depths: tuple[int, int, int],
         attention: int,
         num_heads: int = 4,
         num_classes: int = 1000,
         in_channels: int = 3,
     ) -> None:
         super().__init__()
-        if len(widths) != HALVINGS + 1 or len(depths) != HALVINGS:
+        if len(widths) != STAGES or len(depths) != STAGES:
             raise ValueError(
-                f"widths={widths} and depths={depths} must have three and two entries, for "
-                "example widths=(32, 64, 160) and depths=(1, 2)"
+                f"widths={widths} and depths={depths} must have three entries each, for "
+                "example widths=(64, 160, 160) and depths=(0, 1, 1)"
             )
         check_positive(num_classes=num_classes, in_channels=in_channels, attention=attention)
         check_positive(**{f"widths[{i}]": width for i, width in enumerate(widths)})
-        check_divides(
-            4 * num_heads, widths[-1], divisor_name="4 x num_heads", value_name="widths[-1]"
-        )
-        check_divides(
-            2**HALVINGS, image_size, divisor_name="the halvings", value_name="image_size"
-        )
+        if min(depths) < 0:
+            raise ValueError(f"depths={depths} must be 0 or more each, for example (0, 1, 1)")
+        check_divides(4 * num_heads, widths[1], divisor_name="4 x num_heads", value_name="widths[1]")
+        if image_size < 2**STAGES + WINDOW - 1:
+            raise ValueError(
+                f"image_size={image_size} must be at least {2**STAGES + WINDOW - 1}, so that "
+                f"something is left after {STAGES} halvings; use image_size=32"
+            )
         self.in_channels = in_channels
-        layers = [ConvNormAct(in_channels, widths[0])]
-        for before, width, depth in zip(widths, widths[1:], depths):
-            layers += [Halve(before, width), Refine(width, depth=depth)]
-        self.convolutions = nn.Sequential(*layers).apply(init_conv)
-        side = image_size // 2**HALVINGS
+        self.whiten = Whiten(in_channels)
+        self.act = nn.ReLU(inplace=True)
+        before = (len(self.whiten.kernels), *widths)
+        early, middle, late = (
+            nn.Sequential(Halve(i, o), Refine(o, depth=depth))
+            for i, o, depth in zip(before, widths, depths)
+        )
+        self.convolutions, self.last = nn.Sequential(early, middle), late
+        side = (image_size - WINDOW + 1) // 4
         self.attention = nn.Sequential(
             *(
                 BottleneckTransformer(
-                    widths[-1], widths[-1], stride=1, grid=(side, side), num_heads=num_heads
+                    widths[1], widths[1], stride=1, grid=(side, side), num_heads=num_heads
                 )
                 for _ in range(attention)
             )
         )
         self.head = nn.Linear(widths[-1], num_classes)
+        self.convolutions.apply(_init_conv)
+        self.last.apply(_init_conv)
 
     @classmethod
     def from_size(
@@ -141,11 +205,12 @@ class Flagship(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """The map `b c h w` that enters the attention."""
         check_image(x, channels=self.in_channels)
-        return self.convolutions(x.contiguous(memory_format=torch.channels_last))
+        x = self.whiten(x.contiguous(memory_format=torch.channels_last))
+        return self.convolutions(self.act(x))
 
     def classify(self, x: Tensor) -> Tensor:
         """Logits `b k` from the map that leaves the attention."""
-        return self.head(x.mean(dim=(-2, -1)))
+        return self.head(self.last(x).mean(dim=(-2, -1)))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classify(self.attention(self.embed(x)))
@@ -158,3 +223,11 @@ class Flagship(nn.Module):
             x, weights = block.trace(x)
             maps.append(AttentionMap(weights, grid=grid, block=i))
         return Trace(self.classify(x), tuple(maps))
+
+
+def _init_conv(module: nn.Module) -> None:
+    """He et al.'s normal weights; as many filters as there are input channels pass them on."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        with torch.no_grad():
+            nn.init.dirac_(module.weight[: module.in_channels])

@@ -75,7 +75,7 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """How much LCA listens to the class token of each layer, by head."""
     if not spec.settings["lca"]:
         return {}
-    images, _ = data.test.batch(torch.linspace(0, len(data.test) - 1, PROBES).long())
+    images = data.test.spread(PROBES)
     last = model.trace(data.test.normalise(images)).maps[-1]  # b h 1 l
     heads = last.weights.mean(dim=0).squeeze(1).tolist()
     return dict(lca_listens_to=[[round(value, 4) for value in head] for head in heads])

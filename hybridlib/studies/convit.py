@@ -95,7 +95,7 @@ def observe(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """Of a ConViT: every head's gate, and how far it looks in patches (the paper's non-locality)."""
     if spec.model != "convit":
         return {}
-    images, _ = data.test.batch(torch.linspace(0, len(data.test) - 1, PROBES).long())
+    images = data.test.spread(PROBES)
     gated = [m for m in model.trace(data.test.normalise(images)).maps if m.kind == "gated"]
     return dict(
         gates=[_rounded(block.attention.gates) for block in model.local_blocks],

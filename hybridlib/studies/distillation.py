@@ -126,7 +126,7 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     often the student names the class that its teacher names."""
     found = {}
     if model.second_token is not None:
-        images, _ = data.test.batch(torch.linspace(0, len(data.test) - 1, PROBES).long())
+        images = data.test.spread(PROBES)
         first = torch.cat([model.class_token, model.second_token], dim=1)  # 1 e d
         last = model.encode_extra(data.test.normalise(images))  # b e d
         found["cosine_input"] = round(cosine_similarity(first[0])[0, 1].item(), 4)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from hybridlib.analysis import cost
 from hybridlib.data import ImageData
+from hybridlib.models import create
+from hybridlib.models.flagship import MEASURED
 from hybridlib.presets import PRESETS
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.tiers import data_arguments, label
+from hybridlib.training import evaluate
 
 NAME = "flagship"
 QUESTION = (
@@ -68,6 +71,28 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
     ]
 
 
+def build(spec: RunSpec, data: ImageData) -> nn.Module:
+    """The model, whose first layer is measured on training images."""
+    sizes = dict(num_classes=data.num_classes, image_size=data.image_size)
+    model = create(spec.model, spec.size, **sizes)
+    model.whiten.measure(data.train.normalise(data.train.spread(MEASURED)))
+    return model
+
+
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
-    """Multiply-adds of one image."""
-    return dict(macs=cost(model, image_size=data.image_size).macs)
+    """Multiply-adds of one image; accuracy if each test image is judged by the mean of its logits
+    and its mirror image's."""
+    macs = cost(model, image_size=data.image_size).macs
+    both = evaluate(WithMirrorImage(model), data.test, device="cpu")
+    return dict(macs=macs, mirrored_accuracy=both.accuracy)
+
+
+class WithMirrorImage(nn.Module):
+    """Mean of the logits `b k` of images `b c h w` and of their mirror images."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.model(x) + self.model(x.flip(-1))) / 2

@@ -85,7 +85,7 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     and blank patches look to the digit wherever it is; and how much of the class token's attention
     to patches goes to ink.
     """
-    images, _ = data.test.batch(torch.linspace(0, len(data.test) - 1, PROBES).long())
+    images = data.test.spread(PROBES)
     maps = model.trace(data.test.normalise(images)).maps
     table = model.positions.table[0, model.positions.extra :]
     learned = spec.settings["positions"] == "learned"
