@@ -116,7 +116,7 @@ DATA = dict(source="digits", image_size=16, per_class=2, copies=1)
 
 def test_the_study_measures_on_training_images_and_judges_with_the_mirror_image():
     data = load(**DATA)
-    spec = RunSpec("x", "flagship", 0, dict(DATA), {}, size="nano")
+    spec = RunSpec("x", "flagship", 0, dict(DATA), dict(augment="shift-flip"), size="nano")
     torch.manual_seed(0)
     model = study.build(spec, data)
     torch.testing.assert_close(model.whiten.kernels, expected_kernels(data))
@@ -127,6 +127,8 @@ def test_the_study_measures_on_training_images_and_judges_with_the_mirror_image(
         both = model(images) + model(images.flip(-1))
     measured = study.measure(spec, model, data)
     assert measured["mirrored_accuracy"] == pytest.approx((both.argmax(1) == labels).float().mean())
+    digits = RunSpec("x", "flagship", 0, dict(DATA), dict(augment="none"), size="nano")
+    assert measured.keys() - study.measure(digits, model, data).keys() == {"mirrored_accuracy"}
 
 
 def test_the_command_measures_too(tmp_path):

@@ -86,14 +86,18 @@ def data_of(record: dict) -> str:
 
 
 def tables(study: ModuleType, records: Sequence[dict]) -> Iterator[tuple[str, str]]:
-    """Each table of a study for each of the data that it ran on: a title and the text."""
+    """Each table of a study for each of the data that it ran on, if there are records for it: a
+    title and the text."""
     layouts = study.TABLE if isinstance(study.TABLE, tuple) else (study.TABLE,)
     for data in sorted({record["data"]["name"] for record in records}):
         these = [record for record in records if record["data"]["name"] == data]
         judged = these[0]["data"].get("judged_on", "test")
         for layout in layouts:
+            only = layout.get("only", {})
+            kept = [r for r in these if all(value_of(r, k) in v for k, v in only.items())]
             title = layout.get("title", f"{judged} accuracy in %")
-            yield f"{data}: {title}", lay_out(these, layout)
+            if kept:
+                yield f"{data}: {title}", lay_out(kept, layout)
 
 
 def value_of(record: dict, key: str):
@@ -149,11 +153,9 @@ def summarise(
 
 
 def lay_out(records: Sequence[dict], layout: dict) -> str:
-    """A study's table as text, from one entry of its TABLE (see declaration.py)."""
-    only = layout.get("only", {})
-    kept = [r for r in records if all(value_of(r, k) in v for k, v in only.items())]
+    """A study's table of these records as text, from one entry of its TABLE (see declaration.py)."""
     value = layout.get("value", "test_accuracy")
-    rows = summarise(kept, by=layout["by"], value=value)
+    rows = summarise(records, by=layout["by"], value=value)
     options = {key: layout[key] for key in ("scale", "digits") if key in layout}
     return table(rows, across=layout.get("across"), **options)
 
