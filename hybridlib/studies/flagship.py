@@ -34,6 +34,12 @@ EFFORT = (
     "nothing is compared with it. Those trainings are not recorded; in them an earlier network of "
     "convolutions alone was ahead of the same with attention."
 )
+FINDING = (
+    "On CIFAR-10 (JPEG), after ten minutes and 8.8 passes over the images, 87.4 % of the test "
+    "images are right; 88.4 % if each is judged by the mean of its logits and its mirror image's. "
+    "One seed so far. On the digits 99.9 ± 0.2 % after one minute. Whether its attention earns "
+    "its time has not been measured."
+)
 TABLE = (
     dict(by=("minutes", "parameters", "end.macs"), across=None),
     dict(
