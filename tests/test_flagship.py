@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from hybridlib.cli import main
 from hybridlib.data import load
@@ -136,8 +137,6 @@ def test_the_command_measures_too(tmp_path):
         "train flagship --data digits --image-size 16 --per-class 2 --steps 1 --batch-size 4 --quiet --device cpu "
         f"--out {tmp_path}".split()
     )
-    from safetensors.torch import load_file
-
     saved = load_file(tmp_path / "weights.safetensors")["whiten.kernels"]
     assert json.loads((tmp_path / "run.json").read_text())["data"]["image_size"] == 16
     data = load("digits", image_size=16, per_class=2)
