@@ -1,7 +1,7 @@
 """Teachers for the study `distillation`: a ViT that has trained long, and convnets that have not.
 
-A convnet overtakes a ViT on these digits within a few hundred steps, so teachers of like accuracy
-are a ViT with five times the students' steps and whichever convnet of a ladder comes nearest to it.
+A convnet overtakes a ViT within a few hundred steps, so teachers of like accuracy are a ViT with
+five times the students' steps and whichever convnet of a ladder comes nearest to it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ EFFORT = (
     "The learning rates of study `tuning`. The ladder of steps is there to find a convnet of the "
     "ViT's accuracy; the longest is the best teacher that the budget of one student makes."
 )
-STEPS = {"vit": (4000,), "convnet": (40, 60, 80, 120, 160, 240, 800)}
-LONGER = 10  # how many times the steps on other sources than digits
+STEPS = {
+    "digits": {"vit": (4000,), "convnet": (40, 60, 80, 120, 160, 240, 800)},
+    "others": {"vit": (6000,), "convnet": (240, 360, 480, 600, 800, 1000, 1200)},
+}
 TABLE = (
     dict(by=("model", "steps")),
     # A teacher that makes no mistake on the training images has nothing to add to their labels.
@@ -43,21 +45,21 @@ TABLE = (
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
     """For each seed a ViT and a ladder of convnets, on the images of that seed's students."""
-    times = 1 if data == "digits" else LONGER
+    ladders = STEPS.get(data, STEPS["others"])
     return [
         RunSpec(
-            name=f"{label(data)}-{model}-steps-{steps * times:05d}-seed-{seed}",
+            name=f"{label(data)}-{model}-steps-{steps:05d}-seed-{seed}",
             model=model,
             seed=seed,
             data=data_arguments(data) | dict(seed=seed),
             recipe=recipe(
-                data, steps=steps * times, lr=LEARNING_RATES[model, "nano"], evaluate_every=None
+                data, steps=steps, lr=LEARNING_RATES[model, "nano"], evaluate_every=None
             ),
             settings=dict(teacher=model),
         )
         for seed in seeds
-        for model in STEPS
-        for steps in STEPS[model]
+        for model, ladder in ladders.items()
+        for steps in ladder
     ]
 
 
@@ -80,7 +82,8 @@ def choose(teacher: str, *, data: str, seed: int) -> dict:
     """
     mine = [r for r in load(NAME, data=label(data)) if r["seed"] == seed]
     by_model = {
-        m: sorted((r for r in mine if r["model"] == m), key=lambda r: r["steps"]) for m in STEPS
+        model: sorted((r for r in mine if r["model"] == model), key=lambda r: r["steps"])
+        for model in ("vit", "convnet")
     }
     if not all(by_model.values()):
         raise ValueError(
