@@ -105,11 +105,7 @@ class Shift:
         self, images: Tensor, targets: Tensor, random: BatchRandom
     ) -> tuple[Tensor, Tensor]:
         height, width = images.shape[2:]
-        if self.pixels >= min(height, width):
-            raise ValueError(
-                f"pixels={self.pixels} must be below the side of the images, {height}x{width}; "
-                f"use pixels={max(1, min(height, width) // 16)}"
-            )
+        _check_below_side(self.pixels, images, share=16)
         across = self.mirrored(random.integers(0, 2 * self.pixels + 1), width)
         down = self.mirrored(random.integers(0, 2 * self.pixels + 1), height)
         rows = images.gather(2, down[:, None, :, None].expand_as(images))
@@ -119,6 +115,40 @@ class Shift:
         """Which pixel of each image stands at each of `side` places: `b side`."""
         place = torch.arange(side, device=shift.device) + shift[:, None] - self.pixels
         return (side - 1) - (side - 1 - place.abs()).abs()
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """Cutout (DeVries and Taylor, 2017, arXiv:1708.04552): a square of each image becomes that
+    image's mean colour. The square lies anywhere, but wholly inside.
+
+    Args:
+        pixels: its side, at least 1 and below the image's.
+    """
+
+    pixels: int = 8
+
+    def __post_init__(self) -> None:
+        check_positive(pixels=self.pixels)
+
+    def __call__(
+        self, images: Tensor, targets: Tensor, random: BatchRandom
+    ) -> tuple[Tensor, Tensor]:
+        height, width = images.shape[2:]
+        _check_below_side(self.pixels, images, share=4)
+        down, across = (
+            self.cut(random.integers(0, side - self.pixels + 1), side) for side in (height, width)
+        )
+        square = down[:, None, :, None] & across[:, None, None, :]
+        mean = images.float().mean(dim=(2, 3), keepdim=True)
+        if not images.is_floating_point():
+            mean = mean.round()
+        return torch.where(square, mean.to(images.dtype), images), targets
+
+    def cut(self, first: Tensor, side: int) -> Tensor:
+        """Which of `side` places of each image lie in its square, which starts at `first`: `b side`."""
+        place = torch.arange(side, device=first.device) - first[:, None]
+        return (place >= 0) & (place < self.pixels)
 
 
 @dataclass(frozen=True)
@@ -187,6 +217,7 @@ AUGMENTATIONS: dict[str, tuple[Augmentation | ImageChange, ...]] = {
     "crop": (crop,),
     "crop-flip": (crop, flip),
     "shift-flip": (Shift(), flip),
+    "shift-flip-cutout": (Shift(), flip, Cutout()),
     "resized-crop-flip": (RandomResizedCrop(), flip),
 }
 
@@ -240,6 +271,16 @@ def apply(
     for function in functions:
         images, targets = function(images, targets, random)
     return images, targets
+
+
+def _check_below_side(pixels: int, images: Tensor, *, share: int) -> None:
+    """Raise ValueError if `pixels` do not fit into `images`; what works is a `share`-th of the side."""
+    height, width = images.shape[2:]
+    if pixels >= min(height, width):
+        raise ValueError(
+            f"pixels={pixels} must be below the side of the images, {height}x{width}; "
+            f"use pixels={max(1, min(height, width) // share)}"
+        )
 
 
 def _name(function: Augmentation | ImageChange) -> str:

@@ -150,9 +150,9 @@ def fit(
         clip: largest norm of the gradient; None for no limit.
         ema: decay of an exponential moving average of the weights, for example 0.9999; None for
             none. Evaluations and the model afterwards have the average.
-        augment: "none", "flip", "crop", "crop-flip", "shift-flip",
-            "resized-crop-flip", or functions (see
-            augment.py and image_changes.py). Do not flip digits.
+        augment: "none", "flip", "crop", "crop-flip", "shift-flip", "shift-flip-cutout",
+            "resized-crop-flip", or functions (see augment.py and image_changes.py). Do not flip
+            digits.
         repeats: each image comes so many times in a row, each time changed in another way; an
             epoch then holds fewer different images. DeiT takes 3.
         loss: another loss, called as `loss(model, images, targets)` with the normalised images; may

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from hybridlib import augment as augmenting
 from hybridlib import data as sources
-from hybridlib.augment import BatchRandom, Shift
+from hybridlib.augment import BatchRandom, Cutout, Shift
 from hybridlib.data import load
 from hybridlib.data.digits import _draw
 
@@ -475,6 +475,30 @@ def test_shift_takes_a_window_of_each_image_with_mirrored_edges():
         Shift(0)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_cutout_fills_one_square_of_each_image_with_its_mean(dtype):
+    images = torch.randint(256, (200, 3, 6, 5), generator=torch.Generator().manual_seed(0))
+    images = images.to(dtype)
+    cut, labels = Cutout(3)(images, torch.arange(200), BatchRandom(3, size=200))
+    assert cut.dtype == dtype and torch.equal(labels, torch.arange(200))
+    seen = set()
+    for image, source in zip(cut, images):
+        mean = source.double().mean((1, 2))
+        fitting = []
+        for y, x in itertools.product(range(4), range(3)):
+            expected = source.double()
+            expected[:, y : y + 3, x : x + 3] = mean[:, None, None]
+            if (image - expected).abs().max() <= (0.5 if dtype == torch.uint8 else 1e-4):
+                fitting.append((y, x))
+        assert len(fitting) == 1
+        seen.update(fitting)
+    assert len(seen) == 12  # every place where it lies wholly inside
+    with pytest.raises(ValueError, match="pixels=5 must be below the side of the images, 6x5"):
+        Cutout(5)(images, labels, BatchRandom(3, size=200))
+    with pytest.raises(ValueError, match="pixels=0 must be greater than 0"):
+        Cutout(0)
+
+
 def test_flip_mirrors_about_half():
     images = torch.rand(400, 3, 4, 4)
     flipped, _ = augmenting.flip(images, torch.zeros(400), BatchRandom(0, size=400))
@@ -483,15 +507,16 @@ def test_flip_mirrors_about_half():
     assert (mirrored ^ same).all() and 160 < mirrored.sum() < 240
 
 
-def test_augmentation_of_a_share_is_the_share_of_the_augmentation():
+@pytest.mark.parametrize("augment", ["crop-flip", "shift-flip-cutout"])
+def test_augmentation_of_a_share_is_the_share_of_the_augmentation(augment):
     images, labels = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8), torch.arange(12)
-    whole, _ = augmenting.apply("crop-flip", images, labels, BatchRandom(5, size=12))
+    whole, _ = augmenting.apply(augment, images, labels, BatchRandom(5, size=12))
     for part in (slice(0, None, 3), slice(1, None, 3)):
         share, _ = augmenting.apply(
-            "crop-flip", images[part], labels[part], BatchRandom(5, size=12, part=part)
+            augment, images[part], labels[part], BatchRandom(5, size=12, part=part)
         )
         assert torch.equal(share, whole[part])
-    again, _ = augmenting.apply("crop-flip", images, labels, BatchRandom(6, size=12))
+    again, _ = augmenting.apply(augment, images, labels, BatchRandom(6, size=12))
     assert not torch.equal(again, whole)
 
 

@@ -33,13 +33,17 @@ from hybridlib.layers.convolution import ConvNormAct
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.models.botnet import BottleneckTransformer
 
-# Attention on 7x7 cells of a 32x32 image. nano: as many operations as ViT nano.
+# Attention on 7x7 cells of a 32x32 image. nano: as many operations as ViT nano; small: for minutes
+# on two processor cores; base: for an hour.
 SIZES: dict[str, dict] = {
     "nano": dict(
         image_size=32, widths=(32, 64, 64), depths=(0, 1, 1), attention=2, num_heads=4
     ),
     "small": dict(
         image_size=32, widths=(64, 160, 160), depths=(0, 1, 1), attention=2, num_heads=4
+    ),
+    "base": dict(
+        image_size=32, widths=(96, 256, 256), depths=(0, 1, 1), attention=2, num_heads=4
     ),
 }
 STAGES = 3
