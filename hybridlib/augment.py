@@ -86,7 +86,28 @@ def crop(images: Tensor, targets: Tensor, random: BatchRandom) -> tuple[Tensor, 
 
 
 @dataclass(frozen=True)
-class Shift:
+class _Pixels:
+    """What `Shift` and `Cutout` share: a length that must be below the side of the images."""
+
+    pixels: int
+
+    def __post_init__(self) -> None:
+        check_positive(pixels=self.pixels)
+
+    def sides(self, images: Tensor, *, share: int) -> tuple[int, int]:
+        """Height and width of `images`; ValueError if `pixels` do not fit, which names a `share`-th
+        of the side as what works."""
+        height, width = images.shape[2:]
+        if self.pixels >= min(height, width):
+            raise ValueError(
+                f"pixels={self.pixels} must be below the side of the images, {height}x{width}; "
+                f"use pixels={max(1, min(height, width) // share)}"
+            )
+        return height, width
+
+
+@dataclass(frozen=True)
+class Shift(_Pixels):
     """Shift each image by up to `pixels` in both directions; what comes in mirrors the edge.
 
     Gentler than `crop`, for trainings of few epochs: Jordan (2024, arXiv:2404.00498) takes 2 of 32
@@ -98,14 +119,10 @@ class Shift:
 
     pixels: int = 2
 
-    def __post_init__(self) -> None:
-        check_positive(pixels=self.pixels)
-
     def __call__(
         self, images: Tensor, targets: Tensor, random: BatchRandom
     ) -> tuple[Tensor, Tensor]:
-        height, width = images.shape[2:]
-        _check_below_side(self.pixels, images, share=16)
+        height, width = self.sides(images, share=16)
         across = self.mirrored(random.integers(0, 2 * self.pixels + 1), width)
         down = self.mirrored(random.integers(0, 2 * self.pixels + 1), height)
         rows = images.gather(2, down[:, None, :, None].expand_as(images))
@@ -118,7 +135,7 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class Cutout:
+class Cutout(_Pixels):
     """Cutout (DeVries and Taylor, 2017, arXiv:1708.04552): a square of each image becomes that
     image's mean colour. The square lies anywhere, but wholly inside.
 
@@ -128,14 +145,10 @@ class Cutout:
 
     pixels: int = 8
 
-    def __post_init__(self) -> None:
-        check_positive(pixels=self.pixels)
-
     def __call__(
         self, images: Tensor, targets: Tensor, random: BatchRandom
     ) -> tuple[Tensor, Tensor]:
-        height, width = images.shape[2:]
-        _check_below_side(self.pixels, images, share=4)
+        height, width = self.sides(images, share=4)
         down, across = (
             self.cut(random.integers(0, side - self.pixels + 1), side) for side in (height, width)
         )
@@ -271,16 +284,6 @@ def apply(
     for function in functions:
         images, targets = function(images, targets, random)
     return images, targets
-
-
-def _check_below_side(pixels: int, images: Tensor, *, share: int) -> None:
-    """Raise ValueError if `pixels` do not fit into `images`; what works is a `share`-th of the side."""
-    height, width = images.shape[2:]
-    if pixels >= min(height, width):
-        raise ValueError(
-            f"pixels={pixels} must be below the side of the images, {height}x{width}; "
-            f"use pixels={max(1, min(height, width) // share)}"
-        )
 
 
 def _name(function: Augmentation | ImageChange) -> str:

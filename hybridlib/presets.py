@@ -167,7 +167,7 @@ PRESETS: dict[str, Table] = {
     },
 }
 
-# Where a paper has other values for other sizes: preset -> size -> settings.
+# Other values for other sizes: preset -> size -> settings.
 SIZES: dict[str, dict[str, Table]] = {
     "convit": {
         size: {"lr": (4e-4, "table 1"), "batch_size": (512, "table 1")}
@@ -182,6 +182,9 @@ SIZES: dict[str, dict[str, Table]] = {
         "CoAtNet-2": {"drop_path": (0.5, "table 10")},
         "CoAtNet-3": {"drop_path": (0.7, "table 10")},
     },
+    "flagship": {
+        "base": {"augment": ("shift-flip-cutout", "ours")},
+    },
 }
 GIVEN = "given"
 
@@ -191,7 +194,7 @@ def recipe(preset: str | None = None, *, size: str | None = None, **given: objec
 
     Args:
         preset: a key of PRESETS, or None.
-        size: of the model, for the papers that have other values for other sizes.
+        size: of the model, for the presets that have other values for other sizes.
         given: settings of MEANINGS that replace the preset's. A given `lr` stays as it is, whatever
             the batch; a given `warmup` replaces the preset's epochs or steps.
 

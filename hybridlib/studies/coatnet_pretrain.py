@@ -18,7 +18,8 @@ SEEDS = (0, 1, 2)
 EFFORT = coatnet.EFFORT
 FINDING = (
     "All that begin with convolutions learn the first five digits to 99.5 % or better; ViT_REL "
-    "reaches 95.5 ± 1.5 %."
+    "reaches 95.5 ± 1.5 %. On the first five classes of CIFAR-10 (JPEG) attention costs accuracy "
+    "as it does on all ten (study `coatnet`): 80.4 ± 0.2 % for C-C-C-C, 63.6 ± 0.4 % for ViT_REL."
 )
 TABLE = dict(by=("layout",), across=None)
 

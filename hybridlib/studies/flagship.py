@@ -14,7 +14,7 @@ from hybridlib.analysis import cost
 from hybridlib.data import ImageData
 from hybridlib.models import create
 from hybridlib.models.flagship import MEASURED
-from hybridlib.presets import PRESETS
+from hybridlib.presets import recipe
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.tiers import data_arguments, label
 from hybridlib.training import evaluate
@@ -53,16 +53,18 @@ TABLE = (
     ),
     dict(by=("minutes",), value="epochs", scale=1, title="epochs"),
 )
-PLANS = {  # minutes: seeds, size, augmentation
-    "digits": {1: (SEEDS, "small", "none")},
-    "others": {10: (SEEDS, "small", "shift-flip"), 60: (SEEDS[:1], "base", "shift-flip-cutout")},
+PLANS = {  # minutes: seeds, size
+    "digits": {1: (SEEDS, "small")},
+    "others": {10: (SEEDS, "small"), 60: (SEEDS[:1], "base")},
 }
-CHOICES = ("batch_size", "optimizer", "lr", "weight_decay", "warmup", "label_smoothing", "clip")
+CHOICES = (
+    "batch_size", "optimizer", "lr", "weight_decay", "warmup", "label_smoothing", "clip", "augment",
+)  # fmt: skip
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
     """The short runs of all seeds, then the long one."""
-    preset = {key: value for key, (value, _) in PRESETS["flagship"].items()}
+    unlike = {"augment": "none"} if data == "digits" else {}  # a mirrored digit is another one
     return [
         RunSpec(
             name=f"{label(data)}-{minutes}-min-seed-{seed}",
@@ -71,16 +73,15 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
             seed=seed,
             data=data_arguments(data) | dict(seed=seed),
             recipe=dict(
-                **{key: preset[key] for key in CHOICES},
+                **{key: recipe("flagship", size=size, **unlike)[key][0] for key in CHOICES},
                 seconds=60 * minutes,
-                augment=augment,
                 evaluate_every=12 * minutes,
                 mixed_precision="bf16",
                 channels_last=True,
             ),
             settings=dict(minutes=minutes),
         )
-        for minutes, (planned, size, augment) in PLANS.get(data, PLANS["others"]).items()
+        for minutes, (planned, size) in PLANS.get(data, PLANS["others"]).items()
         for seed in seeds
         if seed in planned or seed not in SEEDS
     ]
