@@ -230,7 +230,7 @@ AUGMENTATIONS: dict[str, tuple[Augmentation | ImageChange, ...]] = {
     "crop": (crop,),
     "crop-flip": (crop, flip),
     "shift-flip": (Shift(), flip),
-    "shift-flip-cutout": (Shift(), flip, Cutout()),
+    "shift-flip-cutout": (Shift(4), flip, Cutout()),  # Page (2018) on CIFAR-10
     "resized-crop-flip": (RandomResizedCrop(), flip),
 }
 

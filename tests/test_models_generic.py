@@ -60,7 +60,7 @@ PARAMETERS = {
     ("early_conv", "P-36GF"): 178_364_392,
     ("flagship", "nano"): 207_736,
     ("flagship", "small"): 996_272,
-    ("flagship", "base"): 2_363_112,
+    ("flagship", "base"): 2_446_248,
     ("coatnet", "nano"): 327_690,
     ("coatnet", "nano CCCC"): 313_928,
     ("coatnet", "nano CCCT"): 327_286,

@@ -43,7 +43,7 @@ SIZES: dict[str, dict] = {
         image_size=32, widths=(64, 160, 160), depths=(0, 1, 1), attention=2, num_heads=4
     ),
     "base": dict(
-        image_size=32, widths=(96, 256, 256), depths=(0, 1, 1), attention=2, num_heads=4
+        image_size=32, widths=(96, 256, 256), depths=(1, 1, 1), attention=2, num_heads=4
     ),
 }
 STAGES = 3
