@@ -12,7 +12,7 @@ from .base import Explorable
 from .pictures import check_pictures, encode
 
 
-class AttentionExplorer(Explorable, script="attention_explorer.js"):
+class AttentionExplorer(Explorable):
     """Attention maps of a few pictures, stored with the page.
 
     A weight takes one byte: row by row, 255 stands for the row's largest weight, so the error is at most 1/510 of it.
@@ -29,6 +29,8 @@ class AttentionExplorer(Explorable, script="attention_explorer.js"):
     Raises:
         ValueError: if pictures, maps and labels do not fit each other.
     """
+
+    script = "attention_explorer.js"
 
     pictures = traitlets.Bytes().tag(sync=True)
     lengths = traitlets.List().tag(sync=True)

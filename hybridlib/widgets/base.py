@@ -41,14 +41,19 @@ def read(name: str) -> str:
 
 
 class Explorable(anywidget.AnyWidget):
-    """Base class. A subclass names its script: `class NineHeads(Explorable, script="nine_heads.js")`."""
+    """Base class. A subclass names its script in its body: `script = "nine_heads.js"`.
 
+    Not as a class keyword: Colab's traitlets 5.7 takes none.
+    """
+
+    script: str
     _ipython_display_ = None  # ipywidgets 7 would use this in place of the mime bundle below
 
-    def __init_subclass__(cls, *, script: str | None = None, **kwargs: object) -> None:
-        if script is not None:
-            cls._esm = bundle(script)
-            cls._css = styles(script)
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        # The class's own script only: traitlets makes a subclass of every widget, whose traits must stay.
+        if "script" in vars(cls):
+            cls._esm = bundle(cls.script)
+            cls._css = styles(cls.script)
         super().__init_subclass__(**kwargs)
 
     def summary(self) -> str:

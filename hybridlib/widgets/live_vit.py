@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from .base import Explorable
 
 
-class LiveViT(Explorable, script="live_vit.js"):
+class LiveViT(Explorable):
     """Draw, and see a trained ViT's answer and attention change with every stroke.
 
     The weights travel with the page in half precision. The forward pass is `hybridlib.models.vit.ViT` in plain JavaScript.
@@ -27,6 +27,8 @@ class LiveViT(Explorable, script="live_vit.js"):
     Raises:
         ValueError: if a weight is missing, has the wrong shape or does not fit half precision.
     """
+
+    script = "live_vit.js"
 
     weights = traitlets.Bytes().tag(sync=True)
     manifest = traitlets.List().tag(sync=True)

@@ -9,7 +9,7 @@ from .base import Explorable
 EDGES = ((-1, -1, -1), (-1, 8, -1), (-1, -1, -1))
 
 
-class NineHeads(Explorable, script="nine_heads.js"):
+class NineHeads(Explorable):
     """Nine heads with the quadratic position encoding, beside the convolution that they imitate.
 
     Head h scores key pixel k for query pixel q by -alpha (|d|^2 - 2 D_h . d) with d = k - q (eq. 9), where D_h is one of
@@ -24,6 +24,8 @@ class NineHeads(Explorable, script="nine_heads.js"):
     Raises:
         ValueError: if a shape or a value is outside these bounds.
     """
+
+    script = "nine_heads.js"
 
     image = traitlets.List().tag(sync=True)
     kernel = traitlets.List().tag(sync=True)

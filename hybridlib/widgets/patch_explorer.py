@@ -14,7 +14,7 @@ SIDE = 224
 SIZES = (8, 14, 16, 28, 32, 56)  # as in patch_math.js
 
 
-class PatchExplorer(Explorable, script="patch_explorer.js"):
+class PatchExplorer(Explorable):
     """Patches of a picture of the book's or of the reader's own, their order, their cost, their positions.
 
     The reader's own picture is read by the browser and never sent anywhere.
@@ -29,6 +29,8 @@ class PatchExplorer(Explorable, script="patch_explorer.js"):
     Raises:
         ValueError: if a shape or a value is outside these bounds.
     """
+
+    script = "patch_explorer.js"
 
     pictures = traitlets.Bytes().tag(sync=True)
     lengths = traitlets.List().tag(sync=True)

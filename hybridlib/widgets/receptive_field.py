@@ -10,7 +10,7 @@ LIMITS = {"kernel": (1, 32), "stride": (1, 32), "dilation": (1, 8)}
 FIVE_CONVOLUTIONS = tuple({"kernel": 3, "stride": 1, "dilation": 1} for _ in range(5))
 
 
-class ReceptiveField(Explorable, script="receptive_field.js"):
+class ReceptiveField(Explorable):
     """A stack of convolutions, or attention, over a square picture; the reader builds it layer by layer.
 
     Odd kernels are padded to keep the size at stride 1, even ones are not padded (patches). Every connection counts
@@ -24,6 +24,8 @@ class ReceptiveField(Explorable, script="receptive_field.js"):
     Raises:
         ValueError: if a layer or the side is outside these bounds.
     """
+
+    script = "receptive_field.js"
 
     layers = traitlets.List().tag(sync=True)
     grid = traitlets.Int(33).tag(sync=True)
