@@ -12,11 +12,14 @@ VENV ?= .venv
 CHAPTER ?=
 FORCE ?=
 PORT ?= 8000
+SET ?=
+URL ?=
+REV ?=
 BIN := $(VENV)/bin
 HTML := _build/html
 STAMP := $(VENV)/.installed
 BUILT := $(HTML)/.built
-SOURCES := _config.yml _toc.yml $(shell find book -type f -not -path '*/.*' -not -name '*.pyc')
+SOURCES := _config.yml _toc.yml $(wildcard pyproject.toml) $(shell find $(wildcard book hybridlib) -type f -not -path '*/.*' -not -name '*.pyc')
 
 help:
 	@echo "make book       build the book"
@@ -25,6 +28,8 @@ help:
 	@echo "make notebooks  run and store the chapters that changed (CHAPTER=01_… for one, FORCE=1)"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make env        make the Python environment ($(VENV))"
+	@echo "make versions   try other versions of Python and the packages (SET=colab for one set)"
+	@echo "make address    write the book's address everywhere (URL=https://github.com/OWNER/NAME)"
 	@echo "make clean      remove what was built"
 
 env: $(STAMP)
@@ -56,6 +61,7 @@ book/recorded.md: $(shell find book/results -name '*.json') $(wildcard hybridlib
 $(BUILT): book/claims.md book/speed.md book/recorded.md $(STAMP) $(SOURCES)
 	@rm -rf _build
 	@$(BIN)/jupyter-book build . -q -W -n --keep-going > /dev/null
+	@if [ -f pyproject.toml ]; then $(BIN)/python book/tools/wheel.py $(HTML); fi
 	@touch $@
 
 serve: book
@@ -66,13 +72,20 @@ notebooks: env
 	@$(BIN)/python book/tools/notebooks.py $(CHAPTER) $(if $(FORCE),--force)
 
 test: book
+	@$(BIN)/python book/tools/versions.py --install colab
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --nbval --nbval-current-env \
 	  tests book
 
 lab: env
 	@$(BIN)/jupyter lab book
 
-clean:
-	rm -rf _build
+versions: env
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python book/tools/versions.py $(SET)
 
-.PHONY: help env book serve notebooks test lab clean
+address: env
+	@$(BIN)/python book/tools/address.py "$(URL)" $(REV)
+
+clean:
+	rm -rf _build build
+
+.PHONY: help env book serve notebooks test lab versions address clean

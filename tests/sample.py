@@ -1,12 +1,15 @@
-"""A small book for the tests of the site: this book's settings, one notebook of made-up widgets."""
+"""A small book for the tests of the site: this book's settings but for an address that is set, and
+one notebook of made-up widgets."""
 
 import shutil
 from pathlib import Path
 
+import address
 import nbformat
 import notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
+ADDRESS = "https://github.com/someone/sample"
 
 WIDGETS = '''
 import anywidget, traitlets, ipywidgets
@@ -74,8 +77,10 @@ def write(folder):
     """Write the book's sources into `folder`, the notebook executed as a chapter is."""
     for name in ("site_assets", "tools", "results"):
         shutil.copytree(ROOT / "book" / name, folder / "book" / name)
-    for name in ("_config.yml", "Makefile", "README.md"):
+    for name in ("Makefile", "README.md"):
         shutil.copy(ROOT / name, folder / name)
+    settings = (ROOT / "_config.yml").read_text("utf-8")
+    (folder / "_config.yml").write_text(settings.replace(address.read()[0], ADDRESS), "utf-8")
     (folder / "_toc.yml").write_text("format: jb-book\nroot: book/sample\n")
     for name in ("claims.json", "references.bib"):
         shutil.copy(ROOT / "book" / name, folder / "book" / name)

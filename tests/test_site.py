@@ -2,10 +2,13 @@
 
 import gzip
 import re
+import zipfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import address as address_of_the_book
 import pytest
+import sample as sample_of_a_book
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 
@@ -166,22 +169,38 @@ def test_search_finds_a_glossary_term_without_a_server(browser, book):
         assert visit.errors == []
 
 
-def test_chapters_open_in_colab(book):
-    settings = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]
-    path = settings["url"].removeprefix("https://github.com/")
-    for chapter in (ROOT / "book").glob("*.ipynb"):
-        page = (book / "book" / f"{chapter.stem}.html").read_text("utf-8")
-        target = f"/github/{path}/blob/{settings['branch']}/book/{chapter.name}"
-        assert target in page, chapter.name
+COLAB = "https://colab.research.google.com"
 
 
-def test_repository_is_named_once():
-    """_config.yml says where the repository is; other files that name it must agree."""
-    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
-    owner = url.removeprefix("https://github.com/").split("/")[0]
-    for path in [ROOT / "CITATION.cff", ROOT / "README.md", *(ROOT / "book").glob("*.ipynb")]:
-        for found in re.findall(rf"https://github\.com/{owner}[\w./-]*", path.read_text("utf-8")):
-            assert re.fullmatch(rf"{re.escape(url)}(\.git|/.*)?", found.rstrip(".")), path.name
+def test_pages_point_to_the_repository_only_if_there_is_one(book, sample_book):
+    """The sample book has an address, and the book's own is whatever _config.yml says."""
+    url, branch = address_of_the_book.read()
+    expected = {book: url if address_of_the_book.is_set(url) else None, sample_book: sample_of_a_book.ADDRESS}
+    for folder, repository in expected.items():
+        for page in folder.glob("book/*.html"):
+            text = page.read_text("utf-8")
+            assert ".invalid" not in text, page.name
+            if repository is None:
+                assert COLAB not in text and "source-repository-button" not in text, page.name
+            else:
+                assert f'href="{repository}"' in text, page.name
+            notebook = ROOT / "book" / f"{page.stem}.ipynb"
+            if repository is not None and (notebook.is_file() or folder == sample_book):
+                owner = repository.removeprefix("https://github.com")
+                assert f"{COLAB}/github{owner}/blob/{branch}/book/{page.stem}.ipynb" in text, page.name
+
+
+def test_the_book_offers_the_wheel_that_its_pages_name(book):
+    """One that holds this version of hybridlib, with its weights, records and scripts."""
+    name = address_of_the_book.wheel_name()
+    with zipfile.ZipFile(book / name) as archive:
+        packed = set(archive.namelist())
+        metadata = archive.read(f"hybridlib-{address_of_the_book.version()}.dist-info/METADATA").decode()
+    assert f"\nVersion: {address_of_the_book.version()}\n" in metadata
+    assert {"hybridlib/__init__.py", "hybridlib/weights/vit_nano_digits.safetensors"} <= packed
+    links = re.findall(r'href="([^"]+\.whl)"', (book / "book" / "intro.html").read_text("utf-8"))
+    url, _ = address_of_the_book.read()
+    assert links == ([] if address_of_the_book.is_set(url) else [f"../{name}"])
 
 
 # The widget host, on a page of its own

@@ -4,9 +4,9 @@
 
 This is the one way in which a chapter's outputs are made. Two runs leave the same bytes:
 
-* A digest of everything a chapter's outputs come from (its code cells, the code of hybridlib with
-  its weights, and the recorded results under book/results) is stored in the notebook. While the
-  digest is unchanged the chapter is not run again. `--force` runs it all the same.
+* A digest of everything a chapter's outputs come from (its code cells but the one that installs
+  hybridlib, the code of hybridlib with its weights, and the recorded results under book/results) is
+  stored in the notebook. While the digest is unchanged the chapter is not run again. `--force` runs it all the same.
 * A forced run writes the same bytes again, but for the outputs of cells tagged
   `nbval-ignore-output` (timings, progress bars). Ids of widgets and cells, execution times,
   versions and the order of keys are normalised, and repeated output is merged as a terminal
@@ -27,6 +27,7 @@ BOOK = ROOT / "book"
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 REFERENCE = "IPY_MODEL_"
+INSTALL = "install"  # tag of the cell that says where hybridlib comes from; book/tools/address.py writes it
 CELL_TIMEOUT = 600  # seconds; a chapter's longest cell may take 60 on two cores
 
 
@@ -39,7 +40,7 @@ def digest(notebook):
     """Return a hash of all that the outputs of `notebook` are computed from."""
     hash_ = hashlib.sha256()
     for cell in notebook.cells:
-        if cell.cell_type == "code":
+        if cell.cell_type == "code" and INSTALL not in cell.metadata.get("tags", ()):
             hash_.update(cell.source.encode() + b"\0")
     for folder in ("hybridlib", "book/results"):
         for path in sorted((ROOT / folder).rglob("*")):
@@ -49,7 +50,7 @@ def digest(notebook):
     return hash_.hexdigest()[:16]
 
 
-def execute(notebook, *, cwd):
+def execute(notebook, *, cwd, kernel="python3"):
     """Run `notebook` from a fresh kernel in the folder `cwd`, in place, with this hybridlib."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -58,7 +59,7 @@ def execute(notebook, *, cwd):
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     client = NotebookClient(
-        notebook, timeout=CELL_TIMEOUT, kernel_name="python3", store_widget_state=True,
+        notebook, timeout=CELL_TIMEOUT, kernel_name=kernel, store_widget_state=True,
         resources={"metadata": {"path": str(cwd)}}, extra_arguments=["--log-level=ERROR"],
     )
     client.execute(env=env)

@@ -11,6 +11,7 @@ import re
 import shutil
 from pathlib import Path
 
+import address
 from docutils import nodes
 from fontTools import subset
 from fontTools.ttLib import TTFont
@@ -39,6 +40,10 @@ ICON_CODE = re.compile(r'"\\([ef][0-9a-f]{3})"|([\ue000-\uf8ff])')
 
 
 def setup(app):
+    options = app.config.html_theme_options
+    if not address.is_set(options["repository_url"]):
+        for button in ("repository_url", "use_repository_button", "launch_buttons"):
+            options.pop(button, None)
     app.config.templates_path.append(str(TEMPLATES))
     app.config.mathjax_path = "mathjax/startup.js"
     app.config.mathjax3_config = {"loader": {"load": MATHJAX_START}}

@@ -1,0 +1,60 @@
+"""The chapters and the explorables under Colab's versions, whose notebook packages are older than anyone else's.
+
+The environment is the set `colab` of tests/versions/sets.txt; `make test` makes it once.
+"""
+
+import subprocess
+from pathlib import Path
+
+import nbformat
+import notebooks
+import pytest
+import versions
+from browser.samples import EXPLORABLES
+
+ROOT = Path(__file__).resolve().parents[1]
+COLAB = versions.usable("colab")
+PINNED = {"traitlets": "5.7.1", "ipywidgets": "7.7.1", "anywidget": "0.9.21", "ipython": "7.34.0"}
+
+SHOW_ALL = f"""import sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from browser.samples import EXPLORABLES
+from IPython.display import display
+for make in EXPLORABLES.values():
+    display(make())"""
+
+
+@pytest.fixture(scope="module")
+def python():
+    return versions.environment(COLAB)
+
+
+def states(notebook):
+    """The state of each widget that a cell shows, in order; None where nothing was kept."""
+    stored = notebook.metadata.get("widgets", {}).get(notebooks.STATE, {}).get("state", {})
+    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    views = [o.data[notebooks.VIEW]["model_id"] for o in outputs if notebooks.VIEW in o.get("data", {})]
+    return [stored.get(view, {}).get("state") for view in views]
+
+
+def test_the_environment_has_colabs_versions(python):
+    code = "from importlib.metadata import version; import sys; print(*map(version, sys.argv[1:]))"
+    said = subprocess.run([python, "-c", code, *PINNED], capture_output=True, text=True, check=True).stdout
+    assert dict(zip(PINNED, said.split(), strict=True)) == PINNED
+
+
+def test_every_explorable_is_built(python, tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SHOW_ALL)])
+    shown = states(versions.run_notebook(notebook, python=python, cwd=tmp_path))
+    assert len(shown) == len(EXPLORABLES)
+    assert all(state and "export default" in state["_esm"] for state in shown)
+
+
+@pytest.mark.parametrize("path", notebooks.chapters(), ids=lambda path: path.stem)
+def test_every_cell_of_a_chapter_runs(python, path, tmp_path):
+    """A cell that fails ends the test with its error; each widget that was stored has its state here too."""
+    stored = nbformat.read(path, as_version=4)
+    views = len(states(stored))
+    shown = states(versions.run_notebook(stored, python=python, cwd=tmp_path))
+    assert len(shown) == views
+    assert all(state and "export default" in state["_esm"] for state in shown)
