@@ -16,12 +16,14 @@ import warnings
 from pathlib import Path
 
 import torch
+from newer import HAS_MUON
 from torch import nn
 
 from hybridlib import training
 from hybridlib.data import ImageData, MemoryImages
 from hybridlib.presets import fit_arguments, recipe
 
+OPTIMIZERS = ("adamw", "sgd", "muon") if HAS_MUON else ("adamw", "sgd")
 STEPS, EVERY = 12, 3
 CALLS = {"forward": 0, "fsync": 0, "replace": 0, "replaced": 0, "unlink": 0}
 
@@ -295,5 +297,5 @@ if __name__ == "__main__":
     elif what == "deit":
         print(json.dumps(deit(base)))
     else:
-        results = {optimizer: kills(base, optimizer) for optimizer in ("adamw", "sgd", "muon")}
+        results = {optimizer: kills(base, optimizer) for optimizer in OPTIMIZERS}
         print(json.dumps({**results, "outside": kills_from_outside(base)}))

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from newer import needs_muon
 from torch import nn
 
 from hybridlib.optimizers import decays, make_optimizer, optimizer_tensors, put_optimizer
@@ -36,6 +37,7 @@ def steps(model, optimizer, count, start=0):
         optimizer.step()
 
 
+@needs_muon
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_muon_is_pytorchs_on_hidden_matrices_and_adamw_elsewhere(layout):
     ours, theirs = network().to(memory_format=layout), network()
@@ -68,6 +70,7 @@ def test_muon_is_pytorchs_on_hidden_matrices_and_adamw_elsewhere(layout):
         torch.testing.assert_close(parameter, wanted, rtol=1e-5, atol=1e-6)
 
 
+@needs_muon
 def test_muons_step_has_singular_values_alike_and_adamws_size():
     """Of any gradient, however small and however lopsided."""
     model = network()
@@ -81,6 +84,7 @@ def test_muons_step_has_singular_values_alike_and_adamws_size():
     assert values.median() > 0.5 * 0.2 * 24**0.5 and values.max() < 5 * values.median()
 
 
+@needs_muon
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_state_goes_through_a_checkpoint(layout):
     whole = network().to(memory_format=layout)
@@ -101,6 +105,7 @@ def test_state_goes_through_a_checkpoint(layout):
         assert torch.equal(one, other)
 
 
+@needs_muon
 def test_a_model_without_hidden_matrices_and_frozen_ones():
     linear = nn.Linear(4, 3)
     optimizer, _ = make_optimizer("muon", linear, device=CPU, **SETTINGS)
@@ -115,6 +120,7 @@ def test_a_model_without_hidden_matrices_and_frozen_ones():
     assert torch.equal(model[4].weight, before)
 
 
+@needs_muon
 def test_what_muon_refuses(monkeypatch):
     optimizer, _ = make_optimizer("muon", network(), device=CPU, **SETTINGS)
     with pytest.raises(ValueError, match="takes no closure; call backward before step"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from interrupted import digest, network, source
+from interrupted import OPTIMIZERS, digest, network, source
 from PIL import Image
 from torch import nn
 
@@ -61,10 +61,10 @@ def interrupted(tmp_path, what):
 
 def test_killed_trainings_end_with_the_same_weights_bit_for_bit(tmp_path):
     results = interrupted(tmp_path, "killed")
-    assert len(results["adamw"]) == 29 and len(results["sgd"]) == len(results["muon"]) == 3
-    assert {
-        k: v for kind in ("adamw", "sgd", "muon") for k, v in results[kind].items() if v != "same"
-    } == {}
+    assert {kind: len(results[kind]) for kind in OPTIMIZERS} == {
+        kind: 29 if kind == "adamw" else 3 for kind in OPTIMIZERS
+    }
+    assert {k: v for kind in OPTIMIZERS for k, v in results[kind].items() if v != "same"} == {}
     assert results["outside"]["same"] and results["outside"]["deaths"] >= 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
 from hybridlib.pretrained.catalogue import HUB_FILE, Public
 
@@ -21,6 +21,7 @@ def fetch(public: Public, *, cache: str | Path | None = None) -> Path:
     Raises:
         ConnectionError: if it is neither there nor to be had; says what to download by hand.
     """
+    cache = cache or constants.HF_HUB_CACHE
     # Not hf_hub_download(local_files_only=True): huggingface-hub 2.4 asks its host something there.
     cached = try_to_load_from_cache(public.hub, HUB_FILE, cache_dir=cache)
     if isinstance(cached, str):
