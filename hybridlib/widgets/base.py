@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 import anywidget
+import traitlets
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
@@ -38,6 +39,13 @@ def styles(name: str) -> str:
 
 def read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
+
+
+class Refused(traitlets.TraitError, ValueError):
+    """A value that no view can show, given to a constructor or set later.
+
+    A ValueError to the reader, and a TraitError besides: for that one alone traitlets takes a refused change back.
+    """
 
 
 class Explorable(anywidget.AnyWidget):

@@ -30,11 +30,13 @@ function modelOf(state) {
     get: (name) => state[name],
     set: (name, value) => { state[name] = value; (listeners[`change:${name}`] ?? []).forEach((f) => f()); },
     on: (event, f) => { (listeners[event] ??= []).push(f); },
+    listeners: () => Object.values(listeners).flat().length,
     off: (event, f) => { listeners[event] = (listeners[event] ?? []).filter((g) => g !== f); },
     save_changes: () => {},
   };
 }
 window.models = [];
+window.closers = []; // what each view gave back, to be called when it goes
 for (const [i, { esm, css, state, buffers }] of shown.entries()) {
   for (const [name, text] of Object.entries(buffers)) {
     const raw = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -47,7 +49,7 @@ for (const [i, { esm, css, state, buffers }] of shown.entries()) {
   document.head.append(style);
   const { default: view } = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
   window.models[i] = modelOf(state);
-  await view.render({ model: window.models[i], el: document.getElementById(`explorable-${i}`) });
+  window.closers[i] = await view.render({ model: window.models[i], el: document.getElementById(`explorable-${i}`) });
 }
 document.body.dataset.ready = "yes";
 """

@@ -119,3 +119,11 @@ def test_facts_keep_their_places_in_jupyterlab(everything, width):
     for name, value in zip(there[::2], there[1::2], strict=True):
         assert (name["name"], value["name"]) == ("DT", "DD") and value["text"]
         assert name["x"] == value["x"] and name["y"] + name["height"] <= value["y"], name["text"]
+
+
+def test_a_view_that_goes_leaves_no_listener(everything):
+    page = everything()
+    before, after = page.evaluate(
+        """() => [models.map((m) => m.listeners()), (closers.forEach((close) => close?.()), models.map((m) => m.listeners()))]"""
+    )
+    assert sum(before) > 10 and set(after) == {0}
