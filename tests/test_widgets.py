@@ -11,6 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from browser.samples import EXPLORABLES, attention_explorer, mixed_attention, pictures
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from hybridlib.layers.trace import AttentionMap
@@ -36,6 +38,27 @@ def test_display_is_the_same_in_every_run(name):
     assert one["image/png"] == two["image/png"]
     assert Image.open(io.BytesIO(base64.b64decode(one["image/png"]))).width >= 300
     assert one[VIEW]["model_id"] != two[VIEW]["model_id"]
+
+
+@every
+def test_the_still_picture_says_how_to_get_the_live_one(name, monkeypatch):
+    """Before the cell is run JupyterLab shows the picture alone, which looks like the explorable and does nothing."""
+    drawn = []
+    savefig = Figure.savefig
+
+    def note(figure, *args, **kwargs):
+        drawn.append(figure)
+        savefig(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", note)
+    EXPLORABLES[name]()._repr_mimebundle_()
+    (figure,) = drawn
+    (told,) = [text for text in figure.findobj(Text) if text.get_text() == "Run this cell to use it."]
+    line, whole = told.get_window_extent(), figure.bbox
+    assert whole.x0 <= line.x0 and line.x1 <= whole.x1 and whole.y0 <= line.y0
+    for ax in figure.axes:  # it stands below everything else
+        assert ax.get_tightbbox().y0 >= line.y1 - 1
+    assert not [text for text in figure.findobj(Text) if "JavaScript" in text.get_text()]
 
 
 @every

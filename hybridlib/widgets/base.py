@@ -15,6 +15,7 @@ import traitlets
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
+HOW_TO_USE = "Run this cell to use it."  # below each still picture, which looks like the explorable and does nothing
 LOCAL_IMPORT = re.compile(r'^import\s*\{[^}]*\}\s*from\s*"\./(\w+\.js)";\n', re.MULTILINE)
 
 
@@ -64,7 +65,7 @@ class Explorable(anywidget.AnyWidget):
         raise NotImplementedError
 
     def fallback(self) -> Figure:
-        """A still picture of the same numbers, for readers that show no widgets (GitHub, PDF)."""
+        """A still picture of the same numbers, for readers that show no widgets: GitHub, or Jupyter before the cell is run."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -75,6 +76,8 @@ class Explorable(anywidget.AnyWidget):
         data["text/plain"] = repr(self)  # anywidget 0.9 shortens it
         buffer = io.BytesIO()
         # No software name in the file: the same numbers then give the same bytes under any matplotlib release.
-        self.fallback().savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+        figure = self.fallback()
+        figure.supxlabel(HOW_TO_USE, fontsize=9)
+        figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
         data["image/png"] = base64.b64encode(buffer.getvalue()).decode("ascii")
         return data, metadata
