@@ -98,6 +98,9 @@ SLIPS = {
     ],
 }
 
+# What the text below a check says of the experiment that the check prints.
+SHOWS = {"Exercise 7 of 02_vit": r"last layer +0\.3\d\nnamed by rollout +-0\.0\d\nthe patch that matters most +0\.[89]"}
+
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_solutions(path, monkeypatch):
@@ -125,6 +128,7 @@ def test_solutions(path, monkeypatch):
         run(solution.group(1), namespace)
         said = run(checking.source, namespace)
         assert "Right." in said, f"{title}: the solution is not called right: {said}"
+        assert re.search(SHOWS.get(f"{title} of {path.stem}", ""), said), said
         found += 1
     assert found >= 5, f"{path.stem} has {found} checked exercises; a chapter has at least 5"
     assert slipped == sum(len(slips) for exercise, slips in SLIPS.items() if exercise.endswith(path.stem))
