@@ -1,5 +1,6 @@
 """Rules for the stored chapters. Their outputs themselves are compared by nbval (`make test`)."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,8 @@ from urllib.parse import urlsplit
 import nbformat
 import notebooks
 import pytest
+from nbconvert import HTMLExporter
+from site_extension import heading_slug
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -38,17 +41,32 @@ def markdown(path):
     return "\n\n".join(c.source for c in read(path).cells if c.cell_type == "markdown")
 
 
+def plain(heading):
+    """Return a heading's text without links and code marks, as a browser shows it."""
+    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").strip()
+
+
 def slug(heading):
-    """Return the anchor that GitHub and MyST give to a heading."""
-    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").strip().lower()
-    return re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+    """Return the anchor that JupyterLab gives to a heading, and MyST by our setting."""
+    return heading_slug(plain(heading))
 
 
-def anchors(path):
-    """Return all anchors of a page: its headings and its explicit targets."""
+def github_slug(heading):
+    """Return the anchor that GitHub gives to a heading of a Markdown page."""
+    return re.sub(r"[^\w\- ]", "", plain(heading).lower()).replace(" ", "-")
+
+
+def headings(path):
     text = re.sub(r"```.*?```", "", markdown(path), flags=re.S)
-    headings = re.findall(r"^#{1,6}\s+(.+?)\s*$", text, re.M)
-    return {slug(h) for h in headings} | set(re.findall(r"^\(([\w-]+)\)=\s*$", text, re.M))
+    return re.findall(r"^#{1,6}\s+(.+?)\s*$", text, re.M)
+
+
+def links(path):
+    """Yield each link of a page to another place of the book, with the file and the anchor it names."""
+    for target in LINK.findall(markdown(path)):
+        parts = urlsplit(target)
+        if not parts.scheme:
+            yield target, (path.parent / parts.path).resolve() if parts.path else path, parts.fragment
 
 
 def per_chapter(test):
@@ -139,15 +157,31 @@ def test_every_image_has_a_text_alternative(path):
 
 @per_page
 def test_links_inside_the_book_lead_somewhere(path):
-    for target in LINK.findall(markdown(path)):
-        parts = urlsplit(target)
-        if parts.scheme:
-            assert parts.scheme in ("http", "https", "mailto"), target
-            continue
-        file = path if not parts.path else (path.parent / parts.path).resolve()
+    schemes = {urlsplit(target).scheme for target in LINK.findall(markdown(path))}
+    assert schemes <= {"", "http", "https", "mailto"}
+    for target, file, anchor in links(path):
         assert file.is_file(), f"{path.name}: no file for {target}"
-        if parts.fragment:
-            assert parts.fragment in anchors(file), f"{path.name}: no anchor for {target}"
+        if anchor:
+            assert anchor in map(slug, headings(file)), f"{path.name}: no anchor for {target}"
+
+
+@per_chapter
+def test_links_inside_a_chapter_lead_somewhere_in_jupyter(path):
+    """nbconvert names headings as JupyterLab does: by their text, with its capitals, commas and colons."""
+    text = nbformat.v4.new_notebook(cells=[c for c in read(path).cells if c.cell_type == "markdown"])
+    page, _ = HTMLExporter(template_name="basic").from_notebook_node(text)
+    ids = set(re.findall(r'<h[1-6] id="([^"]*)"', page))
+    inside = [anchor for _, file, anchor in links(path) if file == path]
+    assert len(ids) > 20 and len(inside) > 10
+    assert [anchor for anchor in inside if html.escape(anchor) not in ids] == []
+
+
+@per_page
+def test_links_to_markdown_pages_lead_somewhere_on_github(path):
+    """GitHub writes anchors small and without punctuation, and finds them whatever the case in the link."""
+    for target, file, anchor in links(path):
+        if anchor and file.suffix == ".md":
+            assert anchor.lower() in map(github_slug, headings(file)), f"{path.name}: {target}"
 
 
 @per_page

@@ -1,10 +1,11 @@
 """The built book in a real browser: no foreign request, no error, accessible, narrow, light."""
 
 import gzip
+import html
 import re
 import zipfile
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import address as address_of_the_book
 import pytest
@@ -158,6 +159,36 @@ def test_icons_have_their_glyphs(browser, address):
         assert [icon for icon in icons if icon[1] in ("none", "normal", '""')] == []
         assert [icon for icon in icons if "Font Awesome" not in icon[2]] == []
         assert not [url for url in visit.requests if "fontawesome" in url]
+
+
+def test_every_link_inside_the_book_leads_somewhere(book):
+    """Each address in each page names a file of the book, and each anchor an element in it."""
+    pages = {path: path.read_text("utf-8") for path in book.rglob("*.html") if "_static" not in path.parts}
+    ids = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in pages.items()}
+    followed = 0
+    for path, text in pages.items():
+        for address in re.findall(r'<a\b[^>]*?\bhref="([^"]*)"', text):
+            parts = urlsplit(html.unescape(address))
+            if parts.scheme or parts.netloc:
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            assert target.is_file(), f"{path.name}: {address}"
+            if parts.fragment and target in ids:
+                assert unquote(parts.fragment) in ids[target], f"{path.name}: {address}"
+                followed += 1
+    assert followed > 200
+
+
+@pytest.mark.parametrize("chapter", sorted((ROOT / "book").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_page_without_javascript_says_where_an_explorable_would_stand(browser, book, chapter):
+    stored = chapter.read_text("utf-8").count('"application/vnd.jupyter.widget-view+json": {')
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((book / "book" / f"{chapter.stem}.html").as_uri())
+    told = page.locator("noscript p")
+    assert stored and told.all_inner_texts() == ["An explorable stands here. It needs JavaScript."] * stored
+    assert all(line.is_visible() for line in told.all())
+    context.close()
 
 
 def test_search_finds_a_glossary_term_without_a_server(browser, book):

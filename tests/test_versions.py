@@ -19,7 +19,8 @@ def test_the_tests_that_a_set_leaves_out_exist():
     assert [path for path in versions.LEFT_OUT if not (ROOT / path).exists()] == []
 
 
-def test_a_machine_without_colabs_python_takes_the_one_at_hand(monkeypatch):
+def test_a_machine_without_colabs_python_takes_the_one_at_hand(monkeypatch, tmp_path):
+    monkeypatch.setattr(versions, "HOME", tmp_path)
     monkeypatch.setattr(versions, "find_python", lambda version: None)
     assert versions.usable("colab").python == "any"
     assert versions.usable("python310") == versions.read_sets()["python310"]  # which then says what is missing

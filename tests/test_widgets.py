@@ -11,6 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from browser.samples import EXPLORABLES, attention_explorer, mixed_attention, pictures
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from hybridlib.layers.trace import AttentionMap
@@ -21,7 +23,7 @@ from hybridlib.widgets.attention_explorer import to_bytes
 from hybridlib.widgets.nine_heads import head_maps
 from hybridlib.widgets.patch_explorer import middle_square, photographs
 from hybridlib.widgets.pictures import LIMIT, encode
-from hybridlib.widgets.receptive_field import path_counts
+from hybridlib.widgets.receptive_field import path_counts, smallest_grid
 
 every = pytest.mark.parametrize("name", EXPLORABLES)
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -36,6 +38,27 @@ def test_display_is_the_same_in_every_run(name):
     assert one["image/png"] == two["image/png"]
     assert Image.open(io.BytesIO(base64.b64decode(one["image/png"]))).width >= 300
     assert one[VIEW]["model_id"] != two[VIEW]["model_id"]
+
+
+@every
+def test_the_still_picture_says_how_to_get_the_live_one(name, monkeypatch):
+    """Before the cell is run JupyterLab shows the picture alone, which looks like the explorable and does nothing."""
+    drawn = []
+    savefig = Figure.savefig
+
+    def note(figure, *args, **kwargs):
+        drawn.append(figure)
+        savefig(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", note)
+    EXPLORABLES[name]()._repr_mimebundle_()
+    (figure,) = drawn
+    (told,) = [text for text in figure.findobj(Text) if text.get_text() == "Run this cell to use it."]
+    line, whole = told.get_window_extent(), figure.bbox
+    assert whole.x0 <= line.x0 and line.x1 <= whole.x1 and whole.y0 <= line.y0
+    for ax in figure.axes:  # it stands below everything else
+        assert ax.get_tightbbox().y0 >= line.y1 - 1
+    assert not [text for text in figure.findobj(Text) if "JavaScript" in text.get_text()]
 
 
 @every
@@ -166,6 +189,12 @@ VIT = dict(patch_size=4, num_heads=4, classes=["a", "b", "c"])
         (lambda: ReceptiveField([{"kernel": 3, "strid": 2}]), r"unknown key 'strid'"),
         (lambda: ReceptiveField([{"attention": True}, {"kernel": 3}]), r"must be the last"),
         (lambda: ReceptiveField(grid=1000), r"grid is 1000.*5 to 256"),
+        (lambda: ReceptiveField([3, 3]), r"3 is not a layer.*\{'kernel': 3"),
+        (lambda: ReceptiveField({"kernel": 3}), r"layers is \{'kernel': 3\}: it must be a list"),
+        (lambda: ReceptiveField([{"kernel": 16, "stride": 16}] * 2), r"grid is 33.*at least grid=256"),
+        (lambda: ReceptiveField([{"kernel": 16, "stride": 16}] * 3), r"needs a picture of 4096 pixels a side and 256 is the most"),
+        (lambda: NineHeads([[0, 1, 0], [1]]), r"image is \[\[0, 1, 0\], \[1\]\].*rows of equal length"),
+        (lambda: NineHeads(kernel="blur"), r"kernel is 'blur'.*\(3, 3\)"),
         (lambda: AttentionExplorer([], [MAP]), r"images is empty"),
         (lambda: AttentionExplorer(IMAGES / 255, [MAP]), r"images\[0\].*float64.*uint8"),
         (lambda: AttentionExplorer(IMAGES, []), r"maps is empty.*trace"),
@@ -193,6 +222,112 @@ VIT = dict(patch_size=4, num_heads=4, classes=["a", "b", "c"])
 def test_bad_input_is_refused_in_words(make, told):
     with pytest.raises(ValueError, match=told):
         make()
+
+
+@pytest.mark.parametrize("side", [9, 33, 100])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_smallest_picture_is_as_small_as_it_says(side, seed):
+    """One pixel less, and PyTorch's convolutions run out of pixels too."""
+    generator = np.random.default_rng(seed)
+    layers = [{"kernel": int(k), "stride": int(s), "dilation": int(d)} for k, s, d in generator.integers(1, (9, 4, 4), (3, 3))]
+    needed = smallest_grid(layers)
+    out = torch.zeros(1, 1, needed)
+    for layer in layers:
+        padding = layer["dilation"] * (layer["kernel"] - 1) // 2 if layer["kernel"] % 2 else 0
+        out = F.conv1d(out, torch.ones(1, 1, layer["kernel"]), stride=layer["stride"], dilation=layer["dilation"], padding=padding)
+    assert out.shape[-1] == 1
+    if needed > side:
+        with pytest.raises(ValueError, match=f"grid is {side}.*grid={needed}|needs a picture of {needed} pixels"):
+            ReceptiveField(layers, grid=side)
+    elif side <= 256:
+        assert path_counts(ReceptiveField(layers, grid=side).layers, side).sum() > 0
+
+
+# --- values set later, from Python or by the view: held to the same rules, and filled in alike ---
+
+
+@pytest.mark.parametrize(
+    ("make", "trait", "value", "told"),
+    [
+        (NineHeads, "image", np.zeros((2, 9)), r"shape \(2, 9\).*3 to 24"),
+        (NineHeads, "image", np.full((4, 4), 255), r"0\.\.1; divide by 255"),
+        (NineHeads, "kernel", np.zeros((5, 5)), r"shape \(5, 5\).*3 x 3"),
+        (NineHeads, "kernel", [1, 2, 3], r"shape \(3,\).*3 x 3"),
+        (NineHeads, "kernel", [np.nan] * 9, r"finite"),
+        (NineHeads, "alpha", 0, r"alpha is 0.*0\.1\.\.100"),
+        (NineHeads, "alpha", -3, r"alpha is -3"),
+        (NineHeads, "query", [8, 0], r"query is \[8, 0\].*\(8, 8\), such as \[4, 4\]"),
+        (NineHeads, "query", [1], r"query is \[1\]"),
+        (ReceptiveField, "layers", [{"stride": 3}], r"kernel is None"),
+        (ReceptiveField, "layers", [3, 3], r"3 is not a layer"),
+        (ReceptiveField, "layers", [{"kernel": 3}] * 21, r"21 entries"),
+        (ReceptiveField, "grid", 2, r"grid is 2.*5 to 256"),
+        (PatchExplorer, "patch_size", 12, r"patch_size is 12.*16"),
+        (PatchExplorer, "image", 5, r"image is 5: there are 2 pictures, so it must be 0 to 1"),
+        (PatchExplorer, "image", -1, r"image is -1"),
+        (attention_explorer, "image", 3, r"image is 3: there are 3 pictures"),
+        (attention_explorer, "layer", 9, r"layer is 9: there are 3 layers"),
+        (attention_explorer, "head", 4, r"head is 4: layer 0 has heads 0 to 3; -1 is their mean"),
+        (attention_explorer, "head", -2, r"head is -2"),
+    ],
+)
+@pytest.mark.parametrize("by", ["Python", "the view"])
+def test_a_value_set_later_is_refused_in_words_and_leaves_the_old_one(make, trait, value, told, by):
+    explorable = make()
+    before = getattr(explorable, trait)
+    with pytest.raises(ValueError, match=told):
+        if by == "Python":
+            setattr(explorable, trait, value)
+        else:
+            explorable.set_state({trait: value})  # as a message from the browser does
+    assert getattr(explorable, trait) is before
+
+
+def test_a_value_set_later_takes_the_forms_that_the_constructor_takes():
+    heads = NineHeads()
+    heads.kernel = np.arange(9).reshape(3, 3)
+    assert heads.kernel == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    heads.kernel = [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert heads.kernel == [0, 0, 0, 0, 1, 0, 0, 0, 0]
+    heads.kernel = range(9)  # what the view sends is flat
+    assert heads.kernel == list(range(9))
+    heads.query = [7, 7]
+    heads.image = np.full((5, 4), 0.123456)
+    assert heads.image == [[0.1235] * 4] * 5 and heads.query == [2, 2] and repr(heads) == "NineHeads(image=5 x 4, alpha=1)"
+    heads.query = [4, 3]
+    heads.image = np.zeros((9, 9))
+    assert heads.query == [4, 3]  # still inside
+    field = ReceptiveField()
+    field.layers = [{"kernel": 3}, {"kernel": 2, "stride": 2, "name": "patches"}]
+    assert field.layers == ReceptiveField([{"kernel": 3}, {"kernel": 2, "stride": 2, "name": "patches"}]).layers
+    assert field.layers[0] == {"kernel": 3, "stride": 1, "dilation": 1}
+
+
+def test_a_layer_with_fewer_heads():
+    """Layer and head are checked together: what the view sends in one message, or Python one by one."""
+    explorable = mixed_attention()  # heads of its layers: 2, 3, 2, 1
+    explorable.set_state({"layer": 1, "head": 2})
+    with pytest.raises(ValueError, match="layer 2 has heads 0 to 1; -1 is their mean, set it before the layer"):
+        explorable.layer = 2
+    assert (explorable.layer, explorable.head) == (1, 2)
+    explorable.set_state({"layer": 2, "head": 1})
+    explorable.head = -1
+    explorable.layer = 3
+    assert (explorable.layer, explorable.head) == (3, -1)
+    with pytest.raises(ValueError, match="layer 0 has heads 0 to 1"):
+        explorable.set_state({"layer": 0, "head": 2})
+    assert (explorable.layer, explorable.head) == (3, -1)
+
+
+def test_a_stack_may_outgrow_its_picture_later():
+    """Layers and grid can be set one after the other, in any order; the still picture then says what is wrong."""
+    field = ReceptiveField()
+    field.layers = [{"kernel": 16, "stride": 16}] * 2
+    assert "too few" in field.fallback().axes[0].get_title()
+    field.grid = 256
+    assert field.fallback().axes[0].get_title() == "256 x 256 pixels seen"
+    field.layers = []  # the reader has removed every layer
+    assert field.fallback().axes[0].get_title() == "1 x 1 pixels seen"
 
 
 def test_maps_of_every_kind_are_described():

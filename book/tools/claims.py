@@ -5,7 +5,7 @@ Each claim has an id, a chapter, the claim, who makes it, and how the book settl
 * `settled`: "proved" (an equality checked in code), "measured" (recorded runs at our scale),
   "cited" (needs ImageNet or more: the paper's figure stands beside ours), or "open";
 * `how`: one sentence that says what was checked, with the figures. Empty while open;
-* `link`: the section that does it, such as "02_vit.ipynb#cut-into-patches". Empty while open.
+* `link`: the section that does it, such as "02_vit.ipynb#Cut-into-patches". Empty while open.
 """
 
 import json

@@ -37,7 +37,7 @@ def section(name):
     """Return a study's part of the page."""
     study = runner.find(name)
     parts = [f"## {heading(name)}\n", f"{study.QUESTION}\n"]
-    claims = ", ".join(f"[{claim}](claims.md#claim-{claim})" for claim in study.CLAIMS)
+    claims = ", ".join(f"[{claim}](claims.md#Claim-{claim})" for claim in study.CLAIMS)
     parts.append(f"*Effort.* {study.EFFORT}" + (f" *Claims:* {claims}." if claims else "") + "\n")
     if finding := getattr(study, "FINDING", ""):
         parts.append(f"*What it shows.* {finding}\n")

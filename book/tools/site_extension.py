@@ -1,4 +1,4 @@
-"""What the book adds to Sphinx: light icons, a local MathJax and a description on each page.
+"""What the book adds to Sphinx: light icons, a local MathJax, a description on each page, links as in Jupyter.
 
 Jupyter Book loads this file (`local_extensions` in _config.yml). Nothing here reads the network.
 """
@@ -32,6 +32,9 @@ MATHJAX_FILES = [
     "a11y/assistive-mml.js",
 ]
 
+VIEW = re.compile(r'<script type="application/vnd\.jupyter\.widget-view\+json">.*?</script>', re.S)
+NO_SCRIPT = "<noscript><p>An explorable stands here. It needs JavaScript.</p></noscript>"
+
 ICON_SHEET = "vendor/fontawesome/*/css/all.min.css"  # of the theme, under _static
 THEME_SHEETS = "styles/*.css"
 ICON_RULE = re.compile(r'((?:\.fa-[\w-]+:{1,2}before,?)+)\{content:"[^"]*"\}')
@@ -48,8 +51,23 @@ def setup(app):
     app.config.mathjax_path = "mathjax/startup.js"
     app.config.mathjax3_config = {"loader": {"load": MATHJAX_START}}
     app.connect("html-page-context", add_description)
+    app.connect("html-page-context", add_no_script)
     app.connect("build-finished", write_assets)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def heading_slug(title):
+    """Return what stands after the # in a link to a heading: the form that JupyterLab and nbconvert know.
+
+    The pages keep Sphinx's own ids. This is only how a chapter's text names a heading (_config.yml).
+    """
+    return title.strip().replace(" ", "-")
+
+
+def add_no_script(app, pagename, templatename, context, doctree):
+    """Say where an explorable would stand if the browser runs no JavaScript."""
+    if "body" in context:
+        context["body"] = VIEW.sub(lambda match: match[0] + NO_SCRIPT, context["body"])
 
 
 def add_description(app, pagename, templatename, context, doctree):

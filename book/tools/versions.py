@@ -26,7 +26,7 @@ from nbclient.exceptions import CellExecutionError
 ROOT = Path(__file__).resolve().parents[2]
 SETS = ROOT / "tests" / "versions" / "sets.txt"
 HOME = ROOT / ".venvs"
-TESTING = ["pytest>=8", "hypothesis>=6.100", "timm>=1.0.9", "setuptools>=70.1"]
+TESTING = ["pytest>=8", "hypothesis>=6.100", "timm>=1.0.9", "nbclient>=0.10", "setuptools>=70.1"]
 # Drawing pages and storing chapters is the book's own environment's work, whatever runs the cells.
 LEFT_OUT = ["tests/browser", "tests/test_site.py", "tests/test_tools.py", "tests/test_notebooks.py", "tests/test_colab.py"]
 

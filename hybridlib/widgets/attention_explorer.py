@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from hybridlib.layers.trace import AttentionMap
 
-from .base import Explorable
-from .pictures import check_pictures, encode
+from .base import Explorable, Refused
+from .pictures import check_index, check_pictures, encode
 
 
 class AttentionExplorer(Explorable):
@@ -25,6 +25,8 @@ class AttentionExplorer(Explorable):
         predictions: what the model says of each picture: (class, probability).
         layer, head: shown first; head -1 is the mean of heads. Counted from 0.
         note: one line below, for example which model this is.
+
+    `layer` and `head` can be set again later, and so can `image`, the index of the picture on show.
 
     Raises:
         ValueError: if pictures, maps and labels do not fit each other.
@@ -67,10 +69,8 @@ class AttentionExplorer(Explorable):
         for index, array in enumerate(weights):
             if len(array) != len(images):
                 raise ValueError(f"maps[{index}] holds {len(array)} pictures for {len(images)} images: give one for each")
-        if not 0 <= layer < len(maps):
-            raise ValueError(f"layer is {layer}: there are {len(maps)} layers, so it must be 0 to {len(maps) - 1}")
-        if not -1 <= head < weights[layer].shape[1]:
-            raise ValueError(f"head is {head}: layer {layer} has heads 0 to {weights[layer].shape[1] - 1}; -1 is their mean")
+        check_index(layer, name="layer", count=len(maps), of="layers")
+        check_head(head, layer=layer, heads=weights[layer].shape[1])
         files = [encode(image) for image in images]
         coded = [to_bytes(array) for array in weights]
         super().__init__(
@@ -86,6 +86,20 @@ class AttentionExplorer(Explorable):
             head=head,
         )
         self._images, self._weights = images, weights
+
+    @traitlets.validate("image")
+    def _check_image(self, proposal: dict) -> int:
+        return check_index(proposal["value"], name="image", count=len(self.lengths))
+
+    @traitlets.validate("layer")
+    def _check_layer(self, proposal: dict) -> int:
+        layer = check_index(proposal["value"], name="layer", count=len(self.layers), of="layers")
+        check_head(self.head, layer=layer, heads=self.layers[layer]["heads"])
+        return layer
+
+    @traitlets.validate("head")
+    def _check_head(self, proposal: dict) -> int:
+        return check_head(proposal["value"], layer=self.layer, heads=self.layers[self.layer]["heads"])
 
     def summary(self) -> str:
         return f"images={len(self.lengths)}, layers={len(self.layers)}, heads={self.layers[0]['heads']}"
@@ -104,6 +118,13 @@ class AttentionExplorer(Explorable):
         for ax in axes.flat:
             ax.set_axis_off()
         return figure
+
+
+def check_head(head: int, *, layer: int, heads: int) -> int:
+    """The head, or a ValueError that says which ones the layer has."""
+    if not -1 <= head < heads:
+        raise Refused(f"head is {head}: layer {layer} has heads 0 to {heads - 1}; -1 is their mean, set it before the layer")
+    return head
 
 
 def as_array(attention: AttentionMap) -> np.ndarray:

@@ -11,9 +11,11 @@ import re
 from pathlib import Path
 
 import anywidget
+import traitlets
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
+HOW_TO_USE = "Run this cell to use it."  # below each still picture, which looks like the explorable and does nothing
 LOCAL_IMPORT = re.compile(r'^import\s*\{[^}]*\}\s*from\s*"\./(\w+\.js)";\n', re.MULTILINE)
 
 
@@ -40,6 +42,13 @@ def read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
+class Refused(traitlets.TraitError, ValueError):
+    """A value that no view can show, given to a constructor or set later.
+
+    A ValueError to the reader, and a TraitError besides: for that one alone traitlets takes a refused change back.
+    """
+
+
 class Explorable(anywidget.AnyWidget):
     """Base class. A subclass names its script in its body: `script = "nine_heads.js"`.
 
@@ -61,7 +70,7 @@ class Explorable(anywidget.AnyWidget):
         raise NotImplementedError
 
     def fallback(self) -> Figure:
-        """A still picture of the same numbers, for readers that show no widgets (GitHub, PDF)."""
+        """A still picture of the same numbers, for readers that show no widgets: GitHub, or Jupyter before the cell is run."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -72,6 +81,8 @@ class Explorable(anywidget.AnyWidget):
         data["text/plain"] = repr(self)  # anywidget 0.9 shortens it
         buffer = io.BytesIO()
         # No software name in the file: the same numbers then give the same bytes under any matplotlib release.
-        self.fallback().savefig(buffer, format="png", dpi=80, metadata={"Software": None})
+        figure = self.fallback()
+        figure.supxlabel(HOW_TO_USE, fontsize=9)
+        figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
         data["image/png"] = base64.b64encode(buffer.getvalue()).decode("ascii")
         return data, metadata

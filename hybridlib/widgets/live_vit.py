@@ -74,8 +74,8 @@ class LiveViT(Explorable):
     def fallback(self) -> Figure:
         side = self.sample_side
         count = len(self.samples) // side**2 if side else 0
-        figure = Figure(figsize=(max(4, 0.8 * count), 1.4), layout="constrained")
-        figure.suptitle("Drawing needs a browser with JavaScript; these are the samples", fontsize=9)
+        figure = Figure(figsize=(max(4, 0.8 * count), 1.6), layout="constrained")
+        figure.suptitle("A ViT that reads what you draw; drawings to start from:", fontsize=9)
         drawings = np.frombuffer(self.samples, np.uint8).reshape(count, side, side)
         for drawing, ax in zip(drawings, figure.subplots(1, max(count, 1), squeeze=False)[0]):
             ax.imshow(drawing, cmap="gray")

@@ -17,10 +17,9 @@ const ALPHA = { least: -1, most: 2 }; // powers of ten
 const REACH = 2; // the effective kernel is shown up to two pixels away
 const PLANE = 2.5; // half the side of the plane of centres
 
-
 function render({ model, el }) {
-  const image = model.get("image");
-  const [height, width] = [image.length, image[0].length];
+  let image = model.get("image");
+  const size = () => [image.length, image[0].length];
   const state = { centres: SHIFTS.map((shift) => [...shift]), query: model.get("query") };
   const { root, say } = frame(el, { label: "Nine heads that become a convolution",
     hint: "push α to the right: the nine discs shrink to points, and the difference fades, except at the border." });
@@ -77,7 +76,7 @@ function render({ model, el }) {
     const words = h("span", {});
     return { name, canvas, mark, words, stack: h("div", { class: "hx-stack" }, canvas, mark) };
   });
-  const cursor = gridCursor(pictures[0].stack, { label: "Image: choose the query pixel", size: () => [height, width],
+  const cursor = gridCursor(pictures[0].stack, { label: "Image: choose the query pixel", size,
     also: pictures.slice(1).map((picture) => picture.stack), describe: place,
     onPick: (cell, settled) => {
       state.query = cell;
@@ -109,6 +108,7 @@ function render({ model, el }) {
 
   function draw() {
     const weights = model.get("kernel");
+    const [height, width] = size();
     const setting = { weights, centres: state.centres, alpha: model.get("alpha"), pad: model.get("pad") };
     const result = compare(image, setting);
     const ringed = setting.pad ? 1 : 0;
@@ -157,10 +157,15 @@ function render({ model, el }) {
     chart.draw(image, setting, result);
   }
 
-  const stop = onChange(model, ["alpha", "kernel", "pad"], refresh);
-  model.on("change:query", () => { state.query = model.get("query"); refresh(); });
+  // A new image may be smaller than the old one, and the query that fits it comes with the next change.
+  const follow = () => {
+    image = model.get("image");
+    state.query = model.get("query").map((at, axis) => Math.min(at, size()[axis] - 1));
+    refresh();
+  };
+  const stops = [onChange(model, ["alpha", "kernel", "pad"], refresh), onChange(model, ["image", "query"], follow)];
   draw();
-  return stop;
+  return () => stops.forEach((stop) => stop());
 }
 
 // A cell's background says the weight; its text stays readable on it.
@@ -231,7 +236,7 @@ function errorChart() {
     h("p", { class: "hx-note" }, "Solid: inside. Dashed: border, where softmax has no zeros to look at."));
   let known = "";
   return { node, draw: (image, setting, result) => {
-    const key = JSON.stringify([setting.weights, setting.centres, setting.pad]);
+    const key = JSON.stringify([image, setting.weights, setting.centres, setting.pad]);
     if (key !== known) {
       const powers = Array.from({ length: 31 }, (_, i) => ALPHA.least + i / 10);
       const errors = powers.map((power) => compare(image, { ...setting, alpha: 10 ** power }));

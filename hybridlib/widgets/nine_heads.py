@@ -4,7 +4,7 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from .base import Explorable
+from .base import Explorable, Refused
 
 EDGES = ((-1, -1, -1), (-1, 8, -1), (-1, -1, -1))
 
@@ -21,14 +21,16 @@ class NineHeads(Explorable):
         alpha: width of the heads at the start, 0.1 to 100 (1 / pixels squared).
         pad: give the heads a ring of zero pixels to look at, as the convolution has.
 
+    All four can be set again later, and so can `query`, the [row, column] of the pixel that asks.
+
     Raises:
         ValueError: if a shape or a value is outside these bounds.
     """
 
     script = "nine_heads.js"
 
-    image = traitlets.List().tag(sync=True)
-    kernel = traitlets.List().tag(sync=True)
+    image = traitlets.Any().tag(sync=True)  # set as an array or as lists, kept as lists: rows of the picture
+    kernel = traitlets.Any().tag(sync=True)  # set as 3 x 3 or as nine numbers, kept as a list of nine
     alpha = traitlets.Float(1.0).tag(sync=True)
     pad = traitlets.Bool(False).tag(sync=True)
     query = traitlets.List().tag(sync=True)
@@ -36,23 +38,34 @@ class NineHeads(Explorable):
     def __init__(
         self, image: np.ndarray | None = None, *, kernel: np.ndarray = EDGES, alpha: float = 1.0, pad: bool = False
     ) -> None:
-        image = handwritten_zero() if image is None else np.asarray(image, dtype=float)
-        kernel = np.asarray(kernel, dtype=float)
-        if image.ndim != 2 or not all(3 <= side <= 24 for side in image.shape):
-            raise ValueError(f"image has shape {image.shape}: it must be h w with 3 to 24 pixels a side, such as (9, 9)")
-        if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
-            raise ValueError(f"image holds values from {image.min()} to {image.max()}: they must lie in 0..1; divide by 255")
-        if kernel.shape != (3, 3) or not np.isfinite(kernel).all():
-            raise ValueError(f"kernel has shape {kernel.shape}: it must be 3 x 3 finite numbers, such as {EDGES}")
-        if not 0.1 <= alpha <= 100:
-            raise ValueError(f"alpha is {alpha}: it must lie in 0.1..100, such as 1.0")
+        image = check_image(handwritten_zero() if image is None else image)
         super().__init__(
-            image=image.round(4).tolist(),
-            kernel=kernel.flatten().tolist(),
-            alpha=float(alpha),
-            pad=pad,
-            query=[side // 2 for side in image.shape],
+            image=image, kernel=check_kernel(kernel), alpha=check_alpha(alpha), pad=pad, query=middle(image)
         )
+
+    @traitlets.validate("image")
+    def _check_image(self, proposal: dict) -> list[list[float]]:
+        return check_image(proposal["value"])
+
+    @traitlets.validate("kernel")
+    def _check_kernel(self, proposal: dict) -> list[float]:
+        return check_kernel(proposal["value"])
+
+    @traitlets.validate("alpha")
+    def _check_alpha(self, proposal: dict) -> float:
+        return check_alpha(proposal["value"])
+
+    @traitlets.validate("query")
+    def _check_query(self, proposal: dict) -> list[int]:
+        query, sides = proposal["value"], np.shape(self.image)
+        if not inside(query, sides):
+            raise Refused(f"query is {query}: it must be [row, column] in an image of {sides}, such as {middle(self.image)}")
+        return query
+
+    @traitlets.observe("image")
+    def _keep_query_inside(self, change: dict) -> None:
+        if not inside(self.query, np.shape(self.image)):
+            self.query = middle(self.image)
 
     def summary(self) -> str:
         return f"image={len(self.image)} x {len(self.image[0])}, alpha={self.alpha:g}"
@@ -83,6 +96,48 @@ class NineHeads(Explorable):
             ax.set_xticks([])
             ax.set_yticks([])
         return figure
+
+
+def check_image(image: np.ndarray | list[list[float]]) -> list[list[float]]:
+    """The picture as lists, rounded to what the page keeps, or a ValueError that says what does not fit."""
+    image = numbers(image, name="image", example="(9, 9)")
+    if image.ndim != 2 or not all(3 <= side <= 24 for side in image.shape):
+        raise Refused(f"image has shape {image.shape}: it must be h w with 3 to 24 pixels a side, such as (9, 9)")
+    if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
+        raise Refused(f"image holds values from {image.min()} to {image.max()}: they must lie in 0..1; divide by 255")
+    return image.round(4).tolist()
+
+
+def check_kernel(kernel: np.ndarray | list) -> list[float]:
+    """The kernel, 3 x 3 or its nine numbers row by row, as a list of nine, or a ValueError."""
+    kernel = numbers(kernel, name="kernel", example="(3, 3)")
+    if kernel.shape not in ((3, 3), (9,)) or not np.isfinite(kernel).all():
+        raise Refused(f"kernel has shape {kernel.shape}: it must be 3 x 3 finite numbers, such as {EDGES}")
+    return kernel.flatten().tolist()
+
+
+def check_alpha(alpha: float) -> float:
+    """The width, or a ValueError that gives the bounds."""
+    if not 0.1 <= alpha <= 100:
+        raise Refused(f"alpha is {alpha}: it must lie in 0.1..100, such as 1.0")
+    return float(alpha)
+
+
+def numbers(values: object, *, name: str, example: str) -> np.ndarray:
+    """The values as an array of floats, or a ValueError: words and rows of unequal length make none."""
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise Refused(f"{name} is {values!r}: it must be numbers in rows of equal length, of a shape such as {example}") from None
+
+
+def middle(image: list[list[float]]) -> list[int]:
+    return [side // 2 for side in np.shape(image)]
+
+
+def inside(cell: list[int], sides: tuple[int, ...]) -> bool:
+    """Whether a cell is a row and a column, whole numbers, of a picture of that shape."""
+    return len(cell) == 2 and all(isinstance(at, int) and 0 <= at < side for at, side in zip(cell, sides, strict=True))
 
 
 def handwritten_zero() -> np.ndarray:

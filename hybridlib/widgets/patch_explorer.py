@@ -7,8 +7,8 @@ import traitlets
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .base import Explorable
-from .pictures import check_pictures, encode
+from .base import Explorable, Refused
+from .pictures import check_index, check_pictures, encode
 
 SIDE = 224
 SIZES = (8, 14, 16, 28, 32, 56)  # as in patch_math.js
@@ -25,6 +25,8 @@ class PatchExplorer(Explorable):
         patch_size: side of a patch at the start: 8, 14, 16, 28, 32 or 56 pixels.
         positions: cosine similarity of a trained model's position embeddings, shape `n n` for a square grid of n
             patches, without the class token. None: that part is left out.
+
+    `patch_size` can be set again later, and so can `image`, the index of the picture on show.
 
     Raises:
         ValueError: if a shape or a value is outside these bounds.
@@ -48,8 +50,7 @@ class PatchExplorer(Explorable):
         positions: np.ndarray | None = None,
     ) -> None:
         images = photographs() if images is None else images
-        if patch_size not in SIZES:
-            raise ValueError(f"patch_size is {patch_size}: it must be one of {SIZES}, which divide 224")
+        check_patch_size(patch_size)
         squares = [middle_square(picture) for picture in check_pictures(list(images.values()))]
         files = [encode(square) for square in squares]
         cosines = np.zeros((0, 0)) if positions is None else check_positions(positions)
@@ -62,6 +63,14 @@ class PatchExplorer(Explorable):
             positions_side=round(len(cosines) ** 0.5),
         )
         self._squares = squares
+
+    @traitlets.validate("patch_size")
+    def _check_patch_size(self, proposal: dict) -> int:
+        return check_patch_size(proposal["value"])
+
+    @traitlets.validate("image")
+    def _check_image(self, proposal: dict) -> int:
+        return check_index(proposal["value"], name="image", count=len(self.names))
 
     def summary(self) -> str:
         positions = f"{self.positions_side} x {self.positions_side}" if self.positions_side else "None"
@@ -77,6 +86,13 @@ class PatchExplorer(Explorable):
         ax.grid(color="white", linewidth=0.6)
         ax.set_title(f"{SIDE // self.patch_size}² = {(SIDE // self.patch_size) ** 2} patches of {self.patch_size} pixels")
         return figure
+
+
+def check_patch_size(size: int) -> int:
+    """The side of a patch, or a ValueError that gives the choice."""
+    if size not in SIZES:
+        raise Refused(f"patch_size is {size}: it must be one of {SIZES}, which divide 224")
+    return size
 
 
 def photographs() -> dict[str, np.ndarray]:

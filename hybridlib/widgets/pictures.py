@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from .base import Refused
+
 LIMIT = 30_000  # bytes a picture; about twenty of them fill the 0.7 MB that a page may spend on data
 
 
@@ -22,6 +24,13 @@ def encode(picture: np.ndarray) -> bytes:
         if buffer.tell() <= LIMIT:
             return buffer.getvalue()
     raise ValueError(f"a picture of shape {picture.shape} does not fit {LIMIT} bytes: make it smaller, such as 224 x 224")
+
+
+def check_index(index: int, *, name: str, count: int, of: str = "pictures") -> int:
+    """The index, or a ValueError that says how many things there are to choose from."""
+    if not 0 <= index < count:
+        raise Refused(f"{name} is {index}: there are {count} {of}, so it must be 0 to {count - 1}")
+    return index
 
 
 def check_pictures(pictures: np.ndarray | Sequence[np.ndarray], *, name: str = "images") -> list[np.ndarray]:

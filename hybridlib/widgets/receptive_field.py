@@ -1,11 +1,15 @@
 """What one output unit of a stack of layers sees of the input, and through how many paths."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from .base import Explorable
+from .base import Explorable, Refused
 
+SIDES = (5, 256)
+MOST_LAYERS = 20
 LIMITS = {"kernel": (1, 32), "stride": (1, 32), "dilation": (1, 8)}
 FIVE_CONVOLUTIONS = tuple({"kernel": 3, "stride": 1, "dilation": 1} for _ in range(5))
 
@@ -21,8 +25,10 @@ class ReceptiveField(Explorable):
             default to 1, an optional "name" is shown) or {"attention": True}, which must come last.
         grid: side of the input in pixels, 5 to 256.
 
+    Both can be set again later. A stack that is then too large for the picture is shown as such.
+
     Raises:
-        ValueError: if a layer or the side is outside these bounds.
+        ValueError: if a layer or the side is outside these bounds, or the picture is too small for the stack.
     """
 
     script = "receptive_field.js"
@@ -31,50 +37,96 @@ class ReceptiveField(Explorable):
     grid = traitlets.Int(33).tag(sync=True)
 
     def __init__(self, layers: list[dict] | tuple[dict, ...] = FIVE_CONVOLUTIONS, *, grid: int = 33) -> None:
-        if not 5 <= grid <= 256:
-            raise ValueError(f"grid is {grid}: the input's side must be 5 to 256 pixels, such as 33")
-        if not 1 <= len(layers) <= 20:
-            raise ValueError(f"layers has {len(layers)} entries: it must have 1 to 20, such as [{{'kernel': 3}}]")
-        checked = [check_layer(layer, last=index == len(layers) - 1) for index, layer in enumerate(layers)]
+        checked = check_layers(layers, least=1)
+        check_fit(checked, check_grid(grid))
         super().__init__(layers=checked, grid=grid)
+
+    @traitlets.validate("layers")
+    def _check_layers(self, proposal: dict) -> list[dict]:
+        return check_layers(proposal["value"], least=0)  # in the view one may remove them all
+
+    @traitlets.validate("grid")
+    def _check_grid(self, proposal: dict) -> int:
+        return check_grid(proposal["value"])
 
     def summary(self) -> str:
         return f"layers={len(self.layers)}, grid={self.grid}"
 
     def fallback(self) -> Figure:
-        counts = path_counts(self.layers, self.grid)
         figure = Figure(figsize=(4.2, 3.6), layout="constrained")
         ax = figure.subplots()
+        if smallest_grid(self.layers) > self.grid:
+            ax.set_title(f"{self.grid} pixels are too few for this stack")
+            ax.set_axis_off()
+            return figure
+        counts = path_counts(self.layers, self.grid)
         shown = ax.imshow(np.ma.masked_equal(np.outer(counts, counts), 0) / counts.max() ** 2)
         ax.set_title(f"{np.count_nonzero(counts)} x {np.count_nonzero(counts)} pixels seen")
         figure.colorbar(shown, label="paths, relative to the most")
         return figure
 
 
+def check_grid(grid: int) -> int:
+    """The side, or a ValueError that gives the bounds."""
+    if not SIDES[0] <= grid <= SIDES[1]:
+        raise Refused(f"grid is {grid}: the input's side must be {SIDES[0]} to {SIDES[1]} pixels, such as 33")
+    return grid
+
+
+def check_layers(layers: list[dict] | tuple[dict, ...], *, least: int) -> list[dict]:
+    """The layers with their defaults filled in, or a ValueError that says which one is wrong, and how."""
+    if not isinstance(layers, list | tuple):
+        raise Refused(f"layers is {layers!r}: it must be a list of layers, such as [{{'kernel': 3}}]")
+    if not least <= len(layers) <= MOST_LAYERS:
+        raise Refused(f"layers has {len(layers)} entries: it must have {least} to {MOST_LAYERS}, such as [{{'kernel': 3}}]")
+    return [check_layer(layer, last=index == len(layers) - 1) for index, layer in enumerate(layers)]
+
+
+def check_fit(layers: list[dict], grid: int) -> None:
+    """A ValueError with the smallest side that works, if the picture is too small for the stack."""
+    needed = smallest_grid(layers)
+    if needed > SIDES[1]:
+        raise Refused(
+            f"this stack needs a picture of {needed} pixels a side and {SIDES[1]} is the most: take smaller strides or kernels"
+        )
+    if needed > grid:
+        raise Refused(f"grid is {grid}: this stack needs a larger picture, at least grid={needed}")
+
+
 def check_layer(layer: dict, *, last: bool) -> dict:
     """The layer with its defaults filled in, or a ValueError that says what is wrong with it."""
+    if not isinstance(layer, Mapping):
+        raise Refused(f"{layer!r} is not a layer: a layer is a dictionary, such as {{'kernel': 3, 'stride': 1, 'dilation': 1}}")
     if layer.get("attention"):
         if not last:
-            raise ValueError(f"{layer} stands before other layers: an attention layer must be the last one")
+            raise Refused(f"{layer} stands before other layers: an attention layer must be the last one")
         return {"attention": True}
     unknown = set(layer) - {*LIMITS, "name"}
     if unknown:
-        raise ValueError(f"{layer} has the unknown key {min(unknown)!r}: a layer has kernel, stride, dilation and name")
+        raise Refused(f"{layer} has the unknown key {min(unknown, key=str)!r}: a layer has kernel, stride, dilation and name")
     full = {"kernel": None, "stride": 1, "dilation": 1, **layer}
     for key, (least, most) in LIMITS.items():
         if not (isinstance(full.get(key), int) and least <= full[key] <= most):
-            raise ValueError(f"{key} is {full.get(key)!r} in {layer}: it must be a whole number from {least} to {most}")
+            raise Refused(f"{key} is {full.get(key)!r} in {layer}: it must be a whole number from {least} to {most}")
     return full
 
 
+def smallest_grid(layers: list[dict]) -> int:
+    """The smallest input side that leaves the stack at least one output unit."""
+    side = 1
+    for layer in reversed(layers):
+        if not layer.get("attention"):
+            reach, pad = span(layer)
+            side = max(1, (side - 1) * layer["stride"] + reach + 1 - 2 * pad)
+    return side
+
+
 def path_counts(layers: list[dict], grid: int) -> np.ndarray:
-    """Paths from the middle output unit to each pixel of one input row, shape (grid,)."""
+    """Paths from the middle output unit to each pixel of one input row, shape (grid,). The stack must fit the grid."""
     sizes = [grid]
     for layer in layers:
         reach, pad = span(layer)
         sizes.append(sizes[-1] if layer.get("attention") else (sizes[-1] + 2 * pad - reach - 1) // layer["stride"] + 1)
-        if sizes[-1] < 1:
-            raise ValueError(f"grid is {grid}: this stack needs a larger picture, such as {4 * grid}")
     counts = np.zeros(sizes[-1])
     counts[sizes[-1] // 2] = 1
     for layer, size in zip(reversed(layers), reversed(sizes[:-1]), strict=True):

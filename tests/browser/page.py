@@ -14,6 +14,14 @@ body { margin: 0 auto; padding: 8px; max-width: 760px; background: var(--pst-col
   color: var(--pst-color-text-base); font-family: sans-serif; }
 """
 
+# What JupyterLab 4 and Notebook 7 say of every output, and an explorable must not follow (@jupyterlab/outputarea 4.6).
+JUPYTERLAB = """
+.jp-OutputArea-output dl, .jp-OutputArea-output dt, .jp-OutputArea-output dd { display: block; }
+.jp-OutputArea-output dl { width: 100%; overflow: hidden; padding: 0; margin: 0; }
+.jp-OutputArea-output dt { font-weight: bold; float: left; width: 20%; padding: 0; margin: 0; }
+.jp-OutputArea-output dd { float: left; width: 80%; padding: 0; margin: 0; }
+"""
+
 HOST = """
 const shown = JSON.parse(document.getElementById("explorables").textContent);
 function modelOf(state) {
@@ -22,11 +30,13 @@ function modelOf(state) {
     get: (name) => state[name],
     set: (name, value) => { state[name] = value; (listeners[`change:${name}`] ?? []).forEach((f) => f()); },
     on: (event, f) => { (listeners[event] ??= []).push(f); },
+    listeners: () => Object.values(listeners).flat().length,
     off: (event, f) => { listeners[event] = (listeners[event] ?? []).filter((g) => g !== f); },
     save_changes: () => {},
   };
 }
 window.models = [];
+window.closers = []; // what each view gave back, to be called when it goes
 for (const [i, { esm, css, state, buffers }] of shown.entries()) {
   for (const [name, text] of Object.entries(buffers)) {
     const raw = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -39,14 +49,17 @@ for (const [i, { esm, css, state, buffers }] of shown.entries()) {
   document.head.append(style);
   const { default: view } = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
   window.models[i] = modelOf(state);
-  await view.render({ model: window.models[i], el: document.getElementById(`explorable-${i}`) });
+  window.closers[i] = await view.render({ model: window.models[i], el: document.getElementById(`explorable-${i}`) });
 }
 document.body.dataset.ready = "yes";
 """
 
 
-def write_page(folder: Path, explorables: list, *, theme: str = "light") -> Path:
-    """Write `index.html` with the explorables, and everything that they need, into `folder`."""
+def write_page(folder: Path, explorables: list, *, theme: str = "light", jupyterlab: bool = False) -> Path:
+    """Write `index.html` with the explorables, and everything that they need, into `folder`.
+
+    jupyterlab: each stands in an output of JupyterLab, whose rules come last and so win wherever weights are equal.
+    """
     shown = []
     for explorable in explorables:
         state = {name: getattr(explorable, name) for name in explorable.trait_names(sync=True) if name[0] != "_"}
@@ -61,6 +74,8 @@ def write_page(folder: Path, explorables: list, *, theme: str = "light") -> Path
             }
         )
     places = "".join(f'<div id="explorable-{i}"></div>' for i in range(len(shown)))
+    if jupyterlab:
+        places = f'<div class="jp-OutputArea-output">{places}</div><style>{JUPYTERLAB}</style>'
     data = json.dumps(shown).replace("</", "<\\/")
     page = Path(folder) / "index.html"
     page.write_text(

@@ -103,3 +103,27 @@ def test_two_views_of_a_kind_share_a_page(show):
     readouts = page.locator(".hx-readout").all_text_contents()
     half = len(readouts) // 2
     assert half >= len(EXPLORABLES) and readouts[:half] == readouts[half:] and all(readouts)
+
+
+@pytest.mark.parametrize("width", [1024, 320])
+def test_facts_keep_their_places_in_jupyterlab(everything, width):
+    """JupyterLab floats names and values side by side; each name must stay above its own value, as in the book."""
+    boxes = """(all) => all.map((n) => {
+        const { x, y, width, height } = n.getBoundingClientRect();
+        return { name: n.tagName, text: n.textContent, weight: getComputedStyle(n).fontWeight, x, y, width, height };
+    })"""
+    facts = "dl.hx-facts :is(dt, dd)"
+    alone = everything(width=width).locator(facts).evaluate_all(boxes)
+    there = everything(width=width, jupyterlab=True).locator(facts).evaluate_all(boxes)
+    assert len(there) == 2 * (4 + 6) and there == alone
+    for name, value in zip(there[::2], there[1::2], strict=True):
+        assert (name["name"], value["name"]) == ("DT", "DD") and value["text"]
+        assert name["x"] == value["x"] and name["y"] + name["height"] <= value["y"], name["text"]
+
+
+def test_a_view_that_goes_leaves_no_listener(everything):
+    page = everything()
+    before, after = page.evaluate(
+        """() => [models.map((m) => m.listeners()), (closers.forEach((close) => close?.()), models.map((m) => m.listeners()))]"""
+    )
+    assert sum(before) > 10 and set(after) == {0}

@@ -143,3 +143,28 @@ def test_python_can_turn_the_slider(show):
     settle(page)
     assert page.get_by_label("Sharpness α").input_value() == "2"
     assert errors(page)[0] == 0
+
+
+def test_python_can_change_the_image(show):
+    """A smaller image than before: pictures, cursor, query and the error chart are the new one's."""
+    page = show(NineHeads(alpha=2))
+    for key in ("PageDown", "End"):
+        page.get_by_role("application").press(key)
+    chart = page.locator(".hx-chart .hx-line").first
+    before = chart.get_attribute("d")
+    image = np.linspace(0, 1, 20).round(4).reshape(4, 5)
+    page.evaluate("(image) => models[0].set('image', image)", image.tolist())
+    settle(page)
+    read = """(n) => [n.height, n.width, ...n.getContext("2d").getImageData(0, 0, n.width, n.height).data]"""
+    rows, cols, *shown = page.locator(".hx-four canvas").first.evaluate(read)
+    assert (rows, cols) == (4, 5)
+    np.testing.assert_allclose(np.reshape(shown, (4, 5, 4))[..., 0], image * 255, atol=0.6)
+    assert page.locator(".hx-grid3 canvas").first.evaluate("(n) => [n.height, n.width]") == [4, 5]
+    assert "Query pixel: row 4, column 5." in page.locator(".hx-readout").text_content()
+    assert chart.get_attribute("d") != before
+    page.get_by_role("application").press("Home")
+    settle(page)
+    assert "Query pixel: row 4, column 1." in page.locator(".hx-readout").text_content()
+    page.evaluate("models[0].set('query', [0, 2])")
+    settle(page)
+    assert "Query pixel: row 1, column 3." in page.locator(".hx-readout").text_content()
