@@ -8,6 +8,7 @@ A study is a module of this package with these names:
     runs(data, seeds) -> list[RunSpec]
 
 THREADS (of a run, 1 unless it says otherwise)
+PICTURES, if it draws its own pictures and so runs on no other data: what lists call them
 
 and, where it needs them, `load_data(spec)`, `build(spec, data)`, `make_loss(spec, data)`,
 `observe(spec, model, data)` and `measure(spec, model, data)`, which replace the functions of the
@@ -49,6 +50,7 @@ STUDIES = (
     "coatnet_transfer",
     "field",
     "flagship",
+    "lookup_tuning",
 )
 
 
@@ -93,6 +95,7 @@ def find(name: str) -> ModuleType:
         early_conv,
         field,
         flagship,
+        lookup_tuning,
         sample_efficiency,
         sample_efficiency_tuning,
         tuning,
@@ -117,6 +120,7 @@ def find(name: str) -> ModuleType:
         coatnet_transfer,
         field,
         flagship,
+        lookup_tuning,
     )
     return look_up(dict(zip(STUDIES, files, strict=True)), name)
 
