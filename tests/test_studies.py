@@ -138,6 +138,7 @@ BEING_RECORDED = {
     "lookup_layouts",
     "place_tuning",
     "place",
+    "lookup_convnet",
 }
 
 

@@ -16,6 +16,7 @@ from hybridlib.studies import (
     gates,
     ladder,
     lookup,
+    lookup_convnet,
     lookup_layouts,
     lookup_tuning,
     match,
@@ -279,3 +280,31 @@ def test_a_run_is_recorded(study, tmp_path, monkeypatch):
     measured = {"lookup": "gap", "gates": "mean_gate"}[study.NAME]
     assert measured in record["result"]["end"]
     assert record["data"]["source"] == {"lookup": "lookup", "gates": "match"}[study.NAME]
+
+
+def test_variants_of_the_convnet_are_what_they_are_called():
+    torch.manual_seed(0)
+    images, seen = torch.randn(2, 3, 32, 32), {}
+    for variant in lookup_convnet.VARIANTS:
+        spec = small(first(lookup_convnet, variant=variant))
+        model, _ = built(lookup_convnet, spec)
+        seen[variant] = model
+        assert model.eval()(images).shape == (2, 10)
+        moved = images.clone().requires_grad_()
+        model.features(moved)[0, :, 0, 0].sum().backward()  # the upper left cell alone
+        sees_all = moved.grad[0, :, -1, -1].abs().max().item() > 0  # the lower right pixel
+        assert sees_all == (variant in ("squeeze-excite", "global context")), variant
+    blocks = [sum(map(len, seen[v].stages)) for v in ("four times the steps", "twice the blocks")]
+    assert blocks == [3, 6]
+    steps = {s.settings["variant"]: s.recipe["steps"] for s in lookup_convnet.runs("digits", (0,))}
+    assert steps["four times the steps"] == 4 * steps["squeeze-excite"] == 4 * lookup.STEPS
+
+
+def test_global_context_against_a_loop():
+    torch.manual_seed(0)
+    layer, x = lookup_convnet.GlobalContext(6, hidden=3).double(), torch.randn(2, 6, 4, 5).double()
+    for i in range(2):
+        cells = [x[i, :, r, c] for r in range(4) for c in range(5)]
+        scores = torch.stack([layer.score(cell)[0] for cell in cells]).softmax(0)
+        context = layer.transform(sum(s * cell for s, cell in zip(scores, cells)))
+        assert torch.allclose(layer(x)[i], x[i] + context[:, None, None])

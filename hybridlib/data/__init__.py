@@ -27,6 +27,7 @@ __all__ = [
     "CACHE",
     "CIFAR",
     "CIFAR_HOST",
+    "DRAWN",
     "FileImages",
     "ImageData",
     "Images",

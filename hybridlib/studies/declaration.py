@@ -62,6 +62,7 @@ STUDIES = (
     "lookup_layouts",
     "place_tuning",
     "place",
+    "lookup_convnet",
 )
 
 
@@ -109,6 +110,7 @@ def find(name: str) -> ModuleType:
         flagship,
         gates,
         lookup,
+        lookup_convnet,
         lookup_layouts,
         lookup_layouts_tuning,
         lookup_tuning,
@@ -154,6 +156,7 @@ def find(name: str) -> ModuleType:
         lookup_layouts,
         place_tuning,
         place,
+        lookup_convnet,
     )
     return look_up(dict(zip(STUDIES, files, strict=True)), name)
 
