@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from hybridlib.checkpoint import CheckpointError, put_tensors, read_tensors
-from hybridlib.data import CIFAR, ImageData, load
+from hybridlib.data import CIFAR, DRAWN, ImageData, load
 from hybridlib.devices import make_accelerator, pick_device
 from hybridlib.models import SIZES, create
 
@@ -31,7 +31,7 @@ def is_first() -> bool:
 
 def add_data(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data")
-    names = ", ".join(("digits", *CIFAR))
+    names = ", ".join((*DRAWN, *CIFAR))
     group.add_argument(
         "--data",
         default="digits",
@@ -51,9 +51,19 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="SEED",
-        help="of that choice and the digits' places, default 0",
+        help="of that choice and of the pictures that are drawn here, default 0",
     )
     group.add_argument("--data-name", metavar="NAME", help="what the record calls the data")
+    task = parser.add_argument_group(
+        "tasks", "Options of --data lookup, match or pointer; see hybridlib.data for the rest."
+    )
+    task.add_argument("--count", type=int, metavar="K", help="digits, tiles or colours")
+    task.add_argument("--rule", help="lookup: colour (default), row, opposite or right")
+    task.add_argument("--distance", help="lookup, match: any (default), near or far")
+    task.add_argument("--displacement", type=int, metavar="TILES", help="pointer: default 3")
+    task.add_argument(
+        "--jitter", type=int, metavar="PIXELS", help="off the grid by so much; default 0, on it"
+    )
 
 
 def add_device(parser) -> None:
@@ -84,6 +94,8 @@ def load_data(args: argparse.Namespace, image_size: int) -> ImageData:
             args.data, image_size=args.image_size or image_size, per_class=args.per_class,
             fraction=args.fraction,
             seed=args.data_seed, name=args.data_name,
+            count=args.count, rule=args.rule, distance=args.distance,
+            displacement=args.displacement, jitter=args.jitter,
         )  # fmt: skip
 
 

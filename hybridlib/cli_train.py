@@ -21,7 +21,7 @@ from hybridlib.cli_shared import (
     load_data,
     read_saved,
 )
-from hybridlib.data import ImageData
+from hybridlib.data import DRAWN, ImageData
 from hybridlib.distillation import Distillation, Renormalise
 from hybridlib.models import SIZES, create, has_drop_path
 from hybridlib.models.flagship import MEASURED, Flagship
@@ -145,7 +145,7 @@ def _recipe(args: argparse.Namespace) -> Table:
     table = recipe(args.preset, size=args.size, **given)
     if table["drop_path"][0] and "drop_path" not in given and not has_drop_path(args.model):
         table["drop_path"] = (0.0, f"{args.model} has no stochastic depth")
-    if args.data == "digits" and "augment" not in given and "flip" in str(table["augment"][0]):
+    if args.data in DRAWN and "augment" not in given and "flip" in str(table["augment"][0]):
         table["augment"] = ("crop", "digits are not flipped")
     return table
 

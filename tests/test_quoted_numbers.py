@@ -66,6 +66,8 @@ def loaded(path: Path) -> set[str]:
 
 def recorded(study: str) -> set[float]:
     """Everything that may be quoted of a study, in % or as it is: single runs, means and spreads."""
+    if not (studies.results_folder() / study).is_dir():
+        return set()  # nothing is recorded yet
     records, found = studies.load(study, data=None), set()
     module = runner.find(study)
     layouts = module.TABLE if isinstance(module.TABLE, tuple) else (module.TABLE,)

@@ -19,7 +19,7 @@ import torch
 
 from hybridlib import models, studies, weights
 from hybridlib.checkpoint import read_tensors
-from hybridlib.data import choose_few, load
+from hybridlib.data import DRAWN, choose_few, load
 from hybridlib.studies import (
     cli,
     one_run,
@@ -100,7 +100,8 @@ def test_record_is_of_a_declared_run_with_the_declared_recipe(path):
     for key, value in spec.recipe.items():
         if key != "evaluate_every":
             assert record["recipe"][key] == value, key
-    source = spec.data["source"] if spec.data["source"] in ("digits", "cifar10") else "folder"
+    known = spec.data["source"] in (*DRAWN, "cifar10")
+    source = spec.data["source"] if known else "folder"
     for key, value in (spec.data | dict(source=source)).items():
         if key == "name" and "classes" in spec.settings:  # the study took some of the classes
             value = f"{value}, {spec.settings['classes']} of the classes"
@@ -122,11 +123,34 @@ def test_schema_refuses_what_is_no_record():
     assert [validator.is_valid(record) for record in broken] == [False] * len(broken)
 
 
+# Declared and not yet recorded to the end; the page of the studies says how far they are. A study
+# leaves the list when its records are whole, before it gets a FINDING.
+BEING_RECORDED = {
+    "lookup_tuning",
+    "lookup",
+    "pointer_tuning",
+    "pointer",
+    "match_tuning",
+    "match",
+    "distillation_labels",
+    "gates",
+    "lookup_layouts_tuning",
+    "lookup_layouts",
+    "place_tuning",
+    "place",
+    "lookup_convnet",
+}
+
+
 @pytest.mark.parametrize("name", runner.STUDIES)
 def test_every_declared_run_is_recorded(name):
     """On the digits; elsewhere the page of the studies says which are missing."""
     study = runner.find(name)
-    assert not [s.name for s in runner.missing(study, study.runs("digits", study.SEEDS), RESULTS)]
+    left = [s.name for s in runner.missing(study, study.runs("digits", study.SEEDS), RESULTS)]
+    assert not (name in BEING_RECORDED and hasattr(study, "FINDING"))
+    if left and name in BEING_RECORDED:
+        pytest.xfail(f"{len(left)} runs are to do")
+    assert not left
 
 
 def test_states_count_the_digits_and_whatever_else_has_records(tmp_path):
@@ -216,7 +240,11 @@ def test_run_names_are_unique_and_seeds_count(name):
     specs = study.runs("cifar10", (0, 1, 2, 3))
     assert len({s.name for s in specs}) == len(specs)
     assert {s.seed for s in specs} == {0, 1, 2, 3}
-    assert all(s.data["source"] == "cifar10" for s in specs)
+    drawn = hasattr(study, "PICTURES")  # then it runs on nothing else
+    assert all((s.data["source"] == "cifar10") is not drawn for s in specs)
+    if drawn:
+        with pytest.raises(ValueError, match="draws its own pictures.*leave --data out"):
+            runner.run_study(name, data="cifar10")
 
 
 def test_without_positions_the_table_stays_zero():

@@ -21,10 +21,14 @@ take minutes to an hour of two cores. `python -m hybridlib study run NAME --data
 same questions of CIFAR-10, with a longer budget; all together they take a night of two cores.
 CIFAR-10 (JPEG) is a copy of it whose images are compressed, read as a folder: accuracies on it are
 not those of the original. The learning rates are those that were chosen on the digits.
+
+The look-up, the match and the pointer are tasks of the book's own: where something stands is said by
+a far part of the picture (`hybridlib.data.lookup`, `match` and `pointer`). They have learning rates
+of their own.
 """
 
 
-NAMES = {"vit": "ViT", "convit": "ConViT", "ceit": "CeiT", "botnet": "BoTNet", "coatnet": "CoAtNet"}
+NAMES = {"vit": "ViT", "convit": "ConViT", "ceit": "CeiT", "botnet": "BoTNet", "coatnet": "CoAtNet", "lookup": "Look-up"}
 
 
 def heading(name):

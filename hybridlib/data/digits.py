@@ -59,15 +59,7 @@ def digits(
             f"clutter={clutter} must be 0 or more, copies={copies} and test_copies={test_copies} "
             f"1 or more, seed={seed} in 0..2^32-1"
         )
-    from sklearn.datasets import (
-        load_digits,
-    )  # imported here: it takes a second and only digits need it
-
-    originals, labels = load_digits(return_X_y=True)
-    originals = rearrange(originals, "n (h w) -> n h w", h=8) * (255 / 16)
-    chosen = np.zeros(len(labels), bool)
-    for k in range(10):  # RandomState: NumPy promises that its streams never change
-        chosen[np.random.RandomState(k).permutation(np.flatnonzero(labels == k))[:50]] = True
+    originals, labels, for_test = split_originals()
 
     def draw(split: int, members: np.ndarray, how_many: int) -> tuple[Tensor, Tensor]:
         generator, numbers = np.random.RandomState(), []
@@ -88,8 +80,8 @@ def digits(
         ).contiguous()
         return images, torch.from_numpy(labels[members].repeat(how_many)).long()
 
-    train_images, train_labels = draw(0, np.flatnonzero(~chosen), copies)
-    test_images, test_labels = draw(1, np.flatnonzero(chosen), test_copies)
+    train_images, train_labels = draw(0, np.flatnonzero(~for_test), copies)
+    test_images, test_labels = draw(1, np.flatnonzero(for_test), test_copies)
     mean, std = statistics(train_images)
     train = MemoryImages(train_images, train_labels, image_size=canvas, mean=mean, std=std)
     test = MemoryImages(test_images, test_labels, image_size=canvas, mean=mean, std=std)
@@ -106,6 +98,25 @@ def digits(
     )
     settings |= dict(test_copies=test_copies, per_class=per_class, fraction=fraction, seed=seed)
     return ImageData("digits", tuple("0123456789"), train, test, settings)
+
+
+def split_originals() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The digits and which of them are for testing, the same in every source that is made of them.
+
+    Returns:
+        Pixels `n 8 8`, 0..255; classes `n`; and for each whether it is one of the 500 for testing,
+        50 of each class.
+    """
+    from sklearn.datasets import (
+        load_digits,
+    )  # imported here: it takes a second and only digits need it
+
+    originals, labels = load_digits(return_X_y=True)
+    originals = rearrange(originals, "n (h w) -> n h w", h=8) * (255 / 16)
+    for_test = np.zeros(len(labels), bool)
+    for k in range(10):  # RandomState: NumPy promises that its streams never change
+        for_test[np.random.RandomState(k).permutation(np.flatnonzero(labels == k))[:50]] = True
+    return originals, labels, for_test
 
 
 def _draw(

@@ -55,7 +55,7 @@ def folder(
     """
     path = Path(path).expanduser()
     if not path.is_dir():
-        names = ", ".join(repr(n) for n in ("digits", *CIFAR))
+        names = ", ".join(repr(n) for n in ("digits", "lookup", "match", "pointer", *CIFAR))
         raise ValueError(
             f"{str(path)!r} is neither a folder nor one of {names}; use one of those, or the path "
             "of a folder of images"

@@ -187,6 +187,8 @@ class ImageData:
         classes: class names, in the order of the labels.
         train, test: the two splits.
         settings: the arguments that made it, for the record.
+        chances: for a made-up task, the accuracy of somebody who cannot do all of it, by what they
+            do: {"blind": 0.1}. Records leave it out: it follows from the settings.
     """
 
     name: str
@@ -194,6 +196,7 @@ class ImageData:
     train: Images
     test: Images
     settings: dict = field(default_factory=dict)
+    chances: dict[str, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> tuple[float, ...]:

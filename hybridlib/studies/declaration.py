@@ -8,6 +8,7 @@ A study is a module of this package with these names:
     runs(data, seeds) -> list[RunSpec]
 
 THREADS (of a run, 1 unless it says otherwise)
+PICTURES, if it draws its own pictures and so runs on no other data: what lists call them
 
 and, where it needs them, `load_data(spec)`, `build(spec, data)`, `make_loss(spec, data)`,
 `observe(spec, model, data)` and `measure(spec, model, data)`, which replace the functions of the
@@ -49,6 +50,19 @@ STUDIES = (
     "coatnet_transfer",
     "field",
     "flagship",
+    "lookup_tuning",
+    "lookup",
+    "pointer_tuning",
+    "pointer",
+    "match_tuning",
+    "match",
+    "distillation_labels",
+    "gates",
+    "lookup_layouts_tuning",
+    "lookup_layouts",
+    "place_tuning",
+    "place",
+    "lookup_convnet",
 )
 
 
@@ -89,10 +103,23 @@ def find(name: str) -> ModuleType:
         coatnet_transfer,
         convit,
         distillation,
+        distillation_labels,
         distillation_teachers,
         early_conv,
         field,
         flagship,
+        gates,
+        lookup,
+        lookup_convnet,
+        lookup_layouts,
+        lookup_layouts_tuning,
+        lookup_tuning,
+        match,
+        match_tuning,
+        place,
+        place_tuning,
+        pointer,
+        pointer_tuning,
         sample_efficiency,
         sample_efficiency_tuning,
         tuning,
@@ -117,6 +144,19 @@ def find(name: str) -> ModuleType:
         coatnet_transfer,
         field,
         flagship,
+        lookup_tuning,
+        lookup,
+        pointer_tuning,
+        pointer,
+        match_tuning,
+        match,
+        distillation_labels,
+        gates,
+        lookup_layouts_tuning,
+        lookup_layouts,
+        place_tuning,
+        place,
+        lookup_convnet,
     )
     return look_up(dict(zip(STUDIES, files, strict=True)), name)
 

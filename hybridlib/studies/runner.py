@@ -61,11 +61,12 @@ def missing(study: ModuleType, specs: Sequence[RunSpec], results: Path) -> list[
 
 
 def states(study: ModuleType, results: Path) -> list[tuple[str, int, int]]:
-    """How far a study is on the digits and on all other data that it has records of: name of the
+    """How far a study is on the digits (or its own pictures) and on all other data that it has records of: name of the
     data, recorded runs, declared runs."""
     paths = sorted((results / study.NAME).glob("*.json"))
     found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    names = {data_of(record): record["data"]["name"] for record in found} | {"digits": "digits"}
+    names = {data_of(record): record["data"]["name"] for record in found}
+    names["digits"] = getattr(study, "PICTURES", "digits")  # the study's own, without --data
     rows = []
     for source in sorted(names, key=lambda source: (source != "digits", source)):
         specs = study.runs(source, study.SEEDS)
@@ -119,6 +120,10 @@ def run_study(
         How many runs failed. What they said is in scratch/<study>/<run>/log.txt.
     """
     study = find(name)
+    if data is not None and hasattr(study, "PICTURES"):
+        raise ValueError(
+            f"data={data!r}: study {name!r} draws its own pictures, {study.PICTURES}; leave --data out"
+        )
     specs = study.runs(data or "digits", tuple(seeds or study.SEEDS))
     if only is not None:
         specs = [look_up({s.name: s for s in specs}, only)]

@@ -1,0 +1,83 @@
+"""Which systems can look something up in the rest of the picture?
+
+The look-up by colour: recognise three digits, and compare a far tile with theirs. Accuracy by step is
+kept in the records' curves, for learning comes in a jump after a plateau at one in three. Read
+beside the study `field`, whose digits ask for recognition alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from hybridlib.analysis import cost
+from hybridlib.data import ImageData
+from hybridlib.distillation import Distillation
+from hybridlib.models import create
+from hybridlib.studies import ladder, lookup_tuning, tasks
+from hybridlib.studies.declaration import RunSpec
+from hybridlib.studies.one_run import weights_of
+from hybridlib.studies.tiers import train_beside_test
+from hybridlib.training import load_weights
+
+NAME = "lookup"
+QUESTION = "Which systems can recognise digits and look up which of them is asked for?"
+CLAIMS = ()  # of no paper: the book's own question
+PICTURES = "lookup"
+SEEDS = (0, 1, 2)
+EFFORT = (
+    "One learning rate for each system, the best of its ladder in study `lookup_tuning`, read from "
+    "its records. Nothing else is tuned. DeiT has the ViT's rate; its teacher is the convnet of the "
+    "same seed and budget, as in study `field`."
+)
+STEPS = 3000
+SYSTEMS = tasks.SYSTEMS | {"DeiT": ("deit", "nano distilled")}  # last: the convnet is its teacher
+TABLE = (
+    dict(by=("system", "parameters", "end.macs")),
+    dict(by=("system",), value="end.train_accuracy", title="accuracy on training pictures in %"),
+)
+
+
+def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+    """All seeds of a system before the next, on the study's own pictures whatever `data` is."""
+    return [
+        RunSpec(
+            name=tasks.name("lookup", system, "seed", seed),
+            model=model,
+            size=size,
+            seed=seed,
+            data=tasks.LOOKUP | dict(seed=seed),
+            recipe=tasks.RECIPE | dict(steps=STEPS, evaluate_every=250, lr=rate(system)),
+            settings=dict(system=system),
+        )
+        for system, (model, size) in SYSTEMS.items()
+        for seed in seeds
+    ]
+
+
+def rate(system: str) -> float | None:
+    """The learning rate that study `lookup_tuning` chose; None while it has not."""
+    return ladder.chosen(lookup_tuning.NAME, system={"DeiT": "ViT"}.get(system, system))
+
+
+def load_data(spec: RunSpec) -> ImageData:
+    """See `tasks.load_tuned`."""
+    return tasks.load_tuned(spec)
+
+
+def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:
+    """DeiT learns from the convnet of its seed by the hard loss; all others from the labels."""
+    if spec.model != "deit":
+        return None
+    with torch.random.fork_rng(devices=[]):
+        teacher = create("convnet", num_classes=data.num_classes, image_size=data.image_size)
+    load_weights(teacher, weights_of(NAME, tasks.name("lookup", "convnet", "seed", spec.seed)))
+    return Distillation(teacher, "hard")
+
+
+def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+    """Multiply-adds of one picture, and `train_beside_test`."""
+    macs = cost(model, image_size=data.image_size).macs
+    return dict(macs=macs) | train_beside_test(model, data)
