@@ -13,7 +13,7 @@ FLOORS = [
     {"layers"},
     {"models"},
     {
-        "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation", "weights",
+        "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation", "weights", "live",
         "settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation",
         "image_changes", "record", "presets",
     },
@@ -43,6 +43,8 @@ NEIGHBOURS = {
     ("evaluation", "batches"),
     ("evaluation", "devices"),
     ("weights", "checkpoint"),
+    ("live", "checkpoint"),
+    ("live", "weights"),
     ("pretrained", "checkpoint"),
     ("pretrained", "data"),
     ("__main__", "cli"),
