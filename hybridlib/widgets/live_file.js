@@ -15,7 +15,14 @@ export function readTensors(file) {
   if (length < 2 || start > file.length) throw new Error("The model's file is not whole: load the page again.");
   const { __metadata__: metadata = {}, ...header } = JSON.parse(new TextDecoder().decode(file.subarray(8, start)));
   const tensors = {};
-  for (const [name, { dtype, shape, data_offsets: [from, to] }] of Object.entries(header)) {
+  for (const [
+    name,
+    {
+      dtype,
+      shape,
+      data_offsets: [from, to],
+    },
+  ] of Object.entries(header)) {
     if (start + to > file.length) throw new Error("The model's file is not whole: load the page again.");
     tensors[name] = { type: dtype, shape, bytes: file.subarray(start + from, start + to) };
   }
@@ -25,7 +32,8 @@ export function readTensors(file) {
 // Write a tensor's numbers into a Float32Array, or an Int32Array for I32, of its length.
 export function unpackInto(target, { type, bytes }) {
   if (type === "F16") return unpackHalves(target, bytes);
-  if (type !== "F32" && type !== "I32") throw new Error(`A tensor of type ${type} cannot be read; F16, F32 and I32 can.`);
+  if (type !== "F32" && type !== "I32")
+    throw new Error(`A tensor of type ${type} cannot be read; F16, F32 and I32 can.`);
   new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(bytes);
 }
 

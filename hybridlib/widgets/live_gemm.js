@@ -27,7 +27,7 @@ export function makeMemory(count, { wasm = true } = {}) {
   const buffer = compiled?.buffer ?? new ArrayBuffer(4 * count);
   const data = new Float32Array(buffer, 0, count);
   const ints = new Int32Array(buffer, 0, count);
-  return { data, ints, multiply: compiled?.multiply ?? plainMultiply(data), wasm: compiled !== null };
+  return { data, ints, multiply: compiled?.multiply ?? plainMultiply.bind(null, data), wasm: compiled !== null };
 }
 
 // Null where WebAssembly or its vectors are missing, or a page's security policy refuses it.
@@ -47,43 +47,51 @@ function compileGemm(count) {
 }
 
 // Two rows of A and four of B at a time: eight sums share six reads. At the edges a row is taken twice.
-function plainMultiply(d) {
-  return (m, n, k, a, lda, b, ldb, c, ldc, bias) => {
-    for (let i = 0; i < m; i += 2) {
-      const i1 = Math.min(i + 1, m - 1);
-      for (let j = 0; j < n; j += 4) {
-        const j1 = Math.min(j + 1, n - 1);
-        const j2 = Math.min(j + 2, n - 1);
-        const j3 = Math.min(j + 3, n - 1);
-        let [a0, a1, b0, b1, b2, b3] = [a + i * lda, a + i1 * lda, b + j * ldb, b + j1 * ldb, b + j2 * ldb, b + j3 * ldb];
-        let s00 = bias < 0 ? 0 : d[bias + j];
-        let s01 = bias < 0 ? 0 : d[bias + j1];
-        let s02 = bias < 0 ? 0 : d[bias + j2];
-        let s03 = bias < 0 ? 0 : d[bias + j3];
-        let [s10, s11, s12, s13] = [s00, s01, s02, s03];
-        for (const end = a0 + k; a0 < end; a0++, a1++, b0++, b1++, b2++, b3++) {
-          const x = d[a0];
-          const y = d[a1];
-          s00 += x * d[b0];
-          s01 += x * d[b1];
-          s02 += x * d[b2];
-          s03 += x * d[b3];
-          s10 += y * d[b0];
-          s11 += y * d[b1];
-          s12 += y * d[b2];
-          s13 += y * d[b3];
-        }
-        const top = c + i * ldc;
-        const low = c + i1 * ldc;
-        d[top + j] = s00;
-        d[top + j1] = s01;
-        d[top + j2] = s02;
-        d[top + j3] = s03;
-        d[low + j] = s10;
-        d[low + j1] = s11;
-        d[low + j2] = s12;
-        d[low + j3] = s13;
+function plainMultiply(d, m, n, k, a, lda, b, ldb, c, ldc, bias) {
+  for (let i = 0; i < m; i += 2) {
+    const i1 = Math.min(i + 1, m - 1);
+    const a0 = a + i * lda;
+    const a1 = a + i1 * lda;
+    const c0 = c + i * ldc;
+    const c1 = c + i1 * ldc;
+    for (let j = 0; j < n; j += 4) {
+      const j1 = Math.min(j + 1, n - 1);
+      const j2 = Math.min(j + 2, n - 1);
+      const j3 = Math.min(j + 3, n - 1);
+      const b0 = b + j * ldb;
+      const b1 = b + j1 * ldb;
+      const b2 = b + j2 * ldb;
+      const b3 = b + j3 * ldb;
+      let s00 = 0;
+      let s01 = 0;
+      let s02 = 0;
+      let s03 = 0;
+      let s10 = 0;
+      let s11 = 0;
+      let s12 = 0;
+      let s13 = 0;
+      for (let t = 0; t < k; t++) {
+        const x = d[a0 + t];
+        const y = d[a1 + t];
+        s00 += x * d[b0 + t];
+        s01 += x * d[b1 + t];
+        s02 += x * d[b2 + t];
+        s03 += x * d[b3 + t];
+        s10 += y * d[b0 + t];
+        s11 += y * d[b1 + t];
+        s12 += y * d[b2 + t];
+        s13 += y * d[b3 + t];
       }
+      d[c0 + j] = s00;
+      d[c0 + j1] = s01;
+      d[c0 + j2] = s02;
+      d[c0 + j3] = s03;
+      d[c1 + j] = s10;
+      d[c1 + j1] = s11;
+      d[c1 + j2] = s12;
+      d[c1 + j3] = s13;
     }
-  };
+  }
+  if (bias < 0) return;
+  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) d[c + i * ldc + j] += d[bias + j];
 }

@@ -32,13 +32,16 @@ const TOGETHER = 4; // numbers: tensors begin at multiples of 16 bytes
 export async function load(source, { wasm = true } = {}) {
   const { metadata, tensors } = readTensors(bytesOf(source));
   const graph = JSON.parse(metadata.graph ?? "{}");
-  if (graph.format !== FORMAT) throw new Error(`The file holds no model for this page (${graph.format ?? "no graph"}; it reads ${FORMAT}).`);
+  if (graph.format !== FORMAT)
+    throw new Error(`The file holds no model for this page (${graph.format ?? "no graph"}; it reads ${FORMAT}).`);
   const plan = layOut(graph);
   const memory = makeMemory(plan.count, { wasm });
   memory.d = memory.data;
   const { d, ints } = memory;
   for (const [name, buffer] of Object.entries(graph.weights)) fill(d, plan, buffer, tensors[name], name);
-  graph.tables.forEach(({ buffer, type }, i) => fill(type === "I32" ? ints : d, plan, buffer, tensors[`table.${i}`], `table.${i}`));
+  graph.tables.forEach(({ buffer, type }, i) =>
+    fill(type === "I32" ? ints : d, plan, buffer, tensors[`table.${i}`], `table.${i}`),
+  );
   for (const [value, at] of plan.scalars) d[at] = value;
   const steps = plan.nodes.map(({ kind, out, operands, settings, own }) => {
     const made = MAKERS[kind](memory, out, operands, { ...settings, kind }, { own, scratch: plan.scratch });
@@ -65,7 +68,8 @@ export async function load(source, { wasm = true } = {}) {
       }
     },
     run(pixels) {
-      if (pixels.length !== image.length) throw new Error(`The image has ${pixels.length} numbers; it must have ${image.length}.`);
+      if (pixels.length !== image.length)
+        throw new Error(`The image has ${pixels.length} numbers; it must have ${image.length}.`);
       image.set(pixels);
       for (const step of everyTime) step();
       return result;

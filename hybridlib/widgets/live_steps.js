@@ -65,5 +65,5 @@ export function windows(x, out, { kernel, stride, padding, dilation = [1, 1] }) 
       }
     }
   }
-  return { taps: down * along, cells: images * rows * columns, seen };
+  return { taps: down * along, count: images * rows * columns, seen };
 }
