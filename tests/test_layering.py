@@ -19,7 +19,7 @@ FLOORS = [
     },
     {"figures", "widgets", "exercises"},
     {"studies", "bench"},
-    {"cli", "cli_train", "cli_shared", "__main__"},
+    {"cli", "cli_train", "cli_live", "cli_shared", "__main__"},
 ]
 NEIGHBOURS = {
     ("training", "data"),
@@ -49,6 +49,7 @@ NEIGHBOURS = {
     ("pretrained", "data"),
     ("__main__", "cli"),
     ("cli", "cli_train"),
+    ("cli", "cli_live"),
     ("cli", "cli_shared"),
     ("cli_train", "cli_shared"),
 }

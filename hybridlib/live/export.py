@@ -18,6 +18,8 @@ from hybridlib.live.readout import readings
 from hybridlib.live.record import Recorded
 from hybridlib.live.translate import IGNORED, SAME, VIEWS, Translator, module_of
 
+aten = torch.ops.aten
+
 
 def export(
     model: nn.Module,
@@ -26,7 +28,8 @@ def export(
     read: Mapping[str, Callable[[Tensor], Tensor | None]] | None = None,
     about: Mapping[str, str] | None = None,
 ) -> Graph:
-    """A model's forward pass on one image, as steps for the browser, with everything that a page can show of it.
+    """A model's forward pass on one image, as steps for the browser, with everything that a page can show of it. Needs torch 2.6
+    or later; what is stored beside the shipped weights needs none.
 
     Args:
         model: ours, or a reader's own: with a method `trace` that returns a `hybridlib.layers.trace.Trace`, or with logits
@@ -67,7 +70,11 @@ def _trace(recorded: Recorded, image: Tensor) -> ExportedProgram:
         raise ValueError(f"the {name} does not take an image of shape {tuple(image.shape)}: {error}") from error
     try:
         with torch.no_grad():
-            program = torch.export.export(recorded, (image,), strict=False).run_decompositions()
+            program = torch.export.export(recorded, (image,), strict=False)
+            table = {**torch.export.default_decompositions(), aten.scaled_dot_product_attention.default: open_attention}
+            program = program.run_decompositions(table)
+    except ValueError:
+        raise
     except Exception as error:
         raise ValueError(
             f"torch.export cannot follow the {name}: {str(error).strip().splitlines()[0]} A forward pass may ask about "
@@ -78,6 +85,25 @@ def _trace(recorded: Recorded, image: Tensor) -> ExportedProgram:
     if changed:
         raise ValueError(f"the {name} writes to {changed[0]!r} in its forward pass; in eval mode it must change nothing")
     return program
+
+
+def open_attention(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+    is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> Tensor:  # fmt: skip
+    """`scaled_dot_product_attention` as its documentation writes it, in evaluation; shapes as there. PyTorch's own decomposition
+    guards against rows of masked keys, which no kernel here does.
+
+    Raises:
+        ValueError: for a mask of yes and no, for causal attention, and for grouped queries.
+    """
+    if is_causal or enable_gqa or (attn_mask is not None and attn_mask.dtype == torch.bool):
+        raise ValueError(
+            "scaled_dot_product_attention with is_causal, enable_gqa or a mask of booleans has no kernel in the browser; "
+            "leave them out, or give attn_mask as numbers that are added to the logits"
+        )
+    logits = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-2, -1)
+    return (logits if attn_mask is None else logits + attn_mask).softmax(dim=-1) @ value
 
 
 class _Assembly:
@@ -98,7 +124,7 @@ class _Assembly:
                 self.values[node] = self._given(program, given[node.name])
             elif node.op == "call_function":
                 self.values[node] = self.translator.translate(node, self._read)
-                if node.target is torch.ops.aten._softmax.default:
+                if node.target is aten._softmax.default:
                     self.softmax_in.add(module_of(node))
             else:
                 self._finish(list(node.args[0]))

@@ -46,52 +46,66 @@ function compileGemm(count) {
   }
 }
 
-// Two rows of A and four of B at a time: eight sums share six reads. At the edges a row is taken twice.
+// Two rows of A and four of B at a time; at the edges a row is taken twice.
 function plainMultiply(d, m, n, k, a, lda, b, ldb, c, ldc, bias) {
   for (let i = 0; i < m; i += 2) {
-    const i1 = Math.min(i + 1, m - 1);
+    const below = Math.min(1, m - 1 - i);
     const a0 = a + i * lda;
-    const a1 = a + i1 * lda;
     const c0 = c + i * ldc;
-    const c1 = c + i1 * ldc;
     for (let j = 0; j < n; j += 4) {
-      const j1 = Math.min(j + 1, n - 1);
-      const j2 = Math.min(j + 2, n - 1);
-      const j3 = Math.min(j + 3, n - 1);
+      const j1 = Math.min(1, n - 1 - j);
+      const j2 = Math.min(2, n - 1 - j);
+      const j3 = Math.min(3, n - 1 - j);
       const b0 = b + j * ldb;
-      const b1 = b + j1 * ldb;
-      const b2 = b + j2 * ldb;
-      const b3 = b + j3 * ldb;
-      let s00 = 0;
-      let s01 = 0;
-      let s02 = 0;
-      let s03 = 0;
-      let s10 = 0;
-      let s11 = 0;
-      let s12 = 0;
-      let s13 = 0;
-      for (let t = 0; t < k; t++) {
-        const x = d[a0 + t];
-        const y = d[a1 + t];
-        s00 += x * d[b0 + t];
-        s01 += x * d[b1 + t];
-        s02 += x * d[b2 + t];
-        s03 += x * d[b3 + t];
-        s10 += y * d[b0 + t];
-        s11 += y * d[b1 + t];
-        s12 += y * d[b2 + t];
-        s13 += y * d[b3 + t];
-      }
-      d[c0 + j] = s00;
-      d[c0 + j1] = s01;
-      d[c0 + j2] = s02;
-      d[c0 + j3] = s03;
-      d[c1 + j] = s10;
-      d[c1 + j1] = s11;
-      d[c1 + j2] = s12;
-      d[c1 + j3] = s13;
+      tile(
+        d,
+        k,
+        a0,
+        a0 + below * lda,
+        b0,
+        b0 + j1 * ldb,
+        b0 + j2 * ldb,
+        b0 + j3 * ldb,
+        c0 + j,
+        c0 + j + below * ldc,
+        j1,
+        j2,
+        j3,
+      );
     }
   }
   if (bias < 0) return;
   for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) d[c + i * ldc + j] += d[bias + j];
+}
+
+// Eight sums share six reads. In a function of its own, which leaves the processor's registers to the sums.
+function tile(d, k, a0, a1, b0, b1, b2, b3, c0, c1, j1, j2, j3) {
+  let s00 = 0;
+  let s01 = 0;
+  let s02 = 0;
+  let s03 = 0;
+  let s10 = 0;
+  let s11 = 0;
+  let s12 = 0;
+  let s13 = 0;
+  for (let t = 0; t < k; t++) {
+    const x = d[a0 + t];
+    const y = d[a1 + t];
+    s00 += x * d[b0 + t];
+    s01 += x * d[b1 + t];
+    s02 += x * d[b2 + t];
+    s03 += x * d[b3 + t];
+    s10 += y * d[b0 + t];
+    s11 += y * d[b1 + t];
+    s12 += y * d[b2 + t];
+    s13 += y * d[b3 + t];
+  }
+  d[c0] = s00;
+  d[c0 + j1] = s01;
+  d[c0 + j2] = s02;
+  d[c0 + j3] = s03;
+  d[c1] = s10;
+  d[c1 + j1] = s11;
+  d[c1 + j2] = s12;
+  d[c1 + j3] = s13;
 }
