@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -103,3 +105,18 @@ def packed(name: str) -> bytes:
         raise FileNotFoundError(f"there is no {path.name} beside the weights; make it: python -m hybridlib live {name}")
     tensors, _ = read_tensors(weights.FOLDER / f"{name}.safetensors")
     return pack(path.read_text(encoding="utf-8"), tensors, header=weights.header(name))
+
+
+def shipped(*names: str) -> dict[str, Callable[[], bytes]]:
+    """Shipped models for an explorable: name -> the function that makes its file, which is called at first use.
+
+    Args:
+        names: which; default all.
+
+    Raises:
+        ValueError: for an unknown name; the message lists what there is.
+    """
+    known = dict.fromkeys(weights.names())
+    for name in names:
+        look_up(known, name)
+    return {name: partial(packed, name) for name in names or known}
