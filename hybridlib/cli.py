@@ -1,4 +1,4 @@
-"""`python -m hybridlib models | train | presets | evaluate | study | bench`."""
+"""`python -m hybridlib models | train | presets | evaluate | live | study | bench`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from hybridlib import cli_train
+from hybridlib import cli_live, cli_train
 from hybridlib.analysis import cost
 from hybridlib.cli_shared import (
     add_data,
@@ -115,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     add_data(test)
     add_device(test)
     test.set_defaults(run=_evaluate)
+
+    cli_live.add_parser(commands)
 
     if find_spec("hybridlib.studies"):
         import_module("hybridlib.studies.cli").add_parser(commands)

@@ -13,13 +13,13 @@ FLOORS = [
     {"layers"},
     {"models"},
     {
-        "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation", "weights",
+        "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation", "weights", "live",
         "settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation",
         "image_changes", "record", "presets",
     },
     {"figures", "widgets", "exercises"},
     {"studies", "bench"},
-    {"cli", "cli_train", "cli_shared", "__main__"},
+    {"cli", "cli_train", "cli_live", "cli_shared", "__main__"},
 ]
 NEIGHBOURS = {
     ("training", "data"),
@@ -43,10 +43,13 @@ NEIGHBOURS = {
     ("evaluation", "batches"),
     ("evaluation", "devices"),
     ("weights", "checkpoint"),
+    ("live", "checkpoint"),
+    ("live", "weights"),
     ("pretrained", "checkpoint"),
     ("pretrained", "data"),
     ("__main__", "cli"),
     ("cli", "cli_train"),
+    ("cli", "cli_live"),
     ("cli", "cli_shared"),
     ("cli_train", "cli_shared"),
 }

@@ -1,0 +1,123 @@
+"""A model whose forward pass hands out everything that a picture of it needs: logits, maps, layers and every module's result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hybridlib.layers.trace import AttentionMap
+
+
+@dataclass
+class Call:
+    """One call of a module: its name, the axes of the tensor that goes in (None if none does), what comes out."""
+
+    name: str
+    takes: int | None
+    made: Tensor | None = None
+
+
+class Recorded(nn.Module):
+    """`forward` returns a flat tuple of tensors; the other attributes say what they are.
+
+    A part's `trace` counts as a call of it. Results are copied where they arise, since what follows may write over them; such
+    copies cost nothing later, as the exporter takes them for views.
+
+    Args:
+        model: with `trace`, or logits alone. It is changed, so hand over a copy.
+        read: of some modules, by name, how to get logits from what they make; None where it cannot be done.
+
+    Attributes:
+        maps: of the last pass: what each map knows of itself.
+        calls: of the last pass: every call that made a tensor, a part behind its whole.
+        layers: of the last pass: name and whether there are logits, in the order of `read`.
+    """
+
+    def __init__(self, model: nn.Module, *, read: Mapping[str, Callable[[Tensor], Tensor | None]]) -> None:
+        super().__init__()
+        self.model, self.read = model, dict(read)
+        self.maps: tuple[AttentionMap, ...] = ()
+        self.calls: list[Call] = []
+        self.layers: list[tuple[str, bool]] = []
+        self._open: list[Call] = []
+        self._listening = False
+        for name, part in model.named_modules():
+            if part is model:
+                continue
+            if callable(getattr(part, "trace", None)):
+                part.trace = _as_call(part, part.trace)
+            part.register_forward_pre_hook(lambda _, args, kwargs, name=name: self._enter(name, args, kwargs), with_kwargs=True)
+            part.register_forward_hook(lambda _, args, made: self._leave(made))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        self.calls, self._open, self._listening = [], [], True
+        seen = self.model.trace(image) if callable(getattr(self.model, "trace", None)) else self.model(image)
+        self._listening = False
+        self.maps = check_maps(getattr(seen, "maps", ()))
+        logits = check_logits(getattr(seen, "logits", seen), self.model).clone()  # whatever follows reads layers
+        self.calls = [call for call in self.calls if call.made is not None]
+        last = {call.name: call.made for call in self.calls}
+        answers = {name: read(last[name]) for name, read in self.read.items() if name in last}
+        self.layers = [(name, answer is not None) for name, answer in answers.items()]
+        return (
+            logits,
+            *(shown.weights for shown in self.maps),
+            *(answer for answer in answers.values() if answer is not None),
+            *(call.made for call in self.calls),
+        )
+
+    def _enter(self, name: str, args: tuple, kwargs: dict) -> None:
+        if self._listening:
+            given = first_tensor([*args, *kwargs.values()])
+            self._open.append(Call(name, takes=None if given is None else given.ndim))
+            self.calls.append(self._open[-1])
+
+    def _leave(self, made: object) -> None:
+        if self._listening:
+            tensor = first_tensor(made)
+            self._open.pop().made = None if tensor is None else tensor.clone()
+
+
+def _as_call(part: nn.Module, trace: Callable) -> Callable:
+    """`part.trace` as a call of `part`, so that hooks and torch.export's names see it."""
+
+    def call(*args: object, **kwargs: object) -> object:
+        part.forward = trace
+        try:
+            return part(*args, **kwargs)
+        finally:
+            del part.forward
+
+    return call
+
+
+def first_tensor(value: object) -> Tensor | None:
+    """The value itself, or the first tensor of a tuple or list; None if there is none."""
+    if isinstance(value, (tuple, list)):
+        return next((found for part in value if (found := first_tensor(part)) is not None), None)
+    return value if isinstance(value, Tensor) else None
+
+
+def check_maps(maps: object) -> tuple[AttentionMap, ...]:
+    """The maps of a trace of one image, or a ValueError that says what they must be."""
+    for shown in maps:
+        if not isinstance(shown, AttentionMap):
+            raise ValueError(
+                f"trace(x).maps holds a {type(shown).__name__}; give hybridlib.layers.trace.AttentionMap, for example "
+                "AttentionMap(weights, grid=(8, 8), extra=('class',)) with weights of shape b h q k"
+            )
+    return tuple(maps)
+
+
+def check_logits(logits: object, model: nn.Module) -> Tensor:
+    """Logits of one image, or a ValueError that says what they must be."""
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != 1:
+        found = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        raise ValueError(
+            f"{type(model).__name__} makes {found} of one image; it must be logits of shape (1, classes), or trace(x) a "
+            "hybridlib.layers.trace.Trace with such logits"
+        )
+    return logits
