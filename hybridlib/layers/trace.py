@@ -10,7 +10,7 @@ from torch import Tensor
 Kind = Literal["content", "position", "gated", "class-over-layers"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors have no one answer to ==
 class AttentionMap:
     """The softmax of one attention layer for one batch.
 
@@ -39,7 +39,7 @@ class AttentionMap:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """A forward pass with its attention in the open.
 
