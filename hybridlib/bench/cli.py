@@ -174,13 +174,13 @@ def _live(args: argparse.Namespace) -> None:
     names = [name for name in weights.names() if args.only in name]
     if not names:
         raise ValueError(f"--only {args.only!r} is in no name; there are {', '.join(weights.names())}")
-    layout = "{:<18} {:<5} {:>9} {:>9} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>6}".format
-    print(layout("model", "", "file", "gzip", "graph", "load", "min ms", "median", "logits", "maps", "agree"))
+    layout = "{:<18} {:<5} {:>9} {:>9} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>6}".format
+    print(layout("model", "", "file", "gzip", "graph", "load", "min ms", "median", "cpu ms", "logits", "maps", "agree"))
     rows = []
     for row in measure_live(names, runs=args.runs, browser=args.browser):
         rows.append(row)
         sizes = (f"{row[key]:,}" for key in ("file", "file_gzip", "graph_gzip"))
-        times = f"{row['load_ms']:.0f}", f"{row['min_ms']:.1f}", f"{row['median_ms']:.1f}"
+        times = f"{row['load_ms']:.0f}", *(f"{row[key]:.1f}" for key in ("min_ms", "median_ms", "cpu_ms"))
         errors = ("-" if row[key] is None else f"{row[key]:.1e}" for key in ("logits_error", "maps_error"))
         name, kind = row["model"].removesuffix("_digits"), "wasm" if row["wasm"] else "plain"
         print(layout(name, kind, *sizes, *times, *errors, f"{row['agree']}/{row['images']}"), flush=True)
