@@ -104,7 +104,9 @@ def open_attention(
             "leave them out, or give attn_mask as numbers that are added to the logits"
         )
     logits = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-2, -1)
-    return (logits if attn_mask is None else logits + attn_mask).softmax(dim=-1) @ value
+    seen = (logits if attn_mask is None else logits + attn_mask).softmax(dim=-1) @ value
+    # In memory as the fused kernels leave it, queries before heads: older PyTorch has made its views for that.
+    return seen.transpose(-3, -2).contiguous().transpose(-3, -2) if seen.ndim > 3 else seen
 
 
 class _Assembly:
