@@ -45,6 +45,7 @@ NEIGHBOURS = {
     ("weights", "checkpoint"),
     ("live", "checkpoint"),
     ("live", "weights"),
+    ("live", "data"),
     ("pretrained", "checkpoint"),
     ("pretrained", "data"),
     ("__main__", "cli"),

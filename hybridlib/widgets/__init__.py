@@ -5,5 +5,6 @@ from .live_vit import LiveViT
 from .nine_heads import NineHeads
 from .patch_explorer import PatchExplorer
 from .receptive_field import ReceptiveField
+from .workbench import Workbench
 
-__all__ = ["AttentionExplorer", "LiveViT", "NineHeads", "PatchExplorer", "ReceptiveField"]
+__all__ = ["AttentionExplorer", "LiveViT", "NineHeads", "PatchExplorer", "ReceptiveField", "Workbench"]

@@ -53,8 +53,8 @@ export function inkOn(rgb) {
 // Paints a grid of numbers, one canvas pixel per cell (the style sheet enlarges it without smoothing).
 // `colour` gives [r, g, b], or null for a cell left transparent.
 export function paint(canvas, rows, cols, colour) {
-  canvas.width = cols;
-  canvas.height = rows;
+  if (canvas.width !== cols) canvas.width = cols; // setting it, even to what it is, clears the canvas and costs time
+  if (canvas.height !== rows) canvas.height = rows;
   const context = canvas.getContext("2d");
   const picture = context.createImageData(cols, rows);
   for (let row = 0, at = 0; row < rows; row++) {

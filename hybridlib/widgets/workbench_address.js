@@ -1,9 +1,10 @@
 // The state of the workbench as text for the address, and back. Nothing else is kept there, and nothing is sent anywhere.
 //
-//   #bench&a=convnet:activity-2:0&b=vit:map-3:1&q=class&s=0.-1&o=60&n=7&d=…
+//   #bench&a=convnet:activity-2:0&b=vit:map-3:1&q=class&s=0.-1&o=60&n=7&d=…&t=draw
 //
 // a, b: system, what is shown of it, head;  q: who asks, a token or row.column in pixels;  s: shift;  o: overlay in percent;
-// n: sample;  d: ink, packed;  c: row.column.side.grey of the square that covers;  t: tool
+// n: sample;  d: ink, e: a picture of another kind, both packed;  c: row.column of the square that
+// covers, z: its side and grey;  t: tool
 
 import { SIDE, blank, isBlank } from "./workbench_ink.js";
 
@@ -47,15 +48,17 @@ export function unpackInk(text) {
   return at === ink.length ? ink : null;
 }
 
-export function toAddress({ systems, query, shift, opacity, sample, ink, cover, tool }) {
+export function toAddress({ systems, query, shift, opacity, sample, base, ink, pinned, square, tool }) {
   const parts = [MARK];
   systems.forEach(({ name, show, head }, i) => parts.push(`${"ab"[i]}=${[name, show, head].map(encodeURIComponent).join(":")}`));
   parts.push(`q=${query.name ? encodeURIComponent(query.name) : `${query.row}.${query.col}`}`);
   if (shift[0] || shift[1]) parts.push(`s=${shift.join(".")}`);
   parts.push(`o=${opacity}`);
   if (sample >= 0) parts.push(`n=${sample}`);
+  if (!isBlank(base)) parts.push(`e=${packInk(base)}`);
   if (!isBlank(ink)) parts.push(`d=${packInk(ink)}`);
-  if (cover) parts.push(`c=${[cover.row, cover.col, cover.size, cover.grey].join(".")}`);
+  if (pinned) parts.push(`c=${pinned.join(".")}`);
+  parts.push(`z=${square.size}.${square.grey}`);
   parts.push(`t=${tool}`);
   return `#${parts.join("&")}`;
 }
@@ -79,10 +82,11 @@ export function fromAddress(hash, { names, samples, tools }) {
   state.shift = integers(said.s, 2, -SIDE, SIDE) ?? [0, 0];
   take("opacity", whole(said.o, 0, 100));
   state.sample = whole(said.n, 0, samples - 1) ?? -1;
+  state.base = (said.e && unpackInk(said.e)) || blank();
   state.ink = (said.d && unpackInk(said.d)) || blank();
-  const cover = integers(said.c, 4, 0, 255);
-  state.cover = cover && cover[0] <= SIDE && cover[1] <= SIDE && cover[2] >= 1 && cover[2] <= SIDE
-    ? { row: cover[0], col: cover[1], size: cover[2], grey: cover[3] } : null;
+  state.pinned = integers(said.c, 2, 0, SIDE - 1);
+  const square = integers(said.z, 2, 0, 255);
+  if (square && square[0] >= 1 && square[0] <= SIDE) state.square = { size: square[0], grey: square[1] };
   if (tools.includes(said.t)) state.tool = said.t;
   return state;
 }

@@ -75,15 +75,19 @@ function blurred(picture, step, next) {
   return out;
 }
 
-// What the models see, as bytes: the sample (bytes, or null) and the ink upon it, moved, with a square laid over it.
+// What the models see, as bytes: the sample (bytes, or null), a picture in levels that needs no softening, and the ink upon
+// both; all of it moved, with a square laid over it.
 //   cover: null, or { row, col, size, grey }: its middle in pixels, its side, 0 for black or 128 for grey
-export function seen({ sample, ink, shift, cover }) {
+export function seen({ sample, base, ink, shift, cover }) {
   const picture = new Uint8Array(CELLS);
   if (!isBlank(ink)) picture.set(soften(ink).map((v) => Math.round(255 * v)));
-  if (sample) for (let i = 0; i < CELLS; i++) picture[i] = Math.max(picture[i], sample[i]);
+  for (let i = 0; i < CELLS; i++) picture[i] = Math.max(picture[i], sample?.[i] ?? 0, bytesOfLevel(base[i]));
   const moved = shifted(picture, shift);
   return cover ? covered(moved, cover) : moved;
 }
+
+const bytesOfLevel = (level) => Math.round((255 * level) / FULL);
+export const levels = (bytes) => Uint8Array.from(bytes, (v) => Math.round((FULL * v) / 255));
 
 export function covered(picture, { row, col, size, grey }) {
   const out = picture.slice();

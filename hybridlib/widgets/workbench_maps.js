@@ -59,7 +59,7 @@ export function keep(result, show) {
   }
   if (kind === "activity" && result.layers[number]) {
     const module = moduleOf(result, result.layers[number].block);
-    return { activity: { ...spatial(module), values: strengths(module, spatial(module)), of: blockName(result, number) } };
+    return { activity: { ...spatial(module), values: strengths(module, spatial(module)), of: blockName(result, Number(number)) } };
   }
   return {};
 }
@@ -89,7 +89,7 @@ export function layerOf({ map, activity, drops }, head, query) {
 
 function ofMap(map, head, query) {
   const index = indexOf(map, query);
-  const row = rowOf(map, head, index);
+  const row = rowOf(map, head === "mean" ? head : Math.min(head, map.heads - 1), index);
   const { names, patches } = queriesOf(map);
   const token = index < names.length || !patches ? names[index] : null;
   const values = row.slice(map.extra.length);
@@ -113,8 +113,5 @@ function ofDrops(values) {
   return { values, grid: [PLACES, PLACES], low: -high, high, twoSided: true, who: null, cell: null, shares: [] };
 }
 
-// Tokens that may ask in one of these models, in order, each once.
-export function tokensOf(results) {
-  const names = results.flatMap((result) => (result ? result.maps.flatMap((map) => (map.grid[0] ? queriesOf(map).names : [])) : []));
-  return [...new Set(names)];
-}
+// Who may ask in a map: names of tokens, and whether patches do.
+export const askersOf = (map) => (map.grid[0] ? queriesOf(map) : { names: [], patches: false });

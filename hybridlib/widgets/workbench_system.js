@@ -1,0 +1,229 @@
+// One system on the bench: its name, the picture with what is laid over it, its answer. It runs the model and keeps
+// copies of what it shows; the drawing and all choices are the bench's.
+
+import { button, choice, h, place, ring, slider } from "./common.js";
+import { grey, legend, paint, ramp, twoSided } from "./colours.js";
+import { SIDE, corner, shares, toInput } from "./workbench_ink.js";
+import { NOTHING, OCCLUSION, askersOf, choicesOf, keep, layerOf } from "./workbench_maps.js";
+import { PLACES, occlude } from "./workbench_occlusion.js";
+import { bars, best, ladder, percent } from "./workbench_answers.js";
+import { headRow } from "./workbench_heads.js";
+
+const PAUSE = 250; // ms without a change before a map of occlusion begins
+
+// Builds one. models: [[name, title]];  open(name) -> promise of a net;  onSystem(name), onShow(key), onHead(head),
+// onAsk(name of a token, or null for a patch), onOpacity(percent): choices;
+// onReady(): the model has come, or the map of occlusion has grown: draw again.
+// Returns { node, pad, network, draw, says, current }.
+export function systemCard({ label, models, classes, open, onSystem, onShow, onHead, onAsk, onOpacity, onReady }) {
+  const title = (name) => Object.fromEntries(models)[name];
+  let system = null; // { name, net, first, choices, mean, std, trouble }
+  let kept = {};
+  let answer = null; // { shares, logits, layers }, copies
+  let shown = ""; // which picture, system and choice `kept` and `answer` belong to
+  let stop = null; // of the map of occlusion in the making
+  let timer = 0;
+
+  const pick = choice({ label, options: models, value: models[0][0], onInput: onSystem });
+  const digit = h("b", { class: "wb-digit" });
+  const sure = h("span", {});
+  const says = h("p", { class: "wb-says" }, digit, sure);
+  const base = h("canvas", { "aria-hidden": "true" });
+  const overlay = h("canvas", { class: "wb-overlay", "aria-hidden": "true" });
+  const mark = ring();
+  const square = h("span", { class: "wb-cover", "aria-hidden": "true" });
+  const empty = h("span", { class: "wb-empty" });
+  const pad = h("div", { class: "hx-stack wb-pad", tabindex: "0", role: "application", "aria-roledescription": "drawing pad" },
+    base, overlay, square, mark, empty);
+  const show = h("select", { onchange: () => onShow(show.value) });
+  const shows = h("label", { class: "hx-control wb-show" }, h("span", {}, "Over it"), show);
+  const scale = legend(ramp, "0", "");
+  const change = legend(twoSided, "", "", -1);
+  const heads = headRow(onHead);
+  const askers = h("div", { class: "wb-askers", role: "group", "aria-label": "Who asks" });
+  const opacity = slider({ label: "Overlay", min: 0, max: 100, step: 5, value: 0, show: (v) => `${v} %`, onInput: onOpacity });
+  const readout = h("p", { class: "hx-readout" });
+  const again = button("Try again", () => { system = null; onReady(); }, { hidden: true });
+  const answers = bars(classes);
+  const layers = ladder(classes);
+  const network = h("div", { class: "wb-network", hidden: true }); // for a picture of the whole model
+  const node = h("section", { class: "wb-card", "aria-label": label },
+    h("div", { class: "wb-head" }, pick.node, says),
+    pad,
+    h("div", { class: "wb-maps" }, shows, heads.node, askers,
+      h("div", { class: "wb-scale" }, scale.node, change.node, opacity.node), readout, again),
+    h("div", { class: "wb-answers" }, answers.node, layers.node), network);
+
+  function load(name) {
+    const mine = { name };
+    system = mine;
+    clear();
+    open(name).then((net) => {
+      const channels = net.input[1];
+      if (net.input[2] !== SIDE || net.input[3] !== SIDE) throw new Error(`It reads pictures of ${net.input.slice(2).join(" x ")}, not ${SIDE} x ${SIDE}.`);
+      const numbers = (text, otherwise) => (text ? text.split(" ").map(Number) : Array(channels).fill(otherwise));
+      mine.mean = numbers(net.metadata.mean, 0);
+      mine.std = numbers(net.metadata.std, 1);
+      mine.first = net.run(new Float32Array(channels * SIDE * SIDE));
+      mine.choices = choicesOf(mine.first);
+      mine.net = net;
+    }).catch((error) => { mine.trouble = error.message; }).finally(() => { if (system === mine) { fill(); onReady(); } });
+  }
+
+  function clear() {
+    halt();
+    [kept, answer, shown] = [{}, null, ""];
+  }
+
+  function fill() {
+    const options = (list) => list.map(({ key, text }) => h("option", { value: key }, text));
+    const groups = [...new Set((system.choices ?? []).map(({ group }) => group))];
+    show.replaceChildren(...groups.flatMap((group) => {
+      const list = options(system.choices.filter((item) => item.group === group));
+      return group ? [h("optgroup", { label: group }, list)] : list;
+    }));
+  }
+
+  // The choice that holds: the reader's where this model has it, else its first map of attention or its first activity.
+  function showing({ show: wanted }) {
+    const keys = system.choices.map(({ key }) => key);
+    if (keys.includes(wanted)) return wanted;
+    return keys.find((key) => key.startsWith("map-") && system.first.maps[key.slice(4)].grid[0])
+      ?? keys.find((key) => key.startsWith("activity-")) ?? NOTHING;
+  }
+
+  const run = (picture) => system.net.run(toInput(picture, system.mean, system.std));
+
+  // --- the map of occlusion ---
+  function halt() {
+    clearTimeout(timer);
+    stop?.();
+    stop = null;
+  }
+
+  function startOcclusion(picture, state) {
+    const top = best(answer.shares);
+    const { size, grey: shade } = state.square;
+    timer = setTimeout(() => {
+      stop = occlude({ picture, size, grey: shade, share: (bytes) => shares(run(bytes).logits)[top],
+        onPart: (drops, done) => { kept = { drops, done, of: top, size }; onReady(); } });
+    }, PAUSE);
+    kept = { drops: new Float32Array(PLACES ** 2).fill(NaN), done: false, of: top, size };
+  }
+
+  // Draws the bench's state: { picture (bytes), version (of the picture), blank, query, opacity, cover, square }, and the
+  // system's own { name, show, head }.
+  function draw(state, own) {
+    if (system?.name !== own.name) load(own.name);
+    const ready = Boolean(system.net);
+    const chosen = ready ? showing(own) : NOTHING;
+    const version = [state.version, chosen, chosen === OCCLUSION ? JSON.stringify(state.square) : ""].join();
+    if (ready && !state.blank && version !== shown) {
+      halt();
+      const result = run(state.picture);
+      answer = { shares: shares(result.logits), logits: result.logits.slice(),
+        layers: result.layers.map(({ block, logits }) => ({ block, logits: logits?.slice() ?? null })) };
+      kept = keep(result, chosen);
+      shown = version;
+      if (chosen === OCCLUSION) startOcclusion(state.picture, state);
+    }
+    if (state.blank && shown) clear();
+    pick.set(own.name);
+    if (ready) show.value = chosen;
+    show.disabled = !ready;
+    again.hidden = !system.trouble;
+    paint(base, SIDE, SIDE, (row, col) => grey(state.picture[row * SIDE + col] / 255));
+    empty.textContent = system.trouble ? "" : state.blank ? "Draw something." : ready ? "" : `Loading ${title(own.name)} …`;
+    drawAnswer();
+    drawMap(state, own, chosen);
+    drawSquare(state.cover);
+  }
+
+  function drawAnswer() {
+    answers.draw(answer?.shares ?? null);
+    layers.draw(answer);
+    const top = answer && best(answer.shares);
+    const [name, text] = answer ? [classes[top], percent(answer.shares[top])] : ["", ""];
+    if (digit.textContent !== name) digit.textContent = name;
+    if (sure.textContent !== text) sure.textContent = text;
+  }
+
+  function drawMap(state, own, chosen) {
+    const laid = answer && chosen !== NOTHING ? layerOf(kept, own.head, state.query) : null;
+    const [rows, cols] = laid?.grid ?? [0, 0];
+    overlay.hidden = !rows;
+    if (rows) {
+      const { values, low, high } = laid;
+      paint(overlay, rows, cols, laid.twoSided
+        ? (r, c) => (Number.isNaN(values[r * cols + c]) ? null : twoSided(values[r * cols + c] / high))
+        : (r, c) => ramp((values[r * cols + c] - low) / (high - low)));
+      overlay.style.opacity = state.opacity / 100;
+    }
+    const map = answer ? kept.map ?? null : null;
+    heads.draw(map, own.head, state.query);
+    drawAskers(map && laid, map);
+    opacity.node.hidden = !rows;
+    opacity.set(state.opacity);
+    mark.hidden = !laid?.cell;
+    if (laid?.cell) mark.put(laid.cell, laid.grid);
+    scale.node.hidden = !rows || laid.twoSided;
+    change.node.hidden = !rows || !laid.twoSided;
+    if (rows && !laid.twoSided) scale.set("0", kept.map ? percent(laid.high) : laid.high.toPrecision(2));
+    if (rows && laid.twoSided) change.set(`+${(100 * laid.high).toFixed(0)} points`, `−${(100 * laid.high).toFixed(0)} points`);
+    const text = words(laid, own);
+    if (readout.textContent !== text) readout.textContent = text;
+  }
+
+  let asking = "";
+  function drawAskers(laid, map) {
+    const { names, patches } = map ? askersOf(map) : { names: [], patches: false };
+    askers.hidden = !names.length;
+    if (asking !== names.join()) {
+      asking = names.join();
+      askers.replaceChildren("asked by the", ...names.map((name) => button(`${name} token`, () => onAsk(name))),
+        patches ? button("patch …", () => onAsk(null)) : "");
+    }
+    [...askers.children].forEach((node, i) => node.setAttribute("aria-pressed", String((names[i] ?? null) === (laid?.who ?? null))));
+  }
+
+  function words(laid, own) {
+    if (system.trouble) return system.trouble;
+    if (!laid) return "";
+    if (kept.drops) return occlusionWords(kept, classes);
+    if (kept.activity) return `How active each place is after ${kept.activity.of}: the root mean square over all channels.`;
+    const head = own.head === "mean" ? "Mean of heads" : `Head ${Math.min(own.head, kept.map.heads - 1) + 1}`;
+    const who = laid.cell ? `the patch at ${place(laid.cell)} asks` : `the ${laid.who} token asks`;
+    const rest = laid.shares.map(({ name, share }) => `${percent(share)} to the ${name} token`);
+    if (!laid.grid[0]) {
+      return `${head}. ${laid.shares.map(({ name, share }) => `${name.replace("class of ", "")}: ${percent(share)}`).join(", ")}.`;
+    }
+    return `${head}: ${who}${rest.length ? `; ${rest.join(", ")}` : ""}.`;
+  }
+
+  function drawSquare(cover) {
+    square.hidden = !cover;
+    if (!cover) return;
+    const [top, left] = corner(cover);
+    const of = (pixels) => `${(100 * pixels) / SIDE}%`;
+    Object.assign(square.style, { top: of(top), left: of(left), width: of(cover.size), height: of(cover.size) });
+  }
+
+  return { node, pad, network, draw, stop: halt, again: clear,
+    top: () => (answer ? best(answer.shares) : null),
+    says: () => (answer ? `${title(system.name)} says ${digit.textContent}, ${sure.textContent}` : system?.trouble ?? ""),
+    // For a picture of the model: the net, just run on what the reader sees, and its result; null where there is none.
+    current: (picture) => (answer && system.net ? { net: system.net, name: system.name, result: run(picture) } : null),
+    first: () => system?.first ?? null,
+    side: () => kept.map?.grid[0] || 8 }; // places in a row, for steps of who asks
+}
+
+function occlusionWords({ drops, done, of, size }, classes) {
+  const known = [...drops].map((drop, i) => [drop, i]).filter(([drop]) => !Number.isNaN(drop));
+  const progress = done ? "" : ` ${known.length} of ${drops.length} places so far.`;
+  if (!known.length) return `A square of ${size} pixels goes over every place.${progress}`;
+  const [most, at] = known.reduce((top, item) => (item[0] > top[0] ? item : top));
+  const words = most > 0.005
+    ? `Covering ${place([Math.floor(at / PLACES), at % PLACES])} of ${PLACES} x ${PLACES} costs the ${classes[of]} most: ${(100 * most).toFixed(0)} points of probability.`
+    : `No square of ${size} pixels costs the ${classes[of]} half a point.`;
+  return words + progress;
+}
