@@ -51,7 +51,7 @@ export function inkOn(rgb) {
 }
 
 // Paints a grid of numbers, one canvas pixel per cell (the style sheet enlarges it without smoothing).
-// `colour` gives [r, g, b], or null for a cell left transparent.
+// `colour` gives [r, g, b] or [r, g, b, a], 0..255, or null for a cell left transparent.
 export function paint(canvas, rows, cols, colour) {
   if (canvas.width !== cols) canvas.width = cols; // setting it, even to what it is, clears the canvas and costs time
   if (canvas.height !== rows) canvas.height = rows;
@@ -60,7 +60,7 @@ export function paint(canvas, rows, cols, colour) {
   for (let row = 0, at = 0; row < rows; row++) {
     for (let col = 0; col < cols; col++, at += 4) {
       const rgb = colour(row, col);
-      if (rgb) picture.data.set([rgb[0], rgb[1], rgb[2], 255], at);
+      if (rgb) picture.data.set([rgb[0], rgb[1], rgb[2], rgb[3] ?? 255], at);
     }
   }
   context.putImageData(picture, 0, 0);

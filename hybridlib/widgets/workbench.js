@@ -61,7 +61,7 @@ function render({ model, el }) {
   const pads = (card) => ({
     tool: () => state.tool,
     begin: () => {
-      if (["draw", "erase", "move"].includes(state.tool)) { keepForUndo(); photos.stop(); message(""); }
+      if (["draw", "erase", "move"].includes(state.tool)) { keepForUndo(); photos.stop(); }
       startOf.shift = state.shift;
       const { sample, ink, shift } = state;
       const draws = state.tool === "draw" || state.tool === "erase";
@@ -166,7 +166,7 @@ function render({ model, el }) {
       : { name: step.query, row: SIDE / 2, col: SIDE / 2 };
     const drawn = state.sample >= 0 || !isBlank(state.ink) || !isBlank(state.base);
     const wanted = step.sample ?? (drawn ? undefined : step.or);
-    const found = wanted === undefined ? -1 : labels.findIndex((text) => text.startsWith(wanted) || (wanted === "hard" && text.includes("misread")));
+    const found = wanted === undefined ? -1 : labels.findIndex((text) => text.startsWith(wanted));
     if (step.clear || found >= 0) Object.assign(patch, { sample: found, base: blank(), ink: blank(), shift: [0, 0] });
     set(patch, { settled: false });
   } });

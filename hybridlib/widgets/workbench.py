@@ -32,7 +32,7 @@ class Workbench(WithModels):
             package. They read 32 x 32 pictures of one or three channels.
         systems: the one or two to start with; their names, or the part before "_nano_": "vit" for "vit_nano_digits".
         samples: pictures to start from, uint8 `n 32 32`, ink bright on black. `hybridlib.live.held_out` has some.
-        labels: what each sample is, one text each, for example "7". A label with "misread" is the tour's last example.
+        labels: what each sample is, one text each that begins with its class, for example "7" or "a 9, which some misread".
         classes: the names of the classes.
         start: which sample lies on the bench at first; -1 for none.
         note: one line below.

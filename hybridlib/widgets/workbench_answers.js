@@ -1,7 +1,7 @@
 // What a system says: a bar for every class, and a ladder of what it would have said after every block.
 
 import { h, newId } from "./common.js";
-import { shares } from "./workbench_ink.js";
+import { softmax } from "./live_ink.js";
 import { blockName } from "./workbench_maps.js";
 
 export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 && share > 0.0005 ? 1 : 0)} %`;
@@ -60,7 +60,7 @@ export function ladder(classes) {
     const last = result ? best(result.logits) : -1;
     lines.forEach(({ bar, says, line }, i) => {
       const logits = result?.layers[i].logits;
-      const probabilities = logits ? shares(logits) : null;
+      const probabilities = logits ? softmax(logits) : null;
       const top = probabilities ? best(probabilities) : -1;
       stretch(bar, probabilities ? probabilities[top] : 0);
       write(says, probabilities ? `${classes[top]} · ${percent(probabilities[top])}` : "–");

@@ -2,6 +2,8 @@
 //
 // Ink is what was drawn: SIDE x SIDE levels from 0 to FULL, so few that a link can carry them. `seen` makes a picture of it.
 
+import { blurred } from "./live_ink.js";
+
 export const SIDE = 32;
 export const FULL = 15;
 const CELLS = SIDE * SIDE;
@@ -50,30 +52,8 @@ export function shifted(picture, [down, right]) {
   return out;
 }
 
-const REACH = Math.ceil(3 * BLUR);
-const BELL = Array.from({ length: 2 * REACH + 1 }, (_, i) => Math.exp(-((i - REACH) ** 2) / (2 * BLUR ** 2)));
-const BELL_SUM = BELL.reduce((a, b) => a + b, 0);
-
 // Ink as the models know it: lines with soft edges, 0..1.
-export function soften(ink) {
-  const across = blurred(ink, 1, SIDE);
-  return blurred(across, SIDE, 1).map((v) => Math.min(1, (GAIN * v) / FULL));
-}
-
-// Blurred along one axis: `step` from cell to cell on it, `next` from line to line.
-function blurred(picture, step, next) {
-  const out = new Float32Array(CELLS);
-  for (let l = 0; l < SIDE; l++) {
-    for (let i = 0; i < SIDE; i++) {
-      let sum = 0;
-      for (let k = Math.max(-REACH, -i); k <= Math.min(REACH, SIDE - 1 - i); k++) {
-        sum += BELL[k + REACH] * picture[l * next + (i + k) * step];
-      }
-      out[l * next + i * step] = sum / BELL_SUM;
-    }
-  }
-  return out;
-}
+const soften = (ink) => blurred(ink, SIDE, BLUR).map((v) => Math.min(1, (GAIN * v) / FULL));
 
 // What the models see, as bytes: the sample (bytes, or null), a picture in levels that needs no softening, and the ink upon
 // both; all of it moved, with a square laid over it.
@@ -100,19 +80,3 @@ export function covered(picture, { row, col, size, grey }) {
 
 // The upper left pixel of a square around (row, col).
 export const corner = ({ row, col, size }) => [Math.round(row - size / 2), Math.round(col - size / 2)];
-
-// The models' input: the same grey in every channel, normalised as in training. `mean` and `std` have one number a channel.
-export function toInput(picture, mean, std) {
-  const out = new Float32Array(mean.length * CELLS);
-  mean.forEach((middle, c) => {
-    for (let i = 0; i < CELLS; i++) out[c * CELLS + i] = (picture[i] / 255 - middle) / std[c];
-  });
-  return out;
-}
-
-export function shares(logits) {
-  const top = Math.max(...logits);
-  const powers = Array.from(logits, (v) => Math.exp(v - top));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((v) => v / sum);
-}

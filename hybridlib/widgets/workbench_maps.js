@@ -1,7 +1,7 @@
 // What can be laid over the picture: maps of attention, activity after a block, what the answer hangs on. Numbers, no page.
 
 import { SIDE } from "./workbench_ink.js";
-import { queriesOf, queryIndex, rowOf } from "./attention_math.js";
+import { liveLayer, queriesOf, queryIndex, rowOf } from "./attention_math.js";
 import { PLACES } from "./workbench_occlusion.js";
 
 export const NOTHING = "off";
@@ -51,11 +51,7 @@ function spatial(module) {
 export function keep(result, show) {
   const [kind, number] = show.split("-");
   if (kind === "map" && result.maps[number]) {
-    const map = result.maps[number];
-    const { heads, queries, keys, grid, extra, block } = map;
-    const data = map.data.slice();
-    const row = (head, query) => data.subarray((head * queries + query) * keys, (head * queries + query + 1) * keys);
-    return { map: { heads, queries, keys, grid, extra, block, kind: map.kind, row } };
+    return { map: liveLayer(result.maps[number]) };
   }
   if (kind === "activity" && result.layers[number]) {
     const module = moduleOf(result, result.layers[number].block);

@@ -3,7 +3,8 @@
 
 import { button, choice, h, place, ring, slider } from "./common.js";
 import { grey, legend, paint, ramp, twoSided } from "./colours.js";
-import { SIDE, corner, shares, toInput } from "./workbench_ink.js";
+import { softmax, toInput } from "./live_ink.js";
+import { SIDE, corner } from "./workbench_ink.js";
 import { NOTHING, OCCLUSION, askersOf, choicesOf, keep, layerOf } from "./workbench_maps.js";
 import { PLACES, occlude } from "./workbench_occlusion.js";
 import { bars, best, ladder, percent } from "./workbench_answers.js";
@@ -17,7 +18,7 @@ const PAUSE = 250; // ms without a change before a map of occlusion begins
 // Returns { node, pad, network, draw, says, current }.
 export function systemCard({ label, models, classes, open, onSystem, onShow, onHead, onAsk, onOpacity, onReady }) {
   const title = (name) => Object.fromEntries(models)[name];
-  let system = null; // { name, net, first, choices, mean, std, trouble }
+  let system = null; // { name, net, first (its first result), choices, trouble }
   let kept = {};
   let answer = null; // { shares, logits, layers }, copies
   let shown = ""; // which picture, system and choice `kept` and `answer` belong to
@@ -59,12 +60,8 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
     system = mine;
     clear();
     open(name).then((net) => {
-      const channels = net.input[1];
       if (net.input[2] !== SIDE || net.input[3] !== SIDE) throw new Error(`It reads pictures of ${net.input.slice(2).join(" x ")}, not ${SIDE} x ${SIDE}.`);
-      const numbers = (text, otherwise) => (text ? text.split(" ").map(Number) : Array(channels).fill(otherwise));
-      mine.mean = numbers(net.metadata.mean, 0);
-      mine.std = numbers(net.metadata.std, 1);
-      mine.first = net.run(new Float32Array(channels * SIDE * SIDE));
+      mine.first = net.run(toInput(new Float32Array(SIDE * SIDE), net));
       mine.choices = choicesOf(mine.first);
       mine.net = net;
     }).catch((error) => { mine.trouble = error.message; }).finally(() => { if (system === mine) { fill(); onReady(); } });
@@ -92,7 +89,7 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
       ?? keys.find((key) => key.startsWith("activity-")) ?? NOTHING;
   }
 
-  const run = (picture) => system.net.run(toInput(picture, system.mean, system.std));
+  const run = (picture) => system.net.run(toInput(Float32Array.from(picture, (v) => v / 255), system.net));
 
   // --- the map of occlusion ---
   function halt() {
@@ -105,7 +102,7 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
     const top = best(answer.shares);
     const { size, grey: shade } = state.square;
     timer = setTimeout(() => {
-      stop = occlude({ picture, size, grey: shade, share: (bytes) => shares(run(bytes).logits)[top],
+      stop = occlude({ picture, size, grey: shade, share: (bytes) => softmax(run(bytes).logits)[top],
         onPart: (drops, done) => { kept = { drops, done, of: top, size }; onReady(); } });
     }, PAUSE);
     kept = { drops: new Float32Array(PLACES ** 2).fill(NaN), done: false, of: top, size };
@@ -121,7 +118,7 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
     if (ready && !state.blank && version !== shown) {
       halt();
       const result = run(state.picture);
-      answer = { shares: shares(result.logits), logits: result.logits.slice(),
+      answer = { shares: softmax(result.logits), logits: result.logits.slice(),
         layers: result.layers.map(({ block, logits }) => ({ block, logits: logits?.slice() ?? null })) };
       kept = keep(result, chosen);
       shown = version;
@@ -155,8 +152,8 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
     if (rows) {
       const { values, low, high } = laid;
       paint(overlay, rows, cols, laid.twoSided
-        ? (r, c) => (Number.isNaN(values[r * cols + c]) ? null : twoSided(values[r * cols + c] / high))
-        : (r, c) => ramp((values[r * cols + c] - low) / (high - low)));
+        ? (r, c) => gain(values[r * cols + c] / high)
+        : (r, c) => light((values[r * cols + c] - low) / (high - low)));
       overlay.style.opacity = state.opacity / 100;
     }
     const map = answer ? kept.map ?? null : null;
@@ -195,7 +192,8 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
     const who = laid.cell ? `the patch at ${place(laid.cell)} asks` : `the ${laid.who} token asks`;
     const rest = laid.shares.map(({ name, share }) => `${percent(share)} to the ${name} token`);
     if (!laid.grid[0]) {
-      return `${head}. ${laid.shares.map(({ name, share }) => `${name.replace("class of ", "")}: ${percent(share)}`).join(", ")}.`;
+      return `${head}. What the last layer takes from the class token after ${laid.shares.map(({ name, share }) =>
+        `${name.replace("class of ", "")}: ${percent(share)}`).join(", ")}.`;
     }
     return `${head}: ${who}${rest.length ? `; ${rest.join(", ")}` : ""}.`;
   }
@@ -216,6 +214,10 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
     first: () => system?.first ?? null,
     side: () => kept.map?.grid[0] || 8 }; // places in a row, for steps of who asks
 }
+
+// Colours to lay over a picture: what counts little hides little of it.
+const light = (t) => [...ramp(t), 255 * (0.45 + 0.55 * t)];
+const gain = (t) => (Number.isNaN(t) ? null : [...twoSided(0.7 * Math.sign(t)), 255 * Math.abs(t)]);
 
 function occlusionWords({ drops, done, of, size }, classes) {
   const known = [...drops].map((drop, i) => [drop, i]).filter(([drop]) => !Number.isNaN(drop));
