@@ -10,7 +10,7 @@ import { photographs, readSamples, sampleStrip } from "./workbench_samples.js";
 import { systemCard } from "./workbench_system.js";
 import { tour } from "./workbench_tour.js";
 
-const HINT = "draw a digit: both models answer at every stroke. Then move it by one pixel.";
+const HINT = "draw a digit, then move it by one pixel.";
 const ANY = "The models know nothing but digits: they name a digit in any picture.";
 const KEPT = 40; // steps back
 const ADDRESS_PAUSE = 400; // ms; browsers allow few changes of the address a second
@@ -207,8 +207,8 @@ function render({ model, el }) {
   const field = h("div", { class: "wb-cards" }, cards.map((card) => card.node));
   const both = h("p", { class: "wb-both", "aria-hidden": "true" });
   root.append(guide.node,
-    h("div", { class: "wb-bar-row" }, tools.node, h("div", { class: "wb-actions" }, undo, wipe, photos.node, guide.start),
-      h("div", { class: "wb-settings" }, pen.node, size.node, shade.node)),
+    h("div", { class: "wb-bar-row" }, tools.node, h("div", { class: "wb-actions" }, undo, wipe, photos.node, guide.start)),
+    h("div", { class: "wb-settings" }, pen.node, size.node, shade.node),
     strip.node, words, both,
     field,
     h("div", { class: "wb-bottom" }, second.node, copy, save), copied);

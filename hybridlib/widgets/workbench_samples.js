@@ -36,7 +36,7 @@ export function photographs(root, { onInk, onTrouble }) {
   };
   const input = h("input", { type: "file", accept: "image/*", class: "hx-hidden", tabindex: "-1", "aria-hidden": "true",
     onchange: () => { if (input.files[0]) read(input.files[0]); input.value = ""; } });
-  const pick = button("Photograph …", () => input.click(), { title: "Choose, drop or paste a picture. It stays on this page." });
+  const pick = button("Photo …", () => input.click(), { title: "Choose, drop or paste a picture. It stays on this page." });
   const pictureIn = (items) => [...(items?.files ?? [])].find((file) => file.type.startsWith("image/")) ?? items?.files?.[0];
   const over = (on) => (event) => {
     if (!event.dataTransfer?.types.includes("Files")) return;

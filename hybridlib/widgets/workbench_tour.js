@@ -1,7 +1,7 @@
 // The guided tour: each step puts the bench into a state and says what to watch. Whatever the reader does between steps
 // stays possible.
 
-import { button, h } from "./common.js";
+import { button, calm, h } from "./common.js";
 
 // state: what the bench is set to, as in the address; `digit` stands for the sample of that class, `or`: only where
 // nothing is drawn. lit: the part of the bench to look at.
@@ -43,7 +43,7 @@ export function tour({ root, go, say }) {
   const close = button("Close the tour", () => move(-1));
   const node = h("section", { class: "wb-tour", "aria-label": "Guided tour", hidden: true },
     h("p", {}, count, " ", title), text, h("div", { class: "hx-row" }, back, next, close));
-  const start = button("Take the tour", () => { move(0); next.focus(); }, { class: "hx-button wb-start" });
+  const start = button("Tour", () => { move(0); next.focus({ preventScroll: true }); }, { class: "hx-button wb-start", title: "A guided tour in eight steps" });
 
   function move(to) {
     root.querySelectorAll(".wb-lit").forEach((part) => part.classList.remove("wb-lit"));
@@ -63,7 +63,9 @@ export function tour({ root, go, say }) {
     back.disabled = at === 0;
     next.textContent = at === TOUR.length - 1 ? "Play freely" : "Next";
     go(step.state);
-    root.querySelectorAll(step.lit).forEach((part) => part.classList.add("wb-lit"));
+    const lit = [...root.querySelectorAll(step.lit)];
+    lit.forEach((part) => part.classList.add("wb-lit"));
+    lit.at(-1)?.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
     say(`Step ${count.textContent}: ${step.title}. ${step.text}`);
   }
   return { node, start };
