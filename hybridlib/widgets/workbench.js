@@ -10,7 +10,7 @@ import { photographs, readSamples, sampleStrip } from "./workbench_samples.js";
 import { systemCard } from "./workbench_system.js";
 import { tour } from "./workbench_tour.js";
 
-const HINT = "draw a digit, then move it by one pixel.";
+const HINT = "draw a digit, then move it by a pixel.";
 const ANY = "The models know nothing but digits: they name a digit in any picture.";
 const KEPT = 40; // steps back
 const ADDRESS_PAUSE = 400; // ms; browsers allow few changes of the address a second
@@ -33,7 +33,8 @@ function render({ model, el }) {
   };
   let picture = new Uint8Array(SIDE * SIDE);
   let version = 0;
-  let told = "";
+  let told = ""; // both answers in words
+  let where = "";
   const history = [];
 
   // --- one way in for every change ---
@@ -45,7 +46,7 @@ function render({ model, el }) {
     if (address) remember();
   }
   const refresh = oncePerFrame(draw);
-  const speak = () => requestAnimationFrame(() => requestAnimationFrame(() => say(told)));
+  const speak = () => requestAnimationFrame(() => requestAnimationFrame(() => say(where + told)));
   const keepForUndo = () => {
     const { sample, base, ink, shift } = state;
     history.push({ sample, base: base.slice(), ink: ink.slice(), shift });
@@ -116,7 +117,7 @@ function render({ model, el }) {
     onInput: (value) => set({ pen: value }, { settled: false }) });
   const size = slider({ label: "Square", min: 2, max: 16, step: 1, value: state.square.size, show: (v) => `${v} px`,
     onInput: (value) => set({ square: { ...state.square, size: value } }) });
-  const shade = choice({ label: "of", value: "0", options: [["0", "black"], ["128", "grey"]],
+  const shade = choice({ label: "Colour", value: "0", options: [["0", "black"], ["128", "grey"]],
     onInput: (value) => set({ square: { ...state.square, grey: Number(value) } }) });
   const words = h("p", { class: "hx-note wb-message", hidden: true });
   const message = (text) => { words.textContent = text; words.hidden = !text; };
@@ -153,6 +154,7 @@ function render({ model, el }) {
   const history_replace = (hash) => window.history.replaceState(window.history.state, "", hash);
   function restore() {
     const said = onPage && fromAddress(location.hash, { names: models.map(([name]) => name), samples: samples.length, tools: Object.keys(TOOLS) });
+    clearTimeout(timer);
     if (said) set({ hover: null, ...said }, { settled: false, address: false });
   }
 
@@ -200,6 +202,10 @@ function render({ model, el }) {
     size.node.hidden = shade.node.hidden = !squares;
     size.set(state.square.size);
     shade.set(String(state.square.grey));
+    const [down, right] = state.shift;
+    const moves = [[down, "down", "up"], [right, "right", "left"]].filter(([by]) => by)
+      .map(([by, forth, back]) => `${Math.abs(by)} ${by > 0 ? forth : back}`);
+    where = moves.length ? `Moved ${moves.join(", ")}. ` : "";
     const now = empty ? "Draw something." : cards.slice(0, state.systems.length).map((card) => card.says()).filter(Boolean).join(" · ");
     if (now !== told) { told = now; both.textContent = now; }
   }

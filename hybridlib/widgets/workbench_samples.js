@@ -15,7 +15,7 @@ export function sampleStrip(samples, labels, onTake) {
   const thumbs = samples.map((sample, i) => {
     const canvas = h("canvas", { "aria-hidden": "true" });
     paint(canvas, SIDE, SIDE, (row, col) => grey(sample[row * SIDE + col] / 255));
-    return button(canvas, () => onTake(i), { class: "hx-button wb-sample", "aria-label": `sample ${i + 1}: ${labels[i]}`, title: labels[i] });
+    return button(canvas, () => onTake(i), { class: "hx-button wb-sample", "aria-label": `take ${labels[i]}`, title: labels[i] });
   });
   const node = h("div", { class: "wb-samples", role: "group", "aria-label": "Held-out test digits" }, thumbs);
   return { node, set: (chosen) => thumbs.forEach((thumb, i) => thumb.setAttribute("aria-pressed", String(i === chosen))) };

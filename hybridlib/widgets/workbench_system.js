@@ -22,6 +22,7 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
   let kept = {};
   let answer = null; // { shares, logits, layers }, copies
   let shown = ""; // which picture, system and choice `kept` and `answer` belong to
+  let painted = null; // the picture that is on the canvas
   let stop = null; // of the map of occlusion in the making
   let timer = 0;
 
@@ -48,19 +49,20 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
   const answers = bars(classes);
   const layers = ladder(classes);
   const network = h("div", { class: "wb-network", hidden: true }); // for a picture of the whole model
+  const maps = h("div", { class: "wb-maps" }, shows, heads.node, askers,
+    h("div", { class: "wb-scale" }, scale.node, change.node, opacity.node), readout, again);
   const node = h("section", { class: "wb-card", "aria-label": label },
     h("div", { class: "wb-head" }, pick.node, says),
     pad,
-    h("div", { class: "wb-maps" }, shows, heads.node, askers,
-      h("div", { class: "wb-scale" }, scale.node, change.node, opacity.node), readout, again),
-    h("div", { class: "wb-answers" }, answers.node, layers.node), network);
+    maps, h("div", { class: "wb-answers" }, answers.node, layers.node), network);
 
   function load(name) {
     const mine = { name };
     system = mine;
     clear();
     open(name).then((net) => {
-      if (net.input[2] !== SIDE || net.input[3] !== SIDE) throw new Error(`It reads pictures of ${net.input.slice(2).join(" x ")}, not ${SIDE} x ${SIDE}.`);
+      const [height, width] = net.input.slice(2);
+      if (height !== SIDE || width !== SIDE) throw new Error(`It reads pictures of ${height} x ${width}, not ${SIDE} x ${SIDE}.`);
       mine.first = net.run(toInput(new Float32Array(SIDE * SIDE), net));
       mine.choices = choicesOf(mine.first);
       mine.net = net;
@@ -111,8 +113,8 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
   // Draws the bench's state: { picture (bytes), version (of the picture), blank, query, opacity, cover, square }, and the
   // system's own { name, show, head }.
   function draw(state, own) {
-    if (system?.name !== own.name) load(own.name);
-    const ready = Boolean(system.net);
+    if (system?.name !== own.name && (system || !state.blank)) load(own.name); // none is fetched for an empty sheet
+    const ready = Boolean(system?.net);
     const chosen = ready ? showing(own) : NOTHING;
     const version = [state.version, chosen, chosen === OCCLUSION ? JSON.stringify(state.square) : ""].join();
     if (ready && !state.blank && version !== shown) {
@@ -128,9 +130,10 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
     pick.set(own.name);
     if (ready) show.value = chosen;
     show.disabled = !ready;
-    again.hidden = !system.trouble;
-    paint(base, SIDE, SIDE, (row, col) => grey(state.picture[row * SIDE + col] / 255));
-    empty.textContent = system.trouble ? "" : state.blank ? "Draw something." : ready ? "" : `Loading ${title(own.name)} …`;
+    again.hidden = !system?.trouble;
+    if (painted !== state.picture) paint(base, SIDE, SIDE, (row, col) => grey(state.picture[row * SIDE + col] / 255));
+    painted = state.picture;
+    empty.textContent = system?.trouble ? "" : state.blank ? "Draw something." : ready ? "" : `Loading ${title(own.name)} …`;
     drawAnswer();
     drawMap(state, own, chosen);
     drawSquare(state.cover);
@@ -149,6 +152,9 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
     const laid = answer && chosen !== NOTHING ? layerOf(kept, own.head, state.query) : null;
     const [rows, cols] = laid?.grid ?? [0, 0];
     overlay.hidden = !rows;
+    // With nothing drawn all keeps its place, out of sight: the picture must not jump when the pen comes down.
+    maps.classList.toggle("wb-quiet", !answer && !system?.trouble);
+    if (!answer && !system?.trouble) { mark.hidden = true; return; }
     if (rows) {
       const { values, low, high } = laid;
       paint(overlay, rows, cols, laid.twoSided
@@ -184,7 +190,7 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
   }
 
   function words(laid, own) {
-    if (system.trouble) return system.trouble;
+    if (system?.trouble) return system.trouble;
     if (!laid) return "";
     if (kept.drops) return occlusionWords(kept, classes);
     if (kept.activity) return `How active each place is after ${kept.activity.of}: the root mean square over all channels.`;
@@ -217,7 +223,7 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
 
 // Colours to lay over a picture: what counts little hides little of it.
 const light = (t) => [...ramp(t), 255 * (0.45 + 0.55 * t)];
-const gain = (t) => (Number.isNaN(t) ? null : [...twoSided(0.7 * Math.sign(t)), 255 * Math.abs(t)]);
+const gain = (t) => (Number.isNaN(t) ? null : [...twoSided(0.75 * Math.sign(t)), 255 * Math.abs(t) ** 0.7]);
 
 function occlusionWords({ drops, done, of, size }, classes) {
   const known = [...drops].map((drop, i) => [drop, i]).filter(([drop]) => !Number.isNaN(drop));

@@ -28,8 +28,8 @@ export const TOUR = [
     text: "The page now does that at 64 places and draws how much probability each costs: orange places carry the answer. Compare with the attention of step 3: where a model looks is not the same as what it needs.",
     state: { or: "7", tool: "move", systems: [["convnet", "occlusion"], ["vit", "occlusion"]], opacity: 75 } },
   { title: "One pixel, another answer", lit: ".wb-says",
-    text: "A 9, picked because it is hard. Move it by one pixel at a time: the convnet goes on reading a 9, the ViT also says 3 or 7. Over 250 test digits a pixel changes the right class by 0.4 points in the convnet and by 2.6 in the ViT. From here on the bench is yours.",
-    state: { sample: "a 9", tool: "move", systems: [["convnet", "activity-0"], ["vit", "map-0", "mean"]], query: "class", opacity: 60 } },
+    text: "A 5, picked because it is hard. Move it down by one pixel, then on: the convnet goes on reading a 5, the ViT takes it for a 6 here and a 5 there. That is a picked case: over 250 test digits a pixel changes the probability of the right class by 0.4 points in the convnet and by 2.6 in the ViT. From here on the bench is yours.",
+    state: { sample: "a 5", tool: "move", systems: [["convnet", "activity-0"], ["vit", "map-0", "mean"]], query: "class", opacity: 60 } },
 ];
 
 // go(step): sets the bench;  say: speaks;  root: where lit parts are. Returns { node, start, open }.
