@@ -50,6 +50,33 @@ class Counter(Plain):
 class Broken(Plain):
     _esm = "export default { render() { throw new Error('no such thing') } }"
 
+from hybridlib.widgets.base import bundle
+
+class Asker(Plain):
+    """Runs a trained model on one image when its button is pressed, and shows logits or why there are none."""
+    _esm = bundle("live_models.js") + """
+    export default {
+      render({ model, el }) {
+        const button = document.createElement("button");
+        const told = document.createElement("output");
+        button.textContent = `ask for ${model.get("name")}`;
+        button.addEventListener("click", async () => {
+          try {
+            const net = await openModel(model, model.get("name"), { own: model.get("own") });
+            (window.nets ??= []).push(net);
+            const image = Float32Array.from({ length: 3072 }, (_, i) => Math.sin(i / 7));
+            told.textContent = JSON.stringify([...net.run(image).logits]);
+          } catch (error) {
+            told.textContent = error.message;
+          }
+        });
+        el.classList.add("asker");
+        el.append(button, told);
+      }
+    }"""
+    name = traitlets.Unicode().tag(sync=True)
+    own = traitlets.Bool(False).tag(sync=True)
+
 orphan = Store(table=b"never shown")
 counter = Counter(count=3, store=Store(table=bytes([7, 0, 255])))
 '''
@@ -62,6 +89,11 @@ CELLS = [
     ("code", "Broken()"),
     ("code", "counter"),
     ("code", "counter"),
+    ("code", "Asker(name='vit_nano_digits')"),
+    ("code", "Asker(name='vit_nano_digits')"),
+    ("code", "Asker(name='vit_nano_digits', own=True)"),
+    ("code", "Asker(name='convit_nano_digits')"),
+    ("code", "Asker(name='mine')"),
     ("code", "ipywidgets.IntSlider()"),
     ("code", "print('x' * 400)"),
     ("code", "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2]);"),

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from browser.samples import EXPLORABLES, attention_explorer, mixed_attention, pictures
+from browser.samples import EXPLORABLES, attention_explorer, live_vit, mixed_attention, pictures
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
+from safetensors.torch import save
 
+from hybridlib import live, weights
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
@@ -156,22 +158,29 @@ def test_the_middle_square_keeps_the_middle():
 
 
 def test_a_page_stays_light():
-    """Ten pictures through a nano ViT and the live one together stay under the 0.7 MB (base64) that a page may spend."""
+    """Three pictures through a nano ViT, and the live one, whose weights do not travel with the page."""
     model = ViT.from_size("nano", num_classes=10)
     images = pictures(3)
     maps = model.trace(torch.tensor(images).permute(0, 3, 1, 2) / 255).maps
     explorer = AttentionExplorer(images, maps)
-    live = LiveViT(model.state_dict(), patch_size=4, num_heads=4, classes=list("0123456789"))
-    spent = [len(b) for b in (explorer.codes, explorer.scales, explorer.pictures, live.weights)]
-    assert sum(spent) * 4 / 3 < 900_000 and len(explorer._esm) < 40_000, spent
+    spent = [len(b) for b in (explorer.codes, explorer.scales, explorer.pictures)]
+    assert sum(spent) * 4 / 3 < 330_000 and len(explorer._esm) < 40_000, spent
+    drawing = live_vit()
+    state = drawing.get_state()
+    told = sum(len(value) for value in state.values() if isinstance(value, bytes | str))
+    assert told < 90_000 and len(drawing.samples) == 3 * 16 * 16, told  # its scripts and style sheets
 
 
 # --- bad input: the value, the rule, a value that works ---
 
 IMAGES = np.zeros((2, 8, 8, 3), np.uint8)
 MAP = AttentionMap(torch.full((2, 1, 4, 4), 0.25), (2, 2))
-STATE = ViT.from_size("nano", num_classes=3).state_dict()
-VIT = dict(patch_size=4, num_heads=4, classes=["a", "b", "c"])
+VIT_FILE = live.shipped("vit_nano_digits")
+VIT = dict(classes=list("0123456789"))
+
+
+def packed_with(**header):
+    return live.pack(live.graph_path("vit_nano_digits").read_text("utf-8"), weights.load("vit_nano_digits"), header=header)
 
 
 @pytest.mark.parametrize(
@@ -207,16 +216,16 @@ VIT = dict(patch_size=4, num_heads=4, classes=["a", "b", "c"])
         (lambda: PatchExplorer({"a": np.zeros((9, 9), np.uint8)}), r"images\[0\] has shape \(9, 9\)"),
         (lambda: PatchExplorer(positions=np.zeros((10, 10))), r"\(10, 10\).*\(64, 64\)"),
         (lambda: PatchExplorer(positions=np.full((4, 4), 3.0)), r"reach 3\.0.*-1\.\.1"),
-        (lambda: LiveViT({}, **VIT), r"no positions\.table"),
-        (lambda: LiveViT(STATE, **VIT | {"num_heads": 5}), r"num_heads is 5.*64, such as 4"),
-        (lambda: LiveViT(STATE, **VIT | {"classes": ["a"]}), r"head\.\w+ is \(3,.*expected \(1,"),
-        (lambda: LiveViT(STATE, **VIT | {"patch_size": 8}), r"patch_embedding\.project\.weight is \(64, 48\)"),
-        (lambda: LiveViT({**STATE, "extra": torch.ones(1)}, **VIT), r"extra is \(1,\) in state, expected absent"),
-        (lambda: LiveViT({k: v for k, v in STATE.items() if k != "norm.bias"}, **VIT), r"norm\.bias is missing"),
-        (lambda: LiveViT({**STATE, "norm.bias": torch.full((64,), torch.nan)}, **VIT), r"norm\.bias reaches nan"),
-        (lambda: LiveViT({**STATE, "norm.bias": torch.full((64,), 1e5)}, **VIT), r"norm\.bias reaches 100000.*65504"),
-        (lambda: LiveViT(STATE, **VIT, samples=np.zeros((2, 40, 40), np.uint8)), r"40 pixels wide: at most 32"),
-        (lambda: LiveViT(STATE, **VIT, samples=np.zeros((2, 8, 8))), r"float64.*\(10, 16, 16\)"),
+        (lambda: LiveViT({}, **VIT), r"model is \{\}.*hybridlib\.live\.shipped"),
+        (lambda: LiveViT("vit_nano_digits", **VIT), r"model is 'vit_nano_digits'.*hybridlib\.live\.shipped"),
+        (lambda: LiveViT({"mine": b"some bytes, not of a model"}, **VIT), r"b'some bytes.*hybridlib\.live\.pack"),
+        (lambda: LiveViT({"mine": save({"a": torch.ones(1)})}, **VIT), r"hybridlib\.live\.pack"),
+        (lambda: LiveViT({"mine": [1, 2]}, **VIT), r"\[1, 2\].*hybridlib\.live\.pack"),
+        (lambda: LiveViT(VIT_FILE, classes=["a"]), r"classes has 1 names.*'vit_nano_digits' needs 10"),
+        (lambda: LiveViT(live.shipped("convnet_nano_digits"), **VIT), r"'convnet_nano_digits' gives no attention maps"),
+        (lambda: LiveViT({"mine": packed_with(mean="0.5")}, **VIT), r"mean in the model's file is '0\.5'.*3 numbers"),
+        (lambda: LiveViT(VIT_FILE, **VIT, samples=np.zeros((2, 40, 40), np.uint8)), r"40 pixels wide: at most 32"),
+        (lambda: LiveViT(VIT_FILE, **VIT, samples=np.zeros((2, 8, 8))), r"float64.*\(10, 16, 16\)"),
     ],
 )
 def test_bad_input_is_refused_in_words(make, told):

@@ -2,21 +2,26 @@
 //
 // A stored notebook keeps the state of its widgets in one JSON script, and a small JSON script in
 // the place of each view. This file gives each view a model with the part of anywidget's interface
-// that needs no Python: get, set, on, off, save_changes and widget_manager.get_model. It is a
-// classic script, for a module script would not load over file://.
+// that needs no Python: get, set, on, off, save_changes and widget_manager.get_model. In Python's
+// place it also answers an explorable that asks for a trained model by `send({ need: name })`
+// (hybridlib/widgets/live_models.js). It is a classic script, for a module script would not load over file://.
 (() => {
   "use strict";
   const STATE = "application/vnd.jupyter.widget-state+json";
   const VIEW = "application/vnd.jupyter.widget-view+json";
   const REFERENCE = "IPY_MODEL_";
+  const SHELF = new URL("live/", document.currentScript.src); // found from here, wherever the page lies
+  const VERSIONS = "hybrid-models"; // id of a JSON script: { model's name: digest of its file }
 
   class Model {
     #state;
     #listeners = new Map();
+    #shelf;
 
-    constructor(state, manager) {
+    constructor(state, manager, shelf) {
       this.#state = state;
       this.widget_manager = manager;
+      this.#shelf = shelf;
     }
 
     get(name) {
@@ -26,8 +31,8 @@
     set(name, value) {
       if (Object.is(this.#state[name], value)) return;
       this.#state[name] = value;
-      this.#emit(`change:${name}`, value);
-      this.#emit("change");
+      this.#emit(`change:${name}`, this, value);
+      this.#emit("change", this);
     }
 
     on(event, callback) {
@@ -44,16 +49,67 @@
 
     save_changes() {} // there is no kernel to tell
 
-    send() {}
+    // Python would hear this. One message has an answer here; every other is lost.
+    async send(content) {
+      const name = content?.need;
+      if (name === undefined) return;
+      const answer = (known, buffers) => this.#emit("msg:custom", { model: name, ...known }, buffers);
+      await null; // as from Python: after `send` has returned
+      answer({ coming: true }, []);
+      try {
+        answer({}, [await this.#shelf.take(name)]);
+      } catch (error) {
+        answer({ error: error.message }, []);
+      }
+    }
 
     #emit(event, ...values) {
-      for (const callback of [...(this.#listeners.get(event) ?? [])]) callback(this, ...values);
+      for (const callback of [...(this.#listeners.get(event) ?? [])]) callback(...values);
     }
   }
 
   function decode(base64) {
     const text = atob(base64);
-    return new DataView(Uint8Array.from(text, (char) => char.charCodeAt(0)).buffer);
+    const bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    return new DataView(bytes.buffer);
+  }
+
+  // The files of trained models: each is a script, for scripts load over file:// too. It calls
+  // hybridModels.take(name, base64). Whoever asks gets the same file; nothing loads before the first asks.
+  function createShelf() {
+    const script = document.getElementById(VERSIONS);
+    const versions = script ? JSON.parse(script.textContent) : {};
+    const arriving = new Map(); // name -> what to do with its bytes
+    const files = new Map(); // name -> promise of a DataView
+    const tries = new Map(); // name -> how often it was asked of the server
+    globalThis.hybridModels = { take: (name, base64) => arriving.get(name)?.(decode(base64)) };
+
+    function load(name) {
+      if (!Object.hasOwn(versions, name)) {
+        return Promise.reject(new Error(`The model ${name} is not on this page: run this cell in a notebook to use it.`));
+      }
+      return new Promise((settle, fail) => {
+        arriving.set(name, settle);
+        const count = (tries.get(name) ?? 0) + 1;
+        tries.set(name, count);
+        const again = count > 1 ? `&try=${count}` : ""; // past a browser's cache, which may hold what was wrong
+        const src = `${new URL(`${encodeURIComponent(name)}.js`, SHELF)}?v=${versions[name]}${again}`;
+        const missing = () => fail(new Error(`The file of the model ${name} did not load: try again, or load the page anew.`));
+        const tag = Object.assign(document.createElement("script"), { src, onerror: missing, onload: missing });
+        document.head.append(tag); // onload comes after the script has run, and is too late to fail a file that has come
+      });
+    }
+
+    return {
+      take(name) {
+        if (!files.has(name)) {
+          files.set(name, load(name));
+          files.get(name).catch(() => files.delete(name)); // who asks again may be luckier
+        }
+        return files.get(name);
+      },
+    };
   }
 
   // Put each buffer, decoded, at its path inside the state.
@@ -70,11 +126,12 @@
   // prefix that ipywidgets writes in front of it.
   function createManager(stored) {
     const models = new Map();
+    const shelf = createShelf();
     const manager = {
       async get_model(reference) {
         const id = reference.startsWith(REFERENCE) ? reference.slice(REFERENCE.length) : reference;
         if (!stored[id]) throw new Error(`the page holds no state for widget ${id}`);
-        if (!models.has(id)) models.set(id, new Model(withBuffers(stored[id]), manager));
+        if (!models.has(id)) models.set(id, new Model(withBuffers(stored[id]), manager, shelf));
         return models.get(id);
       },
     };

@@ -1,12 +1,15 @@
-"""What the book adds to Sphinx: light icons, a local MathJax, a description on each page, links as in Jupyter.
+"""What the book adds to Sphinx: light icons, a local MathJax, a description on each page, links as in Jupyter, trained models.
 
 Jupyter Book loads this file (`local_extensions` in _config.yml). Nothing here reads the network.
 """
 
 import base64
+import functools
+import hashlib
 import html
 import importlib.util
 import io
+import json
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +18,8 @@ import address
 from docutils import nodes
 from fontTools import subset
 from fontTools.ttLib import TTFont
+
+from hybridlib import live
 
 TEMPLATES = Path(__file__).parent / "templates"
 DESCRIPTION_LENGTH = 160  # what search engines show of it
@@ -35,6 +40,8 @@ MATHJAX_FILES = [
 VIEW = re.compile(r'<script type="application/vnd\.jupyter\.widget-view\+json">.*?</script>', re.S)
 NO_SCRIPT = "<noscript><p>An explorable stands here. It needs JavaScript.</p></noscript>"
 
+MODELS = '<script type="application/json" id="hybrid-models">{}</script>'  # host.js reads it
+
 ICON_SHEET = "vendor/fontawesome/*/css/all.min.css"  # of the theme, under _static
 THEME_SHEETS = "styles/*.css"
 ICON_RULE = re.compile(r'((?:\.fa-[\w-]+:{1,2}before,?)+)\{content:"[^"]*"\}')
@@ -52,6 +59,7 @@ def setup(app):
     app.config.mathjax3_config = {"loader": {"load": MATHJAX_START}}
     app.connect("html-page-context", add_description)
     app.connect("html-page-context", add_no_script)
+    app.connect("html-page-context", add_models)
     app.connect("build-finished", write_assets)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -68,6 +76,31 @@ def add_no_script(app, pagename, templatename, context, doctree):
     """Say where an explorable would stand if the browser runs no JavaScript."""
     if "body" in context:
         context["body"] = VIEW.sub(lambda match: match[0] + NO_SCRIPT, context["body"])
+
+
+def add_models(app, pagename, templatename, context, doctree):
+    """Tell a page with explorables which trained models there are, each with the digest of its file.
+
+    The digest is part of the file's address, so that a browser's cache never gives an old one.
+    """
+    if VIEW.search(context.get("body", "")):
+        versions = {name: hashlib.sha256(script.encode()).hexdigest()[:8] for name, script in model_scripts().items()}
+        context["body"] += MODELS.format(json.dumps(versions))
+
+
+@functools.cache
+def model_scripts():
+    """Return the script of every model that comes with hybridlib: `name -> text`. A page loads one at first use."""
+    return {
+        name: f"hybridModels.take({json.dumps(name)}, {json.dumps(base64.b64encode(make()).decode())});\n"
+        for name, make in live.shipped().items()
+    }
+
+
+def write_models(target):
+    target.mkdir(exist_ok=True)
+    for name, script in model_scripts().items():
+        (target / f"{name}.js").write_text(script, "utf-8")
 
 
 def add_description(app, pagename, templatename, context, doctree):
@@ -93,6 +126,7 @@ def write_assets(app, error):
     if error is None and app.builder.format == "html":
         static = Path(app.outdir) / "_static"
         copy_mathjax(static / "mathjax")
+        write_models(static / "live")
         write_icons(Path(app.outdir))
 
 

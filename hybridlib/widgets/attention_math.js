@@ -111,3 +111,12 @@ export function storedLayer(meta, codes, scales, start, firstRow) {
     return Float64Array.from(codes.subarray(start + r * meta.keys, start + (r + 1) * meta.keys), (code) => code * scale);
   } };
 }
+
+// A map as a model that runs in the page gives it (live_graph.js), copied: the next run writes over the model's own.
+export function liveLayer({ data, ...meta }) {
+  const kept = data.slice();
+  return { ...meta, row: (head, query) => {
+    const start = (head * meta.queries + query) * meta.keys;
+    return kept.subarray(start, start + meta.keys);
+  } };
+}

@@ -1,6 +1,9 @@
 """Explorables that run a trained model in the browser. They know no models: they are given files and hand them over."""
 
+import json
+import struct
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from .base import Explorable
 
@@ -54,3 +57,31 @@ class WithModels(Explorable):
             self.send({"model": name, "error": f"The model {name!r} could not be made: {error}"})
             return
         self.send({"model": name}, buffers=[file])
+
+
+class About(NamedTuple):
+    """What a model's file says of it: channels and (height, width) of its images, number of classes and of attention maps."""
+
+    channels: int
+    image: tuple[int, int]
+    classes: int
+    maps: int
+
+
+def read_about(file: bytes) -> About:
+    """Read the head of a model's file; the weights are left alone.
+
+    Raises:
+        ValueError: if `hybridlib.live.pack` did not make the file, or its mean or std do not fit the model.
+    """
+    try:
+        (length,) = struct.unpack("<Q", file[:8])
+        told = json.loads(file[8 : 8 + length])["__metadata__"]
+        graph = json.loads(told["graph"])
+    except (TypeError, struct.error, ValueError, KeyError):
+        raise ValueError(f"{file!r:.40} is not the file of a model: it must be the bytes of hybridlib.live.pack") from None
+    _, channels, height, width = graph["input"][2]
+    for key in ("mean", "std"):
+        if key in told and len(told[key].split()) != channels:
+            raise ValueError(f"{key} in the model's file is {told[key]!r}: it must have {channels} numbers, one for each channel")
+    return About(channels, (height, width), graph["logits"][2][1], len(graph["maps"]))

@@ -2,58 +2,65 @@
 
 import { button, bytes, frame, h, oncePerFrame, slider } from "./common.js";
 import { grey, paint } from "./colours.js";
+import { liveLayer } from "./attention_math.js";
 import { attentionView } from "./attention_view.js";
-import { forward, multiplyAdds, softmax, unpack } from "./vit_math.js";
+import { blurred, moved, over, softmax, stamp, toInput, withFragment } from "./live_ink.js";
+import { openModel } from "./live_models.js";
 
 const CLUTTER = 0.4; // side of a fragment over side of a sample, as in hybridlib.data
+// Pixels. Of strokes made up for the ten digits the model names most right with this pen and this blur.
+const PEN = 1.4;
+const BLUR = 1.2;
 
 function render({ model, el }) {
-  const config = model.get("config");
-  const { side } = config;
+  const side = model.get("side");
   const classes = model.get("classes");
-  const weights = unpack(model.get("weights"), model.get("manifest"));
   const samples = readSamples(model);
   const { root, say } = frame(el, { label: "A Vision Transformer that runs while you draw",
     hint: "draw a digit: the model answers at every stroke. Then move the drawing with the arrow keys." });
-  let ink = new Float32Array(side * side);
-  let result = null;
-  let radius = 1.8;
+  const nothing = () => new Float32Array(side * side);
+  let laid = nothing(); // samples, as they are
+  let strokes = nothing(); // what the reader's pen drew, softened before anybody sees it
+  let radius = PEN;
+  let net = null;
+  let layers = null;
+  let view = null;
   const rerun = oncePerFrame(run);
-  const change = (pixels) => { ink = pixels; rerun(); requestAnimationFrame(() => say(readout.textContent)); };
+  const speak = () => say(readout.textContent);
+  const change = (sample, drawn) => { [laid, strokes] = [sample, drawn]; rerun(); requestAnimationFrame(speak); };
 
   // --- drawing ---
   const canvas = h("canvas", {});
   const pad = h("div", { class: "hx-stack hx-pad", tabindex: "0", role: "application",
     "aria-roledescription": "drawing pad", "aria-label": "Drawing. The arrow keys move it, Delete clears it." }, canvas);
-  drawOn(pad, side, (x, y) => { stamp(ink, side, x, y, radius); rerun(); }, () => say(readout.textContent));
+  drawOn(pad, side, (x, y) => { stamp(strokes, side, x, y, radius); rerun(); }, speak);
   pad.addEventListener("keydown", (event) => {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     if (!step && !["Delete", "Backspace"].includes(event.key)) return;
     event.preventDefault();
-    change(step ? moved(ink, side, ...step) : new Float32Array(side * side));
+    if (step) change(moved(laid, side, ...step), moved(strokes, side, ...step));
+    else change(nothing(), nothing());
   });
   const pen = slider({ label: "Pen width", min: 1, max: 3, step: 0.2, value: radius, show: (v) => `${(2 * v).toFixed(1)} px`,
     onInput: (value) => { radius = value; } });
   const thumbs = samples.map((sample, i) => {
     const thumb = h("canvas", {});
     paint(thumb, side, side, (r, c) => grey(sample[r * side + c]));
-    return button(thumb, () => change(sample.slice()), { class: "hx-button hx-thumb", "aria-label": `sample ${i + 1}` });
+    return button(thumb, () => change(sample, nothing()), { class: "hx-button hx-thumb", "aria-label": `sample ${i + 1}` });
   });
   const clutter = button("Add clutter", () => {
     const other = samples[Math.floor(Math.random() * samples.length)];
-    change(withFragment(ink, other, side, Math.round(CLUTTER * model.get("sample_side")), Math.random));
+    change(withFragment(laid, other, side, Math.round(CLUTTER * model.get("sample_side")), Math.random), strokes);
   }, { disabled: samples.length === 0 });
-  const clear = button("Clear", () => change(new Float32Array(side * side)));
+  const clear = button("Clear", () => change(nothing(), nothing()));
 
   // --- the answer ---
   const bars = classes.map((name) => ({ name, bar: h("span", { class: "hx-bar" }), value: h("span", { class: "hx-share" }) }));
   const readout = h("p", { class: "hx-readout" });
   const cost = h("p", { class: "hx-note" });
-
+  const again = button("Try again", () => { failure = ""; rerun(); }, { hidden: true });
   const base = h("canvas", { class: "hx-base", "aria-hidden": "true" });
-  let view = null;
-  run();
-  view = attentionView({ base, pixels: [side, side], say, layers: () => result.layers, start: { layer: 0, head: 0 } });
+  const maps = h("div", { class: "hx-columns" });
   root.append(
     h("div", { class: "hx-columns" },
       h("div", { class: "hx-panel" }, h("p", { class: "hx-title" }, "Draw here"), pad,
@@ -61,43 +68,82 @@ function render({ model, el }) {
       h("div", { class: "hx-panel" }, h("p", { class: "hx-title" }, "The model's answer"),
         h("ul", { class: "hx-bars" }, bars.map(({ name, bar, value }) =>
           h("li", {}, h("span", { class: "hx-name" }, name), h("span", { class: "hx-track" }, bar), value))),
-        readout, cost)),
+        readout, again, cost)),
     samples.length ? h("div", { class: "hx-row hx-thumbs", role: "group", "aria-label": "samples" }, "Or take one:", thumbs) : "",
-    h("div", { class: "hx-columns" }, view.picture, view.side));
+    maps);
   if (model.get("note")) root.append(h("p", { class: "hx-note" }, model.get("note")));
 
+  let opening = false;
+  let failure = "";
+
+  // Fetches the model, once; a failure is told, and may be followed by another try.
+  async function open() {
+    if (opening) return;
+    opening = true;
+    try {
+      net = await openModel(model, model.get("model"));
+    } catch (error) {
+      failure = error.message;
+    }
+    opening = false;
+    rerun();
+    requestAnimationFrame(speak);
+  }
+
   function run() {
-    const began = performance.now();
-    const { logits, maps } = forward(weights, config, ink);
-    const spent = performance.now() - began;
-    result = { layers: maps.map((map, block) => asLayer(map, block, config)) };
-    const shares = softmax(logits);
-    const best = shares.indexOf(Math.max(...shares));
+    const ink = over(laid, blurred(strokes, side, BLUR));
     for (const target of [canvas, base]) paint(target, side, side, (r, c) => grey(ink[r * side + c]));
+    const empty = !ink.some((value) => value > 0);
+    if (empty || !net) {
+      if (!empty && !failure) open();
+      noAnswer(empty ? "Draw something." : failure || "The model is on its way …");
+      if (empty && !net) cost.textContent = "The model is fetched when you first draw.";
+    } else {
+      answer(ink);
+    }
+  }
+
+  function noAnswer(words) {
+    again.hidden = words !== failure;
+    readout.textContent = words;
+    cost.textContent = "";
+    maps.style.visibility = "hidden"; // keeps its place
+    bars.forEach(({ bar, value }) => {
+      bar.style.width = "0";
+      value.textContent = "";
+      bar.classList.remove("hx-best");
+    });
+  }
+
+  function answer(ink) {
+    const began = performance.now();
+    const result = net.run(toInput(ink, net));
+    const spent = performance.now() - began;
+    layers = result.maps.map(liveLayer);
+    const shares = softmax(result.logits);
+    const best = shares.indexOf(Math.max(...shares));
     bars.forEach(({ bar, value }, i) => {
       bar.style.width = `${100 * shares[i]}%`;
       value.textContent = `${(100 * shares[i]).toFixed(0)} %`;
       bar.classList.toggle("hx-best", i === best);
     });
+    again.hidden = true;
     readout.textContent = `The model says ${classes[best]}, with ${(100 * shares[best]).toFixed(0)} %.`;
-    cost.textContent = `${(multiplyAdds(weights, config) / 1e6).toFixed(1)} million multiply-adds in ${Math.max(1, Math.round(spent))} ms, `
-      + "in this browser; no drawing leaves it.";
-    view?.update(true);
+    cost.textContent = `Answered in ${Math.max(1, Math.round(spent))} ms, in this browser; no drawing leaves it.`;
+    if (!view) {
+      view = attentionView({ base, pixels: [side, side], say, layers: () => layers, start: { layer: 0, head: 0 } });
+      maps.append(view.picture, view.side);
+    }
+    maps.style.visibility = "";
+    view.update(true);
   }
-  if (samples.length) change(samples[0].slice());
-}
 
-// One block's maps as attention_math.js wants them.
-function asLayer(map, block, { heads, side, patch }) {
-  const grid = side / patch;
-  const n = grid * grid + 1;
-  return { heads, queries: n, keys: n, grid: [grid, grid], extra: ["class"], block, kind: "content",
-    row: (head, query) => map.subarray((head * n + query) * n, (head * n + query + 1) * n) };
+  run();
 }
 
 // Samples in 0..1, each laid in the middle of an empty drawing.
 function readSamples(model) {
-  const { side } = model.get("config");
+  const side = model.get("side");
   const own = model.get("sample_side");
   const all = bytes(model.get("samples"));
   const start = Math.floor((side - own) / 2);
@@ -132,41 +178,6 @@ function drawOn(node, side, stroke, done) {
   for (const end of ["pointerup", "pointercancel"]) {
     node.addEventListener(end, () => { if (last) done(); last = null; });
   }
-}
-
-// A soft round dot of ink; ink never gets darker.
-export function stamp(ink, side, x, y, radius) {
-  for (let r = 0; r < side; r++) {
-    for (let c = 0; c < side; c++) {
-      const inside = radius + 0.5 - Math.hypot(c + 0.5 - x, r + 0.5 - y);
-      ink[r * side + c] = Math.max(ink[r * side + c], Math.max(0, Math.min(1, inside)));
-    }
-  }
-}
-
-// The drawing moved; what leaves on one side is gone.
-export function moved(ink, side, down, right) {
-  return ink.map((_, i) => {
-    const [r, c] = [Math.floor(i / side) - down, (i % side) - right];
-    return r >= 0 && r < side && c >= 0 && c < side ? ink[r * side + c] : 0;
-  });
-}
-
-// The drawing with a square cut from another sample laid over it somewhere.
-export function withFragment(ink, other, side, piece, random) {
-  const out = ink.slice();
-  const full = other.map((v, i) => (v > 0 ? i : -1)).filter((i) => i >= 0);
-  const middle = full[Math.floor(random() * full.length)] ?? 0; // a pixel with ink, so that the fragment is not empty
-  const limit = (v) => Math.max(0, Math.min(side - piece, v));
-  const [fromY, fromX] = [limit(Math.floor(middle / side) - (piece >> 1)), limit((middle % side) - (piece >> 1))];
-  const [toY, toX] = [Math.floor(random() * (side - piece + 1)), Math.floor(random() * (side - piece + 1))];
-  for (let r = 0; r < piece; r++) {
-    for (let c = 0; c < piece; c++) {
-      const at = (toY + r) * side + toX + c;
-      out[at] = Math.max(out[at], other[(fromY + r) * side + fromX + c]);
-    }
-  }
-  return out;
 }
 
 export default { render };

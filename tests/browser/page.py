@@ -24,9 +24,24 @@ JUPYTERLAB = """
 
 HOST = """
 const shown = JSON.parse(document.getElementById("explorables").textContent);
-function modelOf(state) {
+window.asked = []; // the models that explorables have asked for
+// A view that does not start at zero, as widget managers give.
+function viewOf(text) {
+  const raw = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const wide = new Uint8Array(raw.length + 8);
+  wide.set(raw, 4);
+  return new DataView(wide.buffer, 4, raw.length);
+}
+function modelOf(state, files) {
   const listeners = {};
   return {
+    files,
+    send: async ({ need: name }) => { // as WithModels answers
+      window.asked.push(name);
+      await null;
+      const [content, buffers] = name in files ? [{ model: name }, [viewOf(files[name])]] : [{ model: name, error: "None here." }, []];
+      (listeners["msg:custom"] ?? []).forEach((f) => f(content, buffers));
+    },
     get: (name) => state[name],
     set: (name, value) => { state[name] = value; (listeners[`change:${name}`] ?? []).forEach((f) => f()); },
     on: (event, f) => { (listeners[event] ??= []).push(f); },
@@ -37,22 +52,23 @@ function modelOf(state) {
 }
 window.models = [];
 window.closers = []; // what each view gave back, to be called when it goes
-for (const [i, { esm, css, state, buffers }] of shown.entries()) {
-  for (const [name, text] of Object.entries(buffers)) {
-    const raw = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const wide = new Uint8Array(raw.length + 8);  // a view that does not start at zero, as widget managers give
-    wide.set(raw, 4);
-    state[name] = new DataView(wide.buffer, 4, raw.length);
-  }
+for (const [i, { esm, css, state, buffers, files }] of shown.entries()) {
+  for (const [name, text] of Object.entries(buffers)) state[name] = viewOf(text);
   const style = document.createElement("style");
   style.textContent = css;
   document.head.append(style);
   const { default: view } = await import(URL.createObjectURL(new Blob([esm], { type: "text/javascript" })));
-  window.models[i] = modelOf(state);
+  window.models[i] = modelOf(state, files);
   window.closers[i] = await view.render({ model: window.models[i], el: document.getElementById(`explorable-${i}`) });
 }
 document.body.dataset.ready = "yes";
 """
+
+
+def files_of(explorable) -> dict[str, bytes]:
+    """The models that an explorable offers to the browser."""
+    offered = getattr(explorable, "_offered", {})
+    return {name: file() if callable(file) else file for name, file in offered.items()}
 
 
 def write_page(folder: Path, explorables: list, *, theme: str = "light", jupyterlab: bool = False) -> Path:
@@ -71,6 +87,7 @@ def write_page(folder: Path, explorables: list, *, theme: str = "light", jupyter
                 "css": explorable._css,
                 "state": {name: value for name, value in state.items() if plain(value) and name not in buffers},
                 "buffers": {name: base64.b64encode(value).decode("ascii") for name, value in buffers.items()},
+                "files": {name: base64.b64encode(file).decode("ascii") for name, file in files_of(explorable).items()},
             }
         )
     places = "".join(f'<div id="explorable-{i}"></div>' for i in range(len(shown)))

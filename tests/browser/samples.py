@@ -5,6 +5,7 @@ import torch
 from parity.reference import randomise
 from sklearn.datasets import load_digits
 
+from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import AttentionExplorer, LiveViT, NineHeads, PatchExplorer, ReceptiveField
@@ -62,7 +63,9 @@ def random_vit() -> ViT:
 
 
 def live_vit() -> LiveViT:
-    return LiveViT(random_vit().state_dict(), patch_size=4, num_heads=4, classes=list("0123456789"), samples=digits(3))
+    """The graph of the shipped ViT, which has the same size, with those weights."""
+    file = live.pack(live.graph_path("vit_nano_digits").read_text("utf-8"), random_vit())
+    return LiveViT({"random": file}, classes=list("0123456789"), samples=digits(3))
 
 
 EXPLORABLES = {

@@ -18,6 +18,8 @@ def everything(show):
     def start(**options):
         page = show(*(make() for make in EXPLORABLES.values()), **options)
         assert page.locator(".hx").count() == len(EXPLORABLES)
+        page.get_by_role("button", name="sample 1").click()  # whose answer brings the rest of the live ViT
+        page.get_by_text("The model says").wait_for()
         settle(page)
         return page
 

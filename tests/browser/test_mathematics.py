@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from parity.reference import load_case, randomise
+from scipy.ndimage import gaussian_filter
 
-from hybridlib import analysis
+from hybridlib import analysis, live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
-from hybridlib.widgets import LiveViT
 from hybridlib.widgets.attention_explorer import describe, to_bytes
 
 # --- nine heads ---
@@ -255,58 +255,50 @@ def test_patch_numbers_and_order(javascript):
     assert javascript("patch_math.js", "return m.middleSquare(640, 427)") == [106, 0, 427]
 
 
-# --- the live ViT ---
+# --- models that run in the page ---
 
 
-def test_forward_pass_equals_pytorch(javascript):
-    """Logits and maps within 1e-4 of the model with its weights in half precision, and near the model itself."""
+def test_what_live_vit_runs_equals_pytorch(javascript):
+    """Another ViT than the shipped ones: logits and maps, from ink to answer, with a mean and std of its own."""
     model = randomise(
         ViT(image_size=16, patch_size=4, dim=24, depth=3, num_heads=3, mlp_ratio=2, num_classes=5), seed=0
     ).eval()
     pixels = torch.rand(16, 16, generator=torch.Generator().manual_seed(1))
     mean, std = (0.1, 0.2, 0.3), (0.9, 0.8, 0.7)
     image = (pixels.expand(3, 16, 16) - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    explorable = LiveViT(model.state_dict(), patch_size=4, num_heads=3, classes=list("abcde"), mean=mean, std=std)
-    logits, maps, cost = javascript(
-        "vit_math.js",
-        """
-        const raw = Uint8Array.from(atob(arg.weights), (letter) => letter.charCodeAt(0));
-        const w = m.unpack(new DataView(raw.buffer), arg.manifest);
-        const { logits, maps } = m.forward(w, arg.config, Float32Array.from(arg.pixels));
-        return [[...logits], maps.map((map) => [...map]), m.multiplyAdds(w, arg.config)];
-        """,
-        {
-            "weights": base64.b64encode(explorable.weights).decode(),
-            "manifest": explorable.manifest,
-            "config": explorable.config,
-            "pixels": pixels.flatten().tolist(),
-        },
+    header = {"mean": " ".join(map(str, mean)), "std": " ".join(map(str, std))}
+    file = live.pack(live.export(model, (3, 16, 16)), model, header=header)
+    logits, shares, rows = javascript(
+        "live_vit.js",
+        """return (async () => {
+        const net = await m.load(arg.file);
+        const result = net.run(m.toInput(Float32Array.from(arg.pixels), net));
+        const layers = result.maps.map(m.liveLayer);
+        const logits = [...result.logits];
+        net.run(new Float32Array(3 * 16 * 16)); // which the copies must survive
+        const all = (n) => Array.from({ length: n }, (_, i) => i);
+        return [logits, m.softmax(logits), layers.map((l) => all(l.heads).map((h) => all(l.queries).map((q) => [...l.row(h, q)])))];
+        })();""",
+        {"file": base64.b64encode(file).decode(), "pixels": pixels.flatten().tolist()},
     )
     with torch.no_grad():
-        for dtype, tolerance in ((torch.float32, 2e-2), (torch.float16, 1e-4)):
-            model.load_state_dict({name: v.to(dtype).float() for name, v in model.state_dict().items()})
-            trace = model.trace(image[None])
-            torch.testing.assert_close(torch.tensor(logits), trace.logits[0], rtol=0, atol=tolerance)
-            for ours, theirs in zip(maps, trace.maps, strict=True):
-                expected = theirs.weights[0]
-                torch.testing.assert_close(torch.tensor(ours).reshape(expected.shape), expected, rtol=0, atol=tolerance)
-    assert cost == analysis.cost(model, image_size=16).macs
+        trace = model.trace(image[None])
+    torch.testing.assert_close(torch.tensor(logits), trace.logits[0], rtol=0, atol=1e-4)
+    torch.testing.assert_close(torch.tensor(shares), trace.logits[0].softmax(-1), rtol=0, atol=1e-4)
+    for ours, theirs in zip(rows, trace.maps, strict=True):
+        torch.testing.assert_close(torch.tensor(ours), theirs.weights[0], rtol=0, atol=1e-4)
 
 
-def test_half_precision_and_erf(javascript):
-    values = np.array([0, -0.0, 1, -2.5, 6e-8, 5.96e-5, 65504, 1 / 3], np.float16)
-    decoded = javascript(
-        "vit_math.js", "return [...m.halfToFloat(new DataView(Uint8Array.from(arg).buffer))]", list(values.tobytes())
-    )
-    np.testing.assert_array_equal(decoded, values.astype(np.float32))
-    points = torch.linspace(-4, 4, 41, dtype=torch.float64)
-    ours = javascript("vit_math.js", "return arg.map(m.gelu)", points.tolist())
-    np.testing.assert_allclose(ours, F.gelu(points), atol=1e-6)
+def test_blur_is_the_gaussian_of_scipy(javascript):
+    ink = np.random.default_rng(0).random((12, 12)).astype(np.float32)
+    ours = javascript("live_ink.js", "return [...m.blurred(Float32Array.from(arg), 12, 1.2)]", ink.flatten().tolist())
+    expected = gaussian_filter(ink.astype(float), 1.2, mode="constant", radius=4)
+    np.testing.assert_allclose(np.reshape(ours, (12, 12)), expected, atol=1e-6)
 
 
 def test_moving_and_inking_a_drawing(javascript):
     ink = javascript(
-        "live_vit.js",
+        "live_ink.js",
         """const ink = new Float32Array(64); m.stamp(ink, 8, 2.5, 1.5, 0.6);
         return [[...ink], [...m.moved(ink, 8, 3, 1)], [...m.moved(ink, 8, 0, -4)]]""",
     )
