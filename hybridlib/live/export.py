@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from hybridlib.live.flow import add_flow
 from hybridlib.live.graph import Graph
 from hybridlib.live.kinds import STEPS, kind_of
 from hybridlib.live.operand import Operand, contiguous
-from hybridlib.live.readout import readings
+from hybridlib.live.readout import Read, readings
 from hybridlib.live.record import Recorded
 from hybridlib.live.translate import IGNORED, SAME, VIEWS, Translator, module_of
 
@@ -26,7 +26,7 @@ def export(
     model: nn.Module,
     image_shape: Sequence[int],
     *,
-    read: Mapping[str, Callable[[Tensor], Tensor | None]] | None = None,
+    read: Mapping[str, Read] | None = None,
     about: Mapping[str, str] | None = None,
 ) -> Graph:
     """A model's forward pass on one image, as steps for the browser, with everything that a page can show of it. Needs torch 2.6
@@ -36,8 +36,9 @@ def export(
         model: ours, or a reader's own: with a method `trace` that returns a `hybridlib.layers.trace.Trace`, or with logits
             `1 k` alone. It is used in eval mode and left as it is.
         image_shape: channels, height and width.
-        read: for "what each layer already knows": name of a module -> a function from what it makes to logits, or to None
-            where the head does not fit. By default what `readout.readings` knows of our own models.
+        read: for "what each layer already knows": name of a module -> a function of the model and of what the module makes,
+            which gives logits, or None where the head does not fit. It must use the model that it is given, a copy. By default
+            what `readout.readings` knows of our own models.
         about: text to keep in the graph beside the model's class.
 
     Raises:

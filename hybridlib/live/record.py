@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hybridlib.layers.trace import AttentionMap
+from hybridlib.live.readout import Read
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Recorded(nn.Module):
 
     Args:
         model: with `trace`, or logits alone. It is changed, so hand over a copy.
-        read: of some modules, by name, how to get logits from what they make; None where it cannot be done.
+        read: of some modules, by name, how to get logits from the model and what they make; see readout.py.
 
     Attributes:
         maps: of the last pass: what each map knows of itself.
@@ -41,7 +42,7 @@ class Recorded(nn.Module):
         layers: of the last pass: name and whether there are logits, in the order of `read`.
     """
 
-    def __init__(self, model: nn.Module, *, read: Mapping[str, Callable[[Tensor], Tensor | None]]) -> None:
+    def __init__(self, model: nn.Module, *, read: Mapping[str, Read]) -> None:
         super().__init__()
         self.model, self.read = model, dict(read)
         self.maps: tuple[AttentionMap, ...] = ()
@@ -65,7 +66,7 @@ class Recorded(nn.Module):
         logits = check_logits(getattr(seen, "logits", seen), self.model).clone()  # whatever follows reads layers
         self.calls = [call for call in self.calls if call.made is not None]
         last = {call.name: call.made for call in self.calls}
-        answers = {name: read(last[name]) for name, read in self.read.items() if name in last}
+        answers = {name: read(self.model, last[name]) for name, read in self.read.items() if name in last}
         self.layers = [(name, answer is not None) for name, answer in answers.items()]
         return (
             logits,
