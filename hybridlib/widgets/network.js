@@ -11,7 +11,8 @@ function render({ model, el }) {
   const all = bytes(model.get("pictures"));
   const pictures = Array.from({ length: all.length / one }, (_, i) => all.subarray(i * one, (i + 1) * one));
   const { root, say } = frame(el, { label: model.get("heading"),
-    hint: "point at a box, or walk through with the arrow keys: it shows the numbers that this part makes of the picture." });
+    hint: "point at a box, or walk with the arrow keys: it shows the numbers that this part makes of the picture. "
+      + "Enter or a double click opens a box." });
   let net = null;
   let result = null;
   let opening = null;
@@ -28,8 +29,8 @@ function render({ model, el }) {
   });
 
   let view = build();
-  root.append(h("p", { class: "hx-caption" }, model.get("heading")), view.node,
-    pictures.length ? h("div", { class: "hx-row hx-thumbs", role: "group", "aria-label": "pictures" }, "Picture:", thumbs) : "", note);
+  root.append(h("div", { class: "hx-row hx-network-head" }, h("p", { class: "hx-title" }, model.get("heading")), note,
+    h("div", { class: "hx-row", role: "group", "aria-label": "pictures" }, "Picture:", thumbs)), view.node);
 
   function build() {
     const made = networkView({ modules: model.get("modules"), flow: model.get("flow"), input: model.get("input"),

@@ -15,16 +15,16 @@ export const ROOM = { cell: 34, gap: 8, sign: 7, title: 22, pad: 8, between: 22,
 const MEETINGS = { add: "+", mul: "×", cat: "&", matmul: "·", sub: "−", div: "÷" };
 
 const textWidth = (text, each) => each * text.length;
-const cellWidth = ({ label, sub }) => Math.ceil(Math.max(34, textWidth(label, 6.4) + 12, textWidth(sub, 5.3) + 12));
+const cellWidth = ({ label, sub, inner }) => Math.ceil(Math.max(34, textWidth(label, 6.3) + (inner ? 17 : 12), textWidth(sub, 5.3) + 12));
 
 export function networkLayout(modules, flow, { width, open = new Set(), input = [] }) {
   const picture = { width, boxes: [], lines: [], signs: [], words: [], open, modules };
   const rows = unfold(networkOutline(modules, flow), modules, open);
-  const reads = modules.flatMap(({ takes = [] }, place) => takes.filter((from) => typeof from === "number").length > 1
-    ? [{ place, from: takes.filter((from) => typeof from === "number") }] : []);
+  const reads = modules.map(({ takes = [] }, place) => ({ place, from: takes.filter((from) => modules[from]?.name) }))
+    .filter(({ from }) => from.length > 1);
   picture.right = width - (reads.length ? ROOM.margin : 0);
   let y = 2;
-  picture.words.push({ x: 24, y: y + 11, text: input.length ? `picture ${input[1]}×${input[2]}×${input[0]}` : "picture" });
+  picture.words.push({ x: 24, y: y + 11, text: input.length ? `picture ${input[2]}×${input[3]}×${input[1]}` : "picture" });
   y += 18;
   for (const [i, row] of rows.entries()) {
     picture.lines.push({ kind: "flow", d: `M12 ${y - (i ? ROOM.between - 3 : 14)} V${y - 1}`, arrow: true });
@@ -108,7 +108,7 @@ function placeStrip(picture, strip, members, x, y, width, depth) {
     const needs = Math.min(widthOf(item), width);
     if (at.x > x && at.x + needs > x + width + 0.5) at = { x, top: at.bottom + ROOM.gap + 2, bottom: at.bottom + ROOM.gap + 2 };
     const middle = at.top + ROOM.cell / 2;
-    if (previous) drawStep(picture, previous, { x: at.x, middle });
+    if (previous) drawStep(picture, previous, { x: at.x, middle }, at.top - ROOM.gap / 2 - 1);
     const placed = "join" in item ? placeJoin(picture, item, members, at.x, at.top, Math.min(needs, x + width - at.x), depth)
       : placeCell(picture, item, members, at.x, at.top, needs, depth);
     previous = { x: placed.right, middle: placed.middle };
@@ -154,10 +154,9 @@ function placeJoin(picture, { join, main, side }, members, x, y, width, depth) {
 }
 
 // A short line to what follows, or a step down to the start of the next line.
-function drawStep(picture, from, to) {
-  const half = (from.middle + to.middle) / 2;
+function drawStep(picture, from, to, low = 0) {
   picture.lines.push({ kind: "flow", d: Math.abs(from.middle - to.middle) < 1 ? `M${from.x} ${from.middle} H${to.x}`
-    : `M${from.x} ${from.middle} h4 V${half} H${to.x - 4} V${to.middle} H${to.x}` });
+    : `M${from.x} ${from.middle} h4 V${low} H${to.x - 4} V${to.middle} H${to.x}` });
 }
 
 // What a step reads from earlier blocks, along the right margin.

@@ -26,7 +26,7 @@ export function wayToShow(shape, kind) {
   return { way: "tiles", count, shown: Math.min(count, TILES), rows, columns };
 }
 
-// Shows numbers in `node`, and says in words what there is to see.
+// Shows numbers in `node`, and says in { words, what } what there is to see: the figures, and what of them is shown.
 export function showNumbers(node, numbers, { shape, kind }, classes) {
   const { least, most, mean } = extremes(numbers);
   const { way, count, shown, rows, columns } = wayToShow(shape, kind);
@@ -37,7 +37,7 @@ export function showNumbers(node, numbers, { shape, kind }, classes) {
   const words = `Smallest ${fixed(least, 2)}, mean ${fixed(mean, 2)}, largest ${fixed(most, 2)}.`;
   if (way === "bars") {
     node.replaceChildren(logitBars(numbers, classes, largest));
-    return words;
+    return { words, what: "" };
   }
   const canvases = Array.from({ length: shown }, (_, tile) => {
     const canvas = h("canvas", { class: way === "matrix" ? "hx-matrix" : "", "aria-hidden": "true" });
@@ -48,7 +48,7 @@ export function showNumbers(node, numbers, { shape, kind }, classes) {
     : count > shown ? `the first ${shown} of ${count} ${planeWord(kind)}` : `${count} ${planeWord(kind)}`;
   node.replaceChildren(h("div", { class: way === "tiles" ? "hx-tiles" : "" }, canvases),
     h("div", { class: "hx-row" }, h("span", { class: "hx-note" }, what), scale.node));
-  return `${words} Shown: ${what}.`;
+  return { words, what: ` Shown: ${what}.` };
 }
 
 const planeWord = (kind) => (kind === "position" ? "heads" : "channels");

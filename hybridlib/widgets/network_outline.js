@@ -43,11 +43,38 @@ function blockRow(modules, place) {
 
 // Cells and joins of a flow.
 export function stripOf(modules, flow) {
-  return flow.map((item) => {
-    if (typeof item === "number") return cellOf(modules, item);
+  return gathered(modules, flow).flatMap((item) => {
+    if (item.label) return item;
+    if (typeof item === "number") return isChain(modules, item) ? stripOf(modules, modules[item].flow) : cellOf(modules, item);
     const [[join, [main, side]]] = Object.entries(item);
     return { join, main: stripOf(modules, main), side: stripOf(modules, side ?? []) };
   });
+}
+
+// Parts of something that is never called itself stand as one cell: its name says what it is, what leaves last its numbers.
+function gathered(modules, flow) {
+  const found = [];
+  for (const item of flow) {
+    const whole = typeof item === "number" ? uncalled(modules, item) : null;
+    const last = found.at(-1);
+    if (whole && last?.path === whole) last.place = item;
+    else found.push(whole ? wholeCell(modules, whole, item) : item);
+  }
+  return found;
+}
+
+function uncalled(modules, place) {
+  const { name } = modules[place];
+  const whole = parentOf(name);
+  const known = (wanted) => wanted !== "" && modules.some((part) => part.name === wanted);
+  return !/(^|\.)\d+$/.test(name) && !known(whole) && known(parentOf(whole)) ? whole : null;
+}
+
+const parentOf = (name) => name.split(".").slice(0, -1).join(".");
+
+function wholeCell(modules, path, place) {
+  const { heads } = modules.find(({ name }) => name === parentOf(path));
+  return { path, place, label: plainName(path), sub: heads ? `${heads} heads` : "", kind: plainName(path), inner: false };
 }
 
 // The parts of a module as a strip, with those that no image goes through (tables of positions) in front.
@@ -68,6 +95,10 @@ function isSimple(modules, place) {
   return !flow || (flow.every((item) => typeof item === "number")
     && flow.filter((part) => !MINOR.includes(modules[part].kind)).length <= 1);
 }
+
+// Nothing but its parts one after the other.
+const isChain = (modules, place) => modules[place].class === "Sequential" && !isSimple(modules, place)
+  && modules[place].flow.every((item) => typeof item === "number");
 
 function isBlock(modules, place) {
   const { flow, kind } = modules[place];

@@ -79,19 +79,47 @@ class Outline:
 
     def strip(self, flow: list) -> list[Cell | Join]:
         found = []
-        for item in flow:
-            if isinstance(item, int):
-                found.append(self.cell(item))
+        for item in self.gathered(flow):
+            if isinstance(item, Cell):
+                found.append(item)
+            elif isinstance(item, int):
+                found += self.strip(self.modules[item]["flow"]) if self.is_chain(item) else [self.cell(item)]
             else:
                 ((join, (main, side)),) = item.items()
                 found.append(Join(join, self.strip(main), self.strip(side)))
         return found
+
+    def gathered(self, flow: list) -> list:
+        """Parts of something that is never called itself as one cell: its name says what it is, what leaves last its numbers."""
+        found, before = [], None
+        for item in flow:
+            whole = self.uncalled(item) if isinstance(item, int) else None
+            if whole and whole == before:
+                found[-1].place = item
+            else:
+                found.append(self.whole_cell(whole, item) if whole else item)
+            before = whole
+        return found
+
+    def uncalled(self, place: int) -> str | None:
+        name, known = self.modules[place]["name"], {module["name"] for module in self.modules} - {""}
+        whole = parent_of(name)
+        return whole if not re.search(r"(^|\.)\d+$", name) and whole not in known and parent_of(whole) in known else None
+
+    def whole_cell(self, path: str, place: int) -> Cell:
+        heads = next(module for module in self.modules if module["name"] == parent_of(path)).get("heads")
+        return Cell(place, plain_name(path), f"{heads} heads" if heads else "", plain_name(path))
 
     def is_simple(self, place: int) -> bool:
         flow = self.modules[place].get("flow")
         if not flow:
             return True
         return all(isinstance(item, int) for item in flow) and len(self.that_count(flow)) <= 1
+
+    def is_chain(self, place: int) -> bool:
+        """Nothing but its parts one after the other."""
+        module = self.modules[place]
+        return module["class"] == "Sequential" and not self.is_simple(place) and all(isinstance(item, int) for item in module["flow"])
 
     def that_count(self, flow: list) -> list[int]:
         return [part for part in flow if isinstance(part, int) and self.modules[part]["kind"] not in MINOR]
@@ -124,6 +152,10 @@ class Outline:
     def cell(self, place: int) -> Cell:
         part = self.modules[place]
         return Cell(place, *words_for(part, self.heart(place)), part["kind"])
+
+
+def parent_of(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def adds_up(flow: list) -> bool:

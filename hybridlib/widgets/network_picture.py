@@ -9,7 +9,7 @@ from hybridlib.palette import colour_of
 
 from .network_outline import Cell, Join, outline, shape_words
 
-WIDTH = 640  # of the picture, in points as everything here; it grows with what is wider
+WIDTH = 300  # of the picture, in points as everything here; it grows with what is wider
 CELL, GAP, SIGN, TITLE, PAD, BETWEEN = 30, 9, 6, 20, 8, 22
 EDGE, MUTED = "#7a828c", "#48566b"
 SIGNS = {"add": "+", "mul": "×", "cat": "&", "matmul": "·", "sub": "−", "div": "÷"}

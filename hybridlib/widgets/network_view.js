@@ -32,11 +32,12 @@ export function networkView({ modules, flow, input, read = (i) => modules[i].rea
   const map = h("div", { class: "hx-network-map", tabindex: "0", role: "application",
     "aria-roledescription": "picture of a network, to walk through with the arrow keys" }, picture);
   const title = h("p", { class: "hx-title" });
+  const about = h("p", { class: "hx-note" });
   const facts = h("p", { class: "hx-readout" });
   const numbers = h("div", { class: "hx-network-numbers" });
   const opener = button("Open", () => { toggle(); });
   const which = choice({ label: "Which", options: [], value: "0", onInput: (at) => { state.member = Number(at); show(true); } });
-  const here = h("div", { class: "hx-network-here" }, title, h("div", { class: "hx-row" }, which.node, opener), numbers, facts);
+  const here = h("div", { class: "hx-network-here" }, title, about, h("div", { class: "hx-row" }, which.node, opener), numbers, facts);
   const node = h("div", { class: "hx-network" }, alone ? keyToColours(modules) : null,
     h("div", { class: "hx-network-sides" }, map, here));
 
@@ -60,8 +61,8 @@ export function networkView({ modules, flow, input, read = (i) => modules[i].rea
   function show(aloud) {
     const box = now();
     const part = modules[box.members[Math.min(state.member, box.members.length - 1)]];
-    const words = wordsFor(box, part);
-    title.textContent = `${words}: ${shapeWords(part)}`;
+    title.textContent = box.role === "block" ? box.label : [box.label, box.sub].filter(Boolean).join(", ");
+    about.textContent = [part.name, part.class, shapeWords(part)].filter(Boolean).join(" · ");
     which.node.hidden = box.members.length < 2;
     if (which.input.length !== box.members.length)
       which.input.replaceChildren(...box.members.map((_, i) => h("option", { value: i }, `${i + 1} of ${box.members.length}`)));
@@ -69,9 +70,10 @@ export function networkView({ modules, flow, input, read = (i) => modules[i].rea
     opener.hidden = !box.opens;
     opener.textContent = box.open ? "Close" : box.role === "block" ? `Show all ${box.members.length}` : "Open it";
     const found = read(modules.indexOf(part));
-    if (found) facts.textContent = showNumbers(numbers, found, part, classes);
-    else { numbers.replaceChildren(); facts.textContent = ""; }
-    map.setAttribute("aria-label", [`Network. ${title.textContent}.`, facts.textContent,
+    const told = found ? showNumbers(numbers, found, part, classes) : { words: "", what: "" };
+    if (!found) numbers.replaceChildren();
+    facts.textContent = told.words;
+    map.setAttribute("aria-label", [`Network. ${title.textContent}: ${shapeWords(part)}.`, told.words + told.what,
       box.opens ? `Enter ${box.open ? "closes" : "opens"} it.` : ""].filter(Boolean).join(" "));
     if (aloud) say(map.getAttribute("aria-label"));
     onPoint(modules.indexOf(part));
@@ -121,7 +123,7 @@ export function networkView({ modules, flow, input, read = (i) => modules[i].rea
   function keepInSight({ y, h: height }) {
     const { top, bottom } = picture.getBoundingClientRect();
     const middle = top + ((y + Math.min(height, ROOM.cell) / 2) * (bottom - top)) / drawn.height;
-    if (middle < 0.3 * innerHeight || middle > 0.9 * innerHeight) scrollBy({ top: middle - 0.6 * innerHeight });
+    if (middle < 0.1 * innerHeight || middle > 0.95 * innerHeight) scrollBy({ top: middle - 0.6 * innerHeight });
   }
 
   const measure = oncePerFrame(() => {
@@ -144,11 +146,6 @@ export function networkView({ modules, flow, input, read = (i) => modules[i].rea
       pick(drawn.boxes.find(({ members, role }) => role !== "inner" && members.includes(place)));
     },
   };
-}
-
-function wordsFor(box, { name, class: type }) {
-  const words = box.role === "block" ? box.label : [box.label, box.sub].filter(Boolean).join(", ");
-  return `${words} (${name ? `${name}, ${type}` : type})`;
 }
 
 // --- drawing ----------------------------------------------------------------------------------------------------
@@ -204,7 +201,7 @@ function drawCell({ x, y, w, h: tall, kind, label, sub, inner, open }, bright) {
     svg("rect", { class: fill ? "hx-part" : "hx-plain", x, y, width: w, height: tall, rx: 4, style: fill && `fill: ${fill}` }),
     svg("text", { x: x + w / 2, y: y + (sub ? 14 : 21), style: `${style}text-anchor: middle` }, label),
     sub ? svg("text", { class: "hx-sub", x: x + w / 2, y: y + 27, style: `${style}text-anchor: middle` }, sub) : null,
-    inner ? svg("path", { d: open ? `M${x + w - 9} ${y + 8} l3 -4 l3 4 z` : `M${x + w - 9} ${y + 4} l3 4 l3 -4 z`,
+    inner ? svg("path", { d: `M${x + w - 9} ${y + tall - (open ? 3 : 7)} l3 ${open ? -4 : 4} l3 ${open ? 4 : -4} z`,
       style: ink ? `fill: ${ink}` : "fill: var(--hx-text)" }) : null);
 }
 
