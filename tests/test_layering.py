@@ -15,7 +15,7 @@ FLOORS = [
     {
         "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation", "weights", "live",
         "settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation",
-        "image_changes", "record", "presets",
+        "image_changes", "record", "presets", "palette",
     },
     {"figures", "widgets", "exercises"},
     {"studies", "bench"},

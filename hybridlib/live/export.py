@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,11 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
+from hybridlib.live.flow import add_flow
 from hybridlib.live.graph import Graph
 from hybridlib.live.kinds import STEPS, kind_of
 from hybridlib.live.operand import Operand, contiguous
-from hybridlib.live.readout import readings
+from hybridlib.live.readout import Read, readings
 from hybridlib.live.record import Recorded
 from hybridlib.live.translate import IGNORED, SAME, VIEWS, Translator, module_of
 
@@ -25,7 +26,7 @@ def export(
     model: nn.Module,
     image_shape: Sequence[int],
     *,
-    read: Mapping[str, Callable[[Tensor], Tensor | None]] | None = None,
+    read: Mapping[str, Read] | None = None,
     about: Mapping[str, str] | None = None,
 ) -> Graph:
     """A model's forward pass on one image, as steps for the browser, with everything that a page can show of it. Needs torch 2.6
@@ -35,8 +36,9 @@ def export(
         model: ours, or a reader's own: with a method `trace` that returns a `hybridlib.layers.trace.Trace`, or with logits
             `1 k` alone. It is used in eval mode and left as it is.
         image_shape: channels, height and width.
-        read: for "what each layer already knows": name of a module -> a function from what it makes to logits, or to None
-            where the head does not fit. By default what `readout.readings` knows of our own models.
+        read: for "what each layer already knows": name of a module -> a function of the model and of what the module makes,
+            which gives logits, or None where the head does not fit. It must use the model that it is given, a copy. By default
+            what `readout.readings` knows of our own models.
         about: text to keep in the graph beside the model's class.
 
     Raises:
@@ -172,12 +174,15 @@ class _Assembly:
     def _modules(self, made: list[Node], *, last: int) -> None:
         """What every module made, and the model's own steps between them, up to the node number `last`."""
         parts, classes = dict(self.recorded.model.named_modules()), self.graph.logits.shape[-1]
+        entered, inputs = [], iter(made[len(self.recorded.calls) :])
         working = {module_of(node) for node in self.order if node.target not in (*SAME, *IGNORED)}
         steps = [node for node in self.order if self._is_step(node) and self.order[node] < last]
         for call, node in zip(self.recorded.calls, made):
             at = self.values[node]
+            given = None if call.given is None else self.values[next(inputs)]
             while steps and self.order[steps[0]] < self.order[node]:
                 self._step(steps.pop(0))
+                entered.append(None)
             works = any(name == call.name or name.startswith(f"{call.name}.") for name in working)
             if isinstance(at, Operand) and works:  # dropout and the like hand on what they are given
                 part = parts[call.name]
@@ -185,8 +190,10 @@ class _Assembly:
                     part, name=call.name, attention=self.softmax_in, takes=call.takes, gives=len(at.shape), classes=classes
                 )
                 self.graph.modules.append({"name": call.name, "class": type(part).__name__, "kind": kind, "at": at})
+                entered.append(given.buffer if isinstance(given, Operand) else None)
         for node in steps:
             self._step(node)
+        add_flow(self.graph, [*entered, *(None for _ in steps)])
 
     def _is_step(self, node: Node) -> bool:
         return node.op == "call_function" and node.target.__name__.split(".")[0] in STEPS and module_of(node) == ""

@@ -25,36 +25,55 @@ from hybridlib.models.convnet import ConvNet
 from hybridlib.models.flagship import Flagship
 from hybridlib.models.vit import ViT
 
-Read = Callable[[Tensor], Tensor | None]
+Read = Callable[[nn.Module, Tensor], Tensor | None]
 
 
 def readings(model: nn.Module) -> dict[str, Read]:
-    """For each block's name how to get logits from what leaves it, or None if the head does not fit; {} for other models."""
+    """For each block's name how to get logits from the model and what leaves that block, or None if the head does not fit; {}
+    for other models than ours."""
     if isinstance(model, ViT):
-        return {name: model.classify for name in _numbered(model, "blocks")}
+        return dict.fromkeys(_numbered(model, "blocks"), classify)
     if isinstance(model, ConViT):
-        local = {name: lambda x: model.head(model.norm(x.mean(dim=1))) for name in _numbered(model, "local_blocks")}
-        return local | {name: model.classify for name in _numbered(model, "blocks")}
+        return dict.fromkeys(_numbered(model, "local_blocks"), classify_mean) | dict.fromkeys(_numbered(model, "blocks"), classify)
     if isinstance(model, CeiT):
-        blocks = {name: lambda x: model.head(model.norm(x[:, 0])) for name in _numbered(model, "blocks")}
-        return blocks | ({"lca": lambda x: model.head(model.norm(x))} if model.lca else {})
+        return dict.fromkeys(_numbered(model, "blocks"), before_lca) | ({"lca": after_lca} if model.lca else {})
     if isinstance(model, CoAtNet):
-        return _of_stages(model, model.classify)
+        return dict.fromkeys(_of_stages(model), classify_if_wide)
     if isinstance(model, ConvNet):  # BoTNet is one
-        return _of_stages(model, lambda x: model.head(x.mean(dim=(-2, -1))))
+        return dict.fromkeys(_of_stages(model), average_if_wide)
     if isinstance(model, Flagship):
-        return {name: model.classify for name in ("convolutions", *_numbered(model, "attention"))}
+        return dict.fromkeys(["convolutions", *_numbered(model, "attention")], classify)
     return {}
+
+
+def classify(model: nn.Module, x: Tensor) -> Tensor:
+    return model.classify(x)
+
+
+def classify_mean(model: ConViT, tokens: Tensor) -> Tensor:
+    return model.head(model.norm(tokens.mean(dim=1)))
+
+
+def before_lca(model: CeiT, tokens: Tensor) -> Tensor:
+    return model.head(model.norm(tokens[:, 0]))
+
+
+def after_lca(model: CeiT, token: Tensor) -> Tensor:
+    return model.head(model.norm(token))
+
+
+def classify_if_wide(model: CoAtNet, x: Tensor) -> Tensor | None:
+    return model.classify(x) if x.shape[1] == model.head.in_features else None
+
+
+def average_if_wide(model: ConvNet, x: Tensor) -> Tensor | None:
+    return model.head(x.mean(dim=(-2, -1))) if x.shape[1] == model.head.in_features else None
 
 
 def _numbered(model: nn.Module, name: str) -> list[str]:
     return [f"{name}.{i}" for i in range(len(getattr(model, name)))]
 
 
-def _of_stages(model: nn.Module, read: Read) -> dict[str, Read]:
-    """Of every block of every stage; the head reads maps of one width."""
-
-    def fitting(x: Tensor) -> Tensor | None:
-        return read(x) if x.shape[1] == model.head.in_features else None
-
-    return {f"stages.{i}.{j}": fitting for i, stage in enumerate(model.stages) for j in range(len(stage))}
+def _of_stages(model: nn.Module) -> list[str]:
+    """Every block of every stage."""
+    return [f"stages.{i}.{j}" for i, stage in enumerate(model.stages) for j in range(len(stage))]

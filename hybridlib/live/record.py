@@ -9,15 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from hybridlib.layers.trace import AttentionMap
+from hybridlib.live.readout import Read
 
 
 @dataclass
 class Call:
-    """One call of a module: its name, the axes of the tensor that goes in (None if none does), what comes out."""
+    """One call of a module: its name, the tensor that goes in (None if none does), what comes out."""
 
     name: str
-    takes: int | None
+    given: Tensor | None
     made: Tensor | None = None
+
+    @property
+    def takes(self) -> int | None:
+        """The axes of the tensor that goes in."""
+        return None if self.given is None else self.given.ndim
 
 
 class Recorded(nn.Module):
@@ -28,7 +34,7 @@ class Recorded(nn.Module):
 
     Args:
         model: with `trace`, or logits alone. It is changed, so hand over a copy.
-        read: of some modules, by name, how to get logits from what they make; None where it cannot be done.
+        read: of some modules, by name, how to get logits from the model and what they make; see readout.py.
 
     Attributes:
         maps: of the last pass: what each map knows of itself.
@@ -36,7 +42,7 @@ class Recorded(nn.Module):
         layers: of the last pass: name and whether there are logits, in the order of `read`.
     """
 
-    def __init__(self, model: nn.Module, *, read: Mapping[str, Callable[[Tensor], Tensor | None]]) -> None:
+    def __init__(self, model: nn.Module, *, read: Mapping[str, Read]) -> None:
         super().__init__()
         self.model, self.read = model, dict(read)
         self.maps: tuple[AttentionMap, ...] = ()
@@ -60,19 +66,20 @@ class Recorded(nn.Module):
         logits = check_logits(getattr(seen, "logits", seen), self.model).clone()  # whatever follows reads layers
         self.calls = [call for call in self.calls if call.made is not None]
         last = {call.name: call.made for call in self.calls}
-        answers = {name: read(last[name]) for name, read in self.read.items() if name in last}
+        answers = {name: read(self.model, last[name]) for name, read in self.read.items() if name in last}
         self.layers = [(name, answer is not None) for name, answer in answers.items()]
         return (
             logits,
             *(shown.weights for shown in self.maps),
             *(answer for answer in answers.values() if answer is not None),
             *(call.made for call in self.calls),
+            *(call.given for call in self.calls if call.given is not None),
         )
 
     def _enter(self, name: str, args: tuple, kwargs: dict) -> None:
         if self._listening:
             given = first_tensor([*args, *kwargs.values()])
-            self._open.append(Call(name, takes=None if given is None else given.ndim))
+            self._open.append(Call(name, given=None if given is None else given.clone()))
             self.calls.append(self._open[-1])
 
     def _leave(self, made: object) -> None:

@@ -44,6 +44,17 @@ export const twoSided = (t) => TWO_SIDED[Math.round((clip(t, -1, 1) + 1) * (LEVE
 export const grey = (t) => { const v = Math.round(255 * clip(t, 0, 1)); return [v, v, v]; };
 export const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
 
+// What a part of a network is: one colour each in every picture of the book, as in hybridlib/palette.py. Told apart in
+// normal vision and with any of the three colour deficiencies; black or white reads on each at 5 : 1 or more.
+export const PARTS = {
+  convolution: [71, 148, 215],
+  attention: [237, 148, 15],
+  "feed-forward": [95, 197, 148],
+  norm: [195, 192, 229],
+  token: [178, 60, 129],
+  pooling: [245, 215, 86],
+};
+
 // Black or white, whichever reads better on the colour (relative luminance as WCAG defines it).
 export function inkOn(rgb) {
   const [r, g, b] = rgb.map((v) => ((v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));

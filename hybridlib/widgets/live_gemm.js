@@ -2,7 +2,7 @@
 // `multiply(m, n, k, a, lda, b, ldb, c, ldc, bias)`: positions of the first numbers and steps between rows, in numbers;
 // rows of A and B lie together. A bias of -1 is none.
 
-// gemm.wat, compiled (its head says how).
+// gemm.wat, compiled as its head says from the text with SHA-256 9f98fec49439a8cacbe9c51956c254994c3825e93b0f0c806376950684998a41.
 const GEMM_WASM =
   "AGFzbQEAAAABHgNgBHt7e3sBe2AEf39/fwF/YAp/f39/f39/f39/AAIQAQRsaXZlBm1lbW9yeQIAAQMEAwABAgcMAQhtdWx0aXBseQACCuMIA5" +
   "UBAQJ7IAAgAf0NAAECAxAREhMEBQYHFBUWFyAAIAH9DQgJCgsYGRobDA0ODxwdHh/95AEhBCACIAP9DQABAgMQERITBAUGBxQVFhcgAiAD/Q0I" +

@@ -25,6 +25,8 @@ const TOGETHER = 4; // numbers: tensors begin at multiples of 16 bytes
 //     layers[i]         { block, logits }: the class read off after that block; null where the head does not fit
 //     modules[i]        { name, class, kind, shape, read() }: what every module made, from stem to head; `read` copies it,
 //                       axes in PyTorch's order. Name "" is a step of the model's own (cat: tokens, mean: pooling).
+//                       How they follow each other: `flow` here and in them, as hybridlib/live/flow.py writes it
+//   flow
 //   parameters       { name: shape } of all weights
 //   parameter(name)  their numbers, to be read or changed; after a change call prepare()
 //   about, metadata  text: what the model is; mean and std of its training images and more
@@ -55,6 +57,7 @@ export async function load(source, { wasm = true } = {}) {
     about: graph.about,
     metadata: Object.fromEntries(Object.entries(metadata).filter(([name]) => name !== "graph")),
     input: graph.input[2],
+    flow: graph.flow,
     parameters: Object.fromEntries(Object.keys(graph.weights).map((name) => [name, tensors[name].shape])),
     parameter(name) {
       if (!(name in graph.weights)) throw new Error(`The model has no weight ${name}; net.parameters lists them.`);

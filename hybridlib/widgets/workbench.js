@@ -29,7 +29,7 @@ function render({ model, el }) {
     systems: model.get("systems").map((name) => ({ name, show: "", head: 0 })), // show "": whatever suits the model
     query: { name: "class", row: SIDE / 2, col: SIDE / 2 },
     sample: samples.length ? model.get("start") : -1, base: blank(), ink: blank(), shift: [0, 0],
-    tool: "draw", pen: 1.5, opacity: 60, pinned: null, hover: null, square: { size: 8, grey: 0 },
+    tool: "draw", pen: 1.5, opacity: 60, network: true, pinned: null, hover: null, square: { size: 8, grey: 0 },
   };
   let picture = new Uint8Array(SIDE * SIDE);
   let version = 0;
@@ -98,9 +98,10 @@ function render({ model, el }) {
 
   // --- the systems ---
   const change = (i, patch) => set({ systems: state.systems.map((own, k) => (k === i ? { ...own, ...patch } : own)) });
-  const cards = [0, 1].map((i) => systemCard({ label: i ? "Second system" : "System", models, classes, open: (name) => openModel(model, name),
+  const cards = [0, 1].map((i) => systemCard({ label: i ? "Second system" : "System", models, classes, say, open: (name) => openModel(model, name),
     onSystem: (name) => change(i, { name, show: "" }), onShow: (show) => change(i, { show }), onHead: (head) => change(i, { head }),
     onAsk: (name) => set({ query: { ...state.query, name }, ...(name ? {} : { tool: "ask" }) }),
+    onNetwork: (network) => set({ network }, { settled: false }),
     onOpacity: (opacity) => set({ opacity }, { settled: false }),
     onReady: () => { refresh(); if (state.systems[i]?.show !== OCCLUSION) speak(); } }));
   cards.forEach((card) => pad(card.pad, pads(() => card)));
@@ -182,7 +183,8 @@ function render({ model, el }) {
     const next = cover ? seen({ ...state, sample, cover }) : bare;
     if (next.some((v, i) => v !== picture[i])) [picture, version] = [next, version + 1];
     const empty = isBlank(bare);
-    const shown = { picture, version, blank: empty, query: state.query, opacity: state.opacity, cover, square: state.square };
+    const shown = { picture, version, blank: empty, query: state.query, opacity: state.opacity, cover,
+      square: state.square, network: state.network };
     cards.forEach((card, i) => {
       card.node.hidden = i >= state.systems.length;
       if (i < state.systems.length) card.draw(shown, state.systems[i]);
@@ -229,7 +231,7 @@ function render({ model, el }) {
     model.off("change:systems", onSystems);
     removeEventListener("hashchange", restore);
     photos.close();
-    cards.forEach((card) => card.stop());
+    cards.forEach((card) => card.close());
     clearTimeout(timer);
   };
 }

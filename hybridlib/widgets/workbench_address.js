@@ -4,7 +4,7 @@
 //
 // a, b: system, what is shown of it, head;  q: who asks, a token or row.column in pixels;  s: shift;  o: overlay in percent;
 // n: sample;  d: ink, e: a picture of another kind, both packed;  c: row.column of the square that
-// covers, z: its side and grey;  t: tool
+// covers, z: its side and grey;  t: tool;  w: 0 for networks closed
 
 import { SIDE, blank, isBlank } from "./workbench_ink.js";
 
@@ -48,7 +48,7 @@ export function unpackInk(text) {
   return at === ink.length ? ink : null;
 }
 
-export function toAddress({ systems, query, shift, opacity, sample, base, ink, pinned, square, tool }) {
+export function toAddress({ systems, query, shift, opacity, sample, base, ink, pinned, square, tool, network }) {
   const parts = [MARK];
   systems.forEach(({ name, show, head }, i) => parts.push(`${"ab"[i]}=${[name, show, head].map(encodeURIComponent).join(":")}`));
   parts.push(`q=${query.name ? encodeURIComponent(query.name) : `${query.row}.${query.col}`}`);
@@ -60,6 +60,7 @@ export function toAddress({ systems, query, shift, opacity, sample, base, ink, p
   if (pinned) parts.push(`c=${pinned.join(".")}`);
   parts.push(`z=${square.size}.${square.grey}`);
   parts.push(`t=${tool}`);
+  if (!network) parts.push("w=0");
   return `#${parts.join("&")}`;
 }
 
@@ -87,6 +88,7 @@ export function fromAddress(hash, { names, samples, tools }) {
   state.pinned = integers(said.c, 2, 0, SIDE - 1);
   const square = integers(said.z, 2, 0, 255);
   if (square && square[0] >= 1 && square[0] <= SIDE) state.square = { size: square[0], grey: square[1] };
+  state.network = said.w !== "0";
   if (tools.includes(said.t)) state.tool = said.t;
   return state;
 }

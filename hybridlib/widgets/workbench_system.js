@@ -9,14 +9,15 @@ import { NOTHING, OCCLUSION, askersOf, choicesOf, keep, layerOf } from "./workbe
 import { PLACES, occlude } from "./workbench_occlusion.js";
 import { bars, best, ladder, percent } from "./workbench_answers.js";
 import { headRow } from "./workbench_heads.js";
+import { networkPlace } from "./workbench_network.js";
 
 const PAUSE = 250; // ms without a change before a map of occlusion begins
 
 // Builds one. models: [[name, title]];  open(name) -> promise of a net;  onSystem(name), onShow(key), onHead(head),
-// onAsk(name of a token, or null for a patch), onOpacity(percent): choices;
+// onAsk(name of a token, or null for a patch), onOpacity(percent), onNetwork(open): choices;
 // onReady(): the model has come, or the map of occlusion has grown: draw again.
-// Returns { node, pad, network, draw, says, current }.
-export function systemCard({ label, models, classes, open, onSystem, onShow, onHead, onAsk, onOpacity, onReady }) {
+// Returns { node, pad, draw, stop, top, says, side }.
+export function systemCard({ label, models, classes, open, onSystem, onShow, onHead, onAsk, onOpacity, onNetwork, onReady, say }) {
   const title = (name) => Object.fromEntries(models)[name];
   let system = null; // { name, net, first (its first result), choices, trouble }
   let kept = {};
@@ -48,13 +49,13 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
   const again = button("Try again", () => { system = null; onReady(); }, { hidden: true });
   const answers = bars(classes);
   const layers = ladder(classes);
-  const network = h("div", { class: "wb-network", hidden: true }); // for a picture of the whole model
+  const network = networkPlace({ classes, say, onOpen: onNetwork, rerun: () => (answer && painted ? run(painted) : null) });
   const maps = h("div", { class: "wb-maps" }, shows, heads.node, askers,
     h("div", { class: "wb-scale" }, scale.node, change.node, opacity.node), readout, again);
   const node = h("section", { class: "wb-card", "aria-label": label },
     h("div", { class: "wb-head" }, pick.node, says),
     pad,
-    maps, h("div", { class: "wb-answers" }, answers.node, layers.node), network);
+    maps, h("div", { class: "wb-answers" }, answers.node, layers.node), network.node);
 
   function load(name) {
     const mine = { name };
@@ -110,16 +111,17 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
     kept = { drops: new Float32Array(PLACES ** 2).fill(NaN), done: false, of: top, size };
   }
 
-  // Draws the bench's state: { picture (bytes), version (of the picture), blank, query, opacity, cover, square }, and the
+  // Draws the bench's state: { picture (bytes), version (of the picture), blank, query, opacity, cover, square, network (open) }, and the
   // system's own { name, show, head }.
   function draw(state, own) {
     if (system?.name !== own.name && (system || !state.blank)) load(own.name); // none is fetched for an empty sheet
     const ready = Boolean(system?.net);
     const chosen = ready ? showing(own) : NOTHING;
+    let result = null;
     const version = [state.version, chosen, chosen === OCCLUSION ? JSON.stringify(state.square) : ""].join();
     if (ready && !state.blank && version !== shown) {
       halt();
-      const result = run(state.picture);
+      result = run(state.picture);
       answer = { shares: softmax(result.logits), logits: result.logits.slice(),
         layers: result.layers.map(({ block, logits }) => ({ block, logits: logits?.slice() ?? null })) };
       kept = keep(result, chosen);
@@ -137,6 +139,7 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
     drawAnswer();
     drawMap(state, own, chosen);
     drawSquare(state.cover);
+    network.draw({ model: system?.net, first: system?.first, result, wanted: state.network, blank: !answer });
   }
 
   function drawAnswer() {
@@ -212,12 +215,9 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
     Object.assign(square.style, { top: of(top), left: of(left), width: of(cover.size), height: of(cover.size) });
   }
 
-  return { node, pad, network, draw, stop: halt, again: clear,
+  return { node, pad, draw, stop: halt, close: () => { halt(); network.close(); },
     top: () => (answer ? best(answer.shares) : null),
     says: () => (answer ? `${title(system.name)} says ${digit.textContent}, ${sure.textContent}` : system?.trouble ?? ""),
-    // For a picture of the model: the net, just run on what the reader sees, and its result; null where there is none.
-    current: (picture) => (answer && system.net ? { net: system.net, name: system.name, result: run(picture) } : null),
-    first: () => system?.first ?? null,
     side: () => kept.map?.grid[0] || 8 }; // places in a row, for steps of who asks
 }
 
