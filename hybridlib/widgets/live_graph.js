@@ -131,11 +131,17 @@ function resultOf(graph, d, { tensor }) {
       return { data: viewOf(d, tensor(at)), heads, queries, keys, ...known };
     }),
     layers: graph.layers.map(({ block, at }) => ({ block, logits: at && viewOf(d, tensor(at)) })),
-    modules: graph.modules.map(({ at, ...known }) => ({ ...known, shape: at[2], read: () => readOut(d, tensor(at)) })),
+    modules: graph.modules.map(({ at, ...known }) => ({ ...known, shape: at[2], read: reader(d, tensor(at)) })),
   };
 }
 
-function readOut(d, made) {
-  const { starts: [places] } = cells(made.shape, made); // prettier-ignore
-  return Float32Array.from(places, (place) => d[place]);
+// Copies what a module made; where its numbers lie is found out at the first reading.
+function reader(d, made) {
+  let places = null;
+  return () => {
+    places ??= cells(made.shape, made).starts[0];
+    const out = new Float32Array(places.length);
+    for (let i = 0; i < out.length; i++) out[i] = d[places[i]];
+    return out;
+  };
 }

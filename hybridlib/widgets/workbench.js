@@ -13,6 +13,7 @@ import { tour } from "./workbench_tour.js";
 const HINT = "draw a digit, then move it by a pixel.";
 const ANY = "The models know nothing but digits: they name a digit in any picture.";
 const KEPT = 40; // steps back
+const WIDE = 620; // px, as in the style sheet: systems side by side
 const ADDRESS_PAUSE = 400; // ms; browsers allow few changes of the address a second
 
 function render({ model, el }) {
@@ -29,8 +30,9 @@ function render({ model, el }) {
     systems: model.get("systems").map((name) => ({ name, show: "", head: 0 })), // show "": whatever suits the model
     query: { name: "class", row: SIDE / 2, col: SIDE / 2 },
     sample: samples.length ? model.get("start") : -1, base: blank(), ink: blank(), shift: [0, 0],
-    tool: "draw", pen: 1.5, opacity: 60, network: true, pinned: null, hover: null, square: { size: 8, grey: 0 },
+    tool: "draw", pen: 1.5, opacity: 60, network: null, pinned: null, hover: null, square: { size: 8, grey: 0 },
   };
+  const wide = el.clientWidth >= WIDE; // there the networks are open until the reader closes them
   let picture = new Uint8Array(SIDE * SIDE);
   let version = 0;
   let told = ""; // both answers in words
@@ -184,7 +186,7 @@ function render({ model, el }) {
     if (next.some((v, i) => v !== picture[i])) [picture, version] = [next, version + 1];
     const empty = isBlank(bare);
     const shown = { picture, version, blank: empty, query: state.query, opacity: state.opacity, cover,
-      square: state.square, network: state.network };
+      square: state.square, network: state.network ?? wide };
     cards.forEach((card, i) => {
       card.node.hidden = i >= state.systems.length;
       if (i < state.systems.length) card.draw(shown, state.systems[i]);

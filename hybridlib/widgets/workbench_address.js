@@ -4,7 +4,7 @@
 //
 // a, b: system, what is shown of it, head;  q: who asks, a token or row.column in pixels;  s: shift;  o: overlay in percent;
 // n: sample;  d: ink, e: a picture of another kind, both packed;  c: row.column of the square that
-// covers, z: its side and grey;  t: tool;  w: 0 for networks closed
+// covers, z: its side and grey;  t: tool;  w: networks open (1) or closed
 
 import { SIDE, blank, isBlank } from "./workbench_ink.js";
 
@@ -60,7 +60,7 @@ export function toAddress({ systems, query, shift, opacity, sample, base, ink, p
   if (pinned) parts.push(`c=${pinned.join(".")}`);
   parts.push(`z=${square.size}.${square.grey}`);
   parts.push(`t=${tool}`);
-  if (!network) parts.push("w=0");
+  if (network !== null) parts.push(`w=${Number(network)}`);
   return `#${parts.join("&")}`;
 }
 
@@ -88,7 +88,7 @@ export function fromAddress(hash, { names, samples, tools }) {
   state.pinned = integers(said.c, 2, 0, SIDE - 1);
   const square = integers(said.z, 2, 0, 255);
   if (square && square[0] >= 1 && square[0] <= SIDE) state.square = { size: square[0], grey: square[1] };
-  state.network = said.w !== "0";
+  state.network = { 0: false, 1: true }[said.w] ?? null;
   if (tools.includes(said.t)) state.tool = said.t;
   return state;
 }

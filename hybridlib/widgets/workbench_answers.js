@@ -8,7 +8,11 @@ export const percent = (share) => `${(100 * share).toFixed(share < 0.0995 && sha
 export const best = (values) => values.reduce((top, value, i) => (value > values[top] ? i : top), 0);
 
 const write = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-const stretch = (bar, share) => { bar.style.transform = `scaleX(${share.toFixed(4)})`; };
+const stretch = (bar, share) => {
+  const length = share.toFixed(4);
+  if (bar.length !== length) bar.style.transform = `scaleX(${length})`;
+  bar.length = length; // what stands there
+};
 
 // Bars with their numbers as text. draw(probabilities, or null for no answer).
 export function bars(classes) {

@@ -91,13 +91,13 @@ function ofMap(map, head, query) {
   const values = row.slice(map.extra.length);
   return {
     values, grid: map.grid, low: 0, high: values.reduce((a, b) => Math.max(a, b), 1e-12), twoSided: false,
-    who: token, cell: token === null ? cellOf(map.grid, index - names.length) : null,
+    who: token, cell: token === null ? placeOf(map.grid, index - names.length) : null,
     shares: map.extra.map((name, i) => ({ name: counted(name), share: row[i] })),
   };
 }
 
 const indexOf = (map, { name, row, col }) => queryIndex(map, { name, x: (col + 0.5) / SIDE, y: (row + 0.5) / SIDE });
-const cellOf = ([, cols], index) => [Math.floor(index / cols), index % cols];
+const placeOf = ([, cols], index) => [Math.floor(index / cols), index % cols];
 const counted = (name) => name.replace(/block (\d+)$/, (_, i) => `block ${Number(i) + 1}`); // readers count from 1
 
 function ofActivity({ values, grid }) {

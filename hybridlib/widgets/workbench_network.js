@@ -7,7 +7,7 @@ import { networkView } from "./network_view.js";
 // rerun() -> what the model's `run` gives for the bench's picture now, or null;  onOpen(yes)
 export function networkPlace({ classes, say, rerun, onOpen }) {
   const id = newId();
-  const open = h("button", { type: "button", class: "hx-button", "aria-controls": id, onclick: () => onOpen(open.ariaExpanded !== "true") });
+  const open = h("button", { type: "button", class: "hx-button", "aria-controls": id, onclick: () => onOpen(open.getAttribute("aria-expanded") !== "true") });
   const holder = h("div", { id });
   const node = h("div", { class: "wb-network", hidden: true }, open, holder);
   let view = null;
@@ -27,10 +27,11 @@ export function networkPlace({ classes, say, rerun, onOpen }) {
   // After every run, in its own turn: `model` is the net, `result` what it gave (null: nothing to show, or nothing new).
   return { node, close: () => observer.disconnect(), draw: ({ model, first, result, wanted, blank }) => {
     node.hidden = !model;
-    open.ariaExpanded = String(wanted);
+    open.setAttribute("aria-expanded", String(wanted));
     open.textContent = wanted ? "Hide the network" : "Show the whole network";
     holder.hidden = !wanted;
     if (!model || !wanted) return;
+    current = result;
     if (net !== model) {
       net = model;
       view = networkView({ modules: first.modules, flow: model.flow, input: model.input, read, classes, say, alone: false });
@@ -39,7 +40,6 @@ export function networkPlace({ classes, say, rerun, onOpen }) {
     }
     if (result || blank !== view.blank) stale = true;
     view.blank = blank;
-    current = result;
     if (stale && inSight) update();
     current = null;
   } };

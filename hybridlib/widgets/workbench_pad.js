@@ -19,8 +19,9 @@ const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowR
 export function pad(node, bench) {
   let from = null; // where the pressed pointer was last, in pixels
   let start = null;
+  let box = null; // where the picture is; it stays there while the pointer is pressed, and asking for it costs a layout
   const where = (event) => {
-    const box = node.getBoundingClientRect();
+    if (!from) box = node.getBoundingClientRect();
     return [((event.clientX - box.left) / box.width) * SIDE, ((event.clientY - box.top) / box.height) * SIDE];
   };
   const inside = ([x, y]) => [y, x].map((v) => Math.max(0, Math.min(SIDE - 1, Math.floor(v))));
