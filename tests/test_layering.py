@@ -15,7 +15,7 @@ FLOORS = [
     {
         "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation", "weights", "live",
         "settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation",
-        "image_changes", "record", "presets",
+        "image_changes", "record", "presets", "palette",
     },
     {"figures", "widgets", "exercises"},
     {"studies", "bench"},
@@ -45,6 +45,7 @@ NEIGHBOURS = {
     ("weights", "checkpoint"),
     ("live", "checkpoint"),
     ("live", "weights"),
+    ("live", "data"),
     ("pretrained", "checkpoint"),
     ("pretrained", "data"),
     ("__main__", "cli"),

@@ -22,8 +22,9 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 LOCAL_PATH = re.compile(r"(?:/home/|/Users/|/root/|/tmp/|/work/|/content/|[A-Z]:\\)[\w.-]")
 
-CHAPTERS = sorted(BOOK.glob("*.ipynb"))
-PAGES = sorted([*BOOK.glob("*.md"), *CHAPTERS])
+NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+CHAPTERS = [path for path in NOTEBOOKS if path.name[:2].isdigit()]  # the others are pages to play on, such as the workbench
+PAGES = sorted([*BOOK.glob("*.md"), *NOTEBOOKS])
 
 
 def read(path):
@@ -69,6 +70,10 @@ def links(path):
             yield target, (path.parent / parts.path).resolve() if parts.path else path, parts.fragment
 
 
+def per_notebook(test):
+    return pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)(test)
+
+
 def per_chapter(test):
     return pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)(test)
 
@@ -78,11 +83,13 @@ def per_page(test):
 
 
 def test_every_chapter_is_in_the_table_of_contents():
-    listed = re.findall(r"book/(\d\d_\w+)", (ROOT / "_toc.yml").read_text())
-    assert listed == [path.stem for path in CHAPTERS]
+    """The chapters in the order of their numbers, and each page to play on."""
+    listed = re.findall(r"book/(\w+)", (ROOT / "_toc.yml").read_text())
+    assert [name for name in listed if name[:2].isdigit()] == [path.stem for path in CHAPTERS]
+    assert {path.stem for path in NOTEBOOKS} <= set(listed)
 
 
-@per_chapter
+@per_notebook
 def test_stored_by_make_notebooks(path):
     """The file is in the form that `make notebooks` writes, made from the code that is here now."""
     notebook = read(path)
@@ -92,7 +99,7 @@ def test_stored_by_make_notebooks(path):
     assert notebooks.serialise(notebooks.normalise(notebook)) == path.read_text("utf-8")
 
 
-@per_chapter
+@per_notebook
 def test_ran_from_top_to_bottom_without_an_error(path):
     cells = [cell for cell in code_cells(read(path)) if cell.source.strip()]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
@@ -100,7 +107,7 @@ def test_ran_from_top_to_bottom_without_an_error(path):
     assert read(path).metadata.kernelspec.name == "python3"
 
 
-@per_chapter
+@per_notebook
 def test_holds_nothing_of_the_machine_it_ran_on(path):
     for cell in read(path).cells:
         texts = [cell.source, *(json.dumps(output) for output in cell.get("outputs", []))]
@@ -109,7 +116,7 @@ def test_holds_nothing_of_the_machine_it_ran_on(path):
             assert not ADDRESS.search(text), f"memory address near {cell.source[:60]!r}"
 
 
-@per_chapter
+@per_notebook
 def test_every_widget_view_has_its_state(path):
     notebook = read(path)
     state = notebook.metadata.get("widgets", {}).get(notebooks.STATE, {}).get("state", {})
@@ -120,17 +127,17 @@ def test_every_widget_view_has_its_state(path):
     ]
     assert set(views) <= set(state)
     assert all("_esm" in state[view]["state"] for view in views), "a view that needs a kernel"
-    assert views, "a chapter has at least one explorable"
+    assert views, "a notebook of the book has at least one explorable"
 
 
-@per_chapter
+@per_notebook
 def test_is_small_enough_for_a_phone(path):
     widgets = read(path).metadata.get("widgets", {})
     assert len(json.dumps(widgets)) <= MAX_WIDGET_DATA
     assert path.stat().st_size <= MAX_SIZE
 
 
-@per_chapter
+@per_notebook
 def test_few_cells_are_left_uncompared_and_each_is_followed_by_a_check(path):
     cells = code_cells(read(path))
     ignored = [i for i, cell in enumerate(cells) if IGNORE in cell.metadata.get("tags", [])]
@@ -140,14 +147,14 @@ def test_few_cells_are_left_uncompared_and_each_is_followed_by_a_check(path):
         assert any("assert" in cell.source for cell in rest[:2]), cells[index].source[:80]
 
 
-@per_chapter
+@per_notebook
 def test_reads_well_without_the_book(path):
     """No MyST directives or roles, which Colab and JupyterLab would show raw."""
     text = re.sub(r"`{3}python.*?`{3}", "", markdown(path), flags=re.S)
     assert re.findall(r"^(?:```|:::)\{[^}]+\}.*$|\{[\w:]+\}`", text, re.M) == []
 
 
-@per_chapter
+@per_notebook
 def test_every_image_has_a_text_alternative(path):
     text = markdown(path)
     assert re.findall(r"!\[\s*\]\([^)]*\)", text) == []

@@ -32,7 +32,7 @@ CELL_TIMEOUT = 600  # seconds; a chapter's longest cell may take 60 on two cores
 
 
 def chapters():
-    """Return the paths of all chapters, in the book's order."""
+    """Return the paths of all chapters, in the book's order, and then of the pages to play on."""
     return sorted(BOOK.glob("*.ipynb"))
 
 

@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
+from hybridlib.live.flow import add_flow
 from hybridlib.live.graph import Graph
 from hybridlib.live.kinds import STEPS, kind_of
 from hybridlib.live.operand import Operand, contiguous
@@ -175,12 +176,15 @@ class _Assembly:
     def _modules(self, made: list[Node], *, last: int) -> None:
         """What every module made, and the model's own steps between them, up to the node number `last`."""
         parts, classes = dict(self.recorded.model.named_modules()), self.graph.logits.shape[-1]
+        entered, inputs = [], iter(made[len(self.recorded.calls) :])
         working = {module_of(node) for node in self.order if node.target not in (*SAME, *IGNORED)}
         steps = [node for node in self.order if self._is_step(node) and self.order[node] < last]
         for call, node in zip(self.recorded.calls, made):
             at = self.values[node]
+            given = None if call.given is None else self.values[next(inputs)]
             while steps and self.order[steps[0]] < self.order[node]:
                 self._step(steps.pop(0))
+                entered.append(None)
             works = any(name == call.name or name.startswith(f"{call.name}.") for name in working)
             if isinstance(at, Operand) and works:  # dropout and the like hand on what they are given
                 part = parts[call.name]
@@ -188,8 +192,10 @@ class _Assembly:
                     part, name=call.name, attention=self.softmax_in, takes=call.takes, gives=len(at.shape), classes=classes
                 )
                 self.graph.modules.append({"name": call.name, "class": type(part).__name__, "kind": kind, "at": at})
+                entered.append(given.buffer if isinstance(given, Operand) else None)
         for node in steps:
             self._step(node)
+        add_flow(self.graph, [*entered, *(None for _ in steps)])
 
     def _is_step(self, node: Node) -> bool:
         return node.op == "call_function" and node.target.__name__.split(".")[0] in STEPS and module_of(node) == ""

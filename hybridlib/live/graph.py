@@ -27,6 +27,8 @@ class Graph:
         layers: dicts of the `block`'s name and `at`, the logits `1 k` read off after it, or None where the head does not fit.
         modules: dicts of name, class, kind and `at`, what the module made, from the stem to the head, a part behind its
             whole. Name "" is a step of the model's own: the class token put first (cat), the average over the map (mean).
+            More about each: flow.py.
+        flow: how the modules of the model's own level follow each other; flow.py says how it is written.
     """
 
     about: dict[str, str]
@@ -39,6 +41,7 @@ class Graph:
     maps: list[dict] = field(default_factory=list)
     layers: list[dict] = field(default_factory=list)
     modules: list[dict] = field(default_factory=list)
+    flow: list = field(default_factory=list)
 
     def text(self) -> str:
         """JSON, one node or module a line, the same for the same model."""
@@ -50,7 +53,7 @@ class Graph:
         for name in ("tables", "nodes", "maps", "layers", "modules"):
             rows = ",\n".join(map(_compact, getattr(self, name)))
             yield f',\n"{name}":[\n{rows}\n]' if rows else f',\n"{name}":[]'
-        yield "}\n"
+        yield f',\n"flow":{_compact(self.flow)}}}\n'
 
 
 def _compact(value: object) -> str:

@@ -14,11 +14,16 @@ from hybridlib.live.readout import Read
 
 @dataclass
 class Call:
-    """One call of a module: its name, the axes of the tensor that goes in (None if none does), what comes out."""
+    """One call of a module: its name, the tensor that goes in (None if none does), what comes out."""
 
     name: str
-    takes: int | None
+    given: Tensor | None
     made: Tensor | None = None
+
+    @property
+    def takes(self) -> int | None:
+        """The axes of the tensor that goes in."""
+        return None if self.given is None else self.given.ndim
 
 
 class Recorded(nn.Module):
@@ -68,12 +73,13 @@ class Recorded(nn.Module):
             *(shown.weights for shown in self.maps),
             *(answer for answer in answers.values() if answer is not None),
             *(call.made for call in self.calls),
+            *(call.given for call in self.calls if call.given is not None),
         )
 
     def _enter(self, name: str, args: tuple, kwargs: dict) -> None:
         if self._listening:
             given = first_tensor([*args, *kwargs.values()])
-            self._open.append(Call(name, takes=None if given is None else given.ndim))
+            self._open.append(Call(name, given=None if given is None else given.clone()))
             self.calls.append(self._open[-1])
 
     def _leave(self, made: object) -> None:

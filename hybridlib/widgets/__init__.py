@@ -2,8 +2,10 @@
 
 from .attention_explorer import AttentionExplorer
 from .live_vit import LiveViT
+from .network import Network
 from .nine_heads import NineHeads
 from .patch_explorer import PatchExplorer
 from .receptive_field import ReceptiveField
+from .workbench import Workbench
 
-__all__ = ["AttentionExplorer", "LiveViT", "NineHeads", "PatchExplorer", "ReceptiveField"]
+__all__ = ["AttentionExplorer", "LiveViT", "Network", "NineHeads", "PatchExplorer", "ReceptiveField", "Workbench"]

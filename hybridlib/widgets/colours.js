@@ -44,6 +44,17 @@ export const twoSided = (t) => TWO_SIDED[Math.round((clip(t, -1, 1) + 1) * (LEVE
 export const grey = (t) => { const v = Math.round(255 * clip(t, 0, 1)); return [v, v, v]; };
 export const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
 
+// What a part of a network is: one colour each in every picture of the book, as in hybridlib/palette.py. Told apart in
+// normal vision and with any of the three colour deficiencies; black or white reads on each at 5 : 1 or more.
+export const PARTS = {
+  convolution: [71, 148, 215],
+  attention: [237, 148, 15],
+  "feed-forward": [95, 197, 148],
+  norm: [195, 192, 229],
+  token: [178, 60, 129],
+  pooling: [245, 215, 86],
+};
+
 // Black or white, whichever reads better on the colour (relative luminance as WCAG defines it).
 export function inkOn(rgb) {
   const [r, g, b] = rgb.map((v) => ((v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
@@ -51,16 +62,16 @@ export function inkOn(rgb) {
 }
 
 // Paints a grid of numbers, one canvas pixel per cell (the style sheet enlarges it without smoothing).
-// `colour` gives [r, g, b], or null for a cell left transparent.
+// `colour` gives [r, g, b] or [r, g, b, a], 0..255, or null for a cell left transparent.
 export function paint(canvas, rows, cols, colour) {
-  canvas.width = cols;
-  canvas.height = rows;
+  if (canvas.width !== cols) canvas.width = cols; // setting it, even to what it is, clears the canvas and costs time
+  if (canvas.height !== rows) canvas.height = rows;
   const context = canvas.getContext("2d");
   const picture = context.createImageData(cols, rows);
   for (let row = 0, at = 0; row < rows; row++) {
     for (let col = 0; col < cols; col++, at += 4) {
       const rgb = colour(row, col);
-      if (rgb) picture.data.set([rgb[0], rgb[1], rgb[2], 255], at);
+      if (rgb) picture.data.set([rgb[0], rgb[1], rgb[2], rgb[3] ?? 255], at);
     }
   }
   context.putImageData(picture, 0, 0);

@@ -24,6 +24,8 @@ const FORMAT = "hybridlib-live-1";
 //     layers[i]         { block, logits }: the class read off after that block; null where the head does not fit
 //     modules[i]        { name, class, kind, shape, read() }: what every module made, from stem to head; `read` copies it,
 //                       axes in PyTorch's order. Name "" is a step of the model's own (cat: tokens, mean: pooling).
+//                       How they follow each other: `flow` here and in them, as hybridlib/live/flow.py writes it
+//   flow
 //   parameters       { name: shape } of all weights
 //   parameter(name)  their numbers, to be read or changed; after a change call prepare()
 //   about, metadata  text: what the model is; mean and std of its training images and more
@@ -54,6 +56,7 @@ export async function load(source, { wasm = true } = {}) {
     about: graph.about,
     metadata: Object.fromEntries(Object.entries(metadata).filter(([name]) => name !== "graph")),
     input: graph.input[2],
+    flow: graph.flow,
     parameters: Object.fromEntries(Object.keys(graph.weights).map((name) => [name, tensors[name].shape])),
     parameter(name) {
       if (!(name in graph.weights)) throw new Error(`The model has no weight ${name}; net.parameters lists them.`);
@@ -128,11 +131,17 @@ function resultOf(graph, d, { tensor }) {
       return { data: viewOf(d, tensor(at)), heads, queries, keys, ...known };
     }),
     layers: graph.layers.map(({ block, at }) => ({ block, logits: at && viewOf(d, tensor(at)) })),
-    modules: graph.modules.map(({ at, ...known }) => ({ ...known, shape: at[2], read: () => readOut(d, tensor(at)) })),
+    modules: graph.modules.map(({ at, ...known }) => ({ ...known, shape: at[2], read: reader(d, tensor(at)) })),
   };
 }
 
-function readOut(d, made) {
-  const { starts: [places] } = cells(made.shape, made); // prettier-ignore
-  return Float32Array.from(places, (place) => d[place]);
+// Copies what a module made; where its numbers lie is found out at the first reading.
+function reader(d, made) {
+  let places = null;
+  return () => {
+    places ??= cells(made.shape, made).starts[0];
+    const out = new Float32Array(places.length);
+    for (let i = 0; i < out.length; i++) out[i] = d[places[i]];
+    return out;
+  };
 }

@@ -11,11 +11,11 @@ from .page import write_page
 
 @pytest.fixture
 def show(browser, tmp_path):
-    """show(explorable, width=, theme=, touch=, calm=, jupyterlab=) -> its page. Errors and foreign requests fail the test."""
+    """show(explorable, width=, theme=, touch=, calm=, jupyterlab=, book=) -> its page. Errors and foreign requests fail the test."""
     with contextlib.ExitStack() as stack:
         complaints = []
 
-        def start(*explorables, width=1024, theme="light", touch=False, calm=False, jupyterlab=False):
+        def start(*explorables, width=1024, theme="light", touch=False, calm=False, jupyterlab=False, book=False):
             context = browser.new_context(
                 viewport={"width": width, "height": 900},
                 has_touch=touch,
@@ -27,7 +27,7 @@ def show(browser, tmp_path):
             page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
-            page.goto(write_page(tmp_path, list(explorables), theme=theme, jupyterlab=jupyterlab).as_uri())
+            page.goto(write_page(tmp_path, list(explorables), theme=theme, jupyterlab=jupyterlab, book=book).as_uri())
             page.wait_for_selector("body[data-ready]")
             return page
 

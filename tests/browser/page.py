@@ -71,10 +71,11 @@ def files_of(explorable) -> dict[str, bytes]:
     return {name: file() if callable(file) else file for name, file in offered.items()}
 
 
-def write_page(folder: Path, explorables: list, *, theme: str = "light", jupyterlab: bool = False) -> Path:
+def write_page(folder: Path, explorables: list, *, theme: str = "light", jupyterlab: bool = False, book: bool = False) -> Path:
     """Write `index.html` with the explorables, and everything that they need, into `folder`.
 
     jupyterlab: each stands in an output of JupyterLab, whose rules come last and so win wherever weights are equal.
+    book: the page says that it is the book's, as host.js needs it.
     """
     shown = []
     for explorable in explorables:
@@ -93,6 +94,8 @@ def write_page(folder: Path, explorables: list, *, theme: str = "light", jupyter
     places = "".join(f'<div id="explorable-{i}"></div>' for i in range(len(shown)))
     if jupyterlab:
         places = f'<div class="jp-OutputArea-output">{places}</div><style>{JUPYTERLAB}</style>'
+    if book:
+        places += '<script type="application/json" id="hybrid-models">{}</script>'
     data = json.dumps(shown).replace("</", "<\\/")
     page = Path(folder) / "index.html"
     page.write_text(

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
-from hybridlib.widgets import AttentionExplorer, LiveViT, NineHeads, PatchExplorer, ReceptiveField
+from hybridlib.widgets import AttentionExplorer, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench
 
 
 def digits(count: int) -> np.ndarray:
@@ -68,6 +68,17 @@ def live_vit() -> LiveViT:
     return LiveViT({"random": file}, classes=list("0123456789"), samples=digits(3))
 
 
+def network() -> Network:
+    """The system with the most kinds of parts, and what is new in it in colour."""
+    return Network("ceit_nano_digits", new=("patch_embedding", "LeFF", "lca"), pictures=pictures(2))
+
+
+def workbench(*names: str, **options) -> Workbench:
+    """Trained models (default: the two that it starts with), and three digits in the middle of the sheet."""
+    models = live.shipped(*(names or ("convnet_nano_digits", "vit_nano_digits")))
+    return Workbench(models=models, **(dict(samples=pictures(3)[..., 0], labels=list("012")) | options))
+
+
 EXPLORABLES = {
     "nine heads": NineHeads,
     "receptive field": ReceptiveField,
@@ -75,4 +86,6 @@ EXPLORABLES = {
     "mixed attention": mixed_attention,
     "patches": patch_explorer,
     "live ViT": live_vit,
+    "network": network,
+    "workbench": workbench,
 }
