@@ -3,6 +3,8 @@
 The environment is the set `colab` of tests/versions/sets.txt; `make test` makes it once.
 """
 
+import ast
+import os
 import subprocess
 from pathlib import Path
 
@@ -22,6 +24,16 @@ from browser.samples import EXPLORABLES
 from IPython.display import display
 for make in EXPLORABLES.values():
     display(make())"""
+
+
+ASK = f"""import sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
+from browser.samples import live_vit
+drawing, sent = live_vit(), []
+drawing._send = lambda message, buffers=None: sent.append((message["content"], [len(b) for b in buffers or []]))
+for name in ("random", "mine"):
+    drawing._handle_msg({{"content": {{"data": {{"method": "custom", "content": {{"need": name}}}}}}, "buffers": []}})
+print(sent, len(drawing._offered["random"]))"""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +60,16 @@ def test_every_explorable_is_built(python, tmp_path):
     shown = states(versions.run_notebook(notebook, python=python, cwd=tmp_path))
     assert len(shown) == len(EXPLORABLES)
     assert all(state and "export default" in state["_esm"] for state in shown)
+
+
+def test_python_answers_an_explorable_that_asks_for_a_model(python):
+    """By the oldest ipywidgets that we admit: the message as the browser sends it, the answer as it goes out."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    said = subprocess.run([python, "-c", ASK], capture_output=True, text=True, check=True, env=environment).stdout
+    sent, length = said.strip().rsplit(" ", 1)
+    file, none = ast.literal_eval(sent)
+    assert file == ({"model": "random"}, [int(length)]) and int(length) > 400_000
+    assert none == ({"model": "mine", "error": "There is no model 'mine' here; there are: random."}, [])
 
 
 @pytest.mark.parametrize("path", notebooks.chapters(), ids=lambda path: path.stem)

@@ -67,7 +67,7 @@ def test_widgets_are_named_in_order_and_orphans_are_gone(executed):
     notebook = notebooks.normalise(copy.deepcopy(executed[0]))
     shown = views(notebook)
     models = stored_models(notebook)
-    assert len(shown) == 4 and shown[0] == "w1"
+    assert len(shown) == 9 and shown[0] == "w1"
     assert shown[1] == shown[2]  # two views of one counter
     assert set(shown) <= set(models)
     assert set(models) == {f"w{n + 1}" for n in range(len(models))}

@@ -19,7 +19,7 @@ def everything(show):
         page = show(*(make() for make in EXPLORABLES.values()), **options)
         assert page.locator(".hx").count() == len(EXPLORABLES)
         page.get_by_role("button", name="sample 1").click()  # whose answer brings the rest of the live ViT
-        page.get_by_text("The model says").wait_for()
+        page.locator(".hx-readout", has_text="The model says").wait_for()
         settle(page)
         return page
 
