@@ -253,7 +253,7 @@ def test_keys_open_and_close_blocks_and_parts(show):
     grid.press(" ")
     assert page.locator(".hx-inner-frame").count() == 1
     words = page.locator("svg text").all_text_contents()
-    assert words.count("linear") == 2 and "to 192" in words
+    assert words.count("linear") == 2 and "to qkv" in words
     grid.press("End")
     assert here(page) == "head, 10 classes"
     grid.press("Home")
@@ -309,6 +309,15 @@ def test_what_is_new_stands_out(show):
     assert everything.count(orange) == 4 and everything.count(blue) > 20
     page.evaluate("models[0].set('new', ['BottleneckAttention'])")
     assert set(page.evaluate(fills)) == {orange}
+
+
+def test_what_is_in_something_new_is_new_when_it_is_opened(show):
+    page = show(Network("ceit_nano_digits", new=["LeFF"]))
+    colours = "() => [...document.querySelectorAll('rect.hx-part')].map((n) => n.style.fill)"
+    assert page.evaluate(colours) == ["rgb(95, 197, 148)"]
+    page.get_by_text("LeFF", exact=True).dblclick()
+    opened = page.evaluate(colours)
+    assert opened.count("rgb(71, 148, 215)") == 3 and opened.count("rgb(195, 192, 229)") == 3  # its convolutions and norms
 
 
 def test_another_picture_gives_other_numbers(show):
