@@ -33,7 +33,7 @@ def stored(name):
 
 @every
 def test_a_model_exported_again_gives_the_stored_graph(name):
-    """torch.export of another release may order things otherwise; 2.11 to 2.14 do not."""
+    """Should another release of torch order its steps otherwise, `python -m hybridlib live` stores them anew."""
     assert live.shipped_graph(name).text() == live.graph_path(name).read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""`python -m hybridlib bench models | latency`."""
+"""`python -m hybridlib bench models | latency | live`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from pathlib import Path
 
 import torch
 
+from hybridlib import weights
 from hybridlib.bench.latency import SIDES, measure_latency
+from hybridlib.bench.live import measure_live, runtime_sizes
 from hybridlib.bench.measure import VARIANTS, measure
 from hybridlib.bench.pairs import PAIRS, Pair
 from hybridlib.devices import describe_device, pick_device, versions
@@ -62,6 +64,18 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     _add_options(latency, batch_size=1)
     latency.set_defaults(run=_latency)
+
+    page = actions.add_parser(
+        "live",
+        help="the trained models in a browser",
+        description="Size, time and largest error against PyTorch of the trained models in Chromium, "
+        "with WebAssembly and in plain JavaScript.",
+    )
+    page.add_argument("--only", default="", metavar="TEXT", help="models whose name has this in it")
+    page.add_argument("--runs", type=int, default=50, metavar="N", help="timed runs, default 50")
+    page.add_argument("--browser", metavar="PATH", help="a Chrome or Chromium; default an installed one")
+    page.add_argument("--json", type=Path, metavar="FILE", help="write rows and machine there")
+    page.set_defaults(run=_live)
 
 
 def _add_options(parser: argparse.ArgumentParser, *, batch_size: int) -> None:
@@ -154,6 +168,27 @@ def _latency(args: argparse.Namespace) -> None:
         times = f"{row['forward_ms']:.1f}", f"{row['training_step_ms']:.1f}"
         print(layout(row["network"], row["side"], *counts, *times))
     print(f"\n{_about(record)}")
+
+
+def _live(args: argparse.Namespace) -> None:
+    names = [name for name in weights.names() if args.only in name]
+    if not names:
+        raise ValueError(f"--only {args.only!r} is in no name; there are {', '.join(weights.names())}")
+    layout = "{:<18} {:<5} {:>9} {:>9} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>6}".format
+    print(layout("model", "", "file", "gzip", "graph", "load", "min ms", "median", "cpu ms", "logits", "maps", "agree"))
+    rows = []
+    for row in measure_live(names, runs=args.runs, browser=args.browser):
+        rows.append(row)
+        sizes = (f"{row[key]:,}" for key in ("file", "file_gzip", "graph_gzip"))
+        times = f"{row['load_ms']:.0f}", *(f"{row[key]:.1f}" for key in ("min_ms", "median_ms", "cpu_ms"))
+        errors = ("-" if row[key] is None else f"{row[key]:.1e}" for key in ("logits_error", "maps_error"))
+        name, kind = row["model"].removesuffix("_digits"), "wasm" if row["wasm"] else "plain"
+        print(layout(name, kind, *sizes, *times, *errors, f"{row['agree']}/{row['images']}"), flush=True)
+    scripts = runtime_sizes()
+    machine = describe_device(torch.device("cpu"), processes=1)
+    load = [round(value, 1) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
+    print(f"\nRuntime {scripts['script']:,} bytes, {scripts['script_gzip']:,} compressed. {machine['name']}; load average {load}")
+    _write(args, {"machine": machine["name"], "load": load, **scripts, "rows": rows})
 
 
 def choose(*, only: str | None = None, all_sizes: bool = False) -> list[Pair]:

@@ -13,7 +13,6 @@ import { MAKERS, needs } from "./live_kernels.js";
 import { cells } from "./live_steps.js";
 
 const FORMAT = "hybridlib-live-1";
-const TOGETHER = 4; // numbers: tensors begin at multiples of 16 bytes
 
 // A model from a file that hybridlib.live packed, warmed up by one run on an empty image. { wasm: false } does without
 // WebAssembly; where a browser or a page's policy refuses it, plain JavaScript does the same more slowly (`net.wasm` is false).
@@ -88,7 +87,7 @@ function layOut(graph) {
   let count = 0;
   const take = (length) => {
     const at = count;
-    count += Math.ceil(length / TOGETHER) * TOGETHER;
+    count += (length + 3) & ~3; // tensors begin at multiples of 16 bytes
     return at;
   };
   const place = graph.sizes.map(take);

@@ -2,7 +2,8 @@
 // so that views (transposed, sliced, repeated) cost nothing. Results have no gaps; maps have their channels together.
 // A maker takes ({ d, ints, multiply }, out, operands, settings, room), works out how to step, and returns `run`; or
 // { pack, run }, where `pack` is to be done again after a weight was changed. `room` has the positions that `needs` asks for.
-// The loops themselves stand in functions that are given everything: engines compile those best.
+// The loops themselves stand in functions that are given everything, positions as whole numbers (| 0 after a division):
+// engines compile those best.
 
 import { cells, lines, windows, withoutAxis, withoutLast } from "./live_steps.js";
 
@@ -21,7 +22,7 @@ export function needs(kind, out, [x, second], settings) {
   if (kind === "batch_norm") return { own: 2 * x.shape[1], scratch: 0 };
   if (kind === "matmul") return { own: 0, scratch: numel(x) + numel(second) };
   if (kind !== "conv") return { own: 0, scratch: 0 };
-  const unrolled = numel(out) * (numel(second) / second.shape[0] / out.shape[1]);
+  const unrolled = ((numel(out) / out.shape[1]) | 0) * ((numel(second) / second.shape[0]) | 0);
   return { own: numel(second), scratch: isDirect(x, out, second, settings) ? 0 : unrolled };
 }
 
@@ -139,7 +140,7 @@ function share(d, length, o, so, p, sp) {
 function makeLayerNorm({ d }, out, [x, weight, bias], { axes, eps }) {
   const rows = withoutLast(out, axes);
   const { count, starts: [o, p] } = cells(rows.shape, rows, withoutLast(x, axes)); // prettier-ignore
-  const [length, step] = [numel(out) / numel(rows), x.strides.at(-1)];
+  const [length, step] = [(numel(out) / numel(rows)) | 0, x.strides.at(-1)];
   return () => {
     for (let i = 0; i < count; i++) standardise(d, length, o[i], p[i], step, weight.at, bias.at, eps);
   };
@@ -228,7 +229,8 @@ function makeConv({ d, multiply }, out, [x, weight, bias], settings, { own, scra
   const added = bias ? bias.at : -1;
   if (isDirect(x, out, weight, settings)) {
     const step = out.shape[3] > 1 ? x.strides[3] * stride[1] : x.strides[2] * stride[0];
-    return () => multiply(numel(out) / outputs, outputs, inputs, x.at, step, weight.at, inputs, out.at, outputs, added);
+    const rows = (numel(out) / outputs) | 0;
+    return () => multiply(rows, outputs, inputs, x.at, step, weight.at, inputs, out.at, outputs, added);
   }
   const { taps, count, seen } = windows(x, out, { ...settings, kernel });
   if (inputs === 1 && outputs === groups) {
@@ -237,7 +239,7 @@ function makeConv({ d, multiply }, out, [x, weight, bias], settings, { own, scra
     };
     return { pack, run: () => channelByChannel(d, count, outputs, out.at, seen, taps, x.strides[1], own, added) };
   }
-  const [width, of] = [inputs * taps, outputs / groups];
+  const [width, of] = [inputs * taps, (outputs / groups) | 0];
   const pack = () => {
     for (let o = 0; o < outputs; o++) { // taps x inputs, as `unroll` lays them
       for (let tap = 0; tap < taps; tap++) {

@@ -4,11 +4,13 @@ import base64
 import json
 import shutil
 import subprocess
+import sys
 from hashlib import sha256
 
 import numpy as np
 import pytest
 import torch
+from conftest import find_browser
 from parity.reference import images, randomise
 from torch import nn
 
@@ -365,3 +367,18 @@ def test_the_product_against_numpy(javascript, m, n, k, wasm):
         out = np.array(result[start[3] : start[4]]).reshape(m, n + 3)
         np.testing.assert_allclose(out[:, :n], a[:, :k] @ b[:, :k].T + added, rtol=0, atol=1e-5)
         assert (out[:, n:] == 7).all() and result[start[4] :] == [7.0] * 8
+
+
+def test_the_benchmark_prints_size_time_and_error(browser, tmp_path):
+    """In a process of its own: Playwright runs once in each."""
+    path = find_browser()
+    command = [sys.executable, "-m", "hybridlib", "bench", "live", "--only", "convnet", "--runs", "3", "--json", tmp_path / "live.json"]
+    done = subprocess.run([*command, *(["--browser", path] if path else [])], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "live.json").read_text())
+    assert [row["wasm"] for row in record["rows"]] == [True, False]
+    for row in record["rows"]:
+        assert row["file"] == len(live.packed("convnet_nano_digits")) > row["file_gzip"] > row["graph_gzip"] > 1000
+        assert 0 < row["logits_error"] < TOLERANCE and row["maps_error"] is None and row["agree"] == row["images"] == 20
+        assert 0 < row["min_ms"] <= row["median_ms"] and row["cpu_ms"] > 0
+    assert record["script"] == len(bundle("live_graph.js").encode()) and "wasm" in done.stdout and "plain" in done.stdout

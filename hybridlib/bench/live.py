@@ -1,0 +1,142 @@
+"""The trained models in a browser: size, time and error of each, with WebAssembly and in plain JavaScript."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from hybridlib import live, weights
+from hybridlib.data import load
+from hybridlib.layers.checks import check_positive, look_up
+from hybridlib.widgets.base import bundle
+
+BROWSERS = ("chromium", "google-chrome", "google-chrome-stable", "chromium-browser", "chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+WARM = 10  # runs before the time is taken: the browser compiles what runs often
+PAUSE = 10  # runs between two breaks, as a page takes them
+
+# Largest errors are found in the page: maps of twenty images would be slow to send back.
+DRIVER = """
+const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+const farthest = (made, expected) => made.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i])), 0);
+window.start = async (file, wasm) => {
+  const before = performance.now();
+  window.net = await load(file, { wasm });
+  return { wasm: net.wasm, load_ms: performance.now() - before };
+};
+window.check = (image, logits, maps) => {
+  const seen = net.run(floats(image));
+  return {
+    logits: farthest(seen.logits, floats(logits)),
+    maps: Math.max(0, ...seen.maps.map(({ data }, i) => farthest(data, floats(maps[i])))),
+    answer: seen.logits.indexOf(Math.max(...seen.logits)),
+  };
+};
+window.time = async (image, runs, pause) => {
+  const [pixels, times] = [floats(image), []];
+  for (let i = 0; i < runs; i++) {
+    if (i % pause === 0) await new Promise((done) => setTimeout(done, 5));
+    const before = performance.now();
+    net.run(pixels);
+    times.push(performance.now() - before);
+  }
+  return times;
+};
+document.body.dataset.ready = "yes";
+"""
+
+
+def measure_live(
+    names: Sequence[str], *, runs: int = 50, images: int = 20, browser: str | None = None
+) -> Iterator[dict]:
+    """Two rows for each model, with and without WebAssembly: sizes in bytes, times in ms, largest errors against PyTorch.
+
+    `min_ms` and `median_ms` are by the clock on the wall. On a machine with other work to do they say more about that work;
+    `cpu_ms` is the mean of the processor's time that the page's thread took.
+
+    Args:
+        names: of shipped weights.
+        runs: timed, after some that are not.
+        images: test digits whose logits and maps are compared.
+        browser: path of a Chrome or Chromium; by default an installed one, or Playwright's.
+
+    Raises:
+        ValueError: for an unknown name, or numbers below 1; without Playwright; says what to do.
+    """
+    check_positive(runs=runs, images=images)
+    for name in names:
+        look_up(dict.fromkeys(weights.names()), name)
+    pixels = load("digits").test.images[:images] / 255
+    with opened(browser) as (page, clock):
+        for name in names:
+            mean, std = (torch.tensor(v)[:, None, None] for v in weights.normalisation(name))
+            yield from measure_one(page, clock, name, (pixels - mean) / std, runs=runs)
+
+
+@contextmanager
+def opened(browser: str | None) -> Iterator:
+    """A page of a running browser with the runtime in it, and a clock: seconds of processor time that the page's thread took."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise ValueError("bench live drives a browser through Playwright: pip install playwright") from error
+    path = browser or next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        page = started.new_page()
+        page.set_content(f'<body><p>live</p><script type="module">{bundle("live_graph.js")}{DRIVER}</script>')
+        page.wait_for_selector("body[data-ready]")
+        session = page.context.new_cdp_session(page)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+        def clock() -> float:
+            metrics = session.send("Performance.getMetrics")["metrics"]
+            return next(metric["value"] for metric in metrics if metric["name"] == "ThreadTime")
+
+        yield page, clock
+        started.close()
+
+
+def measure_one(page, clock: Callable[[], float], name: str, images: Tensor, *, runs: int) -> Iterator[dict]:
+    """The two rows of one model; see `measure_live`."""
+    packed, graph = live.packed(name), live.graph_path(name).read_bytes()
+    with torch.no_grad():
+        trace = weights.load(name).trace(images)
+    file = base64.b64encode(packed).decode()
+    sizes = dict(file=len(packed), file_gzip=len(gzip.compress(packed, 9)), graph_gzip=len(gzip.compress(graph, 9)))
+    for wasm in (True, False):
+        row = {"model": name, **sizes, **page.evaluate("([file, wasm]) => start(file, wasm)", [file, wasm])}
+        found = [
+            page.evaluate(
+                "([image, logits, maps]) => check(image, logits, maps)",
+                [encode(images[i]), encode(trace.logits[i]), [encode(shown.weights[i]) for shown in trace.maps]],
+            )
+            for i in range(len(images))
+        ]
+        agree = sum(one["answer"] == int(logits.argmax()) for one, logits in zip(found, trace.logits))
+        page.evaluate("([image, runs, pause]) => time(image, runs, pause)", [encode(images[0]), WARM, PAUSE])
+        before = clock()
+        times = page.evaluate("([image, runs, pause]) => time(image, runs, pause)", [encode(images[0]), runs, PAUSE])
+        cpu = 1000 * (clock() - before) / runs
+        yield row | dict(
+            logits_error=max(one["logits"] for one in found),
+            maps_error=max(one["maps"] for one in found) if trace.maps else None,
+            agree=agree, images=len(images), min_ms=min(times), median_ms=median(times), cpu_ms=cpu,
+        )  # fmt: skip
+
+
+def runtime_sizes() -> dict[str, int]:
+    """Bytes of the runtime's script, as it is and compressed."""
+    script = bundle("live_graph.js").encode()
+    return dict(script=len(script), script_gzip=len(gzip.compress(script, 9)))
+
+
+def encode(tensor: Tensor) -> str:
+    return base64.b64encode(tensor.contiguous().numpy().astype("<f4").tobytes()).decode()
