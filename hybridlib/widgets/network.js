@@ -45,7 +45,7 @@ function render({ model, el }) {
     opening ??= (async () => {
       note.textContent = "The model is on its way …";
       try {
-        net = await openModel(model, model.get("name"));
+        net = await openModel(model, model.get("name"), { own: true }); // boxes are read long after the run
         note.textContent = "";
         use();
       } catch (error) {

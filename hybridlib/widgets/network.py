@@ -111,7 +111,7 @@ def graph_of(file: bytes) -> dict:
 def check_new(new: list[str], modules: list[dict]) -> list[str]:
     """What stands out, or a ValueError that says what the model has."""
     for wanted in new:
-        if not any(matches(module, wanted) for module in modules):
+        if not any(matches(modules, place, wanted) for place in range(len(modules))):
             known = sorted({module[key] for module in modules for key in ("kind", "class")})
             raise Refused(f"new has {wanted!r}, which this model has not; it has the kinds and classes {', '.join(known)}")
     return new

@@ -176,7 +176,7 @@ const WORDS = {
   token: (part) => part.name ? ["patches", part.class === "PatchEmbedding" ? "" : wordsOf(part.class)]
     : ["tokens", extraWords(part)],
   position: () => ["positions", ""],
-  linear: ({ shape }) => ["linear", `to ${shape.at(-1)}`],
+  linear: ({ name, shape }) => ["linear", /(^|\.)\d+$/.test(name) ? `to ${shape.at(-1)}` : plainName(name)],
   head: ({ name, shape }) => ["head", name === "head" ? `${shape.at(-1)} classes` : plainName(name).replace(" head", "")],
   activation: ({ class: type }) => [type, ""],
 };

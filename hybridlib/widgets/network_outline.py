@@ -239,7 +239,8 @@ def words_for(part: dict, heart: dict) -> tuple[str, str]:
         case "position":
             return "positions", ""
         case "linear":
-            return "linear", f"to {part['shape'][-1]}"
+            numbered = re.search(r"(^|\.)\d+$", part["name"])
+            return "linear", f"to {part['shape'][-1]}" if numbered else plain_name(part["name"])
         case "head" if part["name"] == "head":
             return "head", f"{part['shape'][-1]} classes"
         case "head":

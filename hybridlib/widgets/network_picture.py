@@ -27,9 +27,13 @@ def draw(modules: list[dict], flow: list, *, size: list[int], new: Collection[st
     return Drawing(modules, new).draw(outline(modules, flow), size=size, title=title)
 
 
-def matches(module: dict, wanted: str) -> bool:
-    """Whether a part is meant: by its kind, its class, its name, or the beginning of its name."""
-    return wanted in (module["kind"], module["class"], module["name"]) or module["name"].startswith(f"{wanted}.")
+def matches(modules: list[dict], place: int, wanted: str) -> bool:
+    """Whether a part is meant, or something that it is in: by kind, class, name, or the beginning of the name."""
+    name = modules[place]["name"]
+    if name == wanted or name.startswith(f"{wanted}."):
+        return True
+    holders = (part for part in modules if part["name"] and name.startswith(f"{part['name']}."))
+    return any(wanted in (part["kind"], part["class"]) for part in (modules[place], *holders))
 
 
 class Drawing:
@@ -41,23 +45,22 @@ class Drawing:
         self.right = WIDTH
 
     def is_new(self, place: int) -> bool:
-        return not self.new or any(matches(self.modules[place], wanted) for wanted in self.new)
+        return not self.new or any(matches(self.modules, place, wanted) for wanted in self.new)
 
     def draw(self, rows: list, *, size: list[int], title: str) -> Figure:
         y = self.text(24, 8, f"picture {size[2]}×{size[3]}×{size[1]}", color=MUTED)
         for row in rows:
             self.line([(10, y - 14), (10, y)], arrow=True)
-            y = self.block(row, y) if row.members else self.strip(row.strip, 2, y, bright=False)[1]
+            y = self.block(row, y) if row.members else self.strip(row.strip, 2, y)[1]
             last = row.members[-1] if row.members else last_place(row.strip)
             y = self.text(24, y + 12, shape_words(self.modules[last]), color=MUTED)
         return self.figure(y, title)
 
     def block(self, row: object, y: float) -> float:
-        from_here, bright = len(self.shapes), self.is_new(row.members[0])
-        some = bright or any(self.is_new(place) for place in cells_of(row.strip))
+        from_here, some = len(self.shapes), self.is_new(row.members[0]) or any(self.is_new(place) for place in cells_of(row.strip))
         times = f"  × {len(row.members)}" if len(row.members) > 1 else ""
         self.text(16, y + 11, row.title + times, weight="bold")
-        right, bottom = self.strip(row.strip, 14, y + TITLE, bright=bright)
+        right, bottom = self.strip(row.strip, 14, y + TITLE)
         self.right = max(self.right, right + PAD + 4)
         inside, self.shapes = self.shapes[from_here:], self.shapes[:from_here]
         self.box(1, y, None, bottom + PAD - y, fill="white")
@@ -66,36 +69,36 @@ class Drawing:
         self.shapes += inside
         return bottom + PAD
 
-    def strip(self, strip: list, x: float, y: float, *, bright: bool) -> tuple[float, float]:
+    def strip(self, strip: list, x: float, y: float) -> tuple[float, float]:
         """Cells and joins side by side; returns the right end and the bottom."""
         bottom = y + CELL
         for i, item in enumerate(strip):
             if i:
                 self.line([(x, y + CELL / 2), (x + GAP, y + CELL / 2)])
                 x += GAP
-            right, low = (self.join if isinstance(item, Join) else self.cell)(item, x, y, bright=bright)
+            right, low = (self.join if isinstance(item, Join) else self.cell)(item, x, y)
             x, bottom = right, max(bottom, low)
         return x, bottom
 
-    def cell(self, cell: Cell, x: float, y: float, *, bright: bool) -> tuple[float, float]:
+    def cell(self, cell: Cell, x: float, y: float) -> tuple[float, float]:
         width = width_of(cell)
-        fill, ink = colour_of(cell.kind, known=not (bright or self.is_new(cell.place)))
+        fill, ink = colour_of(cell.kind, known=not self.is_new(cell.place))
         self.box(x, y, width, CELL, fill=fill)
         self.text(x + width / 2, y + (10 if cell.sub else 15), cell.label, color=ink, ha="center")
         if cell.sub:
             self.text(x + width / 2, y + 22, cell.sub, color=ink, ha="center", fontsize=7)
         return x + width, y + CELL
 
-    def join(self, join: Join, x: float, y: float, *, bright: bool) -> tuple[float, float]:
+    def join(self, join: Join, x: float, y: float) -> tuple[float, float]:
         """The main branch in line, the other below it, and the sign where they meet."""
         middle, inner = y + CELL / 2, x + GAP
-        right, bottom = self.strip(join.main, inner, y, bright=bright) if join.main else (inner, y + CELL)
+        right, bottom = self.strip(join.main, inner, y) if join.main else (inner, y + CELL)
         main_end, around, start = right, bottom + 5, x
         if join.side:
             shift = max(0.0, (right - inner - strip_width(join.side)) / 2)
             around = bottom + GAP + CELL / 2
             self.line([(x, middle), (x, around), (inner + shift, around)], width=1.4)
-            start, bottom = self.strip(join.side, inner + shift, bottom + GAP, bright=bright)
+            start, bottom = self.strip(join.side, inner + shift, bottom + GAP)
             right = max(right, start)
         at = right + GAP + SIGN
         self.line([(x - 1, middle), (inner, middle)])

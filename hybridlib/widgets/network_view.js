@@ -15,7 +15,7 @@
 //   alone       false leaves the key to the colours out, where two pictures stand side by side
 // Also: view.point(name) shows a module by its name.
 
-import { button, choice, h, oncePerFrame, svg } from "./common.js";
+import { button, choice, h, newId, oncePerFrame, svg } from "./common.js";
 import { css, inkOn, PARTS } from "./colours.js";
 import { ROOM, networkLayout, stepTo } from "./network_math.js";
 import { showNumbers } from "./network_numbers.js";
@@ -72,7 +72,7 @@ export function networkView({ modules, flow, input, read = (i) => modules[i].rea
     const found = read(modules.indexOf(part));
     const told = found ? showNumbers(numbers, found, part, classes) : { words: "", what: "" };
     if (!found) numbers.replaceChildren();
-    facts.textContent = told.words;
+    facts.textContent = told.words || "Its numbers come here once the model has run.";
     map.setAttribute("aria-label", [`Network. ${title.textContent}: ${shapeWords(part)}.`, told.words + told.what,
       box.opens ? `Enter ${box.open ? "closes" : "opens"} it.` : ""].filter(Boolean).join(" "));
     if (aloud) say(map.getAttribute("aria-label"));
@@ -152,14 +152,13 @@ export function networkView({ modules, flow, input, read = (i) => modules[i].rea
 
 function paintNetwork(picture, { width, height, boxes, lines, signs, words }, modules, highlight) {
   picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const isNew = (box) => !highlight.length || highlight.some((wanted) => box.members.some((place) => matches(modules, place, wanted)));
-  const blocks = boxes.filter(({ role }) => role === "block");
-  const within = (box) => blocks.find(({ x, y, w, h: tall }) => box.x >= x && box.y > y && box.x < x + w && box.y < y + tall);
-  const bright = (box) => isNew(box) || (box.role !== "block" && Boolean(within(box)) && isNew(within(box)));
-  const blockIsBright = (block) => isNew(block) || boxes.some((box) => box.role === "cell" && within(box) === block && isNew(box));
-  const path = ({ d, kind, arrow }) => svg("path", { class: `hx-line hx-${kind}`, d, "marker-end": arrow && "url(#hx-arrow)" });
+  const bright = (box) => !highlight.length || box.members.some((place) => highlight.some((wanted) => matches(modules, place, wanted)));
+  const holds = ({ x, y, w, h: tall }, box) => box.x >= x && box.y > y && box.x < x + w && box.y < y + tall;
+  const blockIsBright = (block) => bright(block) || boxes.some((box) => box.role === "cell" && holds(block, box) && bright(box));
+  const head = newId();
+  const path = ({ d, kind, arrow }) => svg("path", { class: `hx-line hx-${kind}`, d, "marker-end": arrow && `url(#${head})` });
   picture.replaceChildren(
-    svg("defs", {}, svg("marker", { id: "hx-arrow", viewBox: "0 0 6 6", refX: 5, refY: 3, markerWidth: 6, markerHeight: 6,
+    svg("defs", {}, svg("marker", { id: head, viewBox: "0 0 6 6", refX: 5, refY: 3, markerWidth: 6, markerHeight: 6,
       orient: "auto", markerUnits: "userSpaceOnUse" }, svg("path", { class: "hx-head", d: "M0 0 L6 3 L0 6 z" }))),
     ...boxes.filter(({ role }) => role !== "cell").map((box) => frameOf(box, blockIsBright(box))),
     ...lines.map(path),
@@ -169,10 +168,12 @@ function paintNetwork(picture, { width, height, boxes, lines, signs, words }, mo
     ...words.map(({ x, y, text }) => svg("text", { class: "hx-shape", x, y }, text)));
 }
 
-// Whether a part is meant: by its kind, its class, its name, or the beginning of its name.
+// Whether a part is meant, or something that it is in: by kind, class, name, or the beginning of the name.
 export function matches(modules, place, wanted) {
-  const { name, kind, class: type } = modules[place];
-  return wanted === kind || wanted === type || name === wanted || name.startsWith(`${wanted}.`);
+  const { name } = modules[place];
+  if (name === wanted || name.startsWith(`${wanted}.`)) return true;
+  return modules.some((part) => (part.kind === wanted || part.class === wanted)
+    && (part === modules[place] || (part.name && name.startsWith(`${part.name}.`))));
 }
 
 function fillOf(kind, bright) {

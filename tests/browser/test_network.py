@@ -49,18 +49,19 @@ def test_the_browser_draws_the_rows_of_the_still_picture(javascript, name):
     assert shapes == [shape_words(module) for module in modules]
 
 
-@pytest.mark.parametrize("width", [236, 330, 430, 1000])
 @every
-def test_boxes_keep_inside_the_picture_and_off_each_other(javascript, name, width):
-    """Closed, with one part opened, and with all blocks shown."""
+def test_boxes_keep_inside_the_picture_and_off_each_other(javascript, name):
+    """Closed, with all blocks shown, with all parts opened, and with both."""
     modules, flow, size = stored(name)
     body = """const [modules, flow, options] = arg;
-        const lay = (open) => m.networkLayout(modules, flow, { ...options, open: new Set(open) });
-        const closed = lay([]);
+        const widths = [236, 330, 430, 1000];
+        const lay = (open) => widths.map((width) => m.networkLayout(modules, flow, { ...options, width, open: new Set(open) }));
+        const [closed] = lay([]);
         const folds = closed.boxes.filter((box) => box.role === "block" && box.opens).map((box) => box.opens);
         const parts = closed.boxes.filter((box) => box.role === "cell" && box.opens).map((box) => box.opens);
-        return [closed, lay(folds), lay(parts), lay([...folds, ...parts])];"""
-    for layout in javascript("network_math.js", body, [modules, flow, {"width": width, "input": size}]):
+        return [lay([]), lay(folds), lay(parts), lay([...folds, ...parts])].flat();"""
+    for layout in javascript("network_math.js", body, [modules, flow, {"input": size}]):
+        width = layout["width"]
         cells = [box for box in layout["boxes"] if box["role"] == "cell"]
         for box in layout["boxes"]:
             assert box["x"] >= 0 and box["x"] + box["w"] <= width and box["y"] + box["h"] <= layout["height"], box["key"]
@@ -111,7 +112,7 @@ def computed(name, picture):
 
     def note(key, out):
         if isinstance(out, torch.Tensor):
-            made.setdefault(key, []).append(out)
+            made.setdefault(key, []).append(out.clone())  # ReLU writes over its input
 
     for key, part in model.named_modules():
         if key:
@@ -128,17 +129,18 @@ def numbers_in(text):
 
 @every
 def test_the_numbers_shown_are_pytorchs(show, name):
-    """Every box of the closed picture, walked by the arrow keys; the last block of a transformer is left to its own test,
-    for `forward` computes of it what the head reads alone."""
+    """Every box of the closed picture, walked by the arrow keys, where the forward pass computes as much: of the last block
+    of a transformer it computes only what the head reads."""
     page = show(Network(name, pictures=pictures(2)))
     made, logits = computed(name, pictures(2)[0])
     grid = page.get_by_role("application")
     grid.focus()
     page.wait_for_selector(".hx-network-here canvas")
+    sizes = {module["name"]: np.prod(module["shape"]) for module in stored(name)[0]}
     checked = set()
     for _ in range(100):
         key, *_ = page.locator(".hx-network-here .hx-note").first.text_content().split(" · ")
-        if key in made and len(made[key]) == 1:
+        if key in made and len(made[key]) == 1 and made[key][0].numel() == sizes[key]:
             values = made[key][0]
             expected = [values.min().item(), values.mean().item(), values.max().item()]
             np.testing.assert_allclose(numbers_in(page.locator(".hx-readout").text_content()), expected, atol=0.00501)
@@ -251,7 +253,7 @@ def test_keys_open_and_close_blocks_and_parts(show):
     grid.press(" ")
     assert page.locator(".hx-inner-frame").count() == 1
     words = page.locator("svg text").all_text_contents()
-    assert words.count("linear") == 2 and "to 192" in words
+    assert words.count("linear") == 2 and "to qkv" in words
     grid.press("End")
     assert here(page) == "head, 10 classes"
     grid.press("Home")
@@ -307,6 +309,15 @@ def test_what_is_new_stands_out(show):
     assert everything.count(orange) == 4 and everything.count(blue) > 20
     page.evaluate("models[0].set('new', ['BottleneckAttention'])")
     assert set(page.evaluate(fills)) == {orange}
+
+
+def test_what_is_in_something_new_is_new_when_it_is_opened(show):
+    page = show(Network("ceit_nano_digits", new=["LeFF"]))
+    colours = "() => [...document.querySelectorAll('rect.hx-part')].map((n) => n.style.fill)"
+    assert page.evaluate(colours) == ["rgb(95, 197, 148)"]
+    page.get_by_text("LeFF", exact=True).dblclick()
+    opened = page.evaluate(colours)
+    assert opened.count("rgb(71, 148, 215)") == 3 and opened.count("rgb(195, 192, 229)") == 3  # its convolutions and norms
 
 
 def test_another_picture_gives_other_numbers(show):
