@@ -10,8 +10,11 @@
 
 from hybridlib.live.export import export
 from hybridlib.live.graph import FORMAT, Graph
-from hybridlib.live.held_out import HeldOut, held_out
 from hybridlib.live.pack import graph_path, pack, packed, shipped, shipped_graph, store
+from hybridlib.live.samples import HeldOut, held_out
 from hybridlib.live.translate import SUPPORTED
 
-__all__ = ["FORMAT", "SUPPORTED", "Graph", "HeldOut", "export", "graph_path", "held_out", "pack", "packed", "shipped", "shipped_graph", "store"]
+__all__ = [
+    "FORMAT", "SUPPORTED", "Graph", "HeldOut", "export", "graph_path", "held_out",
+    "pack", "packed", "shipped", "shipped_graph", "store",
+]  # fmt: skip

@@ -45,7 +45,7 @@ export function systemCard({ label, models, classes, open, onSystem, onShow, onH
   const heads = headRow(onHead);
   const askers = h("div", { class: "wb-askers", role: "group", "aria-label": "Who asks" });
   const opacity = slider({ label: "Overlay", min: 0, max: 100, step: 5, value: 0, show: (v) => `${v} %`, onInput: onOpacity });
-  const readout = h("p", { class: "hx-readout" });
+  const readout = h("p", { class: "hx-readout" }, "Nothing is read yet.");
   const again = button("Try again", () => { system = null; onReady(); }, { hidden: true });
   const answers = bars(classes);
   const layers = ladder(classes);

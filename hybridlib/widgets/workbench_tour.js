@@ -65,7 +65,7 @@ export function tour({ root, go, say }) {
     go(step.state);
     const lit = [...root.querySelectorAll(step.lit)];
     lit.forEach((part) => part.classList.add("wb-lit"));
-    lit.at(-1)?.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+    lit[0]?.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
     say(`Step ${count.textContent}: ${step.title}. ${step.text}`);
   }
   return { node, start };

@@ -73,10 +73,10 @@ def network() -> Network:
     return Network("ceit_nano_digits", new=("patch_embedding", "LeFF", "lca"), pictures=pictures(2))
 
 
-def workbench(*names: str, **options) -> Workbench:
+def workbench(*names: str, **options: object) -> Workbench:
     """Trained models (default: the two that it starts with), and three digits in the middle of the sheet."""
     models = live.shipped(*(names or ("convnet_nano_digits", "vit_nano_digits")))
-    return Workbench(models=models, **(dict(samples=pictures(3)[..., 0], labels=list("012")) | options))
+    return Workbench(**(dict(models=models, samples=pictures(3)[..., 0], labels=list("012")) | options))
 
 
 EXPLORABLES = {

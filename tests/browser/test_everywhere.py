@@ -101,6 +101,7 @@ def test_hovering_stays_quiet_and_a_key_is_announced(everything):
 
 def test_two_views_of_a_kind_share_a_page(show):
     page = show(*(make() for make in EXPLORABLES.values()), *(make() for make in EXPLORABLES.values()))
+    page.wait_for_function("document.querySelectorAll('.wb-digit').length === 4 && !document.querySelector('.wb-digit:empty')")
     settle(page)
     readouts = page.locator(".hx-readout").all_text_contents()
     half = len(readouts) // 2

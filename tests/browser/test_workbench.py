@@ -218,7 +218,7 @@ def test_every_system_and_all_that_it_shows(show):
         for option in options[1:-1]:
             over.select_option(option)
             settle(page)
-            assert len(page.locator(".hx-readout").first.text_content()) > 10, (name, option)
+            assert len(page.locator(".wb-maps .hx-readout").first.text_content()) > 10, (name, option)
             flat = "LCA" if name.startswith("ceit") and option == "map-4" else ""
             assert page.locator(".wb-overlay").first.is_visible() != bool(flat), (name, option)
             seen += 1
@@ -253,12 +253,12 @@ def test_maps_are_those_of_the_trace(show):
             weight = maps[names[0]][index].weights[0, head, 5 * 8 + 2].numpy().reshape(-1, 8, 8).mean(0)
             alphas.append(overlay(page, 0)[..., 3])
             np.testing.assert_allclose(alphas[-1] / 255, 0.45 + 0.55 * weight / weight.max(), atol=0.003)
-            assert "the patch at row 6, column 3 asks" in convit.locator(".hx-readout").text_content()
+            assert "the patch at row 6, column 3 asks" in convit.locator(".wb-maps .hx-readout").text_content()
     assert not np.array_equal(alphas[0], alphas[2]) and not np.array_equal(alphas[2], alphas[4])
     ceit.locator(".wb-show select").select_option("map-4")
     ceit.get_by_role("radio", name="head 2").click()
     settle(page)
-    told = [float(v) for v in re.findall(r"block \d: ([\d.]+) %", ceit.locator(".hx-readout").text_content())]
+    told = [float(v) for v in re.findall(r"block \d: ([\d.]+) %", ceit.locator(".wb-maps .hx-readout").text_content())]
     np.testing.assert_allclose(told, 100 * maps[names[1]][4].weights[0, 1, 0].numpy(), atol=0.51)
     ceit.locator(".wb-head select").select_option(names[2])
     page.wait_for_function("asked.length === 3")
@@ -266,7 +266,7 @@ def test_maps_are_those_of_the_trace(show):
     ceit.get_by_role("button", name="distillation token").click()
     settle(page)
     shares = maps[names[2]][0].weights[0, 1, 1]
-    text = ceit.locator(".hx-readout").text_content()
+    text = ceit.locator(".wb-maps .hx-readout").text_content()
     assert text.startswith("Head 2: the distillation token asks;")
     told = [float(v) for v in re.findall(r"([\d.]+) % to the", text)]
     np.testing.assert_allclose(told, 100 * shares[:2].numpy(), atol=0.51)
@@ -484,3 +484,34 @@ def test_one_system_or_two(show):
     ready(page)
     assert page.locator(".wb-card:visible").count() == 2
     agrees(page, "convnet", "vit")
+
+
+def test_the_whole_network_shows_numbers_of_the_drawing(show):
+    """Open where there is room, closed on a phone; its numbers follow the drawing."""
+    page = ready(show(workbench()))
+    vit = weights.load("vit_nano_digits")
+
+    def agree():
+        image = normalise(torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1), *weights.normalisation("vit_nano_digits"))
+        with torch.no_grad():
+            made = vit.patch_embedding(image)
+        words = page.locator(".wb-network").nth(1).locator(".hx-readout").text_content()
+        told = [float(v.replace("−", "-").rstrip(".")) for v in re.findall(r"[−\d.]+\d", words)]
+        np.testing.assert_allclose(told, [made.min(), made.mean(), made.max()], atol=0.006)
+
+    page.locator(".wb-network").nth(1).scroll_into_view_if_needed()
+    settle(page)
+    agree()
+    page.locator(".wb-pad").nth(1).press("ArrowDown")
+    page.locator(".wb-network").nth(1).scroll_into_view_if_needed()
+    settle(page)
+    agree()
+    page.get_by_role("button", name="Hide the network").first.click()
+    settle(page)
+    assert page.locator(".hx-network:visible").count() == 0
+    narrow = ready(show(workbench(), width=375))
+    assert narrow.locator(".hx-network").count() == 0
+    narrow.get_by_role("button", name="Show the whole network").first.click()
+    settle(narrow)
+    assert narrow.locator(".hx-network:visible").count() == 2
+    assert narrow.evaluate("document.documentElement.scrollWidth") <= 375
