@@ -132,7 +132,6 @@ BEING_RECORDED = {
     "pointer",
     "match_tuning",
     "match",
-    "distillation_labels",
     "gates",
     "lookup_layouts_tuning",
     "lookup_layouts",
