@@ -89,7 +89,7 @@ def environment(chosen: Set) -> Path:
     """
     constraints = [ROOT / word for word in chosen.packages if word.endswith(".txt")]
     sources = [ROOT / "pyproject.toml", *constraints]
-    text = repr(chosen) + "".join(path.read_text("utf-8") for path in sources)
+    text = repr((chosen, TESTING)) + "".join(path.read_text("utf-8") for path in sources)
     key = hashlib.sha256(text.encode()).hexdigest()
     stamp = chosen.folder / ".installed"
     if stamp.is_file() and stamp.read_text() == key:
