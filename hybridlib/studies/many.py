@@ -20,10 +20,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from inspect import signature
+from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -173,7 +174,8 @@ class _Session:
         self.begun: set[str] = set()
         self.postponed: dict[str, int] = {}  # runs without their teacher, and what had ended then
         self.failed: list[str] = []
-        self.drawn: dict[str, Future] = {}
+        self.drawn: dict[str, AsyncResult] = {}
+        self.closing = False
         self.waiting: collections.deque = collections.deque()
         self.preparing: dict[Future, str] = {}
         self.ready: collections.deque[Prepared] = collections.deque()
@@ -190,7 +192,7 @@ class _Session:
         seats = [Seat(gpu=gpu) for _ in range(told.at_once)]
         context = multiprocessing.get_context("spawn")
         with (
-            ProcessPoolExecutor(told.processes, mp_context=context) as self.drawers,
+            context.Pool(told.processes) as self.drawers,  # its end ends what it is at
             ThreadPoolExecutor(max(2, told.processes // 2)) as self.threads,
         ):
             for study in self.studies:
@@ -220,7 +222,7 @@ class _Session:
                     self.tell(len(sitting))
             for seat in seats:
                 seat.leave()
-            self.drawers.shutdown(wait=False, cancel_futures=True)
+            self.closing = True
             wait(self.finishing)
             self.collect()
         self.tell(0)
@@ -266,7 +268,7 @@ class _Session:
         key = json.dumps([spec.data, _title(study, spec) if own else ""], sort_keys=True)
         if key not in self.drawn:
             known = replace(spec, recipe=spec.recipe | dict(lr=1.0))  # drawn before it is chosen
-            self.drawn[key] = self.drawers.submit(_draw, study.NAME, known)
+            self.drawn[key] = self.drawers.apply_async(_draw, (study.NAME, known))
         return key
 
     def prepare(self, study: ModuleType, spec: RunSpec) -> None:
@@ -284,12 +286,15 @@ class _Session:
 
     def build(self, study: ModuleType, spec: RunSpec) -> Prepared:
         """In a thread: the run, ready to be trained."""
-        future = self.drawn[self.draw(study, spec)]
-        drawn = future.result()
+        drawn = self.drawn[self.draw(study, spec)]
+        while not drawn.ready():
+            drawn.wait(1.0)
+            if self.closing:
+                raise TimeoutError("the time is up")
         with self.lock:  # once for all runs on these pictures
-            if not hasattr(future, "data"):
-                future.data = _unpacked(drawn)
-        return prepare(study, spec, data=future.data)
+            if not hasattr(drawn, "data"):
+                drawn.data = _unpacked(drawn.get())
+        return prepare(study, spec, data=drawn.data)
 
     # ------------------------------------------------------------------------------------- the run
 
