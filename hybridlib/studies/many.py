@@ -26,8 +26,10 @@ from dataclasses import replace
 from inspect import signature
 from multiprocessing.pool import AsyncResult
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import torch
 
 from hybridlib.data import ImageData, MemoryImages
@@ -192,6 +194,7 @@ class _Session:
         seats = [Seat(gpu=gpu) for _ in range(told.at_once)]
         context = multiprocessing.get_context("spawn")
         with (
+            TemporaryDirectory() as self.folder,
             context.Pool(told.processes) as self.drawers,  # its end ends what it is at
             ThreadPoolExecutor(max(2, told.processes // 2)) as self.threads,
         ):
@@ -268,7 +271,8 @@ class _Session:
         key = json.dumps([spec.data, _title(study, spec) if own else ""], sort_keys=True)
         if key not in self.drawn:
             known = replace(spec, recipe=spec.recipe | dict(lr=1.0))  # drawn before it is chosen
-            self.drawn[key] = self.drawers.apply_async(_draw, (study.NAME, known))
+            path = Path(self.folder) / f"{len(self.drawn)}"
+            self.drawn[key] = self.drawers.apply_async(_draw, (study.NAME, known, str(path)))
         return key
 
     def prepare(self, study: ModuleType, spec: RunSpec) -> None:
@@ -382,23 +386,26 @@ class OnDevice(MemoryImages):
         return copies[str(device)]
 
 
-def _draw(name: str, spec: RunSpec) -> dict:
-    """In another process: a run's pictures, as arrays that travel well."""
+def _draw(name: str, spec: RunSpec, path: str) -> dict:
+    """In another process: a run's pictures, in files, and what else there is to say of them."""
     data = find_hooks(find(name))["load_data"](spec)
-    told = dict(name=data.name, classes=data.classes, described=data.describe(), chances=data.chances)
+    told = dict(name=data.name, classes=data.classes, described=data.describe())
     for split in ("train", "test"):
         images = getattr(data, split)
         if not isinstance(images, MemoryImages):
-            raise ValueError(f"{spec.name!r}: its images lie in files, and a graph needs them in memory")
-        told[split] = (images.images.numpy(), images.labels.numpy(), images.image_size, images.mean, images.std)
+            raise ValueError(
+                f"{spec.name!r}: its images lie in files, and a graph needs them in memory"
+            )
+        told[split] = (f"{path}-{split}.npy", images.labels.numpy(), images.image_size)
+        told["statistics"] = dict(mean=images.mean, std=images.std)
+        np.save(told[split][0], images.images.numpy())
     return told
 
 
 def _unpacked(told: dict) -> ImageData:
     splits = []
     for split in ("train", "test"):
-        images, labels, side, mean, std = told[split]
-        tensors = torch.from_numpy(images), torch.from_numpy(labels)
-        splits.append(OnDevice(*tensors, image_size=side, mean=mean, std=std))
-    settings = dict(described=told["described"])
-    return Described(told["name"], told["classes"], *splits, settings, told["chances"])
+        path, labels, side = told[split]
+        tensors = torch.from_numpy(np.load(path)), torch.from_numpy(labels)
+        splits.append(OnDevice(*tensors, image_size=side, **told["statistics"]))
+    return Described(told["name"], told["classes"], *splits, dict(described=told["described"]))
