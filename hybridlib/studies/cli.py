@@ -111,12 +111,11 @@ def _many(args: argparse.Namespace) -> int:
     from hybridlib.studies.many import run_many  # imported here: nobody else needs it
 
     failed = run_many(
-        args.names,
+        [(name, args.data) if args.data else name for name in args.names],
         device=args.device,
         at_once=args.at_once,
         minutes=args.minutes,
         only=args.only,
-        data=args.data,
         results=args.results,
     )
     return 1 if failed else 0

@@ -121,13 +121,12 @@ class Seat:
 
 
 def run_many(
-    names: Sequence[str],
+    names: Sequence[str | tuple[str, str]],
     *,
     device: str | None = None,
     at_once: int = AT_ONCE,
     minutes: float | None = None,
     only: str | None = None,
-    data: str | None = None,
     shorten: int = 1,
     results: Path | None = None,
     scratch: Path = SCRATCH,
@@ -137,12 +136,12 @@ def run_many(
     """Run what is missing of these studies, many runs at once.
 
     Args:
-        names: the studies, the most important first.
+        names: the studies, the most important first; (name, data) for one on another source than
+            its own.
         device: by default the GPU, if there is one.
         at_once: runs side by side.
         minutes: begin nothing that would not end in this time; None for no limit.
         only: just the run of this name.
-        data: another source than the studies' own, for all of them.
         shorten: divide every run's steps by this, to try the whole way out; use another `results`
             folder then.
         results, scratch: see `run_study`.
@@ -153,12 +152,11 @@ def run_many(
         How many runs failed; what they said is told to `say`.
     """
     session = _Session(
-        [find(name) for name in names],
+        [(find(name), data) for name, data in map(_pair, names)],
         device=pick_device(device),
         at_once=at_once,
         until=None if minutes is None else time.perf_counter() + 60 * minutes,
         only=only,
-        data=data,
         shorten=shorten,
         results=Path(results) if results is not None else results_folder(),
         scratch=Path(scratch),
@@ -171,9 +169,10 @@ def run_many(
 class _Session:
     """One call of `run_many`; see there for the arguments."""
 
-    def __init__(self, studies: list[ModuleType], **told) -> None:
+    def __init__(self, studies: list[tuple[ModuleType, str | None]], **told) -> None:
         self.studies, self.told = studies, SimpleNamespace(**told)
         self.begun: set[str] = set()
+        self.commands: dict[str, str] = {}
         self.postponed: dict[str, int] = {}  # runs without their teacher, and what had ended then
         self.failed: list[str] = []
         self.drawn: dict[str, AsyncResult] = {}
@@ -198,8 +197,8 @@ class _Session:
             context.Pool(told.processes) as self.drawers,  # its end ends what it is at
             ThreadPoolExecutor(max(2, told.processes // 2)) as self.threads,
         ):
-            for study in self.studies:
-                for spec in self.left_of(study):
+            for study, data in self.studies:
+                for spec in self.left_of(study, data):
                     self.draw(study, spec)
             looking, seen = None, -1  # the search for what can begin; ended runs that it knows
             while not self.over(GRACE / 2):
@@ -229,9 +228,9 @@ class _Session:
             wait(self.finishing)
             self.collect()
         self.tell(0)
-        for study in self.studies:
-            left = len(self.left_of(study))
-            told.say(f"{study.NAME}: {left} left" if left else f"{study.NAME}: recorded whole")
+        for study, data in self.studies:
+            left, on = len(self.left_of(study, data)), f" on {data}" if data else ""
+            told.say(f"{study.NAME}{on}: " + (f"{left} left" if left else "recorded whole"))
         return len(self.failed)
 
     def over(self, kept: float = 0.0) -> bool:
@@ -248,18 +247,18 @@ class _Session:
 
     # ------------------------------------------------------------------------------ before the run
 
-    def left_of(self, study: ModuleType) -> list[RunSpec]:
+    def left_of(self, study: ModuleType, data: str | None) -> list[RunSpec]:
         """The runs of a study that are declared and not recorded."""
-        specs = study.runs(self.told.data or "digits", study.SEEDS)
+        specs = study.runs(data or "digits", study.SEEDS)
         specs = missing(study, specs, self.told.results)
         return [spec for spec in specs if self.told.only in (None, spec.name)]
 
     def can_begin(self) -> collections.deque:
         """What is left and could begin now, as far as this can be told beforehand."""
         return collections.deque(
-            (study, spec)
-            for study in self.studies
-            for spec in self.left_of(study)
+            (study, spec, data)
+            for study, data in self.studies
+            for spec in self.left_of(study, data)
             if spec.recipe["lr"] is not None
             and _title(study, spec) not in self.begun
             and self.postponed.get(_title(study, spec), -1) < self.ended
@@ -275,7 +274,7 @@ class _Session:
             self.drawn[key] = self.drawers.apply_async(_draw, (study.NAME, known, str(path)))
         return key
 
-    def prepare(self, study: ModuleType, spec: RunSpec) -> None:
+    def prepare(self, study: ModuleType, spec: RunSpec, data: str | None) -> None:
         """Have a run's model built, unless it is begun or would not end in time."""
         title, steps = _title(study, spec), spec.recipe["steps"] // self.told.shorten
         pace = sum(self.paces) / len(self.paces) if self.paces else 0.0
@@ -286,6 +285,7 @@ class _Session:
         if self.told.shorten > 1:
             shorter = {key: max(1, recipe[key] // self.told.shorten) for key in ("steps", "evaluate_every")}
             spec = replace(spec, recipe=recipe | shorter)
+        self.commands[title] = command_for(study.NAME, spec.name, data)
         self.preparing[self.threads.submit(self.build, study, spec)] = title
 
     def build(self, study: ModuleType, spec: RunSpec) -> Prepared:
@@ -304,13 +304,11 @@ class _Session:
 
     def begin(self, seat: Seat, prepared: Prepared) -> None:
         """Give a run a seat."""
-        study, spec = prepared.study, prepared.spec
-        words = f"python -m hybridlib study many {study.NAME} --only {spec.name}"
-        words += f" --data {self.told.data}" if self.told.data else ""
+        title = _title(prepared.study, prepared.spec)
         try:
-            seat.begin(prepared, device=self.told.device, command=words)
+            seat.begin(prepared, device=self.told.device, command=self.commands[title])
         except Exception:
-            self.fail(_title(study, spec))
+            self.fail(title)
             seat.leave()
 
     def advance(self, seat: Seat) -> bool:
@@ -360,6 +358,16 @@ class _Session:
         """Note what became of a run that cannot go on; the others do."""
         self.failed.append(title)
         self.told.say(f"{title} failed:\n{traceback.format_exc(limit=-4)}")
+
+
+def command_for(study: str, run: str, data: str | None) -> str:
+    """What to type to repeat one run."""
+    words = ["python -m hybridlib study many", study, "--only", run]
+    return " ".join(words + (["--data", data] if data else []))
+
+
+def _pair(name: str | tuple[str, str]) -> tuple[str, str | None]:
+    return (name, None) if isinstance(name, str) else name
 
 
 def _title(study: ModuleType, spec: RunSpec) -> str:
