@@ -16,6 +16,7 @@ This is the one way in which a chapter's outputs are made. Two runs leave the sa
 import argparse
 import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -28,6 +29,8 @@ STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 REFERENCE = "IPY_MODEL_"
 INSTALL = "install"  # tag of the cell that says where hybridlib comes from; book/tools/address.py writes it
+KEPT = ("mystnb", "tags")  # of a cell's metadata; mystnb holds a figure's caption and the words for who cannot see it
+PROGRESS = re.compile(r"\d+%\|.*\|\s*\d+/\d+ \[")  # what tqdm writes
 CELL_TIMEOUT = 600  # seconds; a chapter's longest cell may take 60 on two cores
 
 
@@ -78,14 +81,13 @@ def normalise(notebook):
     ids = set()
     for cell in notebook.cells:
         cell.id = new_id(cell, ids)
-        tags = cell.metadata.get("tags")
-        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in KEPT and v})
         if cell.cell_type != "code":
             continue
         if cell.source.strip():
             count += 1
             cell.execution_count = count
-        cell.outputs = merge_streams(cell.outputs)
+        cell.outputs = [output for output in merge_streams(cell.outputs) if worth_reading(output)]
         for output in cell.outputs:
             output.pop("transient", None)
             if "execution_count" in output:
@@ -117,6 +119,14 @@ def merge_streams(outputs):
             lines = output.text.replace("\r\n", "\n").split("\n")
             output.text = "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines)
     return merged
+
+
+def worth_reading(output):
+    """Whether an output is neither a progress bar nor blank."""
+    if output.output_type != "stream":
+        return True
+    output.text = "".join(line for line in output.text.splitlines(keepends=True) if not PROGRESS.search(line))
+    return bool(output.text.strip())
 
 
 def normalise_widgets(notebook):

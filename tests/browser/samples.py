@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
-from hybridlib.widgets import AttentionExplorer, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench
+from hybridlib.widgets import AttentionExplorer, LiveGates, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench
 
 
 def digits(count: int) -> np.ndarray:
@@ -68,6 +68,12 @@ def live_vit() -> LiveViT:
     return LiveViT({"random": file}, classes=list("0123456789"), samples=digits(3))
 
 
+def live_gates(count: int = 12) -> LiveGates:
+    """The trained ConViT, and digits in the middle of the sheet."""
+    labels = load_digits().target[:count]
+    return LiveGates(live.shipped("convit_nano_digits"), samples=pictures(count)[..., 0], labels=labels.tolist())
+
+
 def network() -> Network:
     """The system with the most kinds of parts, and what is new in it in colour."""
     return Network("ceit_nano_digits", new=("patch_embedding", "LeFF", "lca"), pictures=pictures(2))
@@ -86,6 +92,7 @@ EXPLORABLES = {
     "mixed attention": mixed_attention,
     "patches": patch_explorer,
     "live ViT": live_vit,
+    "live gates": live_gates,
     "network": network,
     "workbench": workbench,
 }
