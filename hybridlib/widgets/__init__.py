@@ -2,6 +2,7 @@
 
 from .attention_explorer import AttentionExplorer
 from .live_gates import LiveGates
+from .live_tables import LiveTables
 from .live_vit import LiveViT
 from .network import Network
 from .nine_heads import NineHeads
@@ -9,4 +10,4 @@ from .patch_explorer import PatchExplorer
 from .receptive_field import ReceptiveField
 from .workbench import Workbench
 
-__all__ = ["AttentionExplorer", "LiveGates", "LiveViT", "Network", "NineHeads", "PatchExplorer", "ReceptiveField", "Workbench"]
+__all__ = ["AttentionExplorer", "LiveGates", "LiveTables", "LiveViT", "Network", "NineHeads", "PatchExplorer", "ReceptiveField", "Workbench"]

@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
-from hybridlib.widgets import AttentionExplorer, LiveGates, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench
+from hybridlib.widgets import AttentionExplorer, LiveGates, LiveTables, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench
 
 
 def digits(count: int) -> np.ndarray:
@@ -74,6 +74,12 @@ def live_gates(count: int = 12) -> LiveGates:
     return LiveGates(live.shipped("convit_nano_digits"), samples=pictures(count)[..., 0], labels=labels.tolist())
 
 
+def live_tables(count: int = 12) -> LiveTables:
+    """The trained BoTNet, and digits in the middle of the sheet."""
+    labels = load_digits().target[:count]
+    return LiveTables(live.shipped("botnet_nano_digits"), samples=pictures(count)[..., 0], labels=labels.tolist(), block=1)
+
+
 def network() -> Network:
     """The system with the most kinds of parts, and what is new in it in colour."""
     return Network("ceit_nano_digits", new=("patch_embedding", "LeFF", "lca"), pictures=pictures(2))
@@ -93,6 +99,7 @@ EXPLORABLES = {
     "patches": patch_explorer,
     "live ViT": live_vit,
     "live gates": live_gates,
+    "live tables": live_tables,
     "network": network,
     "workbench": workbench,
 }
