@@ -1,6 +1,7 @@
 """Explorables: views that compute in the reader's browser. They take arrays and plain values, never models."""
 
 from .attention_explorer import AttentionExplorer
+from .equation_panel import EquationPanel
 from .live_gates import LiveGates
 from .live_tables import LiveTables
 from .live_vit import LiveViT
@@ -10,4 +11,7 @@ from .patch_explorer import PatchExplorer
 from .receptive_field import ReceptiveField
 from .workbench import Workbench
 
-__all__ = ["AttentionExplorer", "LiveGates", "LiveTables", "LiveViT", "Network", "NineHeads", "PatchExplorer", "ReceptiveField", "Workbench"]
+__all__ = [
+    "AttentionExplorer", "EquationPanel", "LiveGates", "LiveTables", "LiveViT", "Network", "NineHeads", "PatchExplorer",
+    "ReceptiveField", "Workbench",
+]  # fmt: skip
