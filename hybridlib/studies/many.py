@@ -106,13 +106,13 @@ class Seat:
                 self.queued.append(event)
         return True
 
-    def end(self) -> tuple[Prepared, Run]:
-        """The run that has ended, its model back where it came from."""
+    def end(self) -> Run:
+        """What the run has come to, its model back where it came from."""
         with self.inside(), RANDOM:
             self.contexts.close()
-        prepared, run = self.prepared, self.training.report()
+        run = self.training.report()
         self.leave()
-        return prepared, run
+        return run
 
     def leave(self) -> None:
         """Be free for the next run."""
