@@ -17,7 +17,8 @@ const WAITING = "The model is fetched when this comes into sight …";
 // model: of the widget, with `model`, `classes`, `samples` and `labels`.  say: of the frame
 //   onModel(net)                 once, when the model has come
 //   onDraw(result, said)         after every run: what the net gave, and a sentence that says its answer
-// Gives { net(), nodes, readout, edited(), restore(), turned(), redraw(), start(root) }; `edited` follows a change of weights.
+// Gives { net(), nodes, readout, take(sample), redraw(), speak(), edited(), restore(), start(root) }; `edited` follows a change
+// of weights, `restore` takes all changes back, and `start` returns what stops it.
 export function deskOf({ model, say, onModel, onDraw }) {
   const name = model.get("model");
   const all = bytes(model.get("samples"));
@@ -123,7 +124,8 @@ export function deskOf({ model, say, onModel, onDraw }) {
     }
     return () => clearTimeout(timer);
   };
-  return { nodes, readout, redraw, speak, edited, restore, start, net: () => net };
+  const take = (index) => { if (samples[index]) change({ sample: samples[index], ink: blank() }); };
+  return { nodes, readout, take, redraw, speak, edited, restore, start, net: () => net };
 }
 
 // Bars with a line where they stood before anything was edited. draw(shares, before), or draw(null)

@@ -5,6 +5,7 @@ import { legend, paint, ramp, twoSided } from "./colours.js";
 import { deskOf } from "./live_desk.js";
 import { edit, logitsOf, setLogit, tableLayers } from "./live_tables_math.js";
 import { headGrid, tableChart } from "./live_tables_parts.js";
+import { stateLinks } from "./state_links.js";
 
 const KINDS = { content: "Content q · k", position: "Position q · (r + r)", weights: "Softmax of the sum" };
 const BUTTONS = { zero: "Zero", flip: "Flip the sign", shift: "Shift by one", shuffle: "Shuffle" };
@@ -68,6 +69,7 @@ function render({ model, el }) {
     layers = tableLayers(net);
     heads = headGrid(layers, (l, head) => change({ layer: l, head }));
     choices.replaceChildren(heads.node);
+    requestAnimationFrame(() => { if (linked) follow(linked); });
   }
 
   function onDraw({ modules }, said) {
@@ -94,7 +96,23 @@ function render({ model, el }) {
       + `${place([Math.floor(top / size[1]), top % size[1]])}: content ${fixed(now.content[top], 1)}, position ${fixed(now.position[top], 1)}.`;
   }
 
-  return desk.start(root);
+  // A link in the text, such as <a href="#tables?edit=flip&in=one&block=2&head=3&digit=1&query=4,5">words</a>, all counted from 1.
+  // What it leaves out stays; whatever it edits, it begins with the tables as trained.
+  let linked = null; // a link that came before the model
+  function follow(said) {
+    if (!desk.net()) { linked = said; return; }
+    const number = (key, most) => Math.max(0, Math.min(most, Number(said[key]) || 1) - 1);
+    if (said.in) { state.everywhere = said.in === "all"; scope.set(state.everywhere ? "all" : "one"); }
+    if (said.block) state.layer = number("block", layers.length);
+    if (said.head) state.head = number("head", layer().heads);
+    if (said.query) state.at = said.query.split(",").map((v, i) => (Number(v) - 0.5) / layer().size[i]);
+    if (said.digit) desk.take(Number(said.digit) - 1);
+    if (said.edit) { desk.restore(); state.shuffles = 0; }
+    if (said.edit in BUTTONS) press(said.edit);
+    else { desk.redraw(); desk.speak(); }
+  }
+  const close = [desk.start(root), stateLinks(model.get("name"), root, follow)];
+  return () => close.forEach((stop) => stop());
 }
 
 export default { render };

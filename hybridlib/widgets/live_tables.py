@@ -29,6 +29,8 @@ class LiveTables(WithModels):
             the model reads all of them.
         labels: the class of each sample.
         block, head: which of the layers with tables, and which of its heads, is in hand at first; from 0.
+        name: what links in the text call this explorable, a word of its own on each page. A link such as
+            `<a href="#tables?edit=flip&in=all&block=2&head=3&digit=1&query=4,5">words</a>` sets it, counted from 1.
         note: one line below.
 
     Raises:
@@ -43,6 +45,7 @@ class LiveTables(WithModels):
     labels = traitlets.List().tag(sync=True)
     block = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(0).tag(sync=True)
+    name = traitlets.Unicode("tables").tag(sync=True)
     note = traitlets.Unicode().tag(sync=True)
 
     def __init__(
@@ -54,15 +57,18 @@ class LiveTables(WithModels):
         labels: Sequence[str],
         block: int = 0,
         head: int = 0,
+        name: str = "tables",
         note: str = "",
     ) -> None:
         if not isinstance(model, Mapping) or len(model) != 1:
             raise ValueError(
                 f'model is {model!r:.80}: it must be one name with its file, such as hybridlib.live.shipped("botnet_nano_digits")'
             )
-        ((name, file),) = model.items()
+        if not name.isidentifier():
+            raise ValueError(f"name is {name!r}: it must be one word of letters and digits, such as 'tables'")
+        ((model_name, file),) = model.items()
         file = file() if callable(file) else file
-        heads = heads_of_layers(name, graph_of(file))
+        heads = heads_of_layers(model_name, graph_of(file))
         pictures = np.ascontiguousarray(samples)
         if pictures.dtype != np.uint8 or pictures.shape[1:] != (SIDE, SIDE) or not len(pictures):
             raise ValueError(
@@ -74,15 +80,16 @@ class LiveTables(WithModels):
         if unknown := sorted(set(map(str, labels)) - set(map(str, classes))):
             raise ValueError(f"labels has {unknown[0]!r}, which is none of the classes {', '.join(map(str, classes))}")
         super().__init__(
-            model=name,
+            model=model_name,
             classes=list(map(str, classes)),
             samples=pictures.tobytes(),
             labels=list(map(str, labels)),
             block=check_index(block, name="block", count=len(heads), of="layers with tables"),
             head=check_index(head, name="head", count=heads[block], of="heads"),
+            name=name,
             note=note,
         )
-        self.offer({name: file})
+        self.offer({model_name: file})
 
     def summary(self) -> str:
         return f"{self.model!r}, samples={len(self.labels)}"

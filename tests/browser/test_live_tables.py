@@ -91,7 +91,7 @@ def test_it_answers_as_pytorch_does(show, theme):
 )
 def test_what_the_buttons_set_is_what_pytorch_computes(show, button, change, scope):
     page = ready(show(live_tables()))
-    page.get_by_label("In").select_option(scope)
+    page.locator(".lt select").select_option(scope)
     page.get_by_role("button", name=button).click()
     net = edited(change, slice(None) if scope == "all" else slice(1, 2))
     np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
@@ -241,6 +241,16 @@ def test_the_keyboard_reaches_every_head(show):
         page.keyboard.press(key)
     settle(page)
     assert page.get_by_label("Rows table").locator(".lt-bar").count() == 31  # the first block attends on 16 x 16 cells
+
+
+def test_a_link_in_the_text_sets_it(show):
+    page = ready(show(live_tables()))
+    page.evaluate("""document.querySelector("main").insertAdjacentHTML("beforeend",
+      '<a id="words" href="#tables?edit=flip&in=one&block=3&head=4&query=2,7">words</a>')""")
+    page.locator("#words").click()
+    settle(page)
+    assert "Block 3, head 4: the cell at row 2, column 7" in page.locator(".hx-readout").text_content()
+    np.testing.assert_allclose(shares(page), expected(edited(lambda table: table.flip(0), slice(2, 3))), atol=0.6)
 
 
 def test_a_model_that_does_not_come_can_be_asked_for_again(show):
