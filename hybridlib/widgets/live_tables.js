@@ -61,7 +61,7 @@ function render({ model, el }) {
       button("As trained", () => desk.net() && desk.restore())),
     h("div", { class: "lt-tables" }, charts.map(({ node }) => node)),
     h("div", { class: "lt-maps" }, maps.map(({ node }) => node)),
-    h("div", { class: "hx-row" }, "Logits:", logits.node, "Attention:", weights.node),
+    h("div", { class: "hx-row" }, "Scores:", logits.node, "Attention:", weights.node),
     h("p", { class: "hx-title" }, "All heads"), choices);
   if (model.get("note")) root.append(h("p", { class: "hx-note" }, model.get("note")));
 

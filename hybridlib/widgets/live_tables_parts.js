@@ -34,7 +34,9 @@ export function tableChart({ name, ends, onSet, onRest }) {
     const x = Math.floor(((event.clientX - box.left) / box.width) * values.length);
     return [Math.max(0, Math.min(values.length - 1, x)), within(limit * (1 - (2 * (event.clientY - box.top)) / box.height), limit)];
   };
-  const paintTo = (event) => { const [i, value] = under(event); place = i; onSet(i, value); };
+  // The next key may come before the next drawing.
+  const put = (i, value) => { values[i] = value; onSet(i, value); };
+  const paintTo = (event) => { const [i, value] = under(event); place = i; put(i, value); };
   node.addEventListener("pointerdown", (event) => {
     if (event.button) return;
     event.preventDefault();
@@ -52,8 +54,8 @@ export function tableChart({ name, ends, onSet, onRest }) {
     const along = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
     const by = { ArrowUp: STEP, ArrowDown: -STEP, PageUp: 1, PageDown: -1 }[event.key];
     if (along) { place = Math.max(0, Math.min(values.length - 1, place + along)); render(); }
-    else if (by) onSet(place, values[place] + by);
-    else if (["Delete", "Backspace", "0"].includes(event.key)) onSet(place, 0);
+    else if (by) put(place, values[place] + by);
+    else if (["Delete", "Backspace", "0"].includes(event.key)) put(place, 0);
     else return;
     event.preventDefault();
     if (!along) onRest();
