@@ -134,7 +134,7 @@ def test_a_table_is_one_for_eyes_ears_and_terminals():
     made = tables.table(["", "accuracy, %"], [["ViT", "97.9 ± 0.3"], ["<b>", 5]])
     assert repr(made) == "      accuracy, %\nViT    97.9 ± 0.3\n<b>             5"
     page = made._repr_html_()
-    assert page.count('scope="row"') == 2 and page.count('scope="col"') == 1 and "&lt;b&gt;" in page
+    assert "97.9\u00a0±\u00a00.3" in page and page.count('scope="row"') == 2 and page.count('scope="col"') == 1 and "&lt;b&gt;" in page
     with pytest.raises(ValueError, match="row 1 has 3 cells for 2 headings"):
         tables.table(["a", "b"], [[1, 2], [1, 2, 3]])
     with pytest.raises(ValueError, match="rows is empty"):
