@@ -1,7 +1,7 @@
 """The minutes of a GPU, well spent: records the studies that take a night of two cores.
 
 Begins with what matters most, writes a record as each run ends, and goes on where it was stopped. At
-the end it prints what is left and packs the new records, and the weights that ship, into two archives.
+the end it prints what is left and packs the new records, and weights that may ship, into archives.
 
     python book/tools/gpu.py --minutes 12 --photos cifar10-jpeg.npz --out OUT
 
@@ -69,13 +69,9 @@ def photos_folder(parts: Sequence[Path], to: Path) -> Path:
     return folder
 
 
-def shipped_weights(scratch: Path) -> list[Path]:
-    """The weights that a study may ship, or that another learns from, of this machine's runs."""
-    return sorted(
-        path
-        for study in ("lookup", "alike", "match")
-        for path in (scratch / study).glob("*-seed-0/weights.safetensors")
-    )
+def weights_of(study: str, scratch: Path) -> list[Path]:
+    """The weights of a study's first seed, which may ship."""
+    return sorted((scratch / study).glob("*-seed-0/weights.safetensors"))
 
 
 def pack(paths: Sequence[Path], archive: Path, *, below: Path) -> None:
@@ -117,7 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = results_folder()
         new = [p for p in results.glob("*/*.json") if p.stat().st_mtime >= start]
         pack(new, args.out / "records.tar.gz", below=results)
-        pack(shipped_weights(SCRATCH), args.out / "weights.tar.gz", below=SCRATCH)
+        for study in ("lookup", "match", "alike"):
+            pack(weights_of(study, SCRATCH), args.out / f"weights-{study}.tar.gz", below=SCRATCH)
         print(f"{len(new)} new records in {args.out / 'records.tar.gz'}")
     return 1 if failed else 0
 
