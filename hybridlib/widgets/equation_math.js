@@ -2,8 +2,10 @@
 //
 //   const made = equation(pixels, side, system, state, kernels);
 //   pixels   Float64Array, side x side x 3, values in 0..1;  system: { content, offset } and state as in equation_systems.py
-//   made     { heads, weights: W of each head, dim: length of a token, at(q), output() }
-//   at(q)    -> { content, offsets: [per head], maps: [per head] }: scores (null where they have no part) and A, over the keys
+//   made     { heads, weights: W of each head, dim: length of a token, at(q), byOffset(q, down, right), output() }
+//   at(q)    -> { content, inside, offsets: [per head], maps: [per head] }: scores (null where they have no part) and A, over
+//               the keys; inside: the part of the content that positions make
+//   byOffset -> the first head's score for an offset, or what positions make of it, in the picture or not
 //   output() -> Float64Array, side x side x 3
 //
 // equation_numbers.py does the same for the still picture. An offset is key - query; cells are numbered row by row.
@@ -15,14 +17,18 @@ export function equation(pixels, side, system, state, kernels) {
   const count = side * side;
   const heads = "kernel" in state ? 9 : state.heads ?? 1;
   const weights = "kernel" in state ? kernels[state.kernel] : Array(heads).fill(1 / heads);
-  const content = system.content && state.join !== "offset" ? contentOf(pixels, side, system, state) : null;
+  const token = system.content === "dot" ? tokens(pixels, side, state) : null;
+  const content = system.content && state.join !== "offset" ? contentOf(pixels, side, system, state, token) : null;
   const offset = ["", "inside"].includes(system.offset) || state.join === "content" ? null
-    : offsetOf(pixels, side, system, state, heads);
+    : offsetOf(side, system, state, heads, token);
+  const positions = system.offset === "inside" ? (down, right) => positionScore(state, token.dim, down, right) : null;
   const gate = state.join === "gate" ? gateOf(state.gate) : null;
 
   function at(q) {
     const byContent = content?.(q) ?? null;
-    const offsets = offset?.(q) ?? null;
+    const offsets = offset?.at(q) ?? null;
+    const inside = positions && eachKey(count, (k) =>
+      positions(Math.floor(k / side) - Math.floor(q / side), (k % side) - (q % side)));
     let maps;
     if (gate !== null) {
       const alike = softmax(byContent);
@@ -30,8 +36,10 @@ export function equation(pixels, side, system, state, kernels) {
     } else if (byContent && offsets) maps = offsets.map((scores) => softmax(scores.map((score, k) => score + byContent[k])));
     else if (offsets) maps = offsets.map(softmax);
     else maps = Array(heads).fill(softmax(byContent));
-    return { content: byContent, offsets, maps };
+    return { content: byContent, inside, offsets, maps };
   }
+
+  const byOffset = (q, down, right) => positions ? positions(down, right) : offset.byOffset(q, down, right);
 
   function output() {
     const out = new Float64Array(3 * count);
@@ -45,7 +53,7 @@ export function equation(pixels, side, system, state, kernels) {
     return out;
   }
 
-  return { heads, weights, at, output };
+  return { heads, weights, dim: token?.dim, at, byOffset, output };
 }
 
 // The map on show: one head's, or (head -1) the sum of all of them times their W.
@@ -103,12 +111,18 @@ export function tokens(pixels, side, state) {
 
 // Sine and cosine of the row, then of the column, at seven frequencies each.
 function positionOf(row, col) {
-  const fold = POSITIONS / 4;
-  const frequency = Array.from({ length: fold }, (_, i) => SLOWEST ** (-i / fold));
-  return [row, col].flatMap((place) => [Math.sin, Math.cos].flatMap((wave) => frequency.map((f) => wave(place * f))));
+  return [row, col].flatMap((place) => [Math.sin, Math.cos].flatMap((wave) => frequencies().map((f) => wave(place * f))));
 }
 
-function contentOf(pixels, side, system, state) {
+const frequencies = () => Array.from({ length: POSITIONS / 4 }, (_, i) => SLOWEST ** ((-4 * i) / POSITIONS));
+
+// What two position vectors make of each other depends on the offset alone: cos(f (a - b)) is cos cos + sin sin.
+function positionScore(state, dim, down, right) {
+  const sum = frequencies().reduce((total, f) => total + Math.cos(f * down) + Math.cos(f * right), 0);
+  return (state.scale * state.positions ** 2 * sum) / Math.sqrt(dim);
+}
+
+function contentOf(pixels, side, system, state, token) {
   const count = side * side;
   if (system.content === "distance") {
     const seen = patches(pixels, side, state.window ?? 1);
@@ -119,7 +133,7 @@ function contentOf(pixels, side, system, state) {
       return -squares / wide / (2 * state.tolerance ** 2);
     });
   }
-  const { z, dim } = tokens(pixels, side, state);
+  const { z, dim } = token;
   return (q) => eachKey(count, (k) => {
     let product = 0;
     for (let i = 0; i < dim; i++) product += z[q * dim + i] * z[k * dim + i];
@@ -154,21 +168,23 @@ export function offsetScore(system, state, shift, dr, dc) {
   return state.strength * Math.exp(-(down ** 2) / width) + state.strength * Math.exp(-(right ** 2) / width);
 }
 
-function offsetOf(pixels, side, system, state, heads) {
+function offsetOf(side, system, state, heads, token) {
   const reach = 2 * side - 1;
-  const tables = centres(heads, state.spacing).map((shift) => Float64Array.from({ length: reach ** 2 }, (_, i) =>
+  const shifts = centres(heads, state.spacing);
+  const tables = shifts.map((shift) => Float64Array.from({ length: reach ** 2 }, (_, i) =>
     offsetScore(system, state, shift, Math.floor(i / reach) - side + 1, (i % reach) - side + 1)));
-  const asked = system.offset === "axes" ? queryFactors(pixels, side, state) : null;
-  return (q) => tables.map((table) => eachKey(side * side, (k) => {
+  const asked = system.offset === "axes" ? queryFactors(side, state, token) : null;
+  const at = (q) => tables.map((table) => eachKey(side * side, (k) => {
     const dr = Math.floor(k / side) - Math.floor(q / side);
     const score = table[(dr + side - 1) * reach + (k % side) - (q % side) + side - 1];
     return asked ? asked[q] * score : score;
   }));
+  const byOffset = (q, down, right) => (asked ? asked[q] : 1) * offsetScore(system, state, shifts[0], down, right);
+  return { at, byOffset };
 }
 
 // BoTNet's query asks its tables: t z_q . (r_row + r_column) / sqrt(d), where all d numbers of a vector r are alike here.
-function queryFactors(pixels, side, state) {
-  const { z, dim } = tokens(pixels, side, state);
+function queryFactors(side, state, { z, dim }) {
   return Float64Array.from({ length: side * side }, (_, q) => {
     let sum = 0;
     for (let i = 0; i < dim; i++) sum += z[q * dim + i];
