@@ -7,6 +7,7 @@ import { JOINS, knobs, writtenEquation } from "./equation_parts.js";
 import { CELLS, headStrip, offsetTable, paintMap, paintPicture, tile } from "./equation_tiles.js";
 import { stateLinks } from "./state_links.js";
 
+const SLICE_MS = 12; // of computing in one frame
 const OWN = "your own picture";
 const NOTES = {
   offset: "Offset alone: what a key holds makes no difference.",
@@ -18,14 +19,12 @@ const INSIDE = "Content alone, but the tokens hold their positions: the offset c
 const ASKED = "The table is multiplied by the query's own content: a dark query turns it round.";
 
 function render({ model, el }) {
-  const systems = model.get("systems");
-  const ranges = model.get("ranges");
-  const starts = model.get("starts");
+  const { systems, ranges, starts, kernels } = JSON.parse(model.get("setup"));
   const names = Object.keys(starts);
   const stored = readPictures(model.get("pictures"));
   const { root, say } = frame(el, { label: "The equation of attention and convolution, as a control panel",
     hint: "move over the picture, and watch whom that cell listens to. Then choose another system." });
-  const local = { own: null, hover: null, key: "", outKey: "", made: null };
+  const local = { own: null, hover: null, key: "", made: null, output: null, filled: 0 };
   const state = () => model.get("state");
   const system = () => systems[state().system];
   const query = () => local.hover ?? state().query;
@@ -52,7 +51,8 @@ function render({ model, el }) {
     return button(canvas, () => { local.own = null; keep({ picture: name, query: starts[name] }); },
       { class: "hx-button eq-thumb", "aria-label": `picture: ${name}`, title: name });
   });
-  const file = h("input", { type: "file", accept: "image/*", class: "hx-hidden", onchange: () => { if (file.files[0]) takeOwn(file.files[0]); } });
+  const file = h("input", { type: "file", accept: "image/*", class: "hx-hidden",
+    onchange: () => { if (file.files[0]) takeOwn(file.files[0]); } });
   const message = h("p", { class: "hx-note", hidden: true });
 
   // --- what is shown ---
@@ -86,7 +86,8 @@ function render({ model, el }) {
     const now = state();
     const [own, at] = [system(), query()];
     if (turned?.system !== now.system) {
-      turned = { system: now.system, ...knobs(own, ranges, (key, value) => keep({ [key]: value, ...(key === "heads" ? { head: -1 } : {}) })) };
+      const turn = (key, value) => keep({ [key]: value, ...(key === "heads" ? { head: -1 } : {}) });
+      turned = { system: now.system, ...knobs(own, ranges, turn) };
       controls.replaceChildren(...(own.joins.length > 1 ? [join.node] : []), ...turned.nodes);
       join.input.replaceChildren(...own.joins.map((key) => h("option", { value: key }, JOINS[key])));
     }
@@ -97,8 +98,9 @@ function render({ model, el }) {
 
     const key = JSON.stringify({ ...now, query: 0, head: 0 });
     if (key !== local.key || local.pixels !== pixels()) {
-      Object.assign(local, { key, pixels: pixels(), made: equation(pixels(), CELLS, own, now, model.get("kernels")) });
-      local.output = null;
+      Object.assign(local, { key, pixels: pixels(), made: equation(pixels(), CELLS, own, now, kernels) });
+      Object.assign(local, { filled: 0, output: local.output?.slice() ?? new Float64Array(3 * CELLS ** 2) });
+      root.dataset.output = "on its way";
       paintPicture(tiles.picture.canvas, pixels());
       refreshOutput();
     }
@@ -121,18 +123,22 @@ function render({ model, el }) {
       "down" in now ? [now.down, now.right] : null);
     Object.values(tiles).forEach(({ mark }) => mark.put(at, [CELLS, CELLS]));
     cursor.set(at);
-    note.textContent = own.offset === "inside" && now.positions > 0 ? INSIDE : NOTES[now.join] + (own.offset === "axes" && now.join !== "content" ? ` ${ASKED}` : "");
-    local.tell = () => tell(map, signed, at);
-    local.tell();
+    note.textContent = inside && now.positions > 0 ? INSIDE : NOTES[now.join] + (own.offset === "axes" && offsets ? ` ${ASKED}` : "");
+    tell(map, signed, at);
   }
 
-  // The whole picture takes longer than one map, and comes a frame later.
+  // The whole picture takes longer than one map: a few rows of it in every frame, from the top.
   function drawOutput() {
-    local.output ??= local.made.output();
-    const y = local.output;
-    if (!local.made.weights.some((w) => w < 0)) paintPicture(tiles.output.canvas, y);
+    const { made, output: y } = local;
+    const began = performance.now();
+    while (local.filled < CELLS && performance.now() - began < SLICE_MS) {
+      made.fill(y, CELLS * local.filled, CELLS * (local.filled + 1));
+      local.filled++;
+    }
+    if (!made.weights.some((w) => w < 0)) paintPicture(tiles.output.canvas, y);
     else paintMap(tiles.output.canvas, Float64Array.from({ length: CELLS ** 2 }, (_, q) => meanAt(y, q)), CELLS);
-    local.tell();
+    if (local.filled < CELLS) refreshOutput();
+    else root.dataset.output = "whole";
   }
 
   // --- in words ---
@@ -145,10 +151,12 @@ function render({ model, el }) {
     const sum = map.reduce((total, v) => total + v, 0);
     const facts = mapFacts(map, CELLS, at);
     const words = empty ? "It looks past the border, where there is nothing."
-      : signed || "kernel" in now && now.head < 0 ? `Weights from ${fixed(Math.min(...map), 2)} to ${fixed(Math.max(...map), 2)}, sum ${fixed(sum, 2)}.`
+      : signed || ("kernel" in now && now.head < 0)
+        ? `Weights from ${fixed(Math.min(...map), 2)} to ${fixed(Math.max(...map), 2)}, sum ${fixed(sum, 2)}.`
       : `Strongest key: ${place(facts.best)} with ${(100 * facts.share).toFixed(1)} %. The weight is spread as if over `
         + `${facts.cells.toFixed(1)} cells, ${facts.distance.toFixed(1)} cells away in the mean.`;
-    const out = local.output ? ` Output ${fixed(meanAt(local.output, q), 3)}, where the picture has ${fixed(meanAt(pixels(), q), 3)}.` : "";
+    const y = local.made.fill(new Float64Array(3 * CELLS ** 2), q, q + 1);
+    const out = ` Output ${fixed(meanAt(y, q), 3)}, where the picture has ${fixed(meanAt(pixels(), q), 3)}.`;
     readout.textContent = `${system().title.replace(/\.$/, "")}. Query: ${place(at)}. ${who} ${words}${out}`;
   }
 

@@ -25,9 +25,11 @@ function term(kind, text = kind) {
 // draw(system, state, dim)
 export function writtenEquation() {
   const parts = { rest: term("gate", "(1 − s)"), how: h("span", {}), content: term("content"), plus: h("span", {}, " + "),
-    offset: term("offset"), gated: [h("span", {}, " + "), term("gate", "s"), h("span", {}, " softmax( "), term("offset"), h("span", {}, " )")] };
-  const line = h("p", { class: "eq-line", "aria-hidden": "true" }, h("span", {}, rich("y_{q} = Σ_{h} Σ_{k} A^{h}_{qk} x_{k} W^{h}")), h("span", { class: "eq-a" },
-    rich("A^{h} = "), parts.rest, " ", parts.how, "( ", parts.content, parts.plus, parts.offset, " )", parts.gated));
+    offset: term("offset"),
+    gated: [h("span", {}, " + "), term("gate", "s"), h("span", {}, " softmax( "), term("offset"), h("span", {}, " )")] };
+  const line = h("p", { class: "eq-line", "aria-hidden": "true" },
+    h("span", {}, rich("y_{q} = Σ_{h} Σ_{k} A^{h}_{qk} x_{k} W^{h}")),
+    h("span", {}, rich("A^{h} = "), parts.rest, " ", parts.how, "( ", parts.content, parts.plus, parts.offset, " )", parts.gated));
   const told = { content: h("p", {}), offset: h("p", {}), gate: h("p", {}) };
   const node = h("div", { class: "eq-written", role: "group" }, line,
     h("div", { class: "eq-told" }, Object.values(told)));
