@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import jsonschema
+import offer_wheel
 import pytest
 import torch
 
@@ -483,34 +484,8 @@ def test_recorded_command_leads_to_the_same_run(monkeypatch):
 
 
 def test_wheel_holds_packages_records_and_weights(tmp_path):
-    """What `pip install git+…` gives in Colab: built from a copy, imported from nowhere near the
-    checkout."""
-    wheel = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(tmp_path),
-    ]
-    listed = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.splitlines():
-        if (
-            name.startswith(("hybridlib/", "book/results/", "pyproject.toml", "README"))
-            and (ROOT / name).is_file()
-        ):
-            (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "copy" / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run([*wheel, str(tmp_path / "copy")], check=True)
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+    """What `pip install git+…` gives in Colab, imported from nowhere near the checkout."""
+    with zipfile.ZipFile(offer_wheel.build(tmp_path)) as archive:
         archive.extractall(tmp_path / "site")
         packed = set(archive.namelist())
     for path in ROOT.glob("hybridlib/**/*"):
