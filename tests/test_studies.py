@@ -279,11 +279,10 @@ def killable_run(folder: Path) -> None:
 def test_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path):
     """SIGKILL in the middle of a run; started again, it equals one left alone, bit for bit."""
     killed, alone = tmp_path / "killed", tmp_path / "alone"
-    code = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import test_studies as t; "
-    code += "t.killable_run(pathlib.Path(sys.argv[2]))"
+    code = "import sys, pathlib, test_studies as t; t.killable_run(pathlib.Path(sys.argv[1]))"
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "book" / "tools")))
     victim = subprocess.Popen(
-        [sys.executable, "-c", code, str(Path(__file__).parent), str(killed)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", code, str(killed)], env=os.environ | {"PYTHONPATH": paths}
     )
     while not list(killed.glob("scratch/*/*/step-*.safetensors")):
         assert victim.poll() is None, "it ended before it wrote a checkpoint"
