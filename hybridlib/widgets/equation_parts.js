@@ -89,7 +89,7 @@ const KNOBS = {
   heads: { label: "Heads" },
   scale: { label: "Content scale τ", step: 0.05, show: (v) => `τ = ${tidy(v, 2)}` },
   positions: { label: "Positions in z", step: 0.05, show: (v) => `times ${tidy(v, 2)}` },
-  tolerance: { label: "Tolerance", step: 0.02, power: true, show: (v) => `${v.toPrecision(2)} of white` },
+  tolerance: { label: "Tolerance", step: 0.02, power: true, show: (v) => v.toPrecision(2) },
   reach: { label: "Reach", step: 0.02, power: true, show: about },
   alpha: { label: "Sharpness α", step: 0.02, power: true, show: (v) => `α = ${v.toPrecision(2)}` },
   spacing: { label: "Spacing of shifts Δ", step: 0.25, show: cells },

@@ -47,7 +47,7 @@ export function tile(name, text) {
 export function headStrip(onPick) {
   const row = h("div", { class: "eq-heads", role: "group", "aria-label": "head" });
   const all = button("All together", () => onPick(-1), { class: "hx-button eq-all" });
-  const node = h("div", { class: "hx-tile eq-tile eq-tile-side" }, h("b", {}, "Heads, each times its W"), row);
+  const node = h("div", { class: "hx-tile eq-tile eq-tile-side" }, h("b", {}, "Heads and their W"), row);
   let cells = [];
   return { node, draw: (maps, weights, chosen) => {
     node.hidden = maps.length === 1;

@@ -63,7 +63,7 @@ export function networkView({ modules, flow, input, read = (i) => modules[i].rea
     const box = now();
     const part = modules[box.members[Math.min(state.member, box.members.length - 1)]];
     title.textContent = box.role === "block" ? box.label : [box.label, box.sub].filter(Boolean).join(", ");
-    const age = !highlight.length ? "" : box.members.some((place) => isNew(modules, place, highlight)) ? "new" : "known before";
+    const age = ageOf(modules, modules.indexOf(part), highlight);
     about.textContent = [part.name, part.class, shapeWords(part), age].filter(Boolean).join(" · ");
     which.node.hidden = box.members.length < 2;
     if (which.input.length !== box.members.length)
@@ -168,6 +168,14 @@ function paintNetwork(picture, { width, height, boxes, lines, signs, words }, mo
     ...signs.flatMap(({ x, y, text }) => [svg("circle", { class: "hx-sign", cx: x, cy: y, r: 7 }),
       svg("text", { class: "hx-sign-text", x, y: y + 4 }, text)]),
     ...words.map(({ x, y, text }) => svg("text", { class: "hx-shape", x, y }, text)));
+}
+
+// In words: whether a part is new, or something in it, or nothing; empty where nothing is marked.
+function ageOf(modules, place, highlight) {
+  if (!highlight.length) return "";
+  if (isNew(modules, place, highlight)) return "new";
+  const inside = (other) => other.name.startsWith(`${modules[place].name}.`);
+  return modules.some((other, i) => inside(other) && isNew(modules, i, highlight)) ? "with new parts" : "known before";
 }
 
 const isNew = (modules, place, highlight) => highlight.some((wanted) => matches(modules, place, wanted));

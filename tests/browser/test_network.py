@@ -337,6 +337,7 @@ def test_a_legend_says_what_colour_and_grey_mean(show):
         seen.append((here(page), about.text_content().split(" · ")[-1]))
         grid.press("ArrowRight")
     assert {age for title, age in seen if title == "attention, bottleneck"} == {"new"} and ("conv 1×1", "known before") in seen
+    assert ("Stage 1 · Bottleneck", "known before") in seen and ("Stage 3 · Bottleneck transformer", "with new parts") in seen
     assert ", new." in show_label(page, "attention, bottleneck")
     page = show(Network("ceit_nano_digits", new=["LeFF"]))
     assert told()[-1] == "known before" and "feed-forward" in told()
