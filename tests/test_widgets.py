@@ -20,7 +20,9 @@ from hybridlib import live, weights
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
-from hybridlib.widgets import AttentionExplorer, LiveTables, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base
+from hybridlib.widgets import (
+    AttentionExplorer, DistillationBench, LiveTables, LiveTokens, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base,
+)  # fmt: skip
 from hybridlib.widgets.attention_explorer import to_bytes
 from hybridlib.widgets.nine_heads import head_maps
 from hybridlib.widgets.patch_explorer import middle_square, photographs
@@ -178,6 +180,7 @@ MAP = AttentionMap(torch.full((2, 1, 4, 4), 0.25), (2, 2))
 VIT_FILE = live.shipped("vit_nano_digits")
 VIT = dict(classes=list("0123456789"))
 BOTNET_FILE = live.shipped("botnet_nano_digits")
+DEIT_FILE = live.shipped("deit_nano_digits")
 SHEETS = dict(samples=np.zeros((1, 32, 32), np.uint8), labels=["3"])
 
 
@@ -236,6 +239,20 @@ def packed_with(**header):
         (lambda: LiveTables(BOTNET_FILE, **SHEETS, block=4), r"block is 4: there are 4 layers with tables, so it must be 0 to 3"),
         (lambda: LiveTables(BOTNET_FILE, **SHEETS, head=4), r"head is 4: there are 4 heads"),
         (lambda: LiveTables(BOTNET_FILE, **SHEETS, name="two words"), r"name is 'two words'.*'tables'"),
+        (lambda: LiveTokens({}, **SHEETS), r"model is \{\}.*hybridlib\.live\.shipped\(\"deit_nano_digits"),
+        (lambda: LiveTokens(VIT_FILE, **SHEETS), r"'vit_nano_digits' has no distillation token: give a DeiT.*'deit_nano_digits'"),
+        (lambda: LiveTokens(DEIT_FILE, **SHEETS | dict(samples=np.zeros((1, 16, 16), np.uint8))), r"\(1, 16, 16\).*\(40, 32, 32\)"),
+        (lambda: LiveTokens(DEIT_FILE, **SHEETS | dict(labels=["ten"])), r"labels has 'ten', which is none of the classes 0, 1"),
+        (lambda: LiveTokens(DEIT_FILE, **SHEETS, block=4), r"block is 4: there are 4 blocks, so it must be 0 to 3"),
+        (lambda: LiveTokens(DEIT_FILE, **SHEETS, name="two words"), r"name is 'two words'.*'tokens'"),
+        (lambda: DistillationBench(classes=["cat"]), r"classes has 1 names: give 2 to 6"),
+        (lambda: DistillationBench(teacher=[1, 2]), r"teacher has 2 logits for 3 classes"),
+        (lambda: DistillationBench(student=[1, 2, 9]), r"student has a logit 9: it must lie in -8\.\.8"),
+        (lambda: DistillationBench(kind="warm"), r"kind is 'warm': it must be one of 'soft', 'hard'"),
+        (lambda: DistillationBench(temperature=0), r"temperature is 0: it must lie in 0\.5\.\.10"),
+        (lambda: DistillationBench(weight=2), r"weight is 2: it must lie in 0\.\.1"),
+        (lambda: DistillationBench(label=3), r"label is 3: there are 3 classes, so it must be 0 to 2"),
+        (lambda: DistillationBench(heads=3), r"heads is 3: it must be 1 or 2"),
     ],
 )
 def test_bad_input_is_refused_in_words(make, told):

@@ -1,9 +1,11 @@
 """Explorables: views that compute in the reader's browser. They take arrays and plain values, never models."""
 
 from .attention_explorer import AttentionExplorer
+from .distillation_bench import DistillationBench
 from .equation_panel import EquationPanel
 from .live_gates import LiveGates
 from .live_tables import LiveTables
+from .live_tokens import LiveTokens
 from .live_vit import LiveViT
 from .network import Network
 from .nine_heads import NineHeads
@@ -12,6 +14,6 @@ from .receptive_field import ReceptiveField
 from .workbench import Workbench
 
 __all__ = [
-    "AttentionExplorer", "EquationPanel", "LiveGates", "LiveTables", "LiveViT", "Network", "NineHeads", "PatchExplorer",
-    "ReceptiveField", "Workbench",
+    "AttentionExplorer", "DistillationBench", "EquationPanel", "LiveGates", "LiveTables", "LiveTokens", "LiveViT", "Network",
+    "NineHeads", "PatchExplorer", "ReceptiveField", "Workbench",
 ]  # fmt: skip

@@ -5,10 +5,10 @@ import { FORMS, compared, descended, largest, losses } from "./distillation_math
 import { MOST, logitChart, pullTable, shareBars } from "./distillation_parts.js";
 import { stateLinks } from "./state_links.js";
 
-const WORDS = { "teacher||student": "KL(teacher ‖ student)", "student||teacher": "KL(student ‖ teacher), as printed",
-  elements: "KL(teacher ‖ student) / classes, as coded" };
+const WORDS = { hinton: "KL(teacher ‖ student)", printed: "KL(student ‖ teacher), as printed",
+  coded: "KL(teacher ‖ student) / classes, as coded" };
 const LIKE = { soft: 0.1, hard: 0.5 }; // the paper's weights
-const STEPS = [1, 200];
+const WALKS = [1, 200]; // steps downhill
 
 function render({ model, el }) {
   const classes = model.get("classes");
@@ -54,7 +54,7 @@ function render({ model, el }) {
     h("div", { class: "hx-row" }, kind.node, heads.node, label.node, weight.node, tau.node, form.node),
     h("div", { class: "db-charts" }, Object.values(charts).map(({ node }) => node)),
     h("div", { class: "hx-row", role: "group", "aria-label": "train the student" },
-      STEPS.map((steps) => button(steps === 1 ? "1 step downhill" : `${steps} steps`, () => walk(steps))),
+      WALKS.map((steps) => button(steps === 1 ? "1 step downhill" : `${steps} steps`, () => walk(steps))),
       button("Student as at first", () => change({ first: begin().first, second: begin().second })),
       button("Everything as at first", () => change(begin()))),
     readout,

@@ -4,7 +4,7 @@
 // of the distillation head, or null for a student with one head, which then answers both.
 
 // The forms of the soft loss: equation 2 in Hinton's order, as printed, and with the divisor of the public code.
-export const FORMS = ["teacher||student", "student||teacher", "elements"];
+export const FORMS = ["hinton", "printed", "coded"];
 
 export function tempered(logits, tau = 1) {
   const most = Math.max(...logits);
@@ -40,9 +40,9 @@ export function losses(bench) {
     imitation = -Math.log(given[largest(teacher)]);
     gradient = given.map((q, i) => q - target[i]);
   } else {
-    const share = form === "elements" ? 1 / count : 1;
+    const share = form === "coded" ? 1 / count : 1;
     scale = tau ** 2;
-    if (form === "student||teacher") {
+    if (form === "printed") {
       imitation = divergence(given, target);
       gradient = given.map((q, i) => (q * (Math.log(q / target[i]) - imitation)) / tau);
     } else {

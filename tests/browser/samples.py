@@ -9,7 +9,8 @@ from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, EquationPanel, LiveGates, LiveTables, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench,
+    AttentionExplorer, DistillationBench, EquationPanel, LiveGates, LiveTables, LiveTokens, LiveViT, Network, NineHeads, PatchExplorer,
+    ReceptiveField, Workbench,
 )  # fmt: skip
 
 
@@ -82,6 +83,12 @@ def live_tables(count: int = 12) -> LiveTables:
     return LiveTables(live.shipped("botnet_nano_digits"), samples=pictures(count)[..., 0], labels=labels.tolist(), block=1)
 
 
+def live_tokens(count: int = 12) -> LiveTokens:
+    """The trained DeiT, and digits in the middle of the sheet."""
+    labels = load_digits().target[:count]
+    return LiveTokens(live.shipped("deit_nano_digits"), samples=pictures(count)[..., 0], labels=labels.tolist())
+
+
 def network() -> Network:
     """The system with the most kinds of parts, and what is new in it in colour."""
     return Network("ceit_nano_digits", new=("patch_embedding", "LeFF", "lca"), pictures=pictures(2))
@@ -103,6 +110,8 @@ EXPLORABLES = {
     "live ViT": live_vit,
     "live gates": live_gates,
     "live tables": live_tables,
+    "distillation": DistillationBench,
+    "live tokens": live_tokens,
     "network": network,
     "workbench": workbench,
 }
