@@ -1,0 +1,191 @@
+"""DeiT's two tokens in the browser: every answer and map is PyTorch's for the tokens that were set."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from hybridlib import weights
+
+from .page import settle
+from .samples import live_tokens, pictures
+
+NAME = "deit_nano_digits"
+
+
+def model(*, part=0.0, swapped=False):
+    """The trained model with its tokens and their rows of positions as the reader may set them."""
+    net = weights.load(NAME).eval()
+    rows = net.positions.table.data[0]
+    pairs = [(net.class_token.data, net.second_token.data), (rows[0], rows[1])]
+    for one, two in pairs:
+        first, second = (two.clone(), one.clone()) if swapped else (one.clone(), two.clone())
+        one.copy_(first)
+        two.copy_((1 - part) * second + part * first)
+    return net
+
+
+def normalised(images):
+    told = weights.header(NAME)
+    mean, std = (torch.tensor([float(v) for v in told[k].split()]) for k in ("mean", "std"))
+    return (torch.tensor(images).permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[:, None, None]
+
+
+@torch.no_grad()
+def expected(net):
+    return (100 * net(normalised(pictures(1))).softmax(-1)[0]).numpy()
+
+
+@torch.no_grad()
+def right(net, count=12):
+    return int((net(normalised(pictures(count))).argmax(-1).numpy() == load_digits().target[:count]).sum())
+
+
+@torch.no_grad()
+def asked_by(net, block, head):
+    """Attention to the patches, asked by the class and by the distillation token: two rows of 64."""
+    return net.trace(normalised(pictures(1))).maps[block].weights[0, head, :2, 2:].numpy()
+
+
+def ready(page):
+    page.locator(".lk").scroll_into_view_if_needed()
+    page.wait_for_selector(".lk-heads")
+    settle(page)
+    return page
+
+
+def shares(page):
+    settle(page)
+    return [int(text.removesuffix(" %")) for text in page.locator(".ld-share").all_text_contents()]
+
+
+def tally(page):
+    page.wait_for_function("document.querySelector('.ld-tally').textContent.startsWith('Of ')")
+    return int(re.search(r"names (\d+) right", page.locator(".ld-tally").text_content())[1])
+
+
+def readout(page):
+    settle(page)
+    return page.locator(".lk > .hx-readout").text_content()
+
+
+def move(page, part):
+    page.get_by_label("Move the distillation token").fill(str(part))
+    settle(page)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_answers_as_pytorch_does(show, theme):
+    page = ready(show(live_tokens(), theme=theme))
+    net = model()
+    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    assert tally(page) == right(net)
+    with torch.no_grad():
+        heads = [100 * logits.softmax(-1)[0] for logits in net.both_logits(normalised(pictures(1)))]
+    for i, head in enumerate(heads):
+        bars = page.locator(f".lk-answers .lk-bar{i}").evaluate_all("(bars) => bars.map((bar) => parseFloat(bar.style.height))")
+        np.testing.assert_allclose(bars, head, atol=0.1)
+        words = page.locator(".lk-words").text_content().split("; ")[i]
+        assert f": {int(head.argmax())} " in words
+
+
+@pytest.mark.parametrize(("part", "swapped"), [(1, False), (0.5, False), (0, True), (0.25, True)])
+def test_tokens_that_are_moved_or_swapped_give_pytorchs_answers(show, part, swapped):
+    page = ready(show(live_tokens()))
+    if swapped:
+        page.get_by_role("button", name="Swap the two tokens").click()
+    move(page, part)
+    net = model(part=part, swapped=swapped)
+    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    assert tally(page) == right(net)
+    page.get_by_role("button", name="As trained").click()
+    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    assert page.get_by_role("button", name="Swap the two tokens").get_attribute("aria-pressed") == "false"
+
+
+def test_the_readout_gives_the_cosines_and_how_far_the_maps_differ(show):
+    page = ready(show(live_tokens()))
+    page.get_by_role("radio", name="block 2, head 3").click()
+    net = model()
+    with torch.no_grad():
+        first, last = (torch.cat([net.class_token, net.second_token], 1)[0], net.encode_extra(normalised(pictures(1)))[0])
+    at_input, at_end = (torch.nn.functional.cosine_similarity(*pair, dim=0).item() for pair in (first, last))
+    one, two = asked_by(net, 1, 2)
+    told = readout(page)
+    found = re.search(r"tokens: (.\S+) at the input, (\S+) behind the last block. Block 2, head 3: the two maps differ by (\d+) %", told)
+    assert float(found[1].replace("−", "-")) == pytest.approx(at_input, abs=6e-3)
+    assert float(found[2].replace("−", "-")) == pytest.approx(at_end, abs=6e-3)
+    assert int(found[3]) == pytest.approx(50 * np.abs(one - two).sum(), abs=0.6)
+
+
+def test_equal_tokens_have_equal_maps(show):
+    page = ready(show(live_tokens()))
+    move(page, 1)
+    told = readout(page)
+    assert "tokens: 1.00 at the input, 1.00 behind the last block" in told and "differ by 0 %" in told
+    for pair in page.locator(".lk-one").all():
+        pixels = [c.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]") for c in pair.locator("canvas").all()]
+        assert np.abs(np.subtract(*pixels)).max() <= 2
+
+
+def test_the_maps_are_pytorchs(show):
+    page = ready(show(live_tokens()))
+    rows = asked_by(model(), 0, 0)
+    shown = [
+        np.reshape(canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4))
+        for canvas in page.locator(".lk-maps .lk-over").all()
+    ]
+    for row, painted in zip(rows, shown):
+        assert np.corrcoef(painted[:, :3].sum(1), row)[0, 1] > 0.85
+    difference = rows[0] - rows[1]
+    strong = np.abs(difference) > 0.3 * np.abs(difference).max()
+    warm = shown[2][:, 0] > shown[2][:, 2]  # orange where the class token gives more
+    assert (warm == (difference > 0))[strong].all() and strong.sum() > 3
+    assert page.locator(".hx-legend").first.text_content() == f"0 %{100 * rows.max():.0f} %"
+
+
+def test_the_keyboard_reaches_every_head(show):
+    page = ready(show(live_tokens()))
+    page.get_by_role("radio", name="block 1, head 1").focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    assert "Block 2, head 3" in readout(page)
+
+
+def test_a_mouse_draws_and_a_finger_moves_the_slider(show):
+    page = ready(show(live_tokens(), width=375, touch=True))
+    page.get_by_role("button", name="Clear").tap()
+    assert readout(page).startswith("Draw something.")
+    slider = page.get_by_label("Move the distillation token")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.touchscreen.tap(box["x"] + 0.97 * box["width"], box["y"] + box["height"] / 2)
+    assert "1.00 at the input" in readout(page) or float(slider.input_value()) > 0.9
+    pad = page.locator(".ld-pad")
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert readout(page).startswith("It says ")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_a_link_in_the_text_sets_it(show):
+    page = ready(show(live_tokens()))
+    page.evaluate("""document.querySelector("main").insertAdjacentHTML("beforeend",
+      '<a id="words" href="#tokens?part=0.5&swap=yes&block=3&head=4&digit=1">words</a>')""")
+    page.locator("#words").click()
+    assert "Block 3, head 4" in readout(page)
+    np.testing.assert_allclose(shares(page), expected(model(part=0.5, swapped=True)), atol=0.6)
+
+
+def test_the_numbers_that_it_computes_need_no_page(javascript):
+    found = javascript(
+        "live_tokens_math.js",
+        """const map = { data: Float32Array.from(arg), queries: 3, keys: 4, grid: [1, 2], extra: ["class", "distillation"] };
+           const { class: one, distillation: two, apart } = m.askedBy(map, 1);
+           return { one: [...one], two: [...two], apart, cosine: m.cosine([3, 4], [4, 3]) };""",
+        [float(v) / 32 for v in range(24)],
+    )
+    assert found == dict(one=[14 / 32, 15 / 32], two=[18 / 32, 19 / 32], apart=4 / 32, cosine=pytest.approx(0.96))
