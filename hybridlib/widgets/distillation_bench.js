@@ -39,7 +39,7 @@ function render({ model, el }) {
   const titled = (text) => h("p", { class: "hx-title" }, text);
   const names = { teacher: titled("Teacher's logits"), first: titled(""), second: titled("Student: distillation head") };
   const charts = Object.fromEntries(Object.entries(names).map(([key, title]) => [key, logitChart({ title, classes,
-    kind: key === "teacher" ? "teacher" : "student", onRest: speak,
+    kind: key === "teacher" ? "teacher" : "student", onRest: speak, onChoose: say,
     onSet: (i, value) => { state[key] = state[key].map((v, c) => (c === i ? value : v)); refresh(); } })]));
   const shares = shareBars(classes);
   const pulls = pullTable(classes);

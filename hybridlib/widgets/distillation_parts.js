@@ -8,16 +8,17 @@ const NUDGE = 0.25; // of a logit, by one press of an arrow key
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
-// Logits as bars that a pointer paints and keys move. onSet(class, value); onRest(): it stays there.  draw(values)
-export function logitChart({ title, classes, kind, onSet, onRest }) {
+// Logits as bars that a pointer paints and keys move.  draw(values)
+//   title: a paragraph that names the chart;  onSet(class, value): a bar was moved;  onRest(): it stays there;  onChoose(words): by keys
+export function logitChart({ title, classes, kind, onSet, onRest, onChoose }) {
   let values = classes.map(() => 0);
   let at = 0; // the bar that the keys move
   let held = false;
   const plot = svg("svg", { class: "db-plot", preserveAspectRatio: "none", "aria-hidden": "true" });
-  const node = h("div", { class: `db-chart db-${kind}`, tabindex: "0", role: "slider", "aria-orientation": "vertical",
-    "aria-valuemin": -MOST, "aria-valuemax": MOST,
+  const node = h("div", { class: `db-chart db-${kind}`, tabindex: "0", role: "application",
     "aria-roledescription": "logits to edit: left and right choose a class, up and down change it, Delete makes it 0" }, plot);
   const numbers = classes.map(() => h("span", {}));
+  const written = () => `${title.textContent}. ${classes[at]}: ${fixed(values[at], 2)}`;
   const within = (v) => Math.max(-MOST, Math.min(MOST, Math.round(v / 0.05) * 0.05));
   const put = (i, value) => { values[i] = within(value); onSet(i, values[i]); };
   const paintTo = (event) => {
@@ -42,7 +43,7 @@ export function logitChart({ title, classes, kind, onSet, onRest }) {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     const along = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
     const by = { ArrowUp: NUDGE, ArrowDown: -NUDGE, PageUp: 1, PageDown: -1 }[event.key];
-    if (along) { at = Math.max(0, Math.min(classes.length - 1, at + along)); render(); }
+    if (along) { at = Math.max(0, Math.min(classes.length - 1, at + along)); render(); onChoose(written()); }
     else if (by) put(at, values[at] + by);
     else if (["Delete", "Backspace", "0"].includes(event.key)) put(at, 0);
     else return;
@@ -57,9 +58,7 @@ export function logitChart({ title, classes, kind, onSet, onRest }) {
       return svg("rect", { class: `db-bar${i === at ? " db-chosen" : ""}`, x: i + 0.15, width: 0.7, y: v > 0 ? -high : 0, height: high });
     }), svg("line", { class: "db-zero", x1: 0, x2: count, y1: 0, y2: 0 }));
     numbers.forEach((number, i) => { number.textContent = fixed(values[i], 2); });
-    node.setAttribute("aria-label", title.textContent);
-    node.setAttribute("aria-valuenow", values[at].toFixed(2));
-    node.setAttribute("aria-valuetext", `${classes[at]}: ${fixed(values[at], 2)}`);
+    node.setAttribute("aria-label", written());
   }
   return {
     node: h("div", {}, title, node, h("div", { class: "db-names" }, classes.map((name, i) => h("span", {}, name, h("br"), numbers[i])))),
