@@ -12,12 +12,12 @@ SIDE = 32  # pixels, of every picture on the pad
 
 
 class AtDesk(WithModels):
-    """Base class. A subclass names its `script` and says what its model needs by `check_graph`.
+    """Base class. A subclass names its `script` and `about`, the heading of the still picture, and calls the checks below.
 
     Traits: `model`, its name; `classes`; `samples` as bytes; `labels`; `name`, what links in the text call it; `note`.
     """
 
-    about = "A model that you edit"  # the heading of the still picture
+    about = "A model that you edit"
 
     model = traitlets.Unicode().tag(sync=True)
     classes = traitlets.List().tag(sync=True)
