@@ -60,7 +60,7 @@ function render({ model, el }) {
     readout,
     h("div", { class: "db-bottom" },
       h("div", { class: "hx-panel" }, sharesTitle, shares.node,
-        h("p", { class: "hx-note" }, h("span", { class: "db-key db-teacher" }), " teacher ", h("span", { class: "db-key db-student" }), " student")),
+        h("p", { class: "hx-note" }, ["teacher", "student"].flatMap((who) => [h("span", { class: `db-key db-${who}` }), ` ${who} `]))),
       h("div", { class: "hx-panel" }, titled("What a step adds to each logit (× step size)"), pulls.node)));
 
   function draw() {
@@ -95,7 +95,8 @@ function render({ model, el }) {
       + `${fixed(found.total, 4)}. The label says ${classes[truth]}, the teacher ${chosen}; the student answers ${classes[largest(mean)]}.`;
   }
 
-  // <a href="#bench?kind=hard&heads=2&label=1&teacher=1,4,0&student=2,2,0&tau=3&weight=0.5&steps=200">words</a>. What a link leaves out is as at first.
+  // <a href="#bench?kind=hard&heads=2&label=1&teacher=1,4,0&student=2,2,0&tau=3&weight=0.5&steps=200">words</a>
+  // What a link leaves out is as at first; form is one of FORMS.
   function follow(said) {
     const numbers = (text) => text.split(",").map(Number);
     const next = begin();

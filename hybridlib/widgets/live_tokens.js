@@ -75,7 +75,8 @@ function render({ model, el }) {
     const last = read("norm");
     const dim = last.length / 2;
     desk.readout.textContent = `${said} The class head says ${best(shares[0])}, the distillation head ${best(shares[1])}, `
-      + `the sum of their softmaxes ${best(shares[0].map((v, i) => v + shares[1][i]))}. Cosine of the two tokens: ${fixed(cosine(...vectors), 2)} at the input, `
+      + `the sum of their softmaxes ${best(shares[0].map((v, i) => v + shares[1][i]))}. `
+      + `Cosine of the two tokens: ${fixed(cosine(...vectors), 2)} at the input, `
       + `${fixed(cosine(last.subarray(0, dim), last.subarray(dim)), 2)} behind the last block. `
       + `Block ${state.layer + 1}, head ${state.head + 1}: the two maps differ by ${(100 * shown.apart).toFixed(0)} %.`;
   }

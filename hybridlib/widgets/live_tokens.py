@@ -70,5 +70,7 @@ def heads_of_blocks(name: str, graph: dict) -> list[int]:
     """Heads of each block, or a ValueError if the model has no distillation token or reads another size of image."""
     check_side(name, graph)
     if not graph["maps"] or any(one["extra"] != TOKENS for one in graph["maps"]):
-        raise ValueError(f"model {name!r} has no distillation token: give a DeiT with second_token='distillation', such as 'deit_nano_digits'")
+        raise ValueError(
+            f"model {name!r} has no distillation token: give a DeiT with second_token='distillation', such as 'deit_nano_digits'"
+        )
     return [one["at"][2][1] for one in graph["maps"]]

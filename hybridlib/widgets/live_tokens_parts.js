@@ -7,7 +7,8 @@ import { paint, ramp } from "./colours.js";
 export function headAnswers(classes, heads) {
   const columns = classes.map((name) => {
     const bars = heads.map((_, i) => h("span", { class: `lk-bar lk-bar${i}` }));
-    return { bars, name, node: h("li", {}, h("span", { class: "lk-tracks" }, bars.map((bar) => h("span", { class: "lk-track" }, bar))), h("span", {}, name)) };
+    const tracks = bars.map((bar) => h("span", { class: "lk-track" }, bar));
+    return { bars, node: h("li", {}, h("span", { class: "lk-tracks" }, tracks), h("span", {}, name)) };
   });
   const key = heads.map((head, i) => h("span", { class: "lk-key" }, h("span", { class: `lk-dot lk-bar${i}` }), ` ${head}`));
   const words = h("p", { class: "hx-note lk-words" });
