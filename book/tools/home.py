@@ -25,6 +25,7 @@ from hybridlib.widgets import Glance
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "book/intro"
 TITLE = "Convolution meets attention: a book of vision models that run in the page"
+WORDS = "None One Two Three Four Five Six Seven Eight Nine Ten Eleven Twelve".split()
 SYSTEMS = ("convnet_nano_digits", "vit_nano_digits")
 SAMPLE = 13  # of `live.held_out`, as on the workbench: one that a single pixel turns for the ViT
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -39,8 +40,8 @@ def numbers(root=ROOT):
     return {
         "claims": str(len(ledger)),
         "settled": str(sum(claim["settled"] != "open" for claim in ledger)),
-        "equal": str(len({pair.model for pair in PAIRS})),
-        "here": f"{len(written)} of nine chapters are here; the others are in preparation." if len(written) < 9 else "All nine chapters are here.",
+        "equal": WORDS[len({pair.model for pair in PAIRS})],
+        "here": f"{WORDS[len(written)]} of nine chapters are here; the others are in preparation." if len(written) < 9 else "All nine chapters are here.",
     }
 
 

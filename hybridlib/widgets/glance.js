@@ -24,7 +24,7 @@ function render({ model, el }) {
   let failure = "";
   let opening = false;
   const refresh = oncePerFrame(draw);
-  const speak = () => requestAnimationFrame(() => requestAnimationFrame(() => say(told())));
+  const speak = () => requestAnimationFrame(() => requestAnimationFrame(() => { if (told()) say(told()); }));
   const change = (patch) => { Object.assign(state, patch); refresh(); speak(); };
   const move = (down, right) => change({ shift: [limit(state.shift[0] + down), limit(state.shift[1] + right)] });
   const clear = () => change({ sample: null, ink: blank(), shift: [0, 0] });
@@ -68,7 +68,12 @@ function render({ model, el }) {
         button("1 px up", () => move(-1, 0), { "aria-label": "move it up by a pixel" }), button("Clear", clear)),
       trouble, again, link)));
 
-  const told = () => cards.map(({ title, digit, share }) => `${title} says ${digit.textContent}, ${share.textContent}`).join(" · ");
+  // Both answers in words; nothing while one is on its way.
+  const told = () => {
+    if (failure || !empty.hidden) return failure || empty.textContent;
+    if (cards.some(({ share }) => !share.textContent)) return "";
+    return cards.map(({ title, digit, share }) => `${title} says ${digit.textContent}, ${share.textContent}`).join(" · ");
+  };
 
   // Fetches both models, once; a failure is told, and may be followed by another try.
   async function open() {
@@ -94,7 +99,7 @@ function render({ model, el }) {
     const ink = Float32Array.from(picture, (v) => v / 255);
     cards.forEach((card, i) => {
       if (untouched()) show(card, model.get("shares")[i]);
-      else show(card, asks && nets[i] ? softmax(nets[i].run(toInput(ink, nets[i])).logits) : null, nothing ? "" : failure ? "" : "…");
+      else show(card, asks && nets[i] ? softmax(nets[i].run(toInput(ink, nets[i])).logits) : null, nothing || failure ? "" : "…");
     });
     root.classList.toggle("gl-differ", new Set(cards.map(({ digit }) => digit.textContent)).size > 1);
     trouble.textContent = failure;
