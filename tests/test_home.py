@@ -130,6 +130,8 @@ def test_a_pixel_turns_one_of_the_two(front):
 
 def test_a_drawing_is_read_and_taken_to_the_workbench(front):
     front.page.set_viewport_size({"width": 1280, "height": 800})
+    front.settle()
+    front.page.evaluate("scrollTo(0, 0)")
     box = front.page.locator(".gl-pad").bounding_box()
     x, y, side = box["x"], box["y"], box["width"]
     front.page.mouse.move(x + 0.28 * side, y + 0.2 * side)

@@ -27,6 +27,7 @@ PAGE = "book/intro"
 TITLE = "Convolution meets attention: a book of vision models that run in the page"
 WORDS = "None One Two Three Four Five Six Seven Eight Nine Ten Eleven Twelve".split()
 SYSTEMS = ("convnet_nano_digits", "vit_nano_digits")
+WORKBENCH = "workbench.html"
 SAMPLE = 13  # of `live.held_out`, as on the workbench: one that a single pixel turns for the ViT
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -89,7 +90,7 @@ def explorable():
     pictures, _ = live.held_out()
     picture = pictures[SAMPLE]
     shares = [shares_of(name, picture) for name in SYSTEMS]
-    widget = Glance(models=live.shipped(*SYSTEMS), picture=picture, shares=shares, sample=SAMPLE, workbench="workbench.html")
+    widget = Glance(models=live.shipped(*SYSTEMS), picture=picture, shares=shares, sample=SAMPLE, workbench=WORKBENCH)
     traits = {name: getattr(widget, name) for name in widget.trait_names(sync=True)}
     plain = {name: value for name, value in traits.items() if isinstance(value, str | int | list)} | {"_esm": widget._esm, "_css": widget._css}
     buffers = [
@@ -134,4 +135,5 @@ def write_index(outdir):
         return f'{name}="{posixpath.normpath(posixpath.join("book", path)) if path else ""}{mark}{rest}"'
 
     text = LINK.sub(from_the_front, text).replace('data-content_root="../"', 'data-content_root="./"')
+    text = text.replace(f'"workbench": "{WORKBENCH}"', f'"workbench": "book/{WORKBENCH}"')  # in the explorable's state
     (outdir / "index.html").write_text(text, "utf-8")
