@@ -26,7 +26,7 @@ def front(browser, book):
     with Visit(browser, (book / "index.html").as_uri(), viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as visit:
         visit.page.locator(".gl-card").first.wait_for()
         yield visit
-        assert visit.errors == []
+        assert [error for error in visit.errors if "willReadFrequently" not in error] == []  # the tests read the canvas, no page does
 
 
 def listed():
