@@ -66,7 +66,7 @@ class Glance(WithModels):
         return " and ".join(name for name, _ in self.systems)
 
     def fallback(self) -> Figure:
-        figure = Figure(figsize=(3, 3), layout="constrained")
+        figure = Figure(figsize=(4.5, 3), layout="constrained")
         ax = figure.subplots()
         ax.imshow(np.frombuffer(self.picture, np.uint8).reshape(SIDE, SIDE), cmap="gray", vmin=0, vmax=255)
         said = [f"{title} says {self.classes[int(np.argmax(row))]}" for (_, title), row in zip(self.systems, self.shares)]
