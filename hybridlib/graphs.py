@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -40,12 +41,14 @@ class GraphTraining(Training):
     Attributes:
         pool: memory pool of the graphs that are captured in this stream one after the other; None
             for one of its own.
+        turn: a lock for the capture, where several threads train.
 
     Raises:
         ValueError: for anything else; the message names it.
     """
 
     pool: tuple[int, int] | None = None
+    turn: AbstractContextManager = nullcontext()
 
     def __init__(self, model: nn.Module, data: ImageData, **told) -> None:
         super().__init__(model, data, **told)
@@ -173,11 +176,12 @@ class GraphTraining(Training):
         make the device wait for all streams."""
         torch.cuda.current_stream().synchronize()
         graph = torch.cuda.CUDAGraph()
-        graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
-        try:
-            self.compute()
-        finally:
-            graph.capture_end()
+        with self.turn:
+            graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+            try:
+                self.compute()
+            finally:
+                graph.capture_end()
         self.graph = graph
 
     # ---------------------------------------------------------------------------------------- curve

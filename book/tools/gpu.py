@@ -1,7 +1,7 @@
 """The minutes of a GPU, well spent: records the studies that take a night of two cores.
 
 Begins with what matters most, writes a record as each run ends, and goes on where it was stopped. At
-the end it prints what is left and packs the new records, and the weights that ship, into two archives.
+the end it prints what is left and packs the new records, and weights that may ship, into archives.
 
     python book/tools/gpu.py --minutes 12 --photos cifar10-jpeg.npz --out OUT
 
@@ -27,11 +27,12 @@ os.environ.setdefault("CUDA_DEVICE_MAX_CONNECTIONS", "32")  # queues: as many st
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-# Those that learn most from each other first; a study stands behind those that it reads.
+# The most important first; a study stands behind those that it reads, a long run early.
 STUDIES = (
-    "lookup_tuning", "lookup", "lookup_convnet", "match_tuning", "match", "gates", "pointer_tuning",
-    "pointer", "place_tuning", "place", "lookup_layouts_tuning", "lookup_layouts", "alike", "reach",
+    "lookup_tuning", "lookup", "lookup_convnet", "match_tuning", "match", "gates", "place_tuning",
+    "pointer_tuning", "place", "pointer", "lookup_layouts_tuning", "lookup_layouts", "alike",
 )  # fmt: skip
+LAST = ("reach",)
 PHOTO_STUDIES = ("alike",)
 FOLDER = "cifar10-jpeg"  # by which records and reports know these photographs
 
@@ -68,13 +69,9 @@ def photos_folder(parts: Sequence[Path], to: Path) -> Path:
     return folder
 
 
-def shipped_weights(scratch: Path) -> list[Path]:
-    """The weights that a study may ship, or that another learns from, of this machine's runs."""
-    return sorted(
-        path
-        for study in ("lookup", "alike", "match")
-        for path in (scratch / study).glob("*-seed-0/weights.safetensors")
-    )
+def weights_of(study: str, scratch: Path) -> list[Path]:
+    """The weights of a study's first seed, which may ship."""
+    return sorted((scratch / study).glob("*-seed-0/weights.safetensors"))
 
 
 def pack(paths: Sequence[Path], archive: Path, *, below: Path) -> None:
@@ -90,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=12.0, help="in all (default 12)")
     parser.add_argument("--photos", type=Path, nargs="+", metavar="PATH", help="see the module")
     parser.add_argument("--device", help="by default the GPU, if there is one")
-    parser.add_argument("--at-once", type=int, default=24, help="runs side by side (default 24)")
+    parser.add_argument("--at-once", type=int, default=32, help="runs side by side (default 32)")
     parser.add_argument("--studies", nargs="+", default=STUDIES, metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path("_build/gpu"), help="for the archives")
     parser.add_argument("--shorten", type=int, default=1, help="divide all steps by this: a trial")
@@ -105,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.photos:
         folder = os.path.relpath(photos_folder(args.photos, args.out.parent))
         names += [(name, folder) for name in PHOTO_STUDIES]
+    names += LAST if args.studies is STUDIES else ()
     left = args.minutes - (time.time() - start) / 60
     try:
         failed = run_many(
@@ -115,10 +113,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = results_folder()
         new = [p for p in results.glob("*/*.json") if p.stat().st_mtime >= start]
         pack(new, args.out / "records.tar.gz", below=results)
-        pack(shipped_weights(SCRATCH), args.out / "weights.tar.gz", below=SCRATCH)
+        for study in ("lookup", "match", "alike"):
+            pack(weights_of(study, SCRATCH), args.out / f"weights-{study}.tar.gz", below=SCRATCH)
         print(f"{len(new)} new records in {args.out / 'records.tar.gz'}")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # a thread that waits for the GPU must not keep the machine

@@ -3,8 +3,8 @@
 Each run is a `GraphTraining` in a stream of its own. What is declared and not recorded is begun in the
 order of the studies, as soon as it can be: a run whose learning rate a tuning study has still to
 choose, or whose teacher is not trained yet, waits for it. A record is written as its run ends, so a
-second call goes on where the first was stopped. Pictures are drawn by other processes, measurements
-taken by other threads, and one thread feeds the GPU.
+second call goes on where the first was stopped. Pictures are drawn by other processes; each stream
+has a thread, which tells the GPU two steps ahead and no more: whoever fills a queue waits for it.
 
 Float32 in all; on a GPU products of matrices take TensorFloat-32, as convolutions do by PyTorch's
 default.
@@ -16,12 +16,13 @@ import collections
 import json
 import multiprocessing
 import os
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from inspect import signature
 from multiprocessing.pool import AsyncResult
@@ -43,10 +44,12 @@ from hybridlib.studies.runner import missing
 from hybridlib.studies.tasks import load_tuned
 from hybridlib.training import begun, fit
 
-AT_ONCE = 24  # runs; on an H100 or H200 more do not end sooner
-BURST = 24  # steps that are queued for one run before it is the next one's turn
-QUEUED = 2  # bursts that may wait in a stream
+AT_ONCE = 32  # runs
+QUEUED = 2  # steps that may wait in a stream
+THREADS = 4  # that make runs ready
 PREPARED = 8  # runs that are made ready while others train
+SWITCH = 1e-4  # seconds after which a thread that computes in Python lets another one go on
+STILL = 40.0  # seconds without a step after which something must be wrong
 GRACE = 20.0  # seconds that are kept for what follows the last training step
 EVERY = 10.0  # seconds from one line to the next
 DEFAULTS = {
@@ -57,7 +60,7 @@ DEFAULTS = {
 
 
 class Seat:
-    """A stream of the device, and the run that has it now.
+    """A stream of the device, in which one run after the other is trained.
 
     Args:
         gpu: False for the CPU, where there are no streams.
@@ -67,57 +70,43 @@ class Seat:
         self.stream = torch.cuda.Stream() if gpu else None
         self.pool = torch.cuda.graph_pool_handle() if gpu else None  # of graphs after one another
         self.last: torch.cuda.CUDAGraph | None = None  # keeps the pool until there is the next
-        self.queued: collections.deque[torch.cuda.Event] = collections.deque()
-        self.leave()
 
-    def inside(self) -> AbstractContextManager:
-        """The stream as the current one."""
-        return torch.cuda.stream(self.stream) if self.stream else nullcontext()
-
-    def begin(self, prepared: Prepared, *, device: torch.device, command: str) -> None:
-        """Bring a run's model and images to the device."""
+    def train(
+        self, prepared: Prepared, *, device: torch.device, command: str, go_on: Callable[[], bool]
+    ) -> Run | None:
+        """Train a run; None if `go_on`, asked after each step, said no."""
         told = DEFAULTS | prepared.recipe | dict(device=device, progress=False, command=command)
-        self.prepared, self.contexts, self.began = prepared, ExitStack(), time.perf_counter()
-        with self.inside(), RANDOM:
-            self.training = self.contexts.enter_context(
-                begun(prepared.model, prepared.data, SimpleNamespace(**told), kind=GraphTraining)
-            )
-        self.training.pool = self.pool
-        self.steps = self.training.steps()
-
-    def advance(self) -> bool | None:
-        """Queue some steps; False if enough are queued, None if the run has ended."""
-        while self.queued and self.queued[0].query():
-            self.queued.popleft()
-        if len(self.queued) >= QUEUED:
-            return False
-        with self.inside():
-            for _ in range(BURST):
-                graph = self.training.graph
-                try:
-                    next(self.steps)
-                except StopIteration:
+        queued: collections.deque[torch.cuda.Event] = collections.deque()
+        beginning = begun(
+            prepared.model, prepared.data, SimpleNamespace(**told), kind=GraphTraining
+        )
+        with torch.cuda.stream(self.stream), _by_turns(beginning) as training:
+            training.pool, training.turn = self.pool, RANDOM
+            for _ in training.steps():
+                if not go_on():
                     return None
-                if self.training.graph is not graph and self.training.graph is not None:
-                    self.last = self.training.graph
-            if self.stream:
-                event = torch.cuda.Event()
-                event.record()
-                self.queued.append(event)
-        return True
+                if training.graph is not None:
+                    self.last = training.graph
+                if self.stream:
+                    event = torch.cuda.Event(blocking=True)
+                    event.record()
+                    queued.append(event)
+                    if len(queued) > QUEUED:
+                        queued.popleft().synchronize()
+        return training.report()
 
-    def end(self) -> Run:
-        """What the run has come to, its model back where it came from."""
-        with self.inside(), RANDOM:
-            self.contexts.close()
-        run = self.training.report()
-        self.leave()
-        return run
 
-    def leave(self) -> None:
-        """Be free for the next run."""
-        self.prepared = self.training = self.steps = self.contexts = None
-        self.queued.clear()
+@contextmanager
+def _by_turns(context: AbstractContextManager) -> Iterator:
+    """A context that one thread at a time enters or leaves, since it keeps PyTorch's random numbers
+    meanwhile."""
+    with RANDOM:
+        inside = context.__enter__()
+    try:
+        yield inside
+    finally:
+        with RANDOM:
+            context.__exit__(None, None, None)
 
 
 def run_many(
@@ -176,31 +165,37 @@ class _Session:
         self.postponed: dict[str, int] = {}  # runs without their teacher, and what had ended then
         self.failed: list[str] = []
         self.drawn: dict[str, AsyncResult] = {}
-        self.closing = False
         self.waiting: collections.deque = collections.deque()
         self.preparing: dict[Future, str] = {}
         self.ready: collections.deque[Prepared] = collections.deque()
-        self.finishing: dict[Future, str] = {}
+        self.training: set[str] = set()
         self.paces: collections.deque[float] = collections.deque(maxlen=40)  # seconds of a step
-        self.ended, self.steps, self.lock = 0, 0, threading.Lock()
+        self.ended, self.steps, self.closing = 0, 0, False
+        self.lock = threading.Lock()
 
     def run(self) -> int:
         """See `run_many`."""
         told, gpu = self.told, self.told.device.type == "cuda"
         if gpu:
             torch.set_float32_matmul_precision("high")
-        self.start = spoken = time.perf_counter()
-        seats = [Seat(gpu=gpu) for _ in range(told.at_once)]
+        sys.setswitchinterval(SWITCH)
+        self.start = spoken = moved = time.perf_counter()
+        seats = [
+            threading.Thread(target=self.sit, args=(Seat(gpu=gpu),), daemon=True)
+            for _ in range(told.at_once)
+        ]
         context = multiprocessing.get_context("spawn")
         with (
             TemporaryDirectory() as self.folder,
             context.Pool(told.processes) as self.drawers,  # its end ends what it is at
-            ThreadPoolExecutor(max(2, told.processes // 2)) as self.threads,
+            ThreadPoolExecutor(THREADS) as self.threads,
         ):
             for study, data in self.studies:
                 for spec in self.left_of(study, data):
                     self.draw(study, spec)
-            looking, seen = None, -1  # the search for what can begin; ended runs that it knows
+            for seat in seats:
+                seat.start()
+            looking, seen, steps = None, -1, 0  # the search for what can begin, and what it knew
             while not self.over(GRACE / 2):
                 if looking is None and seen < self.ended:
                     seen, looking = self.ended, self.threads.submit(self.can_begin)
@@ -209,25 +204,23 @@ class _Session:
                 self.collect()
                 while self.waiting and len(self.preparing) + len(self.ready) < PREPARED:
                     self.prepare(*self.waiting.popleft())
-                for seat in seats:
-                    if seat.training is None and self.ready:
-                        self.begin(seat, self.ready.popleft())
-                sitting = [seat for seat in seats if seat.training]
-                busy = [self.advance(seat) for seat in sitting]
-                if not (sitting or self.preparing or self.ready or self.finishing or looking):
-                    if not self.waiting and seen == self.ended:
+                if not (self.training or self.preparing or self.ready or looking or self.waiting):
+                    if seen == self.ended:
                         break
-                if not any(busy):
-                    time.sleep(2e-4 if sitting else 5e-3)
-                if time.perf_counter() - spoken > EVERY:
-                    spoken = time.perf_counter()
-                    self.tell(len(sitting))
-            for seat in seats:
-                seat.leave()
+                time.sleep(0.01)
+                now = time.perf_counter()
+                if self.steps > steps or not self.training:
+                    moved, steps = now, self.steps
+                if gpu and now - moved > STILL:
+                    told.say(f"no step in {STILL:.0f} s: {', '.join(sorted(self.training))}")
+                    break
+                if now - spoken > EVERY:
+                    spoken = now
+                    self.tell()
             self.closing = True
-            wait(self.finishing)
-            self.collect()
-        self.tell(0)
+            for seat in seats:
+                seat.join(GRACE / 2)
+        self.tell()
         for study, data in self.studies:
             left, on = len(self.left_of(study, data)), f" on {data}" if data else ""
             told.say(f"{study.NAME}{on}: " + (f"{left} left" if left else "recorded whole"))
@@ -237,12 +230,13 @@ class _Session:
         """Whether the time is up, but for so many seconds."""
         return self.told.until is not None and time.perf_counter() > self.told.until - kept
 
-    def tell(self, sitting: int) -> None:
+    def tell(self) -> None:
         """One line of what goes on."""
         seconds = time.perf_counter() - self.start
         self.told.say(
-            f"{seconds:5.0f} s: {self.ended} runs ended, {len(self.failed)} failed, {sitting} "
-            f"train, {len(self.waiting)} wait; {self.steps / seconds:.0f} steps a second"
+            f"{seconds:5.0f} s: {self.ended} runs ended, {len(self.failed)} failed, "
+            f"{len(self.training)} train, {len(self.waiting)} wait; {self.steps} steps, "
+            f"{self.steps / seconds:.0f} a second"
         )
 
     # ------------------------------------------------------------------------------ before the run
@@ -302,55 +296,51 @@ class _Session:
 
     # ------------------------------------------------------------------------------------- the run
 
-    def begin(self, seat: Seat, prepared: Prepared) -> None:
-        """Give a run a seat."""
-        title = _title(prepared.study, prepared.spec)
-        try:
-            seat.begin(prepared, device=self.told.device, command=self.commands[title])
-        except Exception:
-            self.fail(title)
-            seat.leave()
+    def sit(self, seat: Seat) -> None:
+        """In a seat's thread: train one ready run after the other, and record it."""
+        while not self.closing:
+            with self.lock:
+                prepared = self.ready.popleft() if self.ready else None
+                if prepared is not None:
+                    title = _title(prepared.study, prepared.spec)
+                    self.training.add(title)
+            if prepared is None:
+                time.sleep(0.02)
+                continue
+            try:
+                began = time.perf_counter()
+                run = seat.train(
+                    prepared, device=self.told.device, command=self.commands[title],
+                    go_on=self.counted,
+                )  # fmt: skip
+                if run is not None:
+                    self.paces.append((time.perf_counter() - began) / run.steps)
+                    finish(
+                        prepared, run, cpu_seconds=None, results=self.told.results,
+                        scratch=self.told.scratch,
+                    )  # fmt: skip
+                    with self.lock:
+                        self.ended += 1
+            except Exception:
+                self.fail(title)
+            finally:
+                self.training.discard(title)
 
-    def advance(self, seat: Seat) -> bool:
-        """Queue steps of a seat's run and see to its end; whether there was something to do."""
-        training, prepared = seat.training, seat.prepared
-        before = training.step
-        try:
-            state = seat.advance()
-            self.steps += max(0, training.step - before)
-            if state is None:
-                run = seat.end()
-                self.paces.append((time.perf_counter() - seat.began) / run.steps)
-                self.finishing[
-                    self.threads.submit(
-                        finish, prepared, run, cpu_seconds=None,
-                        results=self.told.results, scratch=self.told.scratch,
-                    )
-                ] = _title(prepared.study, prepared.spec)  # fmt: skip
-        except Exception:
-            self.fail(_title(prepared.study, prepared.spec))
-            seat.leave()
-            return True
-        return state is not False
-
-    # ------------------------------------------------------------------------------- after the run
+    def counted(self) -> bool:
+        """Count a step; whether there is time for another."""
+        self.steps += 1
+        return not self.closing
 
     def collect(self) -> None:
-        """Take what the threads have done."""
+        """Take what the threads have made ready."""
         for future in [f for f in self.preparing if f.done()]:
-            title = self.preparing.pop(future)
             try:
-                self.ready.append(future.result())
+                with self.lock:
+                    title = self.preparing.pop(future)
+                    self.ready.append(future.result())
             except FileNotFoundError:  # its teacher is not trained yet
                 self.begun.discard(title)
                 self.postponed[title] = self.ended
-            except Exception:
-                self.fail(title)
-        for future in [f for f in self.finishing if f.done()]:
-            title = self.finishing.pop(future)
-            try:
-                future.result()
-                self.ended += 1
             except Exception:
                 self.fail(title)
 
