@@ -12,7 +12,7 @@ import pytest
 import sample as sample_of_a_book
 import torch
 import yaml
-from axe_playwright_python.sync_playwright import Axe
+from browser.page import pixels, serious
 
 from hybridlib import weights
 
@@ -26,10 +26,10 @@ pytestmark = pytest.mark.browser
 
 
 def toc_pages():
-    """Return the addresses of all pages of _toc.yml, and of the search page."""
+    """Return the addresses of all pages of _toc.yml, of the search page, and of the front door."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
-    return [f"{name}.html" for name in [toc["root"], *(c["file"] for c in chapters), "search"]]
+    return [f"{name}.html" for name in [toc["root"], *(c["file"] for c in chapters), "search", "index"]]
 
 
 class Visit:
@@ -98,9 +98,7 @@ class Visit:
 
     def violations(self):
         """Return axe's serious and critical findings, each with the first element it names."""
-        found = Axe().run(self.page).response["violations"]
-        return [f"{v['id']}: {v['help']}: {v['nodes'][0]['html'][:200]}"
-                for v in found if v["impact"] in ("serious", "critical")]
+        return [f"{name}: {elements[0]}" for name, elements in serious(self.page)]
 
     def __enter__(self):
         return self
@@ -254,8 +252,7 @@ def test_the_vit_of_chapter_2_is_fetched_at_the_first_drawing(browser, book, add
         assert [urlsplit(url).path.rsplit("/", 1)[1] for url in fetched] == ["vit_nano_digits.js"]
         visit.settle()
         canvas = pad.locator("canvas")
-        data = canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, n.width, n.height).data]")
-        ink = torch.tensor(data[::4], dtype=torch.float32).reshape(32, 32) / 255
+        ink = torch.tensor(pixels(canvas)[..., 0], dtype=torch.float32) / 255
         mean, std = (torch.tensor(part)[:, None, None] for part in weights.normalisation("vit_nano_digits"))
         with torch.no_grad():
             shares = 100 * weights.load("vit_nano_digits")(((ink - mean) / std)[None]).softmax(-1)[0]

@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 
 import address
+import home
 from docutils import nodes
 from fontTools import subset
 from fontTools.ttLib import TTFont
@@ -57,6 +58,8 @@ def setup(app):
     app.config.templates_path.append(str(TEMPLATES))
     app.config.mathjax_path = "mathjax/startup.js"
     app.config.mathjax3_config = {"loader": {"load": MATHJAX_START}}
+    app.connect("source-read", home.fill_in)
+    app.connect("html-page-context", home.furnish)
     app.connect("html-page-context", add_description)
     app.connect("html-page-context", add_no_script)
     app.connect("html-page-context", add_models)
@@ -108,7 +111,8 @@ def add_description(app, pagename, templatename, context, doctree):
     text = describe(doctree) if doctree is not None else ""
     text = text or f"{context.get('title', pagename)}: {app.config.html_title}"
     tag = f'\n<meta name="description" content="{html.escape(text)}" />'
-    context["metatags"] = context.get("metatags", "") + tag
+    title = re.sub("<[^>]+>", "", context.get("title", ""))
+    context["metatags"] = context.get("metatags", "") + tag + home.card(*address.read(Path(app.srcdir)), title, text)
 
 
 def describe(doctree):
@@ -128,6 +132,8 @@ def write_assets(app, error):
         copy_mathjax(static / "mathjax")
         write_models(static / "live")
         write_icons(Path(app.outdir))
+        if (Path(app.outdir) / f"{home.PAGE}.html").exists():
+            home.write_index(Path(app.outdir))
 
 
 def copy_mathjax(target):

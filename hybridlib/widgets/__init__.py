@@ -1,6 +1,7 @@
 """Explorables: views that compute in the reader's browser. They take arrays and plain values, never models."""
 
 from .attention_explorer import AttentionExplorer
+from .glance import Glance
 from .live_vit import LiveViT
 from .network import Network
 from .nine_heads import NineHeads
@@ -8,4 +9,4 @@ from .patch_explorer import PatchExplorer
 from .receptive_field import ReceptiveField
 from .workbench import Workbench
 
-__all__ = ["AttentionExplorer", "LiveViT", "Network", "NineHeads", "PatchExplorer", "ReceptiveField", "Workbench"]
+__all__ = ["AttentionExplorer", "Glance", "LiveViT", "Network", "NineHeads", "PatchExplorer", "ReceptiveField", "Workbench"]

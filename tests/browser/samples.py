@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
-from hybridlib.widgets import AttentionExplorer, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench
+from hybridlib.widgets import AttentionExplorer, Glance, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench
 
 
 def digits(count: int) -> np.ndarray:
@@ -79,6 +79,12 @@ def workbench(*names: str, **options: object) -> Workbench:
     return Workbench(**(dict(models=models, samples=pictures(3)[..., 0], labels=list("012")) | options))
 
 
+def glance() -> Glance:
+    """Made-up answers for the first picture: what the models say comes when it changes."""
+    models = live.shipped("convnet_nano_digits", "vit_nano_digits")
+    return Glance(models=models, picture=pictures(1)[0, ..., 0], shares=np.eye(10)[[3, 4]], sample=0, workbench="workbench.html")
+
+
 EXPLORABLES = {
     "nine heads": NineHeads,
     "receptive field": ReceptiveField,
@@ -88,4 +94,5 @@ EXPLORABLES = {
     "live ViT": live_vit,
     "network": network,
     "workbench": workbench,
+    "glance": glance,
 }
