@@ -1,6 +1,8 @@
 """The tools that build the book: notebook runner, claims ledger, interpreter check."""
 
+import base64
 import copy
+import io
 import json
 import subprocess
 import sys
@@ -9,10 +11,12 @@ from pathlib import Path
 import claims
 import nbformat
 import notebooks
+import numpy as np
 import pytest
 import recorded
 import sample
 import speed
+from PIL import Image
 
 from hybridlib.bench.pairs import PAIRS
 
@@ -122,6 +126,29 @@ def test_streams_are_merged_as_a_terminal_shows_them():
     assert [(o.name, o.text) for o in merged] == [
         ("stdout", "100%\ndone\n"), ("stderr", "careful\n")
     ]
+
+
+def test_figures_are_stored_with_a_palette_and_once_is_enough():
+    few = np.random.default_rng(0).integers(0, 256, (200, 3), dtype=np.uint8)  # colours
+    image = Image.fromarray(few[np.random.default_rng(1).integers(0, 200, (64, 64))])
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    packed = notebooks.with_a_palette(base64.b64encode(file.getvalue()).decode())
+    back = Image.open(io.BytesIO(base64.b64decode(packed)))
+    assert back.mode == "P" and len(base64.b64decode(packed)) < len(file.getvalue())
+    assert np.array_equal(np.asarray(back.convert("RGB")), np.asarray(image))
+    assert notebooks.with_a_palette(packed) == packed
+
+
+def test_a_figures_words_are_kept_and_progress_bars_are_not():
+    words = {"figure": {"caption": "What to see in it."}, "image": {"alt": "A line."}}
+    cell = nbformat.v4.new_code_cell("1", metadata={"mystnb": words, "jupyter": {"source_hidden": True}, "tags": ["hide-input"]})
+    bar = "training: 100%|##########| 200/200 [00:58<00:00,  3.41step/s, loss=0.230]\n"
+    for name, text in (("stderr", bar), ("stdout", "right\n"), ("stderr", "\n")):
+        cell.outputs.append(nbformat.v4.new_output("stream", name=name, text=text))
+    (kept,) = notebooks.normalise(nbformat.v4.new_notebook(cells=[cell])).cells
+    assert kept.metadata == {"mystnb": words, "tags": ["hide-input"]}
+    assert [output.text for output in kept.outputs] == ["right\n"]
 
 
 @pytest.fixture
