@@ -20,7 +20,7 @@ from hybridlib import live, weights
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
-from hybridlib.widgets import AttentionExplorer, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base
+from hybridlib.widgets import AttentionExplorer, LiveTables, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base
 from hybridlib.widgets.attention_explorer import to_bytes
 from hybridlib.widgets.nine_heads import head_maps
 from hybridlib.widgets.patch_explorer import middle_square, photographs
@@ -177,6 +177,8 @@ IMAGES = np.zeros((2, 8, 8, 3), np.uint8)
 MAP = AttentionMap(torch.full((2, 1, 4, 4), 0.25), (2, 2))
 VIT_FILE = live.shipped("vit_nano_digits")
 VIT = dict(classes=list("0123456789"))
+BOTNET_FILE = live.shipped("botnet_nano_digits")
+SHEETS = dict(samples=np.zeros((1, 32, 32), np.uint8), labels=["3"])
 
 
 def packed_with(**header):
@@ -226,6 +228,14 @@ def packed_with(**header):
         (lambda: LiveViT({"mine": packed_with(mean="0.5")}, **VIT), r"mean in the model's file is '0\.5'.*3 numbers"),
         (lambda: LiveViT(VIT_FILE, **VIT, samples=np.zeros((2, 40, 40), np.uint8)), r"40 pixels wide: at most 32"),
         (lambda: LiveViT(VIT_FILE, **VIT, samples=np.zeros((2, 8, 8))), r"float64.*\(10, 16, 16\)"),
+        (lambda: LiveTables({}, **SHEETS), r"model is \{\}.*hybridlib\.live\.shipped"),
+        (lambda: LiveTables(VIT_FILE, **SHEETS), r"'vit_nano_digits' has no tables: give a BoTNet.*'botnet_nano_digits'"),
+        (lambda: LiveTables(BOTNET_FILE, **SHEETS | dict(samples=np.zeros((1, 16, 16), np.uint8))), r"\(1, 16, 16\).*\(40, 32, 32\)"),
+        (lambda: LiveTables(BOTNET_FILE, **SHEETS | dict(labels=[])), r"labels has 0 names for 1 samples"),
+        (lambda: LiveTables(BOTNET_FILE, **SHEETS | dict(labels=["ten"])), r"labels has 'ten', which is none of the classes 0, 1"),
+        (lambda: LiveTables(BOTNET_FILE, **SHEETS, block=4), r"block is 4: there are 4 layers with tables, so it must be 0 to 3"),
+        (lambda: LiveTables(BOTNET_FILE, **SHEETS, head=4), r"head is 4: there are 4 heads"),
+        (lambda: LiveTables(BOTNET_FILE, **SHEETS, name="two words"), r"name is 'two words'.*'tables'"),
     ],
 )
 def test_bad_input_is_refused_in_words(make, told):

@@ -3,6 +3,8 @@
 from .attention_explorer import AttentionExplorer
 from .equation_panel import EquationPanel
 from .glance import Glance
+from .live_gates import LiveGates
+from .live_tables import LiveTables
 from .live_vit import LiveViT
 from .network import Network
 from .nine_heads import NineHeads
@@ -14,6 +16,8 @@ __all__ = [
     "AttentionExplorer",
     "EquationPanel",
     "Glance",
+    "LiveGates",
+    "LiveTables",
     "LiveViT",
     "Network",
     "NineHeads",

@@ -9,7 +9,9 @@ from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, EquationPanel, Glance, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench,
+from hybridlib.widgets import (
+    AttentionExplorer, EquationPanel, Glance, LiveGates, LiveTables, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench,
+)  # fmt: skip
 )  # fmt: skip
 
 
@@ -70,6 +72,18 @@ def live_vit() -> LiveViT:
     return LiveViT({"random": file}, classes=list("0123456789"), samples=digits(3))
 
 
+def live_gates(count: int = 12) -> LiveGates:
+    """The trained ConViT, and digits in the middle of the sheet."""
+    labels = load_digits().target[:count]
+    return LiveGates(live.shipped("convit_nano_digits"), samples=pictures(count)[..., 0], labels=labels.tolist())
+
+
+def live_tables(count: int = 12) -> LiveTables:
+    """The trained BoTNet, and digits in the middle of the sheet."""
+    labels = load_digits().target[:count]
+    return LiveTables(live.shipped("botnet_nano_digits"), samples=pictures(count)[..., 0], labels=labels.tolist(), block=1)
+
+
 def network() -> Network:
     """The system with the most kinds of parts, and what is new in it in colour."""
     return Network("ceit_nano_digits", new=("patch_embedding", "LeFF", "lca"), pictures=pictures(2))
@@ -95,6 +109,8 @@ EXPLORABLES = {
     "patches": patch_explorer,
     "equation": EquationPanel,
     "live ViT": live_vit,
+    "live gates": live_gates,
+    "live tables": live_tables,
     "network": network,
     "workbench": workbench,
     "glance": glance,

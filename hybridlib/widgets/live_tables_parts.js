@@ -1,0 +1,120 @@
+// The parts of the BoTNet bench that are built once: a table of logits to drag, and all heads to choose from.
+
+import { fixed, h, svg } from "./common.js";
+import { paint, ramp } from "./colours.js";
+
+const STEP = 0.25; // of a logit, by one press of an arrow key
+const LEAST = 4; // logits from the middle line to the edge, at least
+
+// The logits of one query for all offsets of an axis, as bars that a pointer paints and keys move.
+//   name, ends: words for the axis and its two directions;  onSet(place, value): a bar was moved;  onRest(): it stays there
+// draw(values, at, size): at is the query's own row or column; the `size` offsets that it can use are in colour
+export function tableChart({ name, ends, onSet, onRest }) {
+  let [values, at, size, limit] = [[0], 0, 1, LEAST];
+  let place = 0; // the bar that the keys move
+  let held = false;
+  const plot = svg("svg", { class: "lt-plot", preserveAspectRatio: "none", "aria-hidden": "true" });
+  const node = h("div", { class: "lt-chart", tabindex: "0", role: "slider", "aria-orientation": "vertical",
+    "aria-roledescription": "table to edit: left and right choose an offset, up and down change it, Delete makes it 0" }, plot);
+  const words = h("span", { class: "lt-weight" });
+  const offset = (i) => i - (values.length - 1) / 2;
+  const usable = (i) => at + offset(i) >= 0 && at + offset(i) < size;
+  const within = (v, most) => Math.max(-most, Math.min(most, v));
+  const written = (i) => `offset ${offset(i) > 0 ? "+" : ""}${fixed(offset(i), 0)}: ${fixed(values[i], 2)}${usable(i) ? "" : ", off the map"}`;
+  const tell = () => {
+    const text = written(place);
+    words.textContent = text;
+    node.setAttribute("aria-label", `${name} table`);
+    for (const [key, value] of [["min", -limit], ["max", limit], ["now", values[place].toFixed(3)], ["text", text]]) {
+      node.setAttribute(`aria-value${key}`, value);
+    }
+  };
+  const under = (event) => {
+    const box = node.getBoundingClientRect();
+    const x = Math.floor(((event.clientX - box.left) / box.width) * values.length);
+    return [Math.max(0, Math.min(values.length - 1, x)), within(limit * (1 - (2 * (event.clientY - box.top)) / box.height), limit)];
+  };
+  // The next key may come before the next drawing.
+  const put = (i, value) => { values[i] = value; onSet(i, value); };
+  const paintTo = (event) => { const [i, value] = under(event); place = i; put(i, value); };
+  node.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
+    event.preventDefault();
+    node.setPointerCapture(event.pointerId);
+    node.focus({ preventScroll: true });
+    held = true;
+    paintTo(event);
+  });
+  node.addEventListener("pointermove", (event) => { if (held) paintTo(event); });
+  for (const end of ["pointerup", "pointercancel"]) {
+    node.addEventListener(end, () => { if (held) { held = false; onRest(); } });
+  }
+  node.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const along = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+    const by = { ArrowUp: STEP, ArrowDown: -STEP, PageUp: 1, PageDown: -1 }[event.key];
+    if (along) { place = Math.max(0, Math.min(values.length - 1, place + along)); render(); }
+    else if (by) put(place, values[place] + by);
+    else if (["Delete", "Backspace", "0"].includes(event.key)) put(place, 0);
+    else return;
+    event.preventDefault();
+    if (!along) onRest();
+  });
+  function render() {
+    const count = values.length;
+    plot.setAttribute("viewBox", `0 ${-limit} ${count} ${2 * limit}`);
+    plot.replaceChildren(
+      svg("rect", { class: "lt-window", x: (count - 1) / 2 - at, y: -limit, width: size, height: 2 * limit }),
+      svg("rect", { class: "lt-self", x: (count - 1) / 2, y: -limit, width: 1, height: 2 * limit }),
+      ...Array.from(values, (v, i) => {
+        const high = Math.min(limit, Math.abs(v));
+        const kind = `lt-bar${usable(i) ? " lt-used" : ""}${i === place ? " lt-chosen" : ""}`;
+        return svg("rect", { class: kind, x: i + 0.12, width: 0.76, y: v > 0 ? -high : 0, height: high });
+      }),
+      svg("line", { class: "lt-zero", x1: 0, x2: count, y1: 0, y2: 0 }));
+    tell();
+  }
+  return {
+    node: h("div", { class: "lt-table" },
+      h("p", { class: "hx-title" }, `${name} `, words), node,
+      h("p", { class: "hx-note lt-ends" }, h("span", {}, ends[0]), h("span", {}, "0"), h("span", {}, ends[1]))),
+    draw: (now, own, length) => {
+      if (now.length !== values.length) place = (now.length - 1) / 2;
+      [values, at, size] = [now, own, length];
+      if (!held) limit = Math.max(LEAST, Math.ceil(now.reduce((a, v) => Math.max(a, Math.abs(v)), 0)));
+      render();
+    },
+  };
+}
+
+// A small map for each head of each layer: one radio group. draw(mapOf, chosen): mapOf(layer, head) -> { weights, size }
+export function headGrid(layers, onChoose) {
+  const cells = layers.map(({ heads }, l) => Array.from({ length: heads }, (_, head) => {
+    const canvas = h("canvas", { "aria-hidden": "true" });
+    const node = h("button", { type: "button", role: "radio", class: "lt-one", "aria-label": `block ${l + 1}, head ${head + 1}`,
+      onclick: () => onChoose(l, head) }, canvas);
+    return { node, canvas };
+  }));
+  const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+  const node = h("div", { class: "lt-heads", role: "radiogroup", "aria-label": "block and head", onkeydown: (event) => {
+    const step = STEPS[event.key];
+    const l = cells.findIndex((line) => line.some((cell) => cell.node === event.target));
+    if (!step || l < 0) return;
+    event.preventDefault();
+    const within = (v, length) => Math.max(0, Math.min(length - 1, v));
+    const to = within(l + step[0], cells.length);
+    const head = within(cells[l].findIndex((cell) => cell.node === event.target) + step[1], cells[to].length);
+    cells[to][head].node.focus();
+    onChoose(to, head);
+  } });
+  node.style.gridTemplateColumns = `auto repeat(${Math.max(...layers.map(({ heads }) => heads))}, minmax(28px, 4.2rem))`;
+  node.append(...cells.flatMap((line, l) => [h("span", { "aria-hidden": "true" }, `block ${l + 1}`), ...line.map((cell) => cell.node)]));
+  return { node, draw: (mapOf, [layer, chosen]) => cells.forEach((line, l) => line.forEach((cell, head) => {
+    const { weights, size: [rows, columns] } = mapOf(l, head);
+    const most = weights.reduce((a, b) => Math.max(a, b), 1e-12);
+    paint(cell.canvas, rows, columns, (r, c) => ramp(weights[r * columns + c] / most));
+    const on = l === layer && head === chosen;
+    cell.node.setAttribute("aria-checked", String(on));
+    cell.node.tabIndex = on ? 0 : -1;
+  })) };
+}
