@@ -14,7 +14,7 @@ const SHOWN = 10; // samples in the strip; all are in the test
 const PAUSE = 300; // ms without a change before the test begins
 const SLICE = 5; // pictures of the test between two looks at what the reader does
 const WAITING = "The model is fetched when this comes into sight …";
-const KINDS = { content: "Content", position: "Position", gated: "The mixture" };
+const KINDS = { content: "Content", position: "+ position", gated: "= mixture" };
 const STRENGTH = { least: -1, most: 1.5 }; // powers of ten of alpha
 
 function render({ model, el }) {

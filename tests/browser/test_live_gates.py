@@ -145,7 +145,7 @@ def test_a_mouse_drags_a_head_and_draws(show):
     page = ready(show(live_gates()))
     page.locator(".lg-plane").scroll_into_view_if_needed()
     plane = page.locator(".lg-plane").bounding_box()
-    unit = plane["width"] / 8
+    unit = plane["width"] / 7
     start = [page.locator(".lg-disc .lg-dot").nth(3).bounding_box()[k] for k in ("x", "y", "width")]
     x, y = start[0] + start[2] / 2, start[1] + start[2] / 2
     page.mouse.move(x, y)
@@ -174,7 +174,7 @@ def test_a_finger_moves_a_head_without_scrolling(show):
     page.locator(".lg-plane").scroll_into_view_if_needed()
     scrolled = page.evaluate("window.scrollY")
     box = page.locator(".lg-disc .lg-dot").first.bounding_box()
-    unit = page.locator(".lg-plane").bounding_box()["width"] / 8
+    unit = page.locator(".lg-plane").bounding_box()["width"] / 7
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     finger = page.context.new_cdp_session(page)
     finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
