@@ -1,6 +1,7 @@
 """Explorables: views that compute in the reader's browser. They take arrays and plain values, never models."""
 
 from .attention_explorer import AttentionExplorer
+from .equation_panel import EquationPanel
 from .live_gates import LiveGates
 from .live_vit import LiveViT
 from .network import Network
@@ -9,4 +10,7 @@ from .patch_explorer import PatchExplorer
 from .receptive_field import ReceptiveField
 from .workbench import Workbench
 
-__all__ = ["AttentionExplorer", "LiveGates", "LiveViT", "Network", "NineHeads", "PatchExplorer", "ReceptiveField", "Workbench"]
+__all__ = [
+    "AttentionExplorer", "EquationPanel", "LiveGates", "LiveViT", "Network", "NineHeads", "PatchExplorer", "ReceptiveField",
+    "Workbench",
+]  # fmt: skip

@@ -102,12 +102,12 @@ def photographs() -> dict[str, np.ndarray]:
     return {"Temple": load_sample_image("china.jpg"), "Flower": load_sample_image("flower.jpg")}
 
 
-def middle_square(picture: np.ndarray) -> np.ndarray:
-    """The largest square in the middle of a picture, scaled to 224 x 224."""
-    side = min(picture.shape[:2])
-    top, left = ((length - side) // 2 for length in picture.shape[:2])
-    square = Image.fromarray(picture[top : top + side, left : left + side])
-    return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
+def middle_square(picture: np.ndarray, *, side: int = SIDE) -> np.ndarray:
+    """The largest square in the middle of a picture, scaled to `side` pixels a side."""
+    short = min(picture.shape[:2])
+    top, left = ((length - short) // 2 for length in picture.shape[:2])
+    square = Image.fromarray(picture[top : top + short, left : left + short])
+    return np.asarray(square.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def check_positions(positions: np.ndarray) -> np.ndarray:

@@ -8,7 +8,9 @@ from sklearn.datasets import load_digits
 from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
-from hybridlib.widgets import AttentionExplorer, LiveGates, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench
+from hybridlib.widgets import (
+    AttentionExplorer, EquationPanel, LiveGates, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench,
+)  # fmt: skip
 
 
 def digits(count: int) -> np.ndarray:
@@ -91,6 +93,7 @@ EXPLORABLES = {
     "attention": attention_explorer,
     "mixed attention": mixed_attention,
     "patches": patch_explorer,
+    "equation": EquationPanel,
     "live ViT": live_vit,
     "live gates": live_gates,
     "network": network,

@@ -197,6 +197,18 @@ def test_the_keyboard_reaches_every_head(show):
     assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("block 3, head 2, gate 0.7")
 
 
+def test_words_of_the_text_set_it(show):
+    page = ready(show(live_gates()))
+    words = "document.querySelector('h1').innerHTML = \"<a href='#gates?gate=0.4&block=2&head=1'>x</a> <a href='#gates?shifts=flip'>y</a>\""
+    page.evaluate(words)
+    page.get_by_role("link", name="x").click()
+    settle(page)
+    assert "Block 2, head 1: gate 0.40" in page.locator(".hx-readout").text_content()
+    np.testing.assert_allclose(shares(page), expected(gates(model(), float(np.log(0.4 / 0.6)), 1, 0)), atol=0.6)
+    page.get_by_role("link", name="y").click()  # a link starts from the trained weights
+    np.testing.assert_allclose(shares(page), expected(flip(model())), atol=0.6)
+
+
 def test_a_model_that_does_not_come_can_be_asked_for_again(show):
     explorable = live_gates()
     file, explorable._offered = explorable._offered, {}
