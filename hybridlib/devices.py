@@ -90,7 +90,12 @@ def describe_device(device: torch.device, processes: int) -> dict:
         "mps": lambda: platform.processor() or "Apple GPU",
     }
     name = names.get(device.type, _processor)()
-    return dict(type=device.type, name=name, threads=torch.get_num_threads(), processes=processes)
+    told = dict(
+        type=device.type, name=name, threads=torch.get_num_threads(), processes=processes
+    )
+    if device.type == "cuda":  # whether float32 products of matrices take TensorFloat-32
+        told["tf32"] = torch.backends.cuda.matmul.allow_tf32
+    return told
 
 
 def _processor() -> str:

@@ -18,9 +18,11 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from accelerate import Accelerator
@@ -78,6 +80,10 @@ __all__ = [
     "save_weights",
 ]
 
+CHECKED = (
+    "batch_size", "lr", "weight_decay", "warmup", "label_smoothing", "clip", "evaluate_every",
+    "checkpoint_every", "seed", "optimizer", "mixed_precision", "min_lr", "ema", "repeats",
+)  # fmt: skip
 CURVE_POINTS = 50  # entries of the curve, besides those with an evaluation
 
 
@@ -196,37 +202,64 @@ def fit(
         TrainingError: if the loss is no longer a number.
         MemoryError: if memory runs out; says what to lower.
     """
-    ((unit, budget),) = one_budget(epochs=epochs, steps=steps, seconds=seconds)
+    told = {name: value for name, value in locals().items() if name not in ("model", "data")}
+    with begun(model, data, SimpleNamespace(**told)) as training:
+        for _ in training.steps():
+            pass
+    return training.report()
+
+
+@contextmanager
+def begun(
+    model: nn.Module,
+    data: ImageData,
+    told: SimpleNamespace,
+    *,
+    kind: type[Training] | None = None,
+) -> Iterator[Training]:
+    """A training that is ready for its first step; afterwards the model is in eval mode and where it
+    came from.
+
+    Args:
+        model, data: see `fit`.
+        told: all other arguments of `fit`, checked here.
+        kind: another class of training than `Training`.
+
+    Raises:
+        ValueError, CheckpointError, MemoryError: see `fit`.
+    """
+    ((unit, budget),) = one_budget(epochs=told.epochs, steps=told.steps, seconds=told.seconds)
     check_settings(
-        unit=unit, budget=budget, batch_size=batch_size, lr=lr, weight_decay=weight_decay,
-        warmup=warmup,
-        label_smoothing=label_smoothing, clip=clip, evaluate_every=evaluate_every,
-        checkpoint_every=checkpoint_every, seed=seed, optimizer=optimizer,
-        mixed_precision=mixed_precision, min_lr=min_lr, ema=ema, repeats=repeats,
-    )  # fmt: skip
-    augment_name, augmentations = augmenting.find(augment)
-    accelerator = make_accelerator(pick_device(device), mixed_precision)
+        unit=unit,
+        budget=budget,
+        **{name: getattr(told, name) for name in CHECKED},
+    )
+    augment_name, augmentations = augmenting.find(told.augment)
+    accelerator = make_accelerator(pick_device(told.device), told.mixed_precision)
     device, processes = accelerator.device, accelerator.num_processes
+    batch_size, checkpoint_dir = told.batch_size, told.checkpoint_dir
     if batch_size % processes:
         raise ValueError(
             f"batch_size={batch_size} cannot be shared equally by {processes} processes; "
             f"use batch_size={max(1, batch_size // processes) * processes}"
         )
     config = {
-        unit: budget, "batch_size": batch_size, "optimizer": optimizer, "lr": lr,
-        "weight_decay": weight_decay,
-        "warmup": warmup, "label_smoothing": label_smoothing, "clip": clip, "augment": augment_name,
-        "loss": name_of(loss) if loss else "cross-entropy", "channels_last": channels_last,
-        "mixed_precision": accelerator.mixed_precision,
+        unit: budget, "batch_size": batch_size, "optimizer": told.optimizer, "lr": told.lr,
+        "weight_decay": told.weight_decay, "warmup": told.warmup,
+        "label_smoothing": told.label_smoothing, "clip": told.clip, "augment": augment_name,
+        "loss": name_of(told.loss) if told.loss else "cross-entropy",
+        "channels_last": told.channels_last, "mixed_precision": accelerator.mixed_precision,
     }  # fmt: skip
     # Only where they are in use, so that records and checkpoints of earlier versions still fit.
-    config |= {"min_lr": min_lr} if min_lr else {}
-    config |= {"ema": ema} if ema else {}
-    config |= {"repeats": repeats} if repeats > 1 else {}
-    config |= notes or {}
-    record = dict(model=_describe_model(model), data=data.describe(), config=config, seed=seed)
+    config |= {"min_lr": told.min_lr} if told.min_lr else {}
+    config |= {"ema": told.ema} if told.ema else {}
+    config |= {"repeats": told.repeats} if told.repeats > 1 else {}
+    config |= told.notes or {}
+    record = dict(
+        model=_describe_model(model), data=data.describe(), config=config, seed=told.seed
+    )
     checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, record)
-    if checkpoints and not resume and checkpoints.steps():
+    if checkpoints and not told.resume and checkpoints.steps():
         raise ValueError(
             f"checkpoint_dir={str(checkpoint_dir)!r} holds checkpoints up to step "
             f"{checkpoints.steps()[-1]} and "
@@ -239,47 +272,33 @@ def fit(
     with memory_errors(advice, device), own_random_numbers(device):
         try:
             model.to(device)
-            if channels_last:
+            if told.channels_last:
                 model.to(memory_format=torch.channels_last)
             check_model(model, data, device)
-            training = _Training(
+            yield (kind or Training)(
                 model,
                 data,
                 accelerator=accelerator,
                 checkpoints=checkpoints,
-                loss=loss or cross_entropy(label_smoothing),
+                loss=told.loss or cross_entropy(told.label_smoothing),
                 optimizer=make_optimizer(
-                    optimizer, model, lr=lr, weight_decay=weight_decay, device=device
+                    told.optimizer, model, lr=told.lr, weight_decay=told.weight_decay,
+                    device=device,
                 ),
                 augmentations=augmentations,
                 budget=Budget(unit, budget, batch_size=batch_size, images=len(data.train)),
                 settings=Settings(
-                    lr, warmup, clip, seed, channels_last, evaluate_every, checkpoint_every,
-                    workers, min_lr, ema, repeats,
-                ),  # fmt: skip
-                observe=observe,
-                label=name or "training",
-                show=progress and accelerator.is_main_process,
-            )
-            training.run()
-            training.finish()
+                    told.lr, told.warmup, told.clip, told.seed, told.channels_last,
+                    told.evaluate_every, told.checkpoint_every, told.workers, told.min_lr,
+                    told.ema, told.repeats,
+                ),
+                observe=told.observe,
+                name=told.name,
+                show=told.progress and accelerator.is_main_process,
+                record=record | dict(command=told.command),
+            )  # fmt: skip
         finally:
             model.eval().to(home)
-    last = training.curve[-1]
-    return Run(
-        name=name or type(model).__name__,
-        **record,
-        device=describe_device(device, processes),
-        versions=versions(),
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        seconds=round(training.elapsed, 3),
-        wall_seconds=round(training.wall(), 3),
-        steps=training.step,
-        epochs=last["epoch"],
-        curve=training.curve,
-        result=dict(accuracy=last["test_accuracy"], loss=last["test_loss"], count=len(data.test)),
-        command=command,
-    )
 
 
 def _describe_model(model: nn.Module) -> dict:
@@ -292,7 +311,7 @@ def _describe_model(model: nn.Module) -> dict:
     return {"class": type(model).__name__, "parameters": parameters, "digest": digest}
 
 
-class _Training:
+class Training:
     """One training: where it stands, and what is done to it. See `fit` for the arguments."""
 
     def __init__(
@@ -308,8 +327,9 @@ class _Training:
         budget: Budget,
         settings: Settings,
         observe: Callable[[nn.Module], dict] | None,
-        label: str,
+        name: str | None,
         show: bool,
+        record: dict,
     ) -> None:
         self.model, self.data, self.accelerator, self.checkpoints = (
             model,
@@ -319,7 +339,8 @@ class _Training:
         )
         changes, self.augmentations = augmenting.split(augmentations)
         self.budget, self.settings = budget, settings
-        self.observe, self.label, self.show, self.shown = observe, label, show, {}
+        self.observe, self.name, self.show, self.shown = observe, name, show, {}
+        self.record = record  # what a report says beside the result
         self.optimizer, self.named = optimizer
         self.device = accelerator.device
         self.share = slice(accelerator.process_index, None, accelerator.num_processes)
@@ -340,14 +361,14 @@ class _Training:
         shared = accelerator.num_processes > 1 and budget.unit == "seconds"
         self.clock = Clock(earlier.get("seconds", 0.0), device=self.device, shared=shared)
         self.wall_start = time.perf_counter() - earlier.get("wall_seconds", 0.0)
-        order = Order(
+        self.order = Order(
             len(data.train), budget.batch_size, settings.seed, repeats=settings.repeats
         )
         places = range(budget.batch_size)[self.share]
         changed = Changes(changes, settings.seed, places) if changes else None
         self.batches = read(
             data.train if changes else to_device(data.train, self.device),
-            Share(order, self.share),
+            Share(self.order, self.share),
             itertools.count(self.step), device=self.device,
             workers=settings.workers, changes=changed,
         )  # fmt: skip
@@ -357,12 +378,13 @@ class _Training:
             autocast=accelerator.autocast, workers=settings.workers,
         )  # fmt: skip
 
-    def run(self) -> None:
-        """Steps until the budget is used up; on the way points of the curve, evaluations and
-        checkpoints."""
+    def steps(self) -> Iterator[None]:
+        """Steps until the budget is used up, a pause after each; on the way points of the curve,
+        evaluations and checkpoints. At the end the caller's model has the weights that were
+        evaluated."""
         in_seconds = self.budget.steps is None
         self.bar = tqdm(
-            total=self.budget.amount if in_seconds else self.budget.steps, desc=self.label,
+            total=self.budget.amount if in_seconds else self.budget.steps, desc=self.name or "training",
             disable=not self.show,
             unit="step",
             bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}" if in_seconds else None,
@@ -384,10 +406,34 @@ class _Training:
                     if self.taken and (over or self.step % self.settings.checkpoint_every == 0):
                         self.save()
                 if over:
-                    return
+                    break
                 self.take_step()
+                yield
         finally:
             self.bar.close()
+        if self.average:
+            self.model.load_state_dict(self.average.model.state_dict())
+
+    def report(self) -> Run:
+        """What the training has come to."""
+        last = self.curve[-1]
+        return Run(
+            name=self.name or type(self.model).__name__,
+            **self.record,
+            device=describe_device(self.device, self.accelerator.num_processes),
+            versions=versions(),
+            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            seconds=round(self.elapsed, 3),
+            wall_seconds=round(self.wall(), 3),
+            steps=self.step,
+            epochs=last["epoch"],
+            curve=self.curve,
+            result=dict(
+                accuracy=last["test_accuracy"],
+                loss=last["test_loss"],
+                count=len(self.data.test),
+            ),
+        )
 
     def take_step(self) -> None:
         settings, step = self.settings, self.step
@@ -429,11 +475,6 @@ class _Training:
     def judged(self) -> nn.Module:
         """The model that is evaluated: with averaged weights, if there is an average."""
         return self.average.model if self.average else self.model
-
-    def finish(self) -> None:
-        """Leave the weights that were evaluated in the caller's model."""
-        if self.average:
-            self.model.load_state_dict(self.average.model.state_dict())
 
     def look(self) -> None:
         """Fetch the losses that are still on the device; stop if one is not a number."""

@@ -1,4 +1,4 @@
-"""`python -m hybridlib study list | show NAME | run NAME | measure NAME | ship NAME`."""
+"""`python -m hybridlib study list | show NAME | run NAME | many NAME… | measure NAME | ship NAME`."""
 
 from __future__ import annotations
 
@@ -47,6 +47,20 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     run.set_defaults(run=_run)
 
+    many = actions.add_parser(
+        "many", help="run what is missing of several studies, many runs at once on a GPU"
+    )
+    many.add_argument("names", nargs="+", choices=runner.STUDIES, metavar="NAME")
+    many.add_argument("--only", metavar="RUN", help="one run by its name")
+    many.add_argument("--data", help="another source than the studies' own, for all of them")
+    many.add_argument("--device", help="by default the GPU, if there is one")
+    many.add_argument("--at-once", type=int, default=32, help="runs side by side (default 32)")
+    many.add_argument("--minutes", type=float, help="begin nothing that would not end in this time")
+    many.add_argument(
+        "--results", type=Path, help="folder of the records; by default the book's own"
+    )
+    many.set_defaults(run=_many)
+
     measure = actions.add_parser(
         "measure", help="take a study's measurements again of the weights on this machine"
     )
@@ -89,6 +103,20 @@ def _run(args: argparse.Namespace) -> int:
         device=args.device,
         results=args.results,
         again=args.only is not None,
+    )
+    return 1 if failed else 0
+
+
+def _many(args: argparse.Namespace) -> int:
+    from hybridlib.studies.many import run_many  # imported here: nobody else needs it
+
+    failed = run_many(
+        [(name, args.data) if args.data else name for name in args.names],
+        device=args.device,
+        at_once=args.at_once,
+        minutes=args.minutes,
+        only=args.only,
+        results=args.results,
     )
     return 1 if failed else 0
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from hybridlib.analysis import attention_distance
 from hybridlib.data import ImageData
+from hybridlib.devices import device_of
 from hybridlib.models import create
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe
@@ -100,8 +101,8 @@ def observe(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """Of a ConViT: every head's gate, and how far it looks in patches (the paper's non-locality)."""
     if spec.model != "convit":
         return {}
-    images = data.test.spread(PROBES)
-    gated = [m for m in model.trace(data.test.normalise(images)).maps if m.kind == "gated"]
+    images = data.test.normalise(data.test.spread(PROBES)).to(device_of(model))
+    gated = [m for m in model.trace(images).maps if m.kind == "gated"]
     return dict(
         gates=[_rounded(block.attention.gates) for block in model.local_blocks],
         nonlocality=[_rounded(attention_distance(m, patch_size=1)) for m in gated],

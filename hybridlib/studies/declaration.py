@@ -63,6 +63,8 @@ STUDIES = (
     "place_tuning",
     "place",
     "lookup_convnet",
+    "reach",
+    "alike",
 )
 
 
@@ -96,6 +98,7 @@ def find(name: str) -> ModuleType:
         ValueError: if there is none; the message lists what there is.
     """
     from hybridlib.studies import (  # here, since each of them imports this module
+        alike,
         botnet,
         ceit,
         coatnet,
@@ -120,6 +123,7 @@ def find(name: str) -> ModuleType:
         place_tuning,
         pointer,
         pointer_tuning,
+        reach,
         sample_efficiency,
         sample_efficiency_tuning,
         tuning,
@@ -157,6 +161,8 @@ def find(name: str) -> ModuleType:
         place_tuning,
         place,
         lookup_convnet,
+        reach,
+        alike,
     )
     return look_up(dict(zip(STUDIES, files, strict=True)), name)
 

@@ -87,13 +87,19 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
 
 
 def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:
-    """DeiT learns from the convnet of its seed by the hard loss; all others from the labels."""
+    """See `taught`."""
+    return taught(NAME, spec, data)
+
+
+def taught(study: str, spec: RunSpec, data: ImageData) -> Distillation | None:
+    """DeiT learns from the convnet of its seed in the same study by the hard loss; all others from
+    the labels."""
     if spec.model != "deit":
         return None
     run = spec.name.replace(f"-{spec.settings['system']}-", "-convnet-")
     with torch.random.fork_rng(devices=[]):
         teacher = create("convnet", num_classes=data.num_classes, image_size=data.image_size)
-    load_weights(teacher, weights_of(NAME, run))
+    load_weights(teacher, weights_of(study, run))
     return Distillation(teacher, "hard")
 
 

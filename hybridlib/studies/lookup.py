@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from hybridlib.analysis import cost
 from hybridlib.data import ImageData
 from hybridlib.distillation import Distillation
-from hybridlib.models import create
-from hybridlib.studies import ladder, lookup_tuning, tasks
+from hybridlib.studies import field, ladder, lookup_tuning, tasks
 from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.one_run import weights_of
 from hybridlib.studies.tiers import train_beside_test
-from hybridlib.training import load_weights
 
 NAME = "lookup"
 QUESTION = "Which systems can recognise digits and look up which of them is asked for?"
@@ -68,13 +64,8 @@ def load_data(spec: RunSpec) -> ImageData:
 
 
 def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:
-    """DeiT learns from the convnet of its seed by the hard loss; all others from the labels."""
-    if spec.model != "deit":
-        return None
-    with torch.random.fork_rng(devices=[]):
-        teacher = create("convnet", num_classes=data.num_classes, image_size=data.image_size)
-    load_weights(teacher, weights_of(NAME, tasks.name("lookup", "convnet", "seed", spec.seed)))
-    return Distillation(teacher, "hard")
+    """See `field.taught`."""
+    return field.taught(NAME, spec, data)
 
 
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
+import threading
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -18,11 +20,13 @@ from torch import nn
 
 from hybridlib.data import ImageData
 from hybridlib.layers.checks import look_up
+from hybridlib.record import Run
 from hybridlib.studies.declaration import RunSpec, find_hooks
 from hybridlib.studies.records import PACKAGE, data_of, save
 from hybridlib.training import evaluate, fit, load_weights, save_weights
 
 SCRATCH = Path("runs")  # checkpoints, logs and weights, below the working directory; git ignores it
+RANDOM = threading.Lock()  # PyTorch's global random numbers: for one thread at a time
 
 
 def run_one(
@@ -54,59 +58,127 @@ def run_one(
     with _alone(folder) as alone:
         if not alone:
             return None
-        commit = _commit()  # now: the files may change while it runs
-        hooks = find_hooks(study)
-        data = hooks["load_data"](spec)
-        model = _built(hooks, spec, data)
-        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        start = hooks["measure"](spec, model, data)
+        prepared = prepare(study, spec)
         # Time of this process alone: after an interruption it is that of the last part, and None
         # says so.
         began = None if any(folder.glob("step-*")) else resource.getrusage(resource.RUSAGE_SELF)
         run = fit(
-            model,
-            data,
-            seed=spec.seed,
+            prepared.model,
+            prepared.data,
             device=device,
             checkpoint_dir=folder,
             progress=progress,
-            name=spec.name,
-            loss=hooks["make_loss"](spec, data),
-            observe=partial(_observed, hooks["observe"], spec, data),
-            **spec.recipe,
+            command=command,
+            **prepared.recipe,
         )
         cpu = None
         if began is not None:
             ended = resource.getrusage(resource.RUSAGE_SELF)
             cpu = round(ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime, 1)
-        end = hooks["measure"](spec, model, data)
-        result = dict(
-            test_accuracy=run.result["accuracy"],
-            test_loss=run.result["loss"],
-            test_images=run.result["count"],
-        )
-        trained = asdict(run)
-        record = dict(
-            study=study.NAME,
-            run=spec.name,
-            model=spec.model,
-            size=spec.size,
-            parameters=parameters,
-            seed=spec.seed,
-        )
-        record |= dict(settings=spec.settings, data=trained["data"], recipe=trained["config"])
-        record["result"] = result | ({"start": start, "end": end} if start or end else {})
-        record |= {key: trained[key] for key in ("steps", "epochs", "seconds", "wall_seconds")}
-        record |= dict(cpu_seconds=cpu, device=trained["device"], versions=trained["versions"])
-        record |= dict(date=trained["date"], **commit, command=command, curve=trained["curve"])
-        save_weights(
-            model, folder / "weights.safetensors", metadata={"study": study.NAME, "run": spec.name}
-        )
-        save(record, results / study.NAME / f"{spec.name}.json")
+        record = finish(prepared, run, cpu_seconds=cpu, results=results, scratch=scratch)
         for checkpoint in folder.glob(
             "step-*"
         ):  # last: until the record is on the disk they are all there is
             checkpoint.unlink()
+    return record
+
+
+@dataclass
+class Prepared:
+    """A run that is ready to be trained.
+
+    Attributes:
+        study, spec: what was declared.
+        data, model: its images, and the model as the run starts with it.
+        recipe: arguments of `fit`, without device, checkpoints and command.
+        parameters: numbers that training changes.
+        start: measurements before training.
+        commit: of the files as they are now; they may change while it runs.
+    """
+
+    study: ModuleType
+    spec: RunSpec
+    data: ImageData
+    model: nn.Module
+    recipe: dict
+    parameters: int
+    start: dict
+    commit: dict
+
+
+def prepare(study: ModuleType, spec: RunSpec, *, data: ImageData | None = None) -> Prepared:
+    """Load, build and measure what a run starts with.
+
+    Args:
+        study, spec: see `run_one`.
+        data: its images, if they are loaded already.
+    """
+    commit, hooks = _commit(), find_hooks(study)
+    data = hooks["load_data"](spec) if data is None else data
+    with RANDOM:
+        model = _built(hooks, spec, data)
+        loss = hooks["make_loss"](spec, data)
+    return Prepared(
+        study,
+        spec,
+        data,
+        model,
+        recipe=dict(
+            seed=spec.seed,
+            name=spec.name,
+            loss=loss,
+            observe=partial(_observed, hooks["observe"], spec, data),
+            **spec.recipe,
+        ),
+        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        start=hooks["measure"](spec, model, data),
+        commit=commit,
+    )
+
+
+def finish(
+    prepared: Prepared, run: Run, *, cpu_seconds: float | None, results: Path, scratch: Path
+) -> dict:
+    """Measure a trained run, and write its weights and its record.
+
+    Args:
+        prepared: the run, with its trained model.
+        run: what `fit` said.
+        cpu_seconds: of processor time that the training took; None if it cannot be told.
+        results, scratch: see `run_one`.
+
+    Returns:
+        The record.
+    """
+    study, spec = prepared.study, prepared.spec
+    end = find_hooks(study)["measure"](spec, prepared.model, prepared.data)
+    result = dict(
+        test_accuracy=run.result["accuracy"],
+        test_loss=run.result["loss"],
+        test_images=run.result["count"],
+    )
+    trained = asdict(run)
+    record = dict(
+        study=study.NAME,
+        run=spec.name,
+        model=spec.model,
+        size=spec.size,
+        parameters=prepared.parameters,
+        seed=spec.seed,
+    )
+    record |= dict(settings=spec.settings, data=trained["data"], recipe=trained["config"])
+    measured = {"start": prepared.start, "end": end} if prepared.start or end else {}
+    record["result"] = result | measured
+    record |= {key: trained[key] for key in ("steps", "epochs", "seconds", "wall_seconds")}
+    record |= dict(cpu_seconds=cpu_seconds, device=trained["device"], versions=trained["versions"])
+    record |= dict(date=trained["date"], **prepared.commit, command=run.command)
+    record |= dict(curve=trained["curve"])
+    save_weights(
+        prepared.model,
+        scratch / study.NAME / spec.name / "weights.safetensors",
+        metadata={"study": study.NAME, "run": spec.name},
+    )
+    save(record, results / study.NAME / f"{spec.name}.json")
     return record
 
 
@@ -213,7 +285,9 @@ def _alone(folder: Path):
 
 def _commit() -> dict:
     """The commit of the checkout that ran, and whether the library differed from it; None outside a
-    checkout."""
+    checkout. HYBRIDLIB_COMMIT says it where the files were copied without their history."""
+    if told := os.environ.get("HYBRIDLIB_COMMIT"):
+        return dict(commit=told, changed=False)
 
     def git(*words: str) -> str | None:
         done = subprocess.run(

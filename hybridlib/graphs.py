@@ -1,0 +1,240 @@
+"""A training whose step is one CUDA graph, so that a GPU can go on with many small models at once.
+
+A nano's step is some hundred kernels of a few microseconds. Started one by one from Python they leave
+a data-centre GPU idle most of the time. Captured once and replayed, a step costs the processor one
+call, and the steps of different models, each in a stream of its own, run side by side.
+
+What a step needs from outside is in tables on the device, with an entry for each step: the positions
+of the images, the learning rate, the loss. A counter on the device says which step it is. Nothing is
+read back before the end, so that no model waits for another. The order of the images, the schedule
+and the augmentations are those of `fit`, drawn in the same way: on the CPU, where nothing is
+captured, a training here ends with the very weights of `fit`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from hybridlib.augment import BatchRandom
+from hybridlib.batches import derive
+from hybridlib.budget import schedule
+from hybridlib.data import ImageData, MemoryImages
+from hybridlib.training import Training
+
+WARM_UP = 3  # steps before the capture: in them libraries choose kernels and optimizers make state
+EVALUATION_BATCH = 2048  # images at once
+
+
+class GraphTraining(Training):
+    """A training in the current stream; see the module, and `fit` for the arguments.
+
+    For one process, AdamW, float32, images in memory, a budget in steps or epochs, no checkpoints, no
+    average of the weights and nothing random in the model.
+
+    Attributes:
+        pool: memory pool of the graphs that are captured in this stream one after the other; None
+            for one of its own.
+        turn: a lock for the capture, where several threads train.
+
+    Raises:
+        ValueError: for anything else; the message names it.
+    """
+
+    pool: tuple[int, int] | None = None
+    turn: AbstractContextManager = nullcontext()
+
+    def __init__(self, model: nn.Module, data: ImageData, **told) -> None:
+        super().__init__(model, data, **told)
+        self.check()
+        settings, budget, device = self.settings, self.budget, self.device
+        self.on_gpu = device.type == "cuda"
+        self.adamw = getattr(self.optimizer, "optimizer", self.optimizer)
+        self.train_images, self.test_images = data.train.to(device), data.test.to(device)
+        self.score, self.open = self.count, []  # entries of the curve whose numbers are not read yet
+        least = settings.min_lr / settings.lr
+        self.rates = [
+            settings.lr * schedule(budget.fraction(step, 0.0), settings.warmup, least)
+            for step in range(budget.steps)
+        ]
+        order = self.order
+        positions = torch.stack([order.positions(step) for step in range(budget.steps)])
+        self.positions = positions.to(device)
+        self.losses = torch.zeros(budget.steps, device=device)
+        self.counter = torch.zeros(1, dtype=torch.int64, device=device)
+        self.graph, self.batch = None, None
+        # A graph may not copy from ordinary memory, as `Images.normalise` does.
+        mean, std = (torch.tensor(v)[:, None, None] for v in (data.mean, data.std))
+        self.scale, self.shift = (1 / (255 * std)).to(device), (mean / std).to(device)
+        if self.on_gpu:
+            self.table = torch.tensor(self.rates, device=device)
+            self.lr = torch.zeros((), device=device)
+            for group in self.adamw.param_groups:
+                group["lr"], group["capturable"] = self.lr, True
+
+    def check(self) -> None:
+        """Raise ValueError for what cannot be trained as a graph."""
+        accelerator, settings = self.accelerator, self.settings
+        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        random = [m.p for m in self.model.modules() if isinstance(m, (nn.Dropout, StochasticDepth))]
+        wrong = {
+            "a budget in seconds": self.budget.steps is None,
+            "several processes": accelerator.num_processes > 1,
+            f"mixed_precision={accelerator.mixed_precision!r}": accelerator.mixed_precision != "no",
+            f"the optimizer {type(optimizer).__name__}": type(optimizer) is not torch.optim.AdamW,
+            f"ema={settings.ema}": settings.ema is not None,
+            "a checkpoint_dir": self.checkpoints is not None,
+            "a model with dropout or stochastic depth": any(random),
+            "a source that is not in memory": not isinstance(self.data.train, MemoryImages),
+        }
+        for what, is_so in wrong.items():
+            if is_so:
+                raise ValueError(
+                    f"{what} cannot be trained as a graph; use fit, or steps or epochs of AdamW in "
+                    "float32 without checkpoints on images in memory"
+                )
+
+    # ---------------------------------------------------------------------------------------- steps
+
+    def steps(self) -> Iterator[None]:
+        """As `Training.steps`; then pauses until the device has done what it was told."""
+        yield from super().steps()
+        if self.on_gpu:
+            end = torch.cuda.Event()
+            end.record()
+            while not end.query():
+                yield
+        self.elapsed = self.clock.read()
+        self.settle()
+        self.graph = None
+
+    def take_step(self) -> None:
+        """One step: eagerly, or, once it is captured, as a replay."""
+        if not self.model.training:
+            self.model.train()
+        self.rate = self.rates[self.step]
+        if self.augmentations:
+            self.fetch()
+        if not self.on_gpu:
+            for group in self.adamw.param_groups:
+                group["lr"] = self.rate
+            self.compute()
+        elif self.taken < WARM_UP:
+            self.compute()
+        else:
+            if self.graph is None:
+                self.capture()
+            self.graph.replay()
+        self.step, self.taken = self.step + 1, self.taken + 1
+
+    def fetch(self) -> None:
+        """The step's augmented images into the place from which the graph takes them."""
+        images, targets = self.train_images.batch(self.positions[self.step])
+        random = BatchRandom(
+            derive(self.settings.seed, "augment", self.step),
+            size=self.budget.batch_size,
+            device=self.device,
+        )
+        for augmentation in self.augmentations:
+            images, targets = augmentation(images, targets, random)
+        if self.batch is None:
+            self.batch = images.clone(), targets.clone()
+        for place, value in zip(self.batch, (images, targets), strict=True):
+            place.copy_(value)
+
+    def compute(self) -> None:
+        """From the counter to the next weights: what is captured."""
+        images, targets = self.batch or self.train_images.batch(
+            self.positions.index_select(0, self.counter)[0]
+        )
+        if self.on_gpu:
+            self.lr.copy_(self.table.index_select(0, self.counter)[0])
+        loss = self.objective(self.ready(images), targets)
+        loss.backward()
+        if self.settings.clip is not None:
+            nn.utils.clip_grad_norm_([p for _, p in self.named], self.settings.clip)
+        self.adamw.step()
+        self.adamw.zero_grad()
+        self.losses.index_copy_(0, self.counter, loss.detach()[None].float())
+        self.counter += 1
+
+    def ready(self, images: Tensor) -> Tensor:
+        """Bytes to what the model takes."""
+        images = images.float().mul_(self.scale).sub_(self.shift)
+        if self.settings.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return images
+
+    def capture(self) -> None:
+        """Note the step's kernels; nothing is computed yet. Unlike `torch.cuda.graph` it does not
+        make the device wait for all streams."""
+        torch.cuda.current_stream().synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with self.turn:
+            graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+            try:
+                self.compute()
+            finally:
+                graph.capture_end()
+        self.graph = graph
+
+    # ---------------------------------------------------------------------------------------- curve
+
+    @torch.no_grad()
+    def count(self, model: nn.Module, accelerator: object) -> Tensor:
+        """What `Evaluation` needs, still on the device: images that are right, and their summed
+        loss."""
+        model.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        places = torch.arange(len(self.test_images), device=self.device)
+        for part in places.split(EVALUATION_BATCH):
+            images, labels = self.test_images.batch(part)
+            logits = model(self.ready(images)).float()
+            sums[0] += (logits.argmax(dim=1) == labels).sum()
+            sums[1] += F.cross_entropy(logits, labels, reduction="sum")
+        return sums
+
+    def note(self, evaluation: Tensor | None) -> None:
+        """An entry of the curve, whose numbers come in `settle`."""
+        entry = dict(
+            step=self.step,
+            epoch=round(self.budget.epochs(self.step), 4),
+            seconds=round(self.elapsed, 3),
+            lr=self.rate,
+            train_loss=None,
+        )
+        if evaluation is not None:
+            entry |= dict(test_accuracy=None, test_loss=None)
+            if self.observe is not None:
+                entry |= {"observed": seen} if (seen := self.observe(self.model)) else {}
+        self.curve.append(entry)
+        self.open.append((entry, evaluation))
+        self.plan()
+
+    def settle(self) -> None:
+        """Read the losses and evaluations back into the curve.
+
+        Raises:
+            TrainingError: if a loss is not a number.
+        """
+        losses, first = self.losses.cpu(), 0
+        for entry, evaluation in self.open:
+            self.unseen, self.step = list(losses[first : entry["step"]]), entry["step"]
+            self.rate, first = entry["lr"], entry["step"]
+            self.look()
+            entry["train_loss"] = (
+                math.fsum(self.pending) / len(self.pending) if self.pending else None
+            )
+            self.pending.clear()
+            if evaluation is not None:
+                right, loss = evaluation.tolist()
+                images = len(self.data.test)
+                entry["test_accuracy"] = right / images
+                entry["test_loss"] = loss / images if math.isfinite(loss) else None
+        self.open.clear()

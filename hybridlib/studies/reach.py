@@ -1,0 +1,57 @@
+"""How far, among how many digits and from how few pictures does each system look up?
+
+The look-up of study `lookup` with one thing changed at a time: all digits near the cue or all of them
+far from it, two digits or five, a quarter or a sixteenth of the training pictures. Read beside that
+study, whose three digits lie anywhere and whose pictures are 40,000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hybridlib.data import ImageData
+from hybridlib.studies import lookup, tasks
+from hybridlib.studies.declaration import RunSpec
+
+NAME = "reach"
+QUESTION = "How do distance, number of digits and number of training pictures change the look-up?"
+CLAIMS = ()  # of no paper: the book's own question
+PICTURES = "lookup"
+SEEDS = (0, 1, 2)
+EFFORT = (
+    "The learning rates of study `lookup`, which `lookup_tuning` chose for its own pictures; none was "
+    "climbed again. Nothing else is tuned."
+)
+CHANGES = {
+    "all near": dict(distance="near"),
+    "all far": dict(distance="far"),
+    "10,000 pictures": dict(pictures=10_000),
+    "2,500 pictures": dict(pictures=2_500),
+    "two digits": dict(count=2),
+    "five digits": dict(count=5),
+}
+TABLE = dict(by=("system", "change"), across="change")  # how `study show` lays it out
+
+
+def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+    """A change at a time, with all seeds and systems, whatever `data` is."""
+    return [
+        RunSpec(
+            name=tasks.name("lookup", change.replace(",", ""), system, "seed", seed),
+            model=model,
+            size=size,
+            seed=seed,
+            data=tasks.LOOKUP | changed | dict(seed=seed),
+            recipe=tasks.RECIPE
+            | dict(steps=lookup.STEPS, evaluate_every=500, lr=lookup.rate(system)),
+            settings=dict(system=system, change=change),
+        )
+        for change, changed in CHANGES.items()
+        for seed in seeds
+        for system, (model, size) in tasks.SYSTEMS.items()
+    ]
+
+
+def load_data(spec: RunSpec) -> ImageData:
+    """See `tasks.load_tuned`."""
+    return tasks.load_tuned(spec)
