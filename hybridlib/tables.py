@@ -31,10 +31,15 @@ class Table:
             f'<th scope="col"{right if i else ""}>{escape(name)}</th>' if name else "<td></td>" for i, name in enumerate(self.headings)
         )
         body = "".join(
-            f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td{right}>{escape(cell)}</td>" for cell in cells) + "</tr>"
+            f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td{right}>{whole(cell)}</td>" for cell in cells) + "</tr>"
             for name, *cells in self.rows
         )
         return f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def whole(cell: str) -> str:
+    """A cell as HTML, with a number and its spread on one line."""
+    return escape(cell.replace(" ± ", "\u00a0±\u00a0"))
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence]) -> Table:

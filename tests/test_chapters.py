@@ -120,11 +120,21 @@ def test_objectives_and_claims_lead_to_exercises(path):
     assert set.union(*asked) == exercises and len(exercises) >= 6
 
 
+@per_chapter
+def test_terms_of_the_glossary_are_linked(path):
+    """What the glossary says this chapter explains is linked from it, where it is explained."""
+    number = int(path.stem[:2])
+    text = "\n".join(cell.source for cell in cells(path, "markdown"))
+    terms = re.findall(r"^### (.+)\n\n.* · chapters? ([\d, and]+)$", (ROOT / "book" / "glossary.md").read_text("utf-8"), re.M)
+    own = [term for term, where in terms if number in map(int, re.findall(r"\d+", where))]
+    assert own and [term for term in own if f"glossary.md#{term.replace(' ', '-')})" not in text] == []
+
+
 def test_a_table_is_one_for_eyes_ears_and_terminals():
     made = tables.table(["", "accuracy, %"], [["ViT", "97.9 ± 0.3"], ["<b>", 5]])
     assert repr(made) == "      accuracy, %\nViT    97.9 ± 0.3\n<b>             5"
     page = made._repr_html_()
-    assert page.count('scope="row"') == 2 and page.count('scope="col"') == 1 and "&lt;b&gt;" in page
+    assert "97.9\u00a0±\u00a00.3" in page and page.count('scope="row"') == 2 and page.count('scope="col"') == 1 and "&lt;b&gt;" in page
     with pytest.raises(ValueError, match="row 1 has 3 cells for 2 headings"):
         tables.table(["a", "b"], [[1, 2], [1, 2, 3]])
     with pytest.raises(ValueError, match="rows is empty"):

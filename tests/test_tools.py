@@ -124,6 +124,17 @@ def test_streams_are_merged_as_a_terminal_shows_them():
     ]
 
 
+def test_a_figures_words_are_kept_and_progress_bars_are_not():
+    words = {"figure": {"caption": "What to see in it."}, "image": {"alt": "A line."}}
+    cell = nbformat.v4.new_code_cell("1", metadata={"mystnb": words, "jupyter": {"source_hidden": True}, "tags": ["hide-input"]})
+    bar = "training: 100%|##########| 200/200 [00:58<00:00,  3.41step/s, loss=0.230]\n"
+    for name, text in (("stderr", bar), ("stdout", "right\n"), ("stderr", "\n")):
+        cell.outputs.append(nbformat.v4.new_output("stream", name=name, text=text))
+    (kept,) = notebooks.normalise(nbformat.v4.new_notebook(cells=[cell])).cells
+    assert kept.metadata == {"mystnb": words, "tags": ["hide-input"]}
+    assert [output.text for output in kept.outputs] == ["right\n"]
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A made-up project of one chapter, on which the tool works instead of the book."""
