@@ -20,7 +20,7 @@ from hybridlib import live, weights
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
-from hybridlib.widgets import AttentionExplorer, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base
+from hybridlib.widgets import AttentionExplorer, LiveGates, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base
 from hybridlib.widgets.attention_explorer import to_bytes
 from hybridlib.widgets.nine_heads import head_maps
 from hybridlib.widgets.patch_explorer import middle_square, photographs
@@ -177,6 +177,8 @@ IMAGES = np.zeros((2, 8, 8, 3), np.uint8)
 MAP = AttentionMap(torch.full((2, 1, 4, 4), 0.25), (2, 2))
 VIT_FILE = live.shipped("vit_nano_digits")
 VIT = dict(classes=list("0123456789"))
+CONVIT_FILE = live.shipped("convit_nano_digits")
+GATES = dict(samples=np.zeros((2, 32, 32), np.uint8), labels="70")
 
 
 def packed_with(**header):
@@ -226,6 +228,13 @@ def packed_with(**header):
         (lambda: LiveViT({"mine": packed_with(mean="0.5")}, **VIT), r"mean in the model's file is '0\.5'.*3 numbers"),
         (lambda: LiveViT(VIT_FILE, **VIT, samples=np.zeros((2, 40, 40), np.uint8)), r"40 pixels wide: at most 32"),
         (lambda: LiveViT(VIT_FILE, **VIT, samples=np.zeros((2, 8, 8))), r"float64.*\(10, 16, 16\)"),
+        (lambda: LiveGates({}, **GATES), r"model is \{\}.*convit_nano_digits"),
+        (lambda: LiveGates(VIT_FILE, **GATES), r"'vit_nano_digits' has no gates.*local block"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES | dict(labels="7")), r"labels has 1 names for 2 samples"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES | dict(labels="7x")), r"labels has 'x'.*0, 1, 2"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES | dict(samples=np.zeros((2, 16, 16), np.uint8))), r"\(2, 16, 16\).*\(40, 32, 32\)"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES, block=3), r"block is 3.*3 gated layers.*0 to 2"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES, head=4), r"head is 4.*4 heads.*0 to 3"),
     ],
 )
 def test_bad_input_is_refused_in_words(make, told):
