@@ -61,7 +61,7 @@ book/recorded.md: $(shell find book/results -name '*.json') $(wildcard hybridlib
 $(BUILT): book/claims.md book/speed.md book/recorded.md $(STAMP) $(SOURCES)
 	@rm -rf _build
 	@$(BIN)/jupyter-book build . -q -W -n --keep-going > /dev/null
-	@if [ -f pyproject.toml ]; then $(BIN)/python book/tools/wheel.py $(HTML); fi
+	@if [ -f pyproject.toml ]; then $(BIN)/python book/tools/offer_wheel.py $(HTML); fi
 	@touch $@
 
 serve: book

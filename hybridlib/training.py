@@ -343,7 +343,8 @@ class Training:
         self.record = record  # what a report says beside the result
         self.optimizer, self.named = optimizer
         self.device = accelerator.device
-        self.share = slice(accelerator.process_index, None, accelerator.num_processes)
+        self.processes = accelerator.num_processes
+        self.share = slice(accelerator.process_index, None, self.processes)
         self.step, self.elapsed, self.rate, self.taken = 0, 0.0, 0.0, 0
         self.curve: list[dict] = []
         self.pending: list[float] = []  # losses since the last entry of the curve
@@ -358,7 +359,7 @@ class Training:
         self.objective, self.stepper = accelerator.prepare(Objective(model, loss), self.optimizer)
         if self.found:
             put_optimizer(self.optimizer, self.named, _below("optimizer.", self.found.tensors))
-        shared = accelerator.num_processes > 1 and budget.unit == "seconds"
+        shared = self.processes > 1 and budget.unit == "seconds"
         self.clock = Clock(earlier.get("seconds", 0.0), device=self.device, shared=shared)
         self.wall_start = time.perf_counter() - earlier.get("wall_seconds", 0.0)
         self.order = Order(
@@ -420,7 +421,7 @@ class Training:
         return Run(
             name=self.name or type(self.model).__name__,
             **self.record,
-            device=describe_device(self.device, self.accelerator.num_processes),
+            device=describe_device(self.device, self.processes),
             versions=versions(),
             date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             seconds=round(self.elapsed, 3),
@@ -481,7 +482,7 @@ class Training:
         if not self.unseen:
             return
         losses = torch.stack(self.unseen)
-        if self.accelerator.num_processes > 1:
+        if self.processes > 1:
             losses = self.accelerator.reduce(losses, reduction="mean")
         values = losses.tolist()
         self.unseen.clear()

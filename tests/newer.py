@@ -17,3 +17,4 @@ def needs_timm(version: str, why: str) -> pytest.MarkDecorator:
 
 HAS_MUON = torch.__version__ >= (2, 9)
 needs_muon = needs_torch((2, 9), "torch.optim.Muon")
+needs_export = needs_torch((2, 6), "torch.export.default_decompositions")

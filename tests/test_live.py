@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 import torch
+from newer import needs_export
 from safetensors.torch import load, load_file
 from torch import nn
 
@@ -31,6 +32,7 @@ def stored(name):
 # ------------------------------------------------------------------------------------------------------- shipped models
 
 
+@needs_export
 @every
 def test_a_model_exported_again_gives_the_stored_graph(name):
     """Should another release of torch order its steps otherwise, `python -m hybridlib live` stores them anew."""
@@ -148,6 +150,7 @@ def test_the_layers_that_the_head_can_read():
         assert stored(name)["layers"][-1]["at"] == stored(name)["logits"]  # the last says what the model says, at no cost
 
 
+@needs_export
 def test_the_command_writes_the_stored_graphs(tmp_path, monkeypatch, capsys):
     for path in weights.FOLDER.glob("vit_nano_digits.*"):
         shutil.copy(path, tmp_path)
@@ -183,6 +186,7 @@ class Own(nn.Module):
         return Trace(self.head((weights @ tokens).mean(1)), (AttentionMap(weights[:, None], grid=(4, 4)),))
 
 
+@needs_export
 def test_a_model_of_the_readers_own():
     model = Own()
     before = copy.deepcopy(model.state_dict())
@@ -200,6 +204,7 @@ def test_a_model_of_the_readers_own():
     assert load(live.pack(graph, half))["cut.weight"].dtype == torch.float16
 
 
+@needs_export
 def test_logits_alone_and_fused_attention():
     """PyTorch's own encoder: its attention is one operator, which becomes a softmax in the open."""
 
@@ -281,6 +286,7 @@ REFUSED = {
 }  # fmt: skip
 
 
+@needs_export
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_refused_is_said_in_words(case):
     model, shape, message = REFUSED[case]
@@ -288,11 +294,24 @@ def test_what_is_refused_is_said_in_words(case):
         live.export(model, shape)
 
 
+def test_an_older_pytorch_is_refused_in_words(monkeypatch):
+    monkeypatch.delattr(torch.export, "default_decompositions", raising=False)
+    with pytest.raises(ValueError) as refused:
+        live.export(Own(), (1, 8, 8))
+    assert str(refused.value) == (
+        f"hybridlib.live.export needs PyTorch 2.6 or later and this is {torch.__version__}; "
+        "the shipped models have their graphs beside their weights: hybridlib.live.packed('vit_nano_digits')"
+    )
+    assert live.packed("vit_nano_digits")  # as the message says
+
+
+@needs_export
 def test_a_name_to_read_must_be_a_module():
     with pytest.raises(ValueError, match=r"read names 'cuts', which is no module of the Own; it has cut, drop, head"):
         live.export(Own(), (1, 8, 8), read={"cuts": lambda model, x: x})
 
 
+@needs_export
 def test_weights_of_another_model_are_refused():
     graph = live.export(Own(), (1, 8, 8))
     with pytest.raises(ValueError, match="the graph reads 'cut.weight', which is not among the weights"):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from browser.samples import pictures
+from newer import needs_export
 
 from hybridlib import live, palette, weights
 from hybridlib.layers.attention import MultiHeadSelfAttention
@@ -148,6 +149,7 @@ def test_what_is_particular_to_a_paper_can_be_read_off_the_flow():
     assert list(excite["flow"][0]) == ["mul"]
 
 
+@needs_export
 def test_a_model_of_the_readers_own_with_branches_of_three_and_functions_between():
     class Own(torch.nn.Module):
         def __init__(self):
@@ -316,6 +318,7 @@ def test_a_value_set_later_is_checked():
     assert (shown.picture, shown.new) == (1, [])
 
 
+@needs_export
 def test_a_file_of_the_readers_own():
     class Own(torch.nn.Module):
         def __init__(self):

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import jsonschema
+import offer_wheel
 import pytest
 import torch
 
@@ -278,11 +279,10 @@ def killable_run(folder: Path) -> None:
 def test_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path):
     """SIGKILL in the middle of a run; started again, it equals one left alone, bit for bit."""
     killed, alone = tmp_path / "killed", tmp_path / "alone"
-    code = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import test_studies as t; "
-    code += "t.killable_run(pathlib.Path(sys.argv[2]))"
+    code = "import sys, pathlib, test_studies as t; t.killable_run(pathlib.Path(sys.argv[1]))"
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "book" / "tools")))
     victim = subprocess.Popen(
-        [sys.executable, "-c", code, str(Path(__file__).parent), str(killed)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", code, str(killed)], env=os.environ | {"PYTHONPATH": paths}
     )
     while not list(killed.glob("scratch/*/*/step-*.safetensors")):
         assert victim.poll() is None, "it ended before it wrote a checkpoint"
@@ -483,34 +483,8 @@ def test_recorded_command_leads_to_the_same_run(monkeypatch):
 
 
 def test_wheel_holds_packages_records_and_weights(tmp_path):
-    """What `pip install git+…` gives in Colab: built from a copy, imported from nowhere near the
-    checkout."""
-    wheel = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(tmp_path),
-    ]
-    listed = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.splitlines():
-        if (
-            name.startswith(("hybridlib/", "book/results/", "pyproject.toml", "README"))
-            and (ROOT / name).is_file()
-        ):
-            (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "copy" / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run([*wheel, str(tmp_path / "copy")], check=True)
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+    """What `pip install git+…` gives in Colab, imported from nowhere near the checkout."""
+    with zipfile.ZipFile(offer_wheel.build(tmp_path)) as archive:
         archive.extractall(tmp_path / "site")
         packed = set(archive.namelist())
     for path in ROOT.glob("hybridlib/**/*"):

@@ -28,6 +28,16 @@ def test_a_machine_without_colabs_python_takes_the_one_at_hand(monkeypatch, tmp_
         versions.environment(versions.usable("python310"))
 
 
+def test_a_set_that_could_not_be_installed_points_to_no_log(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(versions, "HOME", tmp_path)
+    monkeypatch.setattr(versions, "find_python", lambda version: None)
+    (tmp_path / "python310.log").write_text("of an earlier try")
+    assert versions.main(["python310"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("python310: no Python 3.10 with venv is on this machine") and "less" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_set_is_refused_in_words(capsys):
     with pytest.raises(SystemExit, match="2"):
         versions.main(["torch3"])

@@ -133,6 +133,7 @@ def try_set(chosen: Set) -> tuple[str, dict[str, float]]:
         seconds[part], clock = time.monotonic() - clock, time.monotonic()
 
     log = HOME / f"{chosen.name}.log"
+    log.unlink(missing_ok=True)  # of an earlier try
     try:
         python = environment(chosen)
     except (LookupError, subprocess.CalledProcessError) as error:
@@ -176,8 +177,9 @@ def main(arguments: list[str] | None = None) -> int:
         passed &= result.startswith("passed")
         times = ", ".join(f"{part} {value:.0f} s" for part, value in seconds.items())
         print(f"{name}: {result} ({times})", flush=True)
-        if not result.startswith("passed"):
-            print(f"  {shlex.join(['less', str((HOME / name).relative_to(ROOT)) + '.log'])}", flush=True)
+        log = HOME / f"{name}.log"
+        if not result.startswith("passed") and log.is_file():
+            print(f"  {shlex.join(['less', str(log.relative_to(ROOT))])}", flush=True)
     return 0 if passed else 1
 
 

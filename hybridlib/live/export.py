@@ -42,9 +42,14 @@ def export(
         about: text to keep in the graph beside the model's class.
 
     Raises:
-        ValueError: for something that is no module; for a shape that the model does not take; for a forward pass that
-            torch.export cannot follow; for an operator without a kernel, with its name and a list of those that have one.
+        ValueError: where PyTorch is older than 2.6; for something that is no module; for a shape that the model does not take;
+            for a forward pass that torch.export cannot follow; for an operator without a kernel, with its name and a list of those that have one.
     """
+    if not hasattr(torch.export, "default_decompositions"):
+        raise ValueError(
+            f"hybridlib.live.export needs PyTorch 2.6 or later and this is {torch.__version__}; "
+            "the shipped models have their graphs beside their weights: hybridlib.live.packed('vit_nano_digits')"
+        )
     if not isinstance(model, nn.Module):
         raise ValueError(f"model={model!r} must be a torch.nn.Module, for example hybridlib.models.create('vit', 'nano')")
     shape = tuple(image_shape)

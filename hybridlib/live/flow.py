@@ -18,9 +18,9 @@ STRIDED = {"conv", "max_pool", "avg_pool"}
 def add_flow(graph: Graph, entered: Sequence[int | None]) -> None:
     """Say of every module with parts, and of the graph, how the parts follow each other; and of some what they are set to.
 
-    Keys added to the modules: `flow`; `parts`, the places of all direct parts; `takes`, of a step of the model's own: the
-    modules (places) and weights (names) that it reads; `tokens`, what it puts before the patches, as the maps call it; `window`, `stride` and `depthwise` of a convolution or a pooling;
-    `heads` of what makes an attention map.
+    Keys added to the modules: `flow`; `parts`, the places of all direct parts; of a step of the model's own `takes`, the
+    modules (places) and weights (names) that it reads, and `tokens`, what it puts before the patches, as the maps call it;
+    `window`, `stride` and `depthwise` of a convolution or a pooling; `heads` of what makes an attention map.
 
     Args:
         graph: with its modules.

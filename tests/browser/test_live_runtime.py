@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import find_browser
+from newer import needs_export
 from parity.reference import images, randomise
 from torch import nn
 
@@ -249,6 +250,7 @@ class Corners(nn.Module):
         return self.head(torch.cat([2 - shares, tokens], 1).mean(1))
 
 
+@needs_export
 @pytest.mark.parametrize("wasm", [True, False])
 def test_a_model_of_the_readers_own(browser, tmp_path, wasm):
     model = randomise(Corners().eval(), seed=1)

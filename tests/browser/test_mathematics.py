@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from newer import needs_export
 from parity.reference import load_case, randomise
 from scipy.ndimage import gaussian_filter
 
@@ -258,6 +259,7 @@ def test_patch_numbers_and_order(javascript):
 # --- models that run in the page ---
 
 
+@needs_export
 def test_what_live_vit_runs_equals_pytorch(javascript):
     """Another ViT than the shipped ones: logits and maps, from ink to answer, with a mean and std of its own."""
     model = randomise(

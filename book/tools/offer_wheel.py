@@ -1,4 +1,4 @@
-"""Build hybridlib's wheel into a folder: `python book/tools/wheel.py FOLDER`.
+"""Build hybridlib's wheel into a folder: `python book/tools/offer_wheel.py FOLDER`.
 
 The built book offers it, so that a chapter runs where hybridlib cannot be installed from an address.
 It is built from a copy, because setuptools packs what an earlier build left beside the sources.
