@@ -119,7 +119,8 @@ def test_non_local_means_compares_patches():
     picture, state = panel("nonlocal", picture="wallpaper", tolerance=0.2, window=5)
     wide = np.pad(picture, ((2, 2), (2, 2), (0, 0)), mode="edge")
     one = wide[10:15, 7:12]
-    weights = np.array([[np.exp(-((wide[r : r + 5, c : c + 5] - one) ** 2).mean() / (2 * 0.2**2)) for c in range(SIDE)] for r in range(SIDE)])
+    weight = lambda r, c: np.exp(-((wide[r : r + 5, c : c + 5] - one) ** 2).mean() / (2 * 0.2**2))  # noqa: E731
+    weights = np.array([[weight(r, c) for c in range(SIDE)] for r in range(SIDE)])
     expected = (weights[..., None] * picture).sum((0, 1)) / weights.sum()
     np.testing.assert_allclose(numbers.output(picture, state)[10, 7], expected, atol=1e-12)
 

@@ -292,9 +292,55 @@ def test_what_is_new_has_colour_and_the_rest_is_grey():
     assert colours_in(Network("deit_nano_digits", new=["second_head"]).fallback()) == set()
 
 
+NEWS = {  # against its forerunner: what the papers name, and for BoTNet the pooling that takes the place of a stride
+    ("botnet", "convnet"): ["BottleneckAttention", "AvgPool2d"],
+    ("deit", "vit"): ["cat", "second_head"],
+    ("convit", "vit"): ["GatedPositionalSelfAttention"],
+    ("ceit", "vit"): ["ConvNormAct", "MaxPool2d", "LeFF", "LCA"],
+    ("early_conv", "vit"): ["ConvNormAct", "Conv2d"],
+    ("coatnet", "convnet", "vit", "ceit"): [
+        "stages.0.0.depthwise", "SqueezeExcite", "stages.1.0.depthwise", "MapNorm", "RelativeAttention",
+    ],
+    ("coatnet", "convnet", "vit"): [
+        "stages.0.0.depthwise", "SqueezeExcite", "MaxPool2d", "stages.1.0.depthwise", "MapNorm", "RelativeAttention",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("names", NEWS, ids=" ".join)
+def test_what_is_new_against_other_systems_is_read_off_the_graphs(names):
+    model, *known = (f"{name}_nano_digits" for name in names)
+    shown = Network(model, known=known)
+    assert shown.new == NEWS[names]
+    words = [text.get_text() for text in shown.fallback().axes[0].texts]
+    assert f"known from {', '.join(shown.known)}" in words and len(shown.known) == len(known)
+    drawn = [place for row in outline(shown.modules, shown.flow) for place in network_picture.cells_of(row.strip)]
+    fresh = [place for place in drawn if any(network_picture.matches(shown.modules, place, wanted) for wanted in shown.new)]
+    kinds = {shown.modules[place]["kind"] for place in fresh}
+    assert {text.removeprefix("new: ") for text in words if text.startswith("new: ")} == kinds & set(palette.PARTS)
+    assert repr(shown) == f"Network({model!r}, known={shown.known})"
+
+
+def test_blocks_and_chains_are_not_new_by_themselves():
+    """Every box of a bottleneck with attention is known from the convnet but the attention and the pooling."""
+    modules = Network("botnet_nano_digits", known=["convnet_nano_digits"]).modules
+    new = lambda name: any(  # noqa: E731
+        network_picture.matches(modules, place, wanted)
+        for place, part in enumerate(modules)
+        if part["name"] == name
+        for wanted in ("BottleneckAttention", "AvgPool2d")
+    )
+    assert [new(f"stages.2.0.{part}") for part in ("reduce", "spatial", "pool")] == [False, True, True]
+    assert not new("stages.2.0") and not new("stages.2")
+
+
 @pytest.mark.parametrize(
     "given, told",
     [
+        ({"model": "vit_nano_digits", "known": ["vit_nano_digits"]}, "these have every part of vit_nano_digits; name fewer"),
+        ({"model": "vit_nano_digits", "known": "convnet_nano_digits"}, "known is 'convnet_nano_digits': it must be a list of names"),
+        ({"model": "ceit_nano_digits", "known": ["vit_nano_digits"], "new": ["LCA"]}, "and new then empty"),
+        ({"model": "vit_nano_digits", "known": ["resnet"]}, "unknown name 'resnet'; there are botnet_nano_digits"),
         ({"model": "botnet"}, "unknown name 'botnet'; there are botnet_nano_digits"),
         ({"model": "vit_nano_digits", "new": ["conv"]}, "new has 'conv', which this model has not; it has the kinds and classes GELU"),
         ({"model": "vit_nano_digits", "pictures": np.zeros((1, 8, 8, 3), np.uint8)}, r"must be uint8 \(count, 32, 32, 3\)"),

@@ -2,6 +2,7 @@
 
 import gzip
 import html
+import json
 import re
 import zipfile
 from pathlib import Path
@@ -15,6 +16,9 @@ import yaml
 from axe_playwright_python.sync_playwright import Axe
 
 from hybridlib import weights
+from hybridlib.widgets import EquationPanel
+from hybridlib.widgets.equation_panel import SIDE
+from hybridlib.widgets.equation_systems import check_state, from_link
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE_WEIGHT = 1_500_000  # bytes over the wire with gzip, widget data included
@@ -165,6 +169,32 @@ def test_icons_have_their_glyphs(browser, address):
         assert not [url for url in visit.requests if "fontawesome" in url]
 
 
+def sets_a_panel(address, page):
+    """Whether a link names an EquationPanel of that page and sets it to something that it can show."""
+    for state in widget_states(page):
+        said = from_link(address, name=state["name"]) if "setup" in state else None
+        if said is not None:
+            start = state["state"] if said.get("system", state["state"]["system"]) == state["state"]["system"] else {}
+            check_state({**start, **said}, pictures=json.loads(state["setup"])["starts"], side=SIDE)
+            return True
+    return False
+
+
+def widget_states(page):
+    stored = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', page, re.DOTALL)
+    return [widget["state"] for widget in json.loads(stored[1])["state"].values()] if stored else []
+
+
+def test_links_that_set_a_panel_are_checked():
+    shown = EquationPanel("vit")
+    state = {"1": {"state": {"name": shown.name, "setup": shown.setup, "state": shown.state}}, "2": {"state": {}}}
+    page = f'<script type="application/vnd.jupyter.widget-state+json">{json.dumps({"state": state})}</script>'
+    assert sets_a_panel("#panel?positions=0&query=3,4", page) and sets_a_panel("#panel?system=convit&gate=-2", page)
+    assert not sets_a_panel("#other?positions=0", page) and not sets_a_panel("#panel?positions=0", "")
+    with pytest.raises(ValueError, match="has no 'gate'"):
+        sets_a_panel("#panel?gate=-2", page)
+
+
 def test_every_link_inside_the_book_leads_somewhere(book):
     """Each address in each page names a file of the book, and each anchor an element in it."""
     pages = {path: path.read_text("utf-8") for path in book.rglob("*.html") if "_static" not in path.parts}
@@ -180,7 +210,9 @@ def test_every_link_inside_the_book_leads_somewhere(book):
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             assert target.is_file(), f"{path.name}: {address}"
-            if parts.fragment and target in ids:
+            if "?" in parts.fragment and target in ids:  # sets an explorable: hybridlib/widgets/state_links.js
+                assert sets_a_panel(f"#{unquote(parts.fragment)}", pages[target]), f"{path.name}: {address}"
+            elif parts.fragment and target in ids:
                 assert unquote(parts.fragment) in ids[target], f"{path.name}: {address}"
                 followed += 1
     assert followed > 200

@@ -2,9 +2,11 @@
 //
 //   const made = equation(pixels, side, system, state, kernels);
 //   pixels   Float64Array, side x side x 3, values in 0..1;  system: { content, offset } and state as in equation_systems.py
-//   made     { heads, weights: W of each head, dim: length of a token, at(q), output() }
-//   at(q)    -> { content, offsets: [per head], maps: [per head] }: scores (null where they have no part) and A, over the keys
-//   output() -> Float64Array, side x side x 3
+//   made     { heads, weights: W of each head, dim: length of a token, at(q), byOffset(q, down, right), fill(out, from, to) }
+//   at(q)    -> { content, inside, offsets: [per head], maps: [per head] }: scores (null where they have no part) and A, over
+//               the keys; inside: the part of the content that positions make
+//   byOffset -> the first head's score for an offset, or what positions make of it, in the picture or not
+//   fill     writes y of the queries from..to into out, side x side x 3, and returns it
 //
 // equation_numbers.py does the same for the still picture. An offset is key - query; cells are numbered row by row.
 
@@ -15,37 +17,51 @@ export function equation(pixels, side, system, state, kernels) {
   const count = side * side;
   const heads = "kernel" in state ? 9 : state.heads ?? 1;
   const weights = "kernel" in state ? kernels[state.kernel] : Array(heads).fill(1 / heads);
-  const content = system.content && state.join !== "offset" ? contentOf(pixels, side, system, state) : null;
+  const token = system.content === "dot" ? tokens(pixels, side, state) : null;
+  const content = system.content && state.join !== "offset" ? contentOf(pixels, side, system, state, token) : null;
   const offset = ["", "inside"].includes(system.offset) || state.join === "content" ? null
-    : offsetOf(pixels, side, system, state, heads);
+    : offsetOf(side, system, state, heads, token);
+  const positions = system.offset === "inside" ? (down, right) => positionScore(state, token.dim, down, right) : null;
   const gate = state.join === "gate" ? gateOf(state.gate) : null;
 
   function at(q) {
-    const byContent = content?.(q) ?? null;
-    const offsets = offset?.(q) ?? null;
-    let maps;
-    if (gate !== null) {
-      const alike = softmax(byContent);
-      maps = offsets.map((scores) => softmax(scores).map((weight, k) => (1 - gate) * alike[k] + gate * weight));
-    } else if (byContent && offsets) maps = offsets.map((scores) => softmax(scores.map((score, k) => score + byContent[k])));
-    else if (offsets) maps = offsets.map(softmax);
-    else maps = Array(heads).fill(softmax(byContent));
-    return { content: byContent, offsets, maps };
+    const byContent = content && content(q, new Float64Array(count));
+    const offsets = offset && weights.map((_, head) => offset.scores(q, head, new Float64Array(count)));
+    const inside = positions && Float64Array.from({ length: count }, (_, k) =>
+      positions(Math.floor(k / side) - Math.floor(q / side), (k % side) - (q % side)));
+    const alike = offsets && gate === null ? null : softmax(byContent);
+    const maps = weights.map((_, head) => (offsets ? mapOf(offsets[head].slice(), byContent, alike) : alike));
+    return { content: byContent, inside, offsets, maps };
   }
 
-  function output() {
-    const out = new Float64Array(3 * count);
-    for (let q = 0; q < count; q++) {
-      at(q).maps.forEach((map, head) => {
-        const y = [0, 0, 0];
-        for (let k = 0; k < count; k++) for (let c = 0; c < 3; c++) y[c] += map[k] * pixels[3 * k + c];
-        for (let c = 0; c < 3; c++) out[3 * q + c] += weights[head] * y[c];
-      });
+  // A of one head from its offset scores, in their place. alike: the softmax of the content, for a gate
+  function mapOf(scores, byContent, alike) {
+    if (gate === null && byContent) for (let k = 0; k < count; k++) scores[k] += byContent[k];
+    softmaxOf(scores);
+    if (gate !== null) for (let k = 0; k < count; k++) scores[k] = (1 - gate) * alike[k] + gate * scores[k];
+    return scores;
+  }
+
+  const rows = [0, 1].map(() => new Float64Array(count)); // written over by every query
+  function fill(out, from, to) {
+    for (let q = from; q < to; q++) {
+      const known = content && content(q, rows[0]);
+      if (known && (gate !== null || !offset)) softmaxOf(known);
+      out.fill(0, 3 * q, 3 * q + 3);
+      for (let head = 0; head < heads; head++) {
+        const map = offset ? mapOf(offset.scores(q, head, rows[1]), known, known) : known;
+        for (let k = 0; k < count; k++) {
+          const share = weights[head] * map[k];
+          for (let c = 0; c < 3; c++) out[3 * q + c] += share * pixels[3 * k + c];
+        }
+      }
     }
     return out;
   }
 
-  return { heads, weights, at, output };
+  const byOffset = (q, down, right) => positions ? positions(down, right) : offset.byOffset(q, down, right);
+
+  return { heads, weights, dim: token?.dim, at, byOffset, fill };
 }
 
 // The map on show: one head's, or (head -1) the sum of all of them times their W.
@@ -56,16 +72,17 @@ export function together(maps, weights, head) {
 
 export const gateOf = (lambda) => 1 / (1 + Math.exp(-lambda));
 
-// A row without any key, as a shift has at the border, stays empty.
-export function softmax(scores) {
+// A new array; softmaxOf writes over its own. A row without any key, as a shift has at the border, stays empty.
+export const softmax = (scores) => softmaxOf(scores.slice());
+
+function softmaxOf(scores) {
   let most = -Infinity;
   for (const score of scores) if (score > most) most = score;
-  if (most === -Infinity) return new Float64Array(scores.length);
-  const weights = new Float64Array(scores.length);
+  if (most === -Infinity) return scores.fill(0);
   let sum = 0;
-  for (let k = 0; k < scores.length; k++) sum += weights[k] = Math.exp(scores[k] - most);
-  for (let k = 0; k < scores.length; k++) weights[k] /= sum;
-  return weights;
+  for (let k = 0; k < scores.length; k++) sum += scores[k] = Math.exp(scores[k] - most);
+  for (let k = 0; k < scores.length; k++) scores[k] /= sum;
+  return scores;
 }
 
 // --- content ----------------------------------------------------------------------------------------------------
@@ -103,34 +120,41 @@ export function tokens(pixels, side, state) {
 
 // Sine and cosine of the row, then of the column, at seven frequencies each.
 function positionOf(row, col) {
-  const fold = POSITIONS / 4;
-  const frequency = Array.from({ length: fold }, (_, i) => SLOWEST ** (-i / fold));
-  return [row, col].flatMap((place) => [Math.sin, Math.cos].flatMap((wave) => frequency.map((f) => wave(place * f))));
+  return [row, col].flatMap((place) => [Math.sin, Math.cos].flatMap((wave) => frequencies().map((f) => wave(place * f))));
 }
 
-function contentOf(pixels, side, system, state) {
+const frequencies = () => Array.from({ length: POSITIONS / 4 }, (_, i) => SLOWEST ** ((-4 * i) / POSITIONS));
+
+// What two position vectors make of each other depends on the offset alone: cos(f (a - b)) is cos cos + sin sin.
+function positionScore(state, dim, down, right) {
+  const sum = frequencies().reduce((total, f) => total + Math.cos(f * down) + Math.cos(f * right), 0);
+  return (state.scale * state.positions ** 2 * sum) / Math.sqrt(dim);
+}
+
+// (q, into) -> into, with the score of every key.
+function contentOf(pixels, side, system, state, token) {
   const count = side * side;
   if (system.content === "distance") {
     const seen = patches(pixels, side, state.window ?? 1);
     const wide = seen.length / count;
-    return (q) => eachKey(count, (k) => {
-      let squares = 0;
-      for (let i = 0; i < wide; i++) squares += (seen[q * wide + i] - seen[k * wide + i]) ** 2;
-      return -squares / wide / (2 * state.tolerance ** 2);
-    });
+    return (q, into) => {
+      for (let k = 0; k < count; k++) {
+        let squares = 0;
+        for (let i = 0; i < wide; i++) squares += (seen[q * wide + i] - seen[k * wide + i]) ** 2;
+        into[k] = -squares / wide / (2 * state.tolerance ** 2);
+      }
+      return into;
+    };
   }
-  const { z, dim } = tokens(pixels, side, state);
-  return (q) => eachKey(count, (k) => {
-    let product = 0;
-    for (let i = 0; i < dim; i++) product += z[q * dim + i] * z[k * dim + i];
-    return (state.scale * product) / Math.sqrt(dim);
-  });
-}
-
-function eachKey(count, scoreOf) {
-  const scores = new Float64Array(count);
-  for (let k = 0; k < count; k++) scores[k] = scoreOf(k);
-  return scores;
+  const { z, dim } = token;
+  return (q, into) => {
+    for (let k = 0; k < count; k++) {
+      let product = 0;
+      for (let i = 0; i < dim; i++) product += z[q * dim + i] * z[k * dim + i];
+      into[k] = (state.scale * product) / Math.sqrt(dim);
+    }
+    return into;
+  };
 }
 
 // --- offsets ----------------------------------------------------------------------------------------------------
@@ -154,21 +178,26 @@ export function offsetScore(system, state, shift, dr, dc) {
   return state.strength * Math.exp(-(down ** 2) / width) + state.strength * Math.exp(-(right ** 2) / width);
 }
 
-function offsetOf(pixels, side, system, state, heads) {
+function offsetOf(side, system, state, heads, token) {
   const reach = 2 * side - 1;
-  const tables = centres(heads, state.spacing).map((shift) => Float64Array.from({ length: reach ** 2 }, (_, i) =>
+  const shifts = centres(heads, state.spacing);
+  const tables = shifts.map((shift) => Float64Array.from({ length: reach ** 2 }, (_, i) =>
     offsetScore(system, state, shift, Math.floor(i / reach) - side + 1, (i % reach) - side + 1)));
-  const asked = system.offset === "axes" ? queryFactors(pixels, side, state) : null;
-  return (q) => tables.map((table) => eachKey(side * side, (k) => {
-    const dr = Math.floor(k / side) - Math.floor(q / side);
-    const score = table[(dr + side - 1) * reach + (k % side) - (q % side) + side - 1];
-    return asked ? asked[q] * score : score;
-  }));
+  const asked = system.offset === "axes" ? queryFactors(side, state, token) : null;
+  function scores(q, head, into) {
+    const [row, col, times, table] = [Math.floor(q / side), q % side, asked ? asked[q] : 1, tables[head]];
+    for (let r = 0, k = 0; r < side; r++) {
+      const start = (r - row + side - 1) * reach + side - 1 - col;
+      for (let c = 0; c < side; c++, k++) into[k] = times * table[start + c];
+    }
+    return into;
+  }
+  const byOffset = (q, down, right) => (asked ? asked[q] : 1) * offsetScore(system, state, shifts[0], down, right);
+  return { scores, byOffset };
 }
 
 // BoTNet's query asks its tables: t z_q . (r_row + r_column) / sqrt(d), where all d numbers of a vector r are alike here.
-function queryFactors(pixels, side, state) {
-  const { z, dim } = tokens(pixels, side, state);
+function queryFactors(side, state, { z, dim }) {
   return Float64Array.from({ length: side * side }, (_, q) => {
     let sum = 0;
     for (let i = 0; i < dim; i++) sum += z[q * dim + i];

@@ -73,6 +73,12 @@ def content_scores(picture: np.ndarray, state: dict) -> np.ndarray | None:
     return state["scale"] * z @ z.T / z.shape[1] ** 0.5
 
 
+def inside_scores(picture: np.ndarray, state: dict) -> np.ndarray:
+    """The part of ViT's content that its positions make, shape `q k`. It depends on the offset alone."""
+    p = state["positions"] * positions(picture.shape[:2])
+    return state["scale"] * p @ p.T / tokens(picture, state).shape[1] ** 0.5
+
+
 def offset_scores(picture: np.ndarray, state: dict) -> np.ndarray | None:
     """What a key is worth by where it stands, shape `h q k`; None where offsets have no part."""
     kind = SYSTEMS[state["system"]]["offset"]

@@ -1,12 +1,13 @@
 // The one equation of the book as a control panel, set to one of the systems that it describes.
 
-import { button, bytes, choice, frame, fixed, gridCursor, h, onChange, oncePerFrame, place, ring } from "./common.js";
-import { grey, legend, paint, ramp, twoSided } from "./colours.js";
-import { equation, mapFacts, softmax, together, tokens } from "./equation_math.js";
-import { COLOURS, JOINS, knobs, writtenEquation } from "./equation_parts.js";
+import { button, bytes, choice, frame, fixed, gridCursor, h, onChange, oncePerFrame, place } from "./common.js";
+import { legend, ramp, twoSided } from "./colours.js";
+import { equation, mapFacts, softmax, together } from "./equation_math.js";
+import { JOINS, knobs, writtenEquation } from "./equation_parts.js";
+import { CELLS, headStrip, offsetTable, paintMap, paintPicture, tile } from "./equation_tiles.js";
 import { stateLinks } from "./state_links.js";
 
-const CELLS = 24;
+const SLICE_MS = 12; // of computing in one frame
 const OWN = "your own picture";
 const NOTES = {
   offset: "Offset alone: what a key holds makes no difference.",
@@ -18,14 +19,12 @@ const INSIDE = "Content alone, but the tokens hold their positions: the offset c
 const ASKED = "The table is multiplied by the query's own content: a dark query turns it round.";
 
 function render({ model, el }) {
-  const systems = model.get("systems");
-  const ranges = model.get("ranges");
-  const starts = model.get("starts");
+  const { systems, ranges, starts, kernels } = JSON.parse(model.get("setup"));
   const names = Object.keys(starts);
   const stored = readPictures(model.get("pictures"));
   const { root, say } = frame(el, { label: "The equation of attention and convolution, as a control panel",
     hint: "move over the picture, and watch whom that cell listens to. Then choose another system." });
-  const local = { own: null, hover: null, key: "", outKey: "", made: null };
+  const local = { own: null, hover: null, key: "", made: null, output: null, filled: 0 };
   const state = () => model.get("state");
   const system = () => systems[state().system];
   const query = () => local.hover ?? state().query;
@@ -52,13 +51,15 @@ function render({ model, el }) {
     return button(canvas, () => { local.own = null; keep({ picture: name, query: starts[name] }); },
       { class: "hx-button eq-thumb", "aria-label": `picture: ${name}`, title: name });
   });
-  const file = h("input", { type: "file", accept: "image/*", class: "hx-hidden", onchange: () => { if (file.files[0]) takeOwn(file.files[0]); } });
+  const file = h("input", { type: "file", accept: "image/*", class: "hx-hidden",
+    onchange: () => { if (file.files[0]) takeOwn(file.files[0]); } });
   const message = h("p", { class: "hx-note", hidden: true });
 
   // --- what is shown ---
   const tiles = Object.fromEntries([["picture", "Picture x and query q"], ["map", "Map A"], ["output", "Output y"],
     ["content", "Content"], ["offset", "Offset"]].map(([name, title]) => [name, tile(name, title)]));
   const heads = headStrip((head) => keep({ head }));
+  const table = offsetTable((down, right) => keep({ down, right }));
   const cursor = gridCursor(tiles.picture.stack, { label: "Picture: choose the query", describe: place, size: () => [CELLS, CELLS],
     also: [tiles.map.stack, tiles.output.stack],
     onPick: (cell, settled) => {
@@ -76,7 +77,7 @@ function render({ model, el }) {
   root.append(
     h("div", { class: "hx-row eq-tabs", role: "group", "aria-label": "system" }, tabs.map(({ node }) => node)),
     written.node, controls,
-    h("div", { class: "eq-tiles" }, Object.values(tiles).map(({ node }) => node), heads.node),
+    h("div", { class: "eq-tiles" }, Object.values(tiles).map(({ node }) => node), heads.node, table.node),
     h("div", { class: "hx-row" }, h("span", {}, "Map A:"), scale.node, signedScale.node), note, readout,
     h("div", { class: "hx-row eq-pictures", role: "group", "aria-label": "picture" }, thumbs,
       h("label", { class: "hx-button eq-file" }, "Your own …", file)), message);
@@ -85,7 +86,8 @@ function render({ model, el }) {
     const now = state();
     const [own, at] = [system(), query()];
     if (turned?.system !== now.system) {
-      turned = { system: now.system, ...knobs(own, ranges, (key, value) => keep({ [key]: value, ...(key === "heads" ? { head: -1 } : {}) })) };
+      const turn = (key, value) => keep({ [key]: value, ...(key === "heads" ? { head: -1 } : {}) });
+      turned = { system: now.system, ...knobs(own, ranges, turn) };
       controls.replaceChildren(...(own.joins.length > 1 ? [join.node] : []), ...turned.nodes);
       join.input.replaceChildren(...own.joins.map((key) => h("option", { value: key }, JOINS[key])));
     }
@@ -96,42 +98,47 @@ function render({ model, el }) {
 
     const key = JSON.stringify({ ...now, query: 0, head: 0 });
     if (key !== local.key || local.pixels !== pixels()) {
-      Object.assign(local, { key, pixels: pixels(), made: equation(pixels(), CELLS, own, now, model.get("kernels")) });
-      local.dim = own.content === "dot" ? tokens(pixels(), CELLS, now).dim : 0;
-      local.output = null;
+      Object.assign(local, { key, pixels: pixels(), made: equation(pixels(), CELLS, own, now, kernels) });
+      Object.assign(local, { filled: 0, output: local.output?.slice() ?? new Float64Array(3 * CELLS ** 2) });
+      root.dataset.output = "on its way";
       paintPicture(tiles.picture.canvas, pixels());
       refreshOutput();
     }
     const { made } = local;
-    const { content, offsets, maps } = made.at(CELLS * at[0] + at[1]);
+    const { content, inside, offsets, maps } = made.at(CELLS * at[0] + at[1]);
     const map = together(maps, made.weights, now.head);
-    written.draw(own, now, local.dim);
-    const signed = map.some((v) => v < 0);
-    const top = map.reduce((most, v) => Math.max(most, Math.abs(v)), 0) || 1;
-    paint(tiles.map.canvas, CELLS, CELLS, (r, c) => (signed ? twoSided : ramp)(map[r * CELLS + c] / top));
+    written.draw(own, now, made.dim);
+    const { top, signed } = paintMap(tiles.map.canvas, map, CELLS);
+    tiles.map.call(made.heads === 1 ? "Map A" : now.head < 0 ? "Maps A times W, added" : `Map A of head ${now.head + 1}`);
     scale.node.hidden = signed;
     signedScale.node.hidden = !signed;
     scale.set("0", top < 0.995 ? `${(100 * top).toPrecision(2)} %` : fixed(top, 2));
     signedScale.set(fixed(-top, 2), fixed(top, 2));
-    tiles.content.draw(content && softmax(content));
-    tiles.offset.draw(offsets && together(offsets.map(softmax), made.weights, now.head));
-    heads.draw(maps, now.head);
+    tiles.content.call(inside ? "Content: patches" : "Content");
+    tiles.offset.call(inside ? "Offset, inside z" : "Offset");
+    tiles.content.draw(content && softmax(inside ? content.map((score, k) => score - inside[k]) : content));
+    tiles.offset.draw(inside ? softmax(inside) : offsets && together(offsets.map(softmax), made.weights, now.head));
+    heads.draw(maps, made.weights, now.head);
+    table.draw(made.heads === 1 && (offsets || inside) ? (down, right) => made.byOffset(CELLS * at[0] + at[1], down, right) : null,
+      "down" in now ? [now.down, now.right] : null);
     Object.values(tiles).forEach(({ mark }) => mark.put(at, [CELLS, CELLS]));
     cursor.set(at);
-    note.textContent = own.offset === "inside" && now.positions > 0 ? INSIDE : NOTES[now.join] + (own.offset === "axes" && now.join !== "content" ? ` ${ASKED}` : "");
-    tiles.map.canvas.setAttribute("aria-label", "map A over the picture");
+    note.textContent = inside && now.positions > 0 ? INSIDE : NOTES[now.join] + (own.offset === "axes" && offsets ? ` ${ASKED}` : "");
     tell(map, signed, at);
   }
 
-  // The whole picture takes longer than one map, and comes a frame later.
+  // The whole picture takes longer than one map: a few rows of it in every frame, from the top.
   function drawOutput() {
-    local.output ??= local.made.output();
-    const y = local.output;
-    const most = y.reduce((top, v) => Math.max(top, Math.abs(v)), 0) || 1;
-    if (local.made.weights.some((w) => w < 0)) {
-      paint(tiles.output.canvas, CELLS, CELLS, (r, c) => twoSided(meanAt(y, r * CELLS + c) / most));
-    } else paintPicture(tiles.output.canvas, y);
-    draw();
+    const { made, output: y } = local;
+    const began = performance.now();
+    while (local.filled < CELLS && performance.now() - began < SLICE_MS) {
+      made.fill(y, CELLS * local.filled, CELLS * (local.filled + 1));
+      local.filled++;
+    }
+    if (!made.weights.some((w) => w < 0)) paintPicture(tiles.output.canvas, y);
+    else paintMap(tiles.output.canvas, Float64Array.from({ length: CELLS ** 2 }, (_, q) => meanAt(y, q)), CELLS);
+    if (local.filled < CELLS) refreshOutput();
+    else root.dataset.output = "whole";
   }
 
   // --- in words ---
@@ -144,11 +151,13 @@ function render({ model, el }) {
     const sum = map.reduce((total, v) => total + v, 0);
     const facts = mapFacts(map, CELLS, at);
     const words = empty ? "It looks past the border, where there is nothing."
-      : signed || "kernel" in now && now.head < 0 ? `Weights from ${fixed(Math.min(...map), 2)} to ${fixed(Math.max(...map), 2)}, sum ${fixed(sum, 2)}.`
+      : signed || ("kernel" in now && now.head < 0)
+        ? `Weights from ${fixed(Math.min(...map), 2)} to ${fixed(Math.max(...map), 2)}, sum ${fixed(sum, 2)}.`
       : `Strongest key: ${place(facts.best)} with ${(100 * facts.share).toFixed(1)} %. The weight is spread as if over `
         + `${facts.cells.toFixed(1)} cells, ${facts.distance.toFixed(1)} cells away in the mean.`;
-    const out = local.output ? ` Output ${fixed(meanAt(local.output, q), 3)}, where the picture has ${fixed(meanAt(pixels(), q), 3)}.` : "";
-    readout.textContent = `${system().title}. Query: ${place(at)}. ${who} ${words}${out}`;
+    const y = local.made.fill(new Float64Array(3 * CELLS ** 2), q, q + 1);
+    const out = ` Output ${fixed(meanAt(y, q), 3)}, where the picture has ${fixed(meanAt(pixels(), q), 3)}.`;
+    readout.textContent = `${system().title.replace(/\.$/, "")}. Query: ${place(at)}. ${who} ${words}${out}`;
   }
 
   // --- a picture of the reader's own: the middle square ---
@@ -211,58 +220,6 @@ function readPictures(view) {
   const all = bytes(view);
   const one = 3 * CELLS ** 2;
   return Array.from({ length: all.length / one }, (_, i) => Float64Array.from(all.subarray(i * one, (i + 1) * one), (v) => v / 255));
-}
-
-function paintPicture(canvas, values) {
-  paint(canvas, CELLS, CELLS, (r, c) => [0, 1, 2].map((channel) => grey(values[3 * (r * CELLS + c) + channel])[0]));
-}
-
-// A picture with a ring about the query. Content and offset have their colours, and say so when they have no part.
-function tile(name, title) {
-  const canvas = h("canvas", { role: "img", "aria-label": title });
-  const mark = ring();
-  const off = h("p", { class: "eq-none", hidden: true }, `no ${name} here`);
-  const stack = h("div", { class: "hx-stack" }, canvas, mark, off);
-  const colour = COLOURS[name];
-  const node = h("div", { class: `hx-tile eq-tile eq-tile-${name}` }, h("b", {}, colour ? h("i", { "aria-hidden": "true" }) : null, title), stack);
-  if (colour) node.style.setProperty("--eq-fill", `rgb(${colour.join()})`);
-  return { node, stack, canvas, mark, draw: (map) => {
-    off.hidden = map !== null;
-    canvas.hidden = mark.hidden = map === null;
-    if (!map) return;
-    const top = map.reduce((most, v) => Math.max(most, Math.abs(v)), 0) || 1;
-    const signed = map.some((v) => v < 0);
-    paint(canvas, CELLS, CELLS, (r, c) => {
-      const share = map[r * CELLS + c] / top;
-      return signed ? twoSided(share) : colour.map((v) => Math.round(v * share));
-    });
-  } };
-}
-
-// A small map for each head, and one for all of them.
-function headStrip(onPick) {
-  const row = h("div", { class: "eq-heads", role: "group", "aria-label": "head" });
-  const node = h("div", { class: "hx-tile eq-tile eq-tile-heads" }, h("b", {}, "Heads"), row);
-  let cells = [];
-  return { node, draw: (maps, chosen) => {
-    if (cells.length !== maps.length) {
-      cells = maps.map((_, head) => {
-        const canvas = h("canvas", { "aria-hidden": "true" });
-        return { canvas, node: button(canvas, () => onPick(head), { class: "hx-button eq-head", "aria-label": `head ${head + 1}` }) };
-      });
-      const all = button("All together", () => onPick(-1), { class: "hx-button eq-all" });
-      cells.all = all;
-      row.style.setProperty("--eq-columns", Math.ceil(Math.sqrt(maps.length)));
-      row.replaceChildren(...cells.map((cell) => cell.node), ...(maps.length > 1 ? [all] : []));
-    }
-    node.hidden = maps.length === 1;
-    cells.all.setAttribute("aria-pressed", String(chosen < 0));
-    cells.forEach(({ canvas, node: own }, head) => {
-      const top = maps[head].reduce((most, v) => Math.max(most, v), 0) || 1;
-      paint(canvas, CELLS, CELLS, (r, c) => ramp(maps[head][r * CELLS + c] / top));
-      own.setAttribute("aria-pressed", String(head === chosen));
-    });
-  } };
 }
 
 export default { render };

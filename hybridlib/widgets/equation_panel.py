@@ -1,5 +1,6 @@
 """The one equation of the book as a control panel: which terms are on, and the map that results on a picture."""
 
+import json
 from collections.abc import Mapping
 
 import numpy as np
@@ -62,10 +63,7 @@ class EquationPanel(Explorable):
 
     name = traitlets.Unicode("panel").tag(sync=True)
     pictures = traitlets.Bytes().tag(sync=True)
-    starts = traitlets.Dict().tag(sync=True)
-    systems = traitlets.Dict().tag(sync=True)
-    ranges = traitlets.Dict().tag(sync=True)
-    kernels = traitlets.Dict().tag(sync=True)
+    setup = traitlets.Unicode().tag(sync=True)  # as text: a stored notebook would put the systems into alphabetical order
     state = traitlets.Any().tag(sync=True)  # checked below, which tells more than Dict does
 
     def __init__(
@@ -83,12 +81,14 @@ class EquationPanel(Explorable):
         super().__init__(
             name=name,
             pictures=b"".join(picture.tobytes() for picture in cells.values()),
-            starts=starts,
-            systems=SYSTEMS,
-            ranges={key: list(values) for key, values in RANGES.items()},
-            kernels=KERNELS,
+            setup=json.dumps(dict(starts=starts, systems=SYSTEMS, ranges=RANGES, kernels=KERNELS)),
             state=check_state({"system": system, **settings}, pictures=starts, side=SIDE),
         )
+
+    @property
+    def starts(self) -> dict[str, list[int]]:
+        """The pictures by name, and the query that each starts with."""
+        return json.loads(self.setup)["starts"]
 
     @traitlets.validate("state")
     def _check_state(self, proposal: dict) -> dict:
@@ -111,10 +111,11 @@ class EquationPanel(Explorable):
         top = np.abs(shown).max() or 1.0
         signed = shown.min() < 0
         grey = np.abs(made.mean(-1)).max() or 1.0
+        two_sided = lambda most: dict(cmap="RdBu_r", vmin=-most, vmax=most)  # noqa: E731
         drawings = (
             (picture, "picture x", {}),
-            (shown, "map A", dict(cmap="RdBu_r", vmin=-top, vmax=top) if signed else dict(vmin=0, vmax=top)),
-            (made.mean(-1), "output y", dict(cmap="RdBu_r", vmin=-grey, vmax=grey)) if made.min() < 0 else (made.clip(0, 1), "output y", {}),
+            (shown, "map A", two_sided(top) if signed else dict(vmin=0, vmax=top)),
+            (made.mean(-1), "output y", two_sided(grey)) if made.min() < 0 else (made.clip(0, 1), "output y", {}),
         )
         for ax, (values, title, options) in zip(figure.subplots(1, 3), drawings, strict=True):
             ax.imshow(values, **options)

@@ -25,11 +25,13 @@ function term(kind, text = kind) {
 // draw(system, state, dim)
 export function writtenEquation() {
   const parts = { rest: term("gate", "(1 − s)"), how: h("span", {}), content: term("content"), plus: h("span", {}, " + "),
-    offset: term("offset"), gated: [h("span", {}, " + "), term("gate", "s"), h("span", {}, " softmax( "), term("offset"), h("span", {}, " )")] };
-  const line = h("p", { class: "eq-line" }, h("span", {}, rich("y_{q} = Σ_{h} Σ_{k} A^{h}_{qk} x_{k} W^{h}")), h("span", { class: "eq-a" },
-    rich("A^{h} = "), parts.rest, " ", parts.how, "( ", parts.content, parts.plus, parts.offset, " )", parts.gated));
+    offset: term("offset"),
+    gated: [h("span", {}, " + "), term("gate", "s"), h("span", {}, " softmax( "), term("offset"), h("span", {}, " )")] };
+  const line = h("p", { class: "eq-line", "aria-hidden": "true" },
+    h("span", {}, rich("y_{q} = Σ_{h} Σ_{k} A^{h}_{qk} x_{k} W^{h}")),
+    h("span", {}, rich("A^{h} = "), parts.rest, " ", parts.how, "( ", parts.content, parts.plus, parts.offset, " )", parts.gated));
   const told = { content: h("p", {}), offset: h("p", {}), gate: h("p", {}) };
-  const node = h("div", { class: "eq-written", role: "group", "aria-label": "the equation" }, line,
+  const node = h("div", { class: "eq-written", role: "group" }, line,
     h("div", { class: "eq-told" }, Object.values(told)));
 
   function draw(system, state, dim) {
@@ -48,7 +50,7 @@ export function writtenEquation() {
       told[kind].hidden = !text;
       if (text) told[kind].replaceChildren(term(kind, kind === "gate" ? "s" : kind), " = ", ...rich(text));
     }
-    line.setAttribute("aria-label", `y is the sum over heads and keys of A x W. A is ${spoken(join)}.`);
+    node.setAttribute("aria-label", `The equation: y is the sum over heads and keys of A x W. A is ${spoken(join)}.`);
   }
   return { node, draw };
 }
@@ -61,7 +63,7 @@ export function formulas(system, state, dim) {
   const two = (v) => tidy(v, 2);
   const squared = (v) => `(2 · ${two(v)}^{2})`;
   const content = {
-    dot: () => `${two(state.scale)} · z_{q}·z_{k} / √${dim}`,
+    dot: () => `${two(state.scale)} · z_{q}·z_{k} / √${dim}${"positions" in state ? ", z: patch and position" : ""}`,
     distance: () => `−${state.window > 1 ? "mean " : ""}|x_{q} − x_{k}|^{2} / ${squared(state.tolerance)}`,
   }[system.content];
   const offset = {
@@ -77,6 +79,7 @@ export function formulas(system, state, dim) {
 // --- controls ---------------------------------------------------------------------------------------------------
 
 const cells = (v) => `${tidy(v, 2)} ${v === 1 ? "cell" : "cells"}`;
+const about = (v) => `${v.toPrecision(2)} cells`;
 const raised = (v) => 10 ** v;
 
 // label, step, words; power: the slider turns the power of ten.
@@ -86,8 +89,8 @@ const KNOBS = {
   heads: { label: "Heads" },
   scale: { label: "Content scale τ", step: 0.05, show: (v) => `τ = ${tidy(v, 2)}` },
   positions: { label: "Positions in z", step: 0.05, show: (v) => `times ${tidy(v, 2)}` },
-  tolerance: { label: "Tolerance", step: 0.02, power: true, show: (v) => `${tidy(v, 2)} of white` },
-  reach: { label: "Reach", step: 0.02, power: true, show: cells },
+  tolerance: { label: "Tolerance", step: 0.02, power: true, show: (v) => v.toPrecision(2) },
+  reach: { label: "Reach", step: 0.02, power: true, show: about },
   alpha: { label: "Sharpness α", step: 0.02, power: true, show: (v) => `α = ${v.toPrecision(2)}` },
   spacing: { label: "Spacing of shifts Δ", step: 0.25, show: cells },
   strength: { label: "Strength", step: 0.1, show: (v) => tidy(v, 1) },

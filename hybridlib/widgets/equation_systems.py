@@ -30,7 +30,7 @@ SYSTEMS: dict[str, dict] = {
         knobs=dict(alpha=0.5, spacing=1.0, kernel="edges"),
     ),
     "vit": dict(
-        title="ViT", content="dot", offset="inside", joins=["content"], knobs=dict(scale=0.5, window=3, positions=0.5)
+        title="ViT", content="dot", offset="inside", joins=["content"], knobs=dict(scale=0.5, window=3, positions=1.5)
     ),
     "botnet": dict(
         title="BoTNet",

@@ -34,7 +34,7 @@ function render({ model, el }) {
 
   function build() {
     const made = networkView({ modules: model.get("modules"), flow: model.get("flow"), input: model.get("input"),
-      highlight: model.get("new"), classes: model.get("classes"), say, read: (i) => result?.modules[i].read() ?? null });
+      highlight: model.get("new"), known: model.get("known"), classes: model.get("classes"), say, read: (i) => result?.modules[i].read() ?? null });
     for (const first of ["pointerdown", "pointermove", "focusin"]) made.node.addEventListener(first, open, { once: true });
     return made;
   }

@@ -12,6 +12,7 @@ from hybridlib import live
 
 from .base import Refused
 from .live_models import WithModels
+from .network_outline import WHOLE, Outline
 from .network_picture import draw, matches
 from .nine_heads import handwritten_zero
 from .pictures import check_index
@@ -28,7 +29,10 @@ class Network(WithModels):
         model: name of a model that comes with the package, such as "botnet_nano_digits"; with `file` any name.
         new: what stands out in colour while the rest is grey: kinds ("convolution", "attention", "feed-forward", "norm",
             "token", "pooling", "block"), classes ("BottleneckTransformer"), names of modules ("lca") or beginnings of names up
-            to a dot ("stages.2"). Empty: everything in its colour.
+            to a dot ("stages.2"). Empty: everything in its colour. A legend says so.
+        known: in place of `new`, names of models that come with the package, such as "convnet_nano_digits". What stands out is
+            what none of them has, read off the graphs: parts of another class, depthwise convolutions, other extra tokens, more
+            heads at the end. Blocks are made of parts, and are new where a part is.
         heading: above the picture. By default the model's class.
         pictures: uint8 `s h w c`, of the size that the model takes. By default a handwritten zero.
         classes: names of the logits. By default their numbers.
@@ -37,8 +41,8 @@ class Network(WithModels):
     `new` and `picture`, the place of the picture that is run, can be set again later.
 
     Raises:
-        ValueError: for an unknown model, for something in `new` that the model does not have, for pictures of another size or
-            type, for a wrong number of classes.
+        ValueError: for an unknown model, for something in `new` that the model does not have, for `known` models that have all
+            of it, for both, for pictures of another size or type, for a wrong number of classes.
     """
 
     script = "network.js"
@@ -49,6 +53,7 @@ class Network(WithModels):
     flow = traitlets.List().tag(sync=True)
     input = traitlets.List().tag(sync=True)
     new = traitlets.List().tag(sync=True)
+    known = traitlets.List().tag(sync=True)  # what the known models are called
     pictures = traitlets.Bytes(b"").tag(sync=True)
     picture = traitlets.Int(0).tag(sync=True)
     classes = traitlets.List().tag(sync=True)
@@ -58,12 +63,20 @@ class Network(WithModels):
         model: str,
         *,
         new: Sequence[str] = (),
+        known: Sequence[str] = (),
         heading: str | None = None,
         pictures: np.ndarray | None = None,
         classes: Sequence[str] | None = None,
         file: bytes | None = None,
     ) -> None:
-        graph = json.loads(live.graph_path(model).read_text(encoding="utf-8")) if file is None else graph_of(file)
+        graph = stored(model) if file is None else graph_of(file)
+        if isinstance(known, str) or (known and new):
+            raise ValueError(f'known is {known!r}: it must be a list of names, such as ("vit_nano_digits",), and new then empty')
+        before = [stored(name) for name in known]
+        if before:
+            new = news(graph, before)
+            if not new:
+                raise ValueError(f"known is {list(known)}: these have every part of {model}; name fewer, or say what is new by new=")
         modules = [{**{key: part[key] for key in KEYS if key in part}, "shape": part["at"][2]} for part in graph["modules"]]
         size, count = graph["input"][2], graph["logits"][2][1]
         classes = list(map(str, range(count) if classes is None else classes))
@@ -76,6 +89,7 @@ class Network(WithModels):
             flow=graph["flow"],
             input=size,
             new=check_new(list(new), modules),
+            known=[other["about"]["class"] for other in before],
             pictures=check_fitting(zero(*size[1:]) if pictures is None else pictures, size),
             classes=classes,
         )
@@ -90,10 +104,47 @@ class Network(WithModels):
         return check_index(proposal["value"], name="picture", count=len(self.pictures) // int(np.prod(self.input)))
 
     def summary(self) -> str:
-        return f"{self.name!r}" + (f", new={self.new}" if self.new else "")
+        told = f", known={self.known}" if self.known else f", new={self.new}" if self.new else ""
+        return f"{self.name!r}{told}"
 
     def fallback(self) -> Figure:
-        return draw(self.modules, self.flow, size=self.input, new=self.new, title=self.heading)
+        return draw(self.modules, self.flow, size=self.input, new=self.new, known=self.known, title=self.heading)
+
+
+def stored(model: str) -> dict:
+    """The graph of a model that comes with the package."""
+    return json.loads(live.graph_path(model).read_text(encoding="utf-8"))
+
+
+def news(graph: dict, before: list[dict]) -> list[str]:
+    """Classes, and names where only some of a class are meant, of the parts that the other graphs have no part like."""
+    had = {like for other in before for like in likenesses(other)}
+    told = [(module, like) for module, like in zip(graph["modules"], likenesses(graph), strict=True) if like is not None]
+    known = {module["class"] for module, like in told if like in had}
+    fresh: dict[str, bool] = {}
+    inside: tuple[str, ...] = ()
+    for module, like in told:
+        if like in had or module["name"].startswith(inside or ("\0",)):
+            continue
+        if module["class"] not in known:
+            fresh[module["class"]] = True
+        elif module["name"]:
+            fresh[module["name"]] = True
+        inside += (f"{module['name']}.",) if module["name"] else ()
+    return list(fresh)
+
+
+def likenesses(graph: dict) -> list[tuple | None]:
+    """Of each module, what is equal for parts that a reader knows who has met one of them; None for what only holds others."""
+    modules = [{**module, "shape": module["at"][2]} for module in graph["modules"]]
+    read = Outline(modules)
+    blocks = {member for row in read.rows(graph["flow"]) for member in row.members}
+    found = []
+    for place, module in enumerate(modules):
+        frame = (place in blocks and module["kind"] not in WHOLE) or module["kind"] == "block" or module["class"] == "Sequential"
+        told = (module["class"], bool(read.heart(place).get("depthwise")), tuple(module.get("tokens", ())))
+        found.append(None if frame else (*told, module["name"] if module["kind"] == "head" else ""))
+    return found
 
 
 def graph_of(file: bytes) -> dict:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
-from hybridlib.palette import colour_of
+from hybridlib.palette import KNOWN, PARTS, colour_of
 
 from .network_outline import Cell, Join, outline, shape_words
 
@@ -15,16 +15,19 @@ EDGE, MUTED = "#7a828c", "#48566b"
 SIGNS = {"add": "+", "mul": "×", "cat": "&", "matmul": "·", "sub": "−", "div": "÷"}
 
 
-def draw(modules: list[dict], flow: list, *, size: list[int], new: Collection[str] = (), title: str = "") -> Figure:
+def draw(
+    modules: list[dict], flow: list, *, size: list[int], new: Collection[str] = (), known: Collection[str] = (), title: str = ""
+) -> Figure:
     """A figure of the network, from the picture at the top to the logits.
 
     Args:
         modules, flow: as in `outline`.
         size: `1 c h w` of the picture.
         new: what stands out in colour: kinds, classes, names, or beginnings of names up to a dot; empty: everything.
+        known: names of the models that have what is grey, for the legend.
         title: above the picture.
     """
-    return Drawing(modules, new).draw(outline(modules, flow), size=size, title=title)
+    return Drawing(modules, new, known).draw(outline(modules, flow), size=size, title=title)
 
 
 def matches(modules: list[dict], place: int, wanted: str) -> bool:
@@ -39,8 +42,8 @@ def matches(modules: list[dict], place: int, wanted: str) -> bool:
 class Drawing:
     """Shapes are collected first, with y downwards, since the height of the figure follows from them."""
 
-    def __init__(self, modules: list[dict], new: Collection[str]) -> None:
-        self.modules, self.new = modules, new
+    def __init__(self, modules: list[dict], new: Collection[str], known: Collection[str]) -> None:
+        self.modules, self.new, self.known = modules, new, known
         self.shapes: list = []
         self.right = WIDTH
 
@@ -48,13 +51,29 @@ class Drawing:
         return not self.new or any(matches(self.modules, place, wanted) for wanted in self.new)
 
     def draw(self, rows: list, *, size: list[int], title: str) -> Figure:
-        y = self.text(24, 8, f"picture {size[2]}×{size[3]}×{size[1]}", color=MUTED)
+        y = self.legend(rows, 8) if self.new else 8
+        y = self.text(24, y, f"picture {size[2]}×{size[3]}×{size[1]}", color=MUTED)
         for row in rows:
             self.line([(10, y - 14), (10, y)], arrow=True)
             y = self.block(row, y) if row.members else self.strip(row.strip, 2, y)[1]
             last = row.members[-1] if row.members else last_place(row.strip)
             y = self.text(24, y + 12, shape_words(self.modules[last]), color=MUTED)
         return self.figure(y, title)
+
+    def legend(self, rows: list, y: float) -> float:
+        """The colours of the cells that are new, and what grey stands for; returns the place of the next line."""
+        fresh = {self.modules[place]["kind"] for row in rows for place in cells_of(row.strip) if self.is_new(place)}
+        kinds = [kind for kind in PARTS if kind in fresh]
+        x = 4
+        for label, fill in [*((f"new: {kind}", PARTS[kind]) for kind in kinds),
+                            (f"known from {', '.join(self.known)}" if self.known else "known before", KNOWN)]:  # fmt: skip
+            width = 16 + 4.7 * len(label)
+            if x + width > WIDTH:
+                x, y = 4, y + 13
+            self.box(x, y - 4, 9, 9, fill=fill)
+            self.text(x + 13, y, label, fontsize=7.5)
+            x += width + 6
+        return y + 20
 
     def block(self, row: object, y: float) -> float:
         from_here, some = len(self.shapes), self.is_new(row.members[0]) or any(self.is_new(place) for place in cells_of(row.strip))
@@ -83,7 +102,8 @@ class Drawing:
     def cell(self, cell: Cell, x: float, y: float) -> tuple[float, float]:
         width = width_of(cell)
         fill, ink = colour_of(cell.kind, known=not self.is_new(cell.place))
-        self.box(x, y, width, CELL, fill=fill)
+        plain_news = self.new and self.is_new(cell.place) and cell.kind not in PARTS
+        self.box(x, y, width, CELL, fill="white" if plain_news else fill, edge=1.8 if plain_news else 0.8)
         self.text(x + width / 2, y + (10 if cell.sub else 15), cell.label, color=ink, ha="center")
         if cell.sub:
             self.text(x + width / 2, y + 22, cell.sub, color=ink, ha="center", fontsize=7)
@@ -116,12 +136,12 @@ class Drawing:
         self.shapes.append(lambda ax: ax.text(x, y, words, **style))
         return y + BETWEEN - 10
 
-    def box(self, x: float, y: float, width: float | None, height: float, *, fill: str) -> None:
+    def box(self, x: float, y: float, width: float | None, height: float, *, fill: str, edge: float = 0.8) -> None:
         """A rounded box; without a width it reaches to the right end of the picture."""
 
         def add(ax: object) -> None:
             wide = self.right - 2 - x if width is None else width
-            style = FancyBboxPatch((x + 3, y + 3), wide - 6, height - 6, boxstyle="round,pad=3", fc=fill, ec=EDGE, lw=0.8)
+            style = FancyBboxPatch((x + 3, y + 3), wide - 6, height - 6, boxstyle="round,pad=3", fc=fill, ec="black" if edge > 1 else EDGE, lw=edge)
             ax.add_patch(style)
 
         self.shapes.append(add)

@@ -9,6 +9,7 @@
 //   read(i)     -> the numbers of module i, or null while there are none. Default: modules[i].read?.()
 //   highlight   what stands out in colour while the rest is grey: kinds, classes, names, or beginnings of names up to a dot;
 //               empty: everything in its colour
+//   known       names of the models that have what is grey, for the legend
 //   classes     names of the logits
 //   onPoint(i)  tells the explorable which module is shown
 //   say         of `frame`, for screen readers
@@ -23,7 +24,7 @@ import { shapeWords } from "./network_outline.js";
 
 const START_WIDTH = 420; // px, until the width is known
 
-export function networkView({ modules, flow, input, read = (i) => modules[i].read?.() ?? null, highlight = [], classes,
+export function networkView({ modules, flow, input, read = (i) => modules[i].read?.() ?? null, highlight = [], known = [], classes,
   onPoint = () => {}, say = () => {}, alone = true }) {
   const state = { open: new Set(), key: null, kept: null, member: 0, width: START_WIDTH };
   let drawn = null;
@@ -38,7 +39,7 @@ export function networkView({ modules, flow, input, read = (i) => modules[i].rea
   const opener = button("Open", () => { toggle(); });
   const which = choice({ label: "Which", options: [], value: "0", onInput: (at) => { state.member = Number(at); show(true); } });
   const here = h("div", { class: "hx-network-here" }, title, about, h("div", { class: "hx-row" }, which.node, opener), numbers, facts);
-  const node = h("div", { class: "hx-network" }, alone ? keyToColours(modules) : null,
+  const node = h("div", { class: "hx-network" }, alone ? keyToColours(modules, highlight, known) : null,
     h("div", { class: "hx-network-sides" }, map, here));
 
   const at = () => Math.max(0, drawn.boxes.findIndex((box) => box.key === state.key));
@@ -62,7 +63,8 @@ export function networkView({ modules, flow, input, read = (i) => modules[i].rea
     const box = now();
     const part = modules[box.members[Math.min(state.member, box.members.length - 1)]];
     title.textContent = box.role === "block" ? box.label : [box.label, box.sub].filter(Boolean).join(", ");
-    about.textContent = [part.name, part.class, shapeWords(part)].filter(Boolean).join(" · ");
+    const age = ageOf(modules, modules.indexOf(part), highlight);
+    about.textContent = [part.name, part.class, shapeWords(part), age].filter(Boolean).join(" · ");
     which.node.hidden = box.members.length < 2;
     if (which.input.length !== box.members.length)
       which.input.replaceChildren(...box.members.map((_, i) => h("option", { value: i }, `${i + 1} of ${box.members.length}`)));
@@ -73,7 +75,7 @@ export function networkView({ modules, flow, input, read = (i) => modules[i].rea
     const told = found ? showNumbers(numbers, found, part, classes) : { words: "", what: "" };
     if (!found) numbers.replaceChildren();
     facts.textContent = told.words || "Its numbers come here once the model has run.";
-    map.setAttribute("aria-label", [`Network. ${title.textContent}: ${shapeWords(part)}.`, told.words + told.what,
+    map.setAttribute("aria-label", [`Network. ${title.textContent}: ${[shapeWords(part), age].filter(Boolean).join(", ")}.`, told.words + told.what,
       box.opens ? `Enter ${box.open ? "closes" : "opens"} it.` : ""].filter(Boolean).join(" "));
     if (aloud) say(map.getAttribute("aria-label"));
     onPoint(modules.indexOf(part));
@@ -152,7 +154,7 @@ export function networkView({ modules, flow, input, read = (i) => modules[i].rea
 
 function paintNetwork(picture, { width, height, boxes, lines, signs, words }, modules, highlight) {
   picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const bright = (box) => !highlight.length || box.members.some((place) => highlight.some((wanted) => matches(modules, place, wanted)));
+  const bright = (box) => !highlight.length || box.members.some((place) => isNew(modules, place, highlight));
   const holds = ({ x, y, w, h: tall }, box) => box.x >= x && box.y > y && box.x < x + w && box.y < y + tall;
   const blockIsBright = (block) => bright(block) || boxes.some((box) => box.role === "cell" && holds(block, box) && bright(box));
   const head = newId();
@@ -162,11 +164,21 @@ function paintNetwork(picture, { width, height, boxes, lines, signs, words }, mo
       orient: "auto", markerUnits: "userSpaceOnUse" }, svg("path", { class: "hx-head", d: "M0 0 L6 3 L0 6 z" }))),
     ...boxes.filter(({ role }) => role !== "cell").map((box) => frameOf(box, blockIsBright(box))),
     ...lines.map(path),
-    ...boxes.filter(({ role }) => role === "cell").map((box) => drawCell(box, bright(box))),
+    ...boxes.filter(({ role }) => role === "cell").map((box) => drawCell(box, bright(box), highlight.length > 0)),
     ...signs.flatMap(({ x, y, text }) => [svg("circle", { class: "hx-sign", cx: x, cy: y, r: 7 }),
       svg("text", { class: "hx-sign-text", x, y: y + 4 }, text)]),
     ...words.map(({ x, y, text }) => svg("text", { class: "hx-shape", x, y }, text)));
 }
+
+// In words: whether a part is new, or something in it, or nothing; empty where nothing is marked.
+function ageOf(modules, place, highlight) {
+  if (!highlight.length) return "";
+  if (isNew(modules, place, highlight)) return "new";
+  const inside = (other) => other.name.startsWith(`${modules[place].name}.`);
+  return modules.some((other, i) => inside(other) && isNew(modules, i, highlight)) ? "with new parts" : "known before";
+}
+
+const isNew = (modules, place, highlight) => highlight.some((wanted) => matches(modules, place, wanted));
 
 // Whether a part is meant, or something that it is in: by kind, class, name, or the beginning of the name.
 export function matches(modules, place, wanted) {
@@ -195,22 +207,31 @@ function frameOf({ x, y, w, h: tall, kind, label, sub, role, repeat }, bright) {
     inner || room < 5.5 * sub.length ? null : svg("text", { class: "hx-path", x: x + w - 8, y: y + 15 }, sub));
 }
 
-function drawCell({ x, y, w, h: tall, kind, label, sub, inner, open }, bright) {
+// marked: what is new stands out, with a thick edge if it is of a kind that has no colour.
+function drawCell({ x, y, w, h: tall, kind, label, sub, inner, open }, bright, marked) {
   const { fill, ink } = fillOf(kind, bright);
   const style = ink ? `fill: ${ink}; ` : "";
   return svg("g", {},
-    svg("rect", { class: fill ? "hx-part" : "hx-plain", x, y, width: w, height: tall, rx: 4, style: fill && `fill: ${fill}` }),
+    svg("rect", { class: fill ? "hx-part" : marked && bright ? "hx-plain hx-new" : "hx-plain", x, y, width: w, height: tall, rx: 4, style: fill && `fill: ${fill}` }),
     svg("text", { x: x + w / 2, y: y + (sub ? 14 : 21), style: `${style}text-anchor: middle` }, label),
     sub ? svg("text", { class: "hx-sub", x: x + w / 2, y: y + 27, style: `${style}text-anchor: middle` }, sub) : null,
     inner ? svg("path", { d: `M${x + w - 9} ${y + tall - (open ? 3 : 7)} l3 ${open ? -4 : 4} l3 ${open ? 4 : -4} z`,
       style: ink ? `fill: ${ink}` : "fill: var(--hx-text)" }) : null);
 }
 
-function keyToColours(modules) {
-  const kinds = Object.keys(PARTS).filter((kind) => modules.some((part) => part.kind === kind));
-  return h("ul", { class: "hx-key", "aria-label": "colours" }, kinds.map((kind) => {
-    const swatch = h("span", { class: "hx-swatch", "aria-hidden": "true" });
-    swatch.style.background = css(PARTS[kind]);
-    return h("li", {}, swatch, kind);
-  }));
+// The colours in the picture; where some parts are new, those of the new ones, and what grey means.
+function keyToColours(modules, highlight, known) {
+  const fresh = modules.filter((_, place) => !highlight.length || isNew(modules, place, highlight));
+  const item = (words, className, colour) => {
+    const swatch = h("span", { class: `hx-swatch ${className}`, "aria-hidden": "true" });
+    if (colour) swatch.style.background = css(colour);
+    return h("li", {}, swatch, words);
+  };
+  const kinds = Object.keys(PARTS).filter((kind) => fresh.some((part) => part.kind === kind));
+  const items = kinds.map((kind) => item(kind, "", PARTS[kind]));
+  if (!highlight.length) return h("ul", { class: "hx-key", "aria-label": "colours" }, items);
+  const other = fresh.some((part) => ["position", "linear", "head", "other"].includes(part.kind));
+  return h("ul", { class: "hx-key", "aria-label": "what is new" }, h("li", {}, h("b", {}, "New:")), items,
+    other ? item("other parts", "hx-swatch-new") : null,
+    item(known.length ? `known from ${known.join(", ")}` : "known before", "hx-swatch-known"));
 }

@@ -320,6 +320,47 @@ def test_what_is_in_something_new_is_new_when_it_is_opened(show):
     assert opened.count("rgb(71, 148, 215)") == 3 and opened.count("rgb(195, 192, 229)") == 3  # its convolutions and norms
 
 
+def test_a_legend_says_what_colour_and_grey_mean(show):
+    told = lambda: page.locator(".hx-key li").all_text_contents()  # noqa: E731
+    page = show(Network("botnet_nano_digits", known=["convnet_nano_digits"]))
+    assert told() == ["New:", "attention", "pooling", "other parts", "known from ConvNet"]
+    fills = "() => [...new Set([...document.querySelectorAll('rect.hx-part')].map((n) => n.style.fill))].sort()"
+    assert page.evaluate(fills) == ["rgb(237, 148, 15)", "rgb(245, 215, 86)"]
+    swatches = page.locator(".hx-key .hx-swatch").evaluate_all("(all) => all.map((n) => getComputedStyle(n).backgroundColor)")
+    assert swatches[:2] == ["rgb(237, 148, 15)", "rgb(245, 215, 86)"]
+    known = page.locator("rect.hx-plain").first.evaluate("(n) => getComputedStyle(n).fill")
+    assert swatches[-1] == known
+    about = page.locator(".hx-network-here .hx-note").first
+    grid = page.get_by_role("application")
+    seen = []
+    for _ in range(40):
+        seen.append((here(page), about.text_content().split(" · ")[-1]))
+        grid.press("ArrowRight")
+    assert {age for title, age in seen if title == "attention, bottleneck"} == {"new"} and ("conv 1×1", "known before") in seen
+    assert ("Stage 1 · Bottleneck", "known before") in seen and ("Stage 3 · Bottleneck transformer", "with new parts") in seen
+    assert ", new." in show_label(page, "attention, bottleneck")
+    page = show(Network("ceit_nano_digits", new=["LeFF"]))
+    assert told()[-1] == "known before" and "feed-forward" in told()
+    page = show(Network("ceit_nano_digits"))
+    assert told() == list(palette.PARTS) and page.locator(".hx-new").count() == 0
+
+
+def show_label(page, title):
+    """What a screen reader hears of the first box of that title, found by the arrow keys."""
+    grid = page.get_by_role("application")
+    grid.press("Home")
+    while here(page) != title:
+        grid.press("ArrowRight")
+    return grid.get_attribute("aria-label")
+
+
+def test_what_is_new_and_has_no_colour_has_a_thick_edge(show):
+    page = show(Network("deit_nano_digits", known=["vit_nano_digits"]))
+    thick = page.locator("g:has(> rect.hx-new)")
+    assert thick.count() == 1 and "second" in thick.text_content()
+    assert page.locator("rect.hx-part").count() == 1  # the tokens
+
+
 def test_another_picture_gives_other_numbers(show):
     page = show(Network("convnet_nano_digits", pictures=pictures(2)))
     page.get_by_role("button", name="picture 2").click()
