@@ -59,12 +59,32 @@ def setup(app):
     app.config.mathjax_path = "mathjax/startup.js"
     app.config.mathjax3_config = {"loader": {"load": MATHJAX_START}}
     app.connect("source-read", home.fill_in)
+    app.connect("env-updated", number_by_file)
     app.connect("html-page-context", home.furnish)
     app.connect("html-page-context", add_description)
     app.connect("html-page-context", add_no_script)
     app.connect("html-page-context", add_models)
     app.connect("build-finished", write_assets)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def number_by_file(app, env):
+    """Give each chapter the number in its file's name: Sphinx counts, and while a chapter is missing it would call
+    book/05_convit the fourth."""
+    for page, numbers in env.toc_secnumbers.items():
+        told = re.match(r"book/(\d\d)_", page)
+        if not told:
+            continue
+        number = int(told[1])
+        for anchor, found in numbers.items():
+            numbers[anchor] = (number, *found[1:])
+        for titles in (env.titles, env.longtitles):
+            if "secnumber" in titles[page]:
+                titles[page]["secnumber"] = (number, *titles[page]["secnumber"][1:])
+        for link in env.tocs[page].findall(nodes.reference):
+            if "secnumber" in link:
+                link["secnumber"] = (number, *link["secnumber"][1:])
+    return []
 
 
 def heading_slug(title):

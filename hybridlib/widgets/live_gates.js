@@ -7,6 +7,7 @@ import { openModel } from "./live_models.js";
 import { gatedLayers, keepWeights, readHead, restore, rowsOf, writeHead } from "./live_gates_math.js";
 import { answerBars, centrePlane, headChoice } from "./live_gates_parts.js";
 import { SIDE, blank, dot, isBlank, line, seen, shifted } from "./workbench_ink.js";
+import { stateLinks } from "./state_links.js";
 import { pad } from "./workbench_pad.js";
 
 const PEN = 1.5; // pixels
@@ -14,7 +15,7 @@ const SHOWN = 10; // samples in the strip; all are in the test
 const PAUSE = 300; // ms without a change before the test begins
 const SLICE = 5; // pictures of the test between two looks at what the reader does
 const WAITING = "The model is fetched when this comes into sight …";
-const KINDS = { content: "Content", position: "Position", gated: "The mixture" };
+const KINDS = { content: "Content", position: "+ position", gated: "= mixture" };
 const STRENGTH = { least: -1, most: 1.5 }; // powers of ten of alpha
 
 function render({ model, el }) {
@@ -33,6 +34,7 @@ function render({ model, el }) {
   let trouble = "";
   let parts = null; // what needs the net to be built
   let before = null; // the answer as trained to what is drawn now
+  let opened = null; // promise of both
   let timer = 0;
   const refresh = oncePerFrame(draw);
   const speak = () => requestAnimationFrame(() => requestAnimationFrame(() => say(readout.textContent)));
@@ -66,7 +68,7 @@ function render({ model, el }) {
   const answer = answerBars(classes);
   const readout = h("p", { class: "hx-readout" }, WAITING);
   const tally = h("p", { class: "hx-note lg-tally" });
-  const again = button("Try again", () => { trouble = ""; again.hidden = true; open(); }, { hidden: true });
+  const again = button("Try again", () => { trouble = ""; again.hidden = true; opened = open(); }, { hidden: true });
 
   // --- one head: its three maps ---
   const maps = Object.entries(KINDS).map(([kind, title]) => {
@@ -100,14 +102,19 @@ function render({ model, el }) {
     button("This gate for its block", () => net && turn({ gate: gateOf() }, everyHead().filter(([l]) => l === state.layer))),
     button("All content (s = 0)", () => turn({ gate: 0 }, everyHead())),
     button("All position (s = 1)", () => turn({ gate: 1 }, everyHead())),
-    button("Flip all shifts", () => {
-      for (const [l, head] of everyHead()) {
-        const now = readHead(net, layers[l][0], head);
-        writeHead(net, layers[l][0], head, { ...now, centre: now.centre.map((v) => -v) });
-      }
-      turn({}, []);
-    }),
-    button("As trained", () => { restore(net, kept); turn({}, []); }, { class: "hx-button lg-restore" }));
+    button("Flip all shifts", () => flip()),
+    button("As trained", () => asTrained()));
+  const flip = () => {
+    for (const [l, head] of net ? everyHead() : []) {
+      const now = readHead(net, layers[l][0], head);
+      writeHead(net, layers[l][0], head, { ...now, centre: now.centre.map((v) => -v) });
+    }
+    turn({}, []);
+  };
+  const asTrained = () => {
+    if (net) restore(net, kept);
+    turn({}, []);
+  };
   const choices = h("div", {});
   const plane = h("div", {});
   root.append(
@@ -207,16 +214,25 @@ function render({ model, el }) {
     timer = setTimeout(step, PAUSE);
   }
 
-  refresh();
-  if (globalThis.IntersectionObserver) {
-    const near = new IntersectionObserver((entries) => {
-      if (entries.some((entry) => entry.isIntersecting)) { near.disconnect(); open(); }
-    });
-    near.observe(root);
-    return () => { near.disconnect(); clearTimeout(timer); };
+  // A link sets everything anew: gate=0.2 or alpha=4 for all heads, or for that of block=1&head=3; shifts=flip.
+  async function follow({ gate: share, alpha, block, head, shifts }) {
+    await (opened ??= open());
+    if (!net) return;
+    restore(net, kept);
+    const one = block && head ? [Number(block) - 1, Number(head) - 1] : null;
+    if (one) [state.layer, state.head] = one;
+    const patch = { ...(share && { gate: Number(share) }), ...(alpha && { alpha: Number(alpha) }) };
+    if (shifts === "flip") flip();
+    turn(patch, one ? [one] : everyHead());
   }
-  open();
-  return () => clearTimeout(timer);
+
+  refresh();
+  const unlink = stateLinks("gates", root, follow);
+  const near = new IntersectionObserver((entries) => {
+    if (entries.some((entry) => entry.isIntersecting)) { near.disconnect(); opened ??= open(); }
+  });
+  near.observe(root);
+  return () => { unlink(); near.disconnect(); clearTimeout(timer); };
 }
 
 function readSamples(all) {

@@ -3,7 +3,7 @@
 import { fixed, h, svg } from "./common.js";
 import { paint, ramp } from "./colours.js";
 
-export const REACH = 4; // patches from the middle of the plane to its edge
+export const REACH = 3.5; // patches from the middle of the plane to its edge
 const STEP = 0.1; // patches, by one press of an arrow key
 
 // A small map for each head of each layer, with its gate as a bar below: one radio group.
@@ -59,7 +59,7 @@ export function centrePlane(count, { onPick, onMove }) {
     halo, svg("circle", { class: "lg-dot", r: 0.2 }), svg("text", { y: 0.1, "aria-hidden": "true" }, `${head + 1}`));
     return { node, halo };
   });
-  const lines = Array.from({ length: 2 * REACH }, (_, i) => i - REACH + 0.5);
+  const lines = Array.from({ length: 2 * REACH - 1 }, (_, i) => i + 1 - REACH);
   const node = svg("svg", { class: "lg-plane", viewBox: `${-REACH} ${-REACH} ${2 * REACH} ${2 * REACH}`, role: "group",
     "aria-label": "Where each head of this block looks, in patches from the one that asks" },
   svg("path", { class: "lg-lines", d: lines.map((v) => `M${v} ${-REACH}V${REACH}M${-REACH} ${v}H${REACH}`).join("") }),

@@ -9,9 +9,8 @@ from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-from hybridlib.widgets import (
-    AttentionExplorer, EquationPanel, Glance, LiveGates, LiveTables, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench,
-)  # fmt: skip
+    AttentionExplorer, EquationPanel, Glance, LiveGates, LiveTables, LiveViT, Network, NineHeads, PatchExplorer,
+    ReceptiveField, Workbench,
 )  # fmt: skip
 
 

@@ -145,7 +145,7 @@ def test_a_mouse_drags_a_head_and_draws(show):
     page = ready(show(live_gates()))
     page.locator(".lg-plane").scroll_into_view_if_needed()
     plane = page.locator(".lg-plane").bounding_box()
-    unit = plane["width"] / 8
+    unit = plane["width"] / 7
     start = [page.locator(".lg-disc .lg-dot").nth(3).bounding_box()[k] for k in ("x", "y", "width")]
     x, y = start[0] + start[2] / 2, start[1] + start[2] / 2
     page.mouse.move(x, y)
@@ -174,7 +174,7 @@ def test_a_finger_moves_a_head_without_scrolling(show):
     page.locator(".lg-plane").scroll_into_view_if_needed()
     scrolled = page.evaluate("window.scrollY")
     box = page.locator(".lg-disc .lg-dot").first.bounding_box()
-    unit = page.locator(".lg-plane").bounding_box()["width"] / 8
+    unit = page.locator(".lg-plane").bounding_box()["width"] / 7
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     finger = page.context.new_cdp_session(page)
     finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
@@ -195,6 +195,18 @@ def test_the_keyboard_reaches_every_head(show):
     settle(page)
     assert "Block 3, head 2" in page.locator(".hx-readout").text_content()
     assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("block 3, head 2, gate 0.7")
+
+
+def test_words_of_the_text_set_it(show):
+    page = ready(show(live_gates()))
+    words = "document.querySelector('h1').innerHTML = \"<a href='#gates?gate=0.4&block=2&head=1'>x</a> <a href='#gates?shifts=flip'>y</a>\""
+    page.evaluate(words)
+    page.get_by_role("link", name="x").click()
+    settle(page)
+    assert "Block 2, head 1: gate 0.40" in page.locator(".hx-readout").text_content()
+    np.testing.assert_allclose(shares(page), expected(gates(model(), float(np.log(0.4 / 0.6)), 1, 0)), atol=0.6)
+    page.get_by_role("link", name="y").click()  # a link starts from the trained weights
+    np.testing.assert_allclose(shares(page), expected(flip(model())), atol=0.6)
 
 
 def test_a_model_that_does_not_come_can_be_asked_for_again(show):
