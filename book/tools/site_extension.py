@@ -59,7 +59,7 @@ def setup(app):
     app.config.mathjax_path = "mathjax/startup.js"
     app.config.mathjax3_config = {"loader": {"load": MATHJAX_START}}
     app.connect("source-read", home.fill_in)
-    app.connect("env-updated", number_by_file)
+    app.connect("env-check-consistency", number_by_file)
     app.connect("html-page-context", home.furnish)
     app.connect("html-page-context", add_description)
     app.connect("html-page-context", add_no_script)
@@ -84,7 +84,6 @@ def number_by_file(app, env):
         for link in env.tocs[page].findall(nodes.reference):
             if "secnumber" in link:
                 link["secnumber"] = (number, *link["secnumber"][1:])
-    return []
 
 
 def heading_slug(title):
