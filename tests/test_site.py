@@ -218,7 +218,8 @@ def test_a_chapter_has_the_number_of_its_file(book):
     assert len(pages) >= 4
     for page in pages:
         number = int(page.name[:2])
-        counted = re.findall(r'class="section-number">(\d+)\.', page.read_text(encoding="utf-8"))
+        text = page.read_text(encoding="utf-8")
+        counted = re.findall(r'class="(?:section-number">|caption-number">Fig\. )(\d+)\.', text)
         assert counted and set(map(int, counted)) == {number}, page.name
 
 

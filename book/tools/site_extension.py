@@ -76,8 +76,8 @@ def number_by_file(app, env):
         if not told:
             continue
         number = int(told[1])
-        for anchor, found in numbers.items():
-            numbers[anchor] = (number, *found[1:])
+        for counted in (numbers, *env.toc_fignumbers.get(page, {}).values()):
+            counted.update({anchor: (number, *found[1:]) for anchor, found in counted.items()})
         for titles in (env.titles, env.longtitles):
             if "secnumber" in titles[page]:
                 titles[page]["secnumber"] = (number, *titles[page]["secnumber"][1:])
