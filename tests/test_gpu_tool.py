@@ -67,11 +67,11 @@ def test_the_whole_way_at_a_tiny_budget(archive, tmp_path, monkeypatch, capsys):
     declared = alike.runs
 
     def small(data, seeds):
-        few = dict(per_class=4) if data == "digits" else {}
+        few = dict(source="digits", image_size=16, per_class=4)
         return [
             replace(
                 spec,
-                data=spec.data | few | dict(image_size=16),
+                data=few if data == "digits" else spec.data,
                 recipe=spec.recipe | dict(batch_size=4),
             )
             for spec in declared(data, (0,))

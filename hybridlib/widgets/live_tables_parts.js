@@ -15,6 +15,7 @@ export function tableChart({ name, ends, onSet, onRest }) {
   let held = false;
   const plot = svg("svg", { class: "lt-plot", preserveAspectRatio: "none", "aria-hidden": "true" });
   const node = h("div", { class: "lt-chart", tabindex: "0", role: "slider", "aria-orientation": "vertical",
+    "aria-label": `${name} table`, "aria-valuenow": "0", "aria-valuemin": "-1", "aria-valuemax": "1",
     "aria-roledescription": "table to edit: left and right choose an offset, up and down change it, Delete makes it 0" }, plot);
   const words = h("span", { class: "lt-weight" });
   const offset = (i) => i - (values.length - 1) / 2;
@@ -24,7 +25,6 @@ export function tableChart({ name, ends, onSet, onRest }) {
   const tell = () => {
     const text = written(place);
     words.textContent = text;
-    node.setAttribute("aria-label", `${name} table`);
     for (const [key, value] of [["min", -limit], ["max", limit], ["now", values[place].toFixed(3)], ["text", text]]) {
       node.setAttribute(`aria-value${key}`, value);
     }
