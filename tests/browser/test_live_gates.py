@@ -31,19 +31,19 @@ def expected(net, index=0):
 
 def ready(page):
     page.locator(".lg").scroll_into_view_if_needed()
-    page.wait_for_selector(".lg-heads")
+    page.wait_for_selector(".ld-heads")
     settle(page)
     return page
 
 
 def shares(page):
     settle(page)
-    return [int(text.removesuffix(" %")) for text in page.locator(".lg-share").all_text_contents()]
+    return [int(text.removesuffix(" %")) for text in page.locator(".ld-share").all_text_contents()]
 
 
 def tally(page):
-    page.wait_for_function("document.querySelector('.lg-tally').textContent.startsWith('Of ')")
-    return int(re.search(r"names (\d+) right", page.locator(".lg-tally").text_content())[1])
+    page.wait_for_function("document.querySelector('.ld-tally').textContent.startsWith('Of ')")
+    return int(re.search(r"names (\d+) right", page.locator(".ld-tally").text_content())[1])
 
 
 def right(net, count=12):
@@ -159,8 +159,8 @@ def test_a_mouse_drags_a_head_and_draws(show):
     page.get_by_role("button", name="Clear").click()
     settle(page)
     assert page.locator(".hx-readout").text_content().startswith("Draw something.")
-    page.locator(".lg-pad").scroll_into_view_if_needed()
-    pad = page.locator(".lg-pad").bounding_box()
+    page.locator(".ld-pad").scroll_into_view_if_needed()
+    pad = page.locator(".ld-pad").bounding_box()
     page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + pad["height"] / 5)
     page.mouse.down()
     page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + 4 * pad["height"] / 5, steps=8)
@@ -217,7 +217,7 @@ def test_a_model_that_does_not_come_can_be_asked_for_again(show):
     page.get_by_text("None here.").wait_for()
     page.evaluate("(text) => { window.models[0].files.convit_nano_digits = text; }", encoded(file[NAME]))
     page.get_by_role("button", name="Try again").click()
-    page.wait_for_selector(".lg-heads")
+    page.wait_for_selector(".ld-heads")
     np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
 
 

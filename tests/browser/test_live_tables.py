@@ -33,7 +33,7 @@ def expected(net):
 
 def ready(page):
     page.locator(".lt").scroll_into_view_if_needed()
-    page.wait_for_selector(".lt-heads")
+    page.wait_for_selector(".ld-heads")
     settle(page)
     return page
 
@@ -264,5 +264,5 @@ def test_a_model_that_does_not_come_can_be_asked_for_again(show):
     text = base64.b64encode(file[NAME]).decode("ascii")
     page.evaluate("(text) => { window.models[0].files.botnet_nano_digits = text; }", text)
     page.get_by_role("button", name="Try again").click()
-    page.wait_for_selector(".lt-heads")
+    page.wait_for_selector(".ld-heads")
     np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
