@@ -82,7 +82,7 @@ export function deskOf({ model, say, backs = [], onModel, onDraw }) {
 
   function draw() {
     const picture = seen({ sample: state.sample, base: blank(), ink: state.ink, shift: [0, 0], cover: null });
-    for (const sheet_ of [canvas, ...backs]) paint(sheet_, SIDE, SIDE, (r, c) => grey(picture[r * SIDE + c] / 255));
+    for (const target of [canvas, ...backs]) paint(target, SIDE, SIDE, (r, c) => grey(picture[r * SIDE + c] / 255));
     if (!net) return;
     const empty = isBlank(state.ink) && !state.sample;
     const pixels = toInput(Float32Array.from(picture, (v) => v / 255), net);

@@ -10,6 +10,10 @@ const STEP = 0.1; // patches, by one press of an arrow key
 export function centrePlane(count, { onPick, onMove }) {
   const at = (v) => Math.max(-REACH, Math.min(REACH, Math.round(v / 0.05) * 0.05));
   let heads = [];
+  const move = (head, centre) => { // kept at once: a second key may come before the next drawing
+    heads[head] = { ...heads[head], centre };
+    onMove(head, centre);
+  };
   const discs = Array.from({ length: count }, (_, head) => {
     const halo = svg("circle", { class: "lg-halo" });
     const node = svg("g", { class: "lg-disc", tabindex: "0", role: "button", "aria-roledescription": "head to move",
@@ -17,7 +21,7 @@ export function centrePlane(count, { onPick, onMove }) {
         const step = { ArrowUp: [-STEP, 0], ArrowDown: [STEP, 0], ArrowLeft: [0, -STEP], ArrowRight: [0, STEP] }[event.key];
         if (!step) return;
         event.preventDefault();
-        onMove(head, heads[head].centre.map((v, i) => at(v + step[i])));
+        move(head, heads[head].centre.map((v, i) => at(v + step[i])));
       } },
     halo, svg("circle", { class: "lg-dot", r: 0.2 }), svg("text", { y: 0.1, "aria-hidden": "true" }, `${head + 1}`));
     return { node, halo };
@@ -42,7 +46,7 @@ export function centrePlane(count, { onPick, onMove }) {
     node.setPointerCapture(event.pointerId);
     discs[held].node.focus({ preventScroll: true });
   });
-  node.addEventListener("pointermove", (event) => { if (held >= 0) onMove(held, point(event).map(at)); });
+  node.addEventListener("pointermove", (event) => { if (held >= 0) move(held, point(event).map(at)); });
   for (const end of ["pointerup", "pointercancel"]) {
     node.addEventListener(end, () => { held = -1; });
   }

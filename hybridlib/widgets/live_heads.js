@@ -3,8 +3,6 @@
 import { h } from "./common.js";
 import { paint, ramp } from "./colours.js";
 
-const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-
 // layers: each with `heads`, how many.  draw(mapOf, [layer, head] chosen)
 //   mapOf(layer, head) -> { weights, size: [rows, columns] }, and with a bar below: share, 0 to 1, and said, its words
 export function headGrid(layers, onChoose) {
@@ -14,7 +12,7 @@ export function headGrid(layers, onChoose) {
     return { canvas, bar, node: h("button", { type: "button", role: "radio", class: "ld-head", onclick: () => onChoose(l, head) }, canvas, bar) };
   }));
   const node = h("div", { class: "ld-heads", role: "radiogroup", "aria-label": "block and head", onkeydown: (event) => {
-    const step = STEPS[event.key];
+    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
     const l = cells.findIndex((line) => line.some((cell) => cell.node === event.target));
     if (!step || l < 0) return;
     event.preventDefault();

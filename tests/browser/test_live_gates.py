@@ -1,6 +1,7 @@
 """Turning ConViT's gates and shifts in the browser: every answer is PyTorch's for the weights that were set."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 
 from hybridlib import weights
 
+from . import desk
+from .desk import shares, tally
 from .page import settle
 from .samples import live_gates, pictures
 
@@ -18,39 +21,8 @@ def model():
     return weights.load(NAME).eval()
 
 
-def normalised(images):
-    told = weights.header(NAME)
-    mean, std = (torch.tensor([float(v) for v in told[k].split()]) for k in ("mean", "std"))
-    return (torch.tensor(images).permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[:, None, None]
-
-
-def expected(net, index=0):
-    with torch.no_grad():
-        return (100 * net(normalised(pictures(index + 1)[index:])).softmax(-1)[0]).numpy()
-
-
-def ready(page):
-    page.locator(".lg").scroll_into_view_if_needed()
-    page.wait_for_selector(".ld-heads")
-    settle(page)
-    return page
-
-
-def shares(page):
-    settle(page)
-    return [int(text.removesuffix(" %")) for text in page.locator(".ld-share").all_text_contents()]
-
-
-def tally(page):
-    page.wait_for_function("document.querySelector('.ld-tally').textContent.startsWith('Of ')")
-    return int(re.search(r"names (\d+) right", page.locator(".ld-tally").text_content())[1])
-
-
-def right(net, count=12):
-    from sklearn.datasets import load_digits
-
-    with torch.no_grad():
-        return int((net(normalised(pictures(count))).argmax(-1).numpy() == load_digits().target[:count]).sum())
+normalised, expected, right = (partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right))
+ready = partial(desk.ready, explorable=".lg")
 
 
 def gates(net, value, block=slice(None), head=slice(None)):
