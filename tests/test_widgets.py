@@ -21,7 +21,7 @@ from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, DistillationBench, LiveTables, LiveTokens, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base,
+    AttentionExplorer, DistillationBench, LiveGates, LiveTables, LiveTokens, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base,
 )  # fmt: skip
 from hybridlib.widgets.attention_explorer import to_bytes
 from hybridlib.widgets.nine_heads import head_maps
@@ -182,6 +182,8 @@ VIT = dict(classes=list("0123456789"))
 BOTNET_FILE = live.shipped("botnet_nano_digits")
 DEIT_FILE = live.shipped("deit_nano_digits")
 SHEETS = dict(samples=np.zeros((1, 32, 32), np.uint8), labels=["3"])
+CONVIT_FILE = live.shipped("convit_nano_digits")
+GATES = dict(samples=np.zeros((2, 32, 32), np.uint8), labels="70")
 
 
 def packed_with(**header):
@@ -253,6 +255,13 @@ def packed_with(**header):
         (lambda: DistillationBench(weight=2), r"weight is 2: it must lie in 0\.\.1"),
         (lambda: DistillationBench(label=3), r"label is 3: there are 3 classes, so it must be 0 to 2"),
         (lambda: DistillationBench(heads=3), r"heads is 3: it must be 1 or 2"),
+        (lambda: LiveGates({}, **GATES), r"model is \{\}.*convit_nano_digits"),
+        (lambda: LiveGates(VIT_FILE, **GATES), r"'vit_nano_digits' has no gates.*local block"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES | dict(labels="7")), r"labels has 1 names for 2 samples"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES | dict(labels="7x")), r"labels has 'x'.*0, 1, 2"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES | dict(samples=np.zeros((2, 16, 16), np.uint8))), r"\(2, 16, 16\).*\(40, 32, 32\)"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES, block=3), r"block is 3.*3 gated layers.*0 to 2"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES, head=4), r"head is 4.*4 heads.*0 to 3"),
     ],
 )
 def test_bad_input_is_refused_in_words(make, told):

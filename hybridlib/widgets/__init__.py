@@ -3,6 +3,7 @@
 from .attention_explorer import AttentionExplorer
 from .distillation_bench import DistillationBench
 from .equation_panel import EquationPanel
+from .glance import Glance
 from .live_gates import LiveGates
 from .live_tables import LiveTables
 from .live_tokens import LiveTokens
@@ -14,6 +15,17 @@ from .receptive_field import ReceptiveField
 from .workbench import Workbench
 
 __all__ = [
-    "AttentionExplorer", "DistillationBench", "EquationPanel", "LiveGates", "LiveTables", "LiveTokens", "LiveViT", "Network",
-    "NineHeads", "PatchExplorer", "ReceptiveField", "Workbench",
-]  # fmt: skip
+    "AttentionExplorer",
+    "DistillationBench",
+    "EquationPanel",
+    "Glance",
+    "LiveGates",
+    "LiveTables",
+    "LiveTokens",
+    "LiveViT",
+    "Network",
+    "NineHeads",
+    "PatchExplorer",
+    "ReceptiveField",
+    "Workbench",
+]

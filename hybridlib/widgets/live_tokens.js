@@ -1,11 +1,12 @@
 // DeiT's class token and distillation token side by side, on what the reader draws: what they look at and what they answer.
 
 import { button, fixed, frame, h, slider } from "./common.js";
-import { grey, legend, paint, ramp, twoSided } from "./colours.js";
+import { legend, paint, ramp, twoSided } from "./colours.js";
 import { deskOf } from "./live_desk.js";
+import { headGrid } from "./live_heads.js";
 import { softmax } from "./live_ink.js";
-import { askedBy, cosine, readTokens, writeTokens } from "./live_tokens_math.js";
-import { headAnswers, pairGrid } from "./live_tokens_parts.js";
+import { askedBy, cosine, readTokens, sideBySide, writeTokens } from "./live_tokens_math.js";
+import { headAnswers } from "./live_tokens_parts.js";
 import { stateLinks } from "./state_links.js";
 
 const MAPS = { class: "Class token", distillation: "Distillation token", difference: "Class − distillation" };
@@ -17,9 +18,13 @@ function render({ model, el }) {
   const classes = model.get("classes");
   const state = { layer: model.get("block"), head: model.get("head"), part: 0, swapped: false };
   let trained = null; // the two tokens as they came
-  let pairs = null;
-  const desk = deskOf({ model, say, onModel, onDraw });
-  const choose = (layer, head) => { Object.assign(state, { layer, head }); desk.redraw(); desk.speak(); };
+  let layers = []; // how many heads each has
+  let heads = null;
+  const maps = Object.entries(MAPS).map(([kind, title]) => {
+    const [base, over] = [h("canvas", { "aria-hidden": "true" }), h("canvas", { class: "lk-over", "aria-hidden": "true" })];
+    return { kind, base, over, node: h("div", {}, h("p", { class: "hx-title" }, title), h("div", { class: "hx-stack" }, base, over)) };
+  });
+  const desk = deskOf({ model, say, backs: maps.map(({ base }) => base), onModel, onDraw });
   const put = (patch) => {
     Object.assign(state, patch);
     part.set(state.part);
@@ -32,11 +37,6 @@ function render({ model, el }) {
     show: (v) => `${(100 * v).toFixed(0)} %`, onInput: (value) => put({ part: value }) });
   const swap = button("Swap the two tokens", () => put({ swapped: !state.swapped }), { "aria-pressed": "false" });
   const answers = headAnswers(classes, ["class head", "distillation head"]);
-  const maps = Object.entries(MAPS).map(([kind, title]) => {
-    const base = h("canvas", { "aria-hidden": "true" });
-    const over = h("canvas", { class: "lk-over", "aria-hidden": "true" });
-    return { kind, base, over, node: h("div", {}, h("p", { class: "hx-title" }, title), h("div", { class: "hx-stack" }, base, over)) };
-  });
   const scale = legend(ramp, "0 %", "");
   const sides = legend(twoSided, "distillation", "class", -1);
   const choices = h("div", {});
@@ -45,31 +45,29 @@ function render({ model, el }) {
     h("p", { class: "hx-title" }, "What each head answers"), answers.node,
     h("div", { class: "lk-maps" }, maps.map(({ node }) => node)),
     h("div", { class: "hx-row" }, "Attention to a patch:", scale.node, "More from:", sides.node),
-    h("p", { class: "hx-title" }, "All heads: left the class token's map, right the distillation token's"), choices);
+    h("p", { class: "hx-title" }, "All heads: left the class token's map, right the distillation token's; the bar: how much they differ"), choices);
   if (model.get("note")) root.append(h("p", { class: "hx-note" }, model.get("note")));
 
   function onModel(net) {
     trained = readTokens(net);
-    const first = net.run(new Float32Array(net.input.reduce((a, b) => a * b, 1)));
-    pairs = pairGrid(first.maps.map(({ heads }) => heads), choose);
-    choices.replaceChildren(pairs.node);
+    layers = net.run(new Float32Array(net.input.reduce((a, b) => a * b, 1))).maps;
+    heads = headGrid(layers, (layer, head) => { Object.assign(state, { layer, head }); desk.redraw(); desk.speak(); });
+    choices.replaceChildren(heads.node);
     requestAnimationFrame(() => { if (linked) follow(linked); });
   }
 
-  function onDraw({ modules, maps: layers }, said, picture) {
+  function onDraw({ modules, maps: all }, said) {
     const read = (name) => modules.find((module) => module.name === name).read();
     const shares = ["head", "second_head"].map((name) => softmax(read(name)));
     answers.draw(shares);
-    const shown = askedBy(layers[state.layer], state.head);
+    const shown = askedBy(all[state.layer], state.head);
     const most = [...shown.class, ...shown.distillation].reduce((a, b) => Math.max(a, b), 1e-9);
-    const side = Math.sqrt(picture.length);
-    for (const { kind, base, over } of maps) {
-      paint(base, side, side, (r, c) => grey(picture[r * side + c] / 255));
+    for (const { kind, over } of maps) {
       const of = (i) => (kind === "difference" ? twoSided((shown.class[i] - shown.distillation[i]) / most) : ramp(shown[kind][i] / most));
       paint(over, ...shown.grid, (r, c) => of(r * shown.grid[1] + c));
     }
     scale.set("0 %", `${(100 * most).toFixed(0)} %`);
-    pairs.draw((layer, head) => askedBy(layers[layer], head), [state.layer, state.head]);
+    heads.draw((layer, head) => sideBySide(askedBy(all[layer], head)), [state.layer, state.head]);
     const best = (values) => classes[values.indexOf(Math.max(...values))];
     const { vectors } = readTokens(desk.net());
     const last = read("norm");
@@ -87,8 +85,8 @@ function render({ model, el }) {
     if (!trained) { linked = said; return; }
     const number = (key, most) => Math.max(0, Math.min(most, Number(said[key]) || 1) - 1);
     if (said.digit) desk.take(Number(said.digit) - 1);
-    if (said.block) state.layer = number("block", pairs.heads.length);
-    if (said.head) state.head = number("head", pairs.heads[state.layer]);
+    if (said.block) state.layer = number("block", layers.length);
+    if (said.head) state.head = number("head", layers[state.layer].heads);
     if (said.part) put({ part: Math.max(0, Math.min(1, Number(said.part))), swapped: said.swap === "yes" });
     else { desk.redraw(); desk.speak(); }
   }

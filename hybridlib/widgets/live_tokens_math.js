@@ -40,3 +40,12 @@ export function askedBy({ data, queries, keys, grid, extra }, head) {
   const [first, second] = [row(0), row(1)];
   return { class: first, distillation: second, grid, apart: first.reduce((sum, v, i) => sum + Math.abs(v - second[i]), 0) / 2 };
 }
+
+// Both maps as one of twice the width, for a head's small picture, with how far they are apart as its bar.
+export function sideBySide({ class: first, distillation: second, grid: [rows, columns], apart }) {
+  const weights = Float32Array.from({ length: 2 * rows * columns }, (_, i) => {
+    const [row, column] = [Math.floor(i / (2 * columns)), i % (2 * columns)];
+    return column < columns ? first[row * columns + column] : second[(row - 1) * columns + column];
+  });
+  return { weights, size: [rows, 2 * columns], share: apart, said: `maps differ by ${(100 * apart).toFixed(0)} %` };
+}
