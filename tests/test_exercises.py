@@ -96,6 +96,23 @@ SLIPS = {
         ("def drop_when_blacked_out(patch_index): return 'much'", "the check cannot use: ValueError"),
         ("def drop_when_blacked_out(patch_index): return pictures[:1, patch_index]", "Your code stopped: IndexError"),
     ],
+    "Exercise 1 of 04_deit": [("answers_1 = 'label'", "Fill in the names class head, distillation head, smoothing")],
+    "Exercise 3 of 04_deit": [
+        ("answers_3 = {'p1': 0.818, 'KL': 0.218, 'tau2 KL': 0.872, 'gradient': 0.635}", "Look again at gradient. Divide both by 2"),
+    ],
+    "Exercise 4 of 04_deit": [
+        ("answer_4 = [1, 3, 4]", "Right."),
+        ("answer_4 = {1, 2, 3, 4}", "Not yet. A softmax ignores a number"),
+    ],
+    "Exercise 5 of 04_deit": [
+        ("def hard_with_mixup(z_class, *_): return z_class.softmax(-1)", "One number is wanted: your answer is a Tensor of shape (6, 4)."),
+        ("def hard_with_mixup(*_): return F.cross_entropy(*z_three)", "Your code stopped: "),
+    ],
+    "Exercise 6 of 04_deit": [("answer_6 = stranger", "Not yet. What does kl_div want")],
+    "Exercise 8 of 04_deit": [
+        ("answers_8 = {'both class': '90', 'both distillation': 1}", "both class (A number is wanted, without quotes), both distillation"),
+        ("answers_8 = 90", "Fill in the names both class, both distillation"),
+    ],
     "Exercise 1 of 05_convit": [("answers_1 = [10, 196]", "Fill in the names gated blocks, tokens, first, tokens, last")],
     "Exercise 2 of 05_convit": [("answers_2 = {'mixture': 0.39, 'sum': 0.571}", "Look again at mixture. Exponentials multiply")],
     "Exercise 4 of 05_convit": [("answer_4 = 3197", "Not yet. How far must lambda go?"), ("answer_4 = 6400", "Right.")],

@@ -95,7 +95,7 @@ class DistillationBench(Explorable):
         figure = Figure(figsize=(5, 2.4), layout="constrained")
         places = np.arange(len(self.classes))
         for ax, tau in zip(figure.subplots(1, 2, sharey=True), (1.0, self.temperature)):
-            for shift, colour, who in ((-0.2, "#ed940f", "teacher"), (0.2, "#4794d7", "student")):
+            for shift, colour, who in ((-0.2, "#d4559f", "teacher"), (0.2, "#4794d7", "student")):
                 raised = [math.exp(z / tau) for z in getattr(self, who)]
                 ax.bar(places + shift, np.array(raised) / sum(raised), width=0.4, color=colour, label=who)
             ax.set_title(f"softmax of logits / {tau:g}", fontsize=9)

@@ -1,14 +1,16 @@
 """DeiT's two tokens in the browser: every answer and map is PyTorch's for the tokens that were set."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from hybridlib import weights
 
+from . import desk
+from .desk import shares, tally
 from .page import settle
 from .samples import live_tokens, pictures
 
@@ -27,43 +29,14 @@ def model(*, part=0.0, swapped=False):
     return net
 
 
-def normalised(images):
-    told = weights.header(NAME)
-    mean, std = (torch.tensor([float(v) for v in told[k].split()]) for k in ("mean", "std"))
-    return (torch.tensor(images).permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[:, None, None]
-
-
-@torch.no_grad()
-def expected(net):
-    return (100 * net(normalised(pictures(1))).softmax(-1)[0]).numpy()
-
-
-@torch.no_grad()
-def right(net, count=12):
-    return int((net(normalised(pictures(count))).argmax(-1).numpy() == load_digits().target[:count]).sum())
+normalised, expected, right = (partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right))
+ready = partial(desk.ready, explorable=".lk")
 
 
 @torch.no_grad()
 def asked_by(net, block, head):
     """Attention to the patches, asked by the class and by the distillation token: two rows of 64."""
     return net.trace(normalised(pictures(1))).maps[block].weights[0, head, :2, 2:].numpy()
-
-
-def ready(page):
-    page.locator(".lk").scroll_into_view_if_needed()
-    page.wait_for_selector(".lk-heads")
-    settle(page)
-    return page
-
-
-def shares(page):
-    settle(page)
-    return [int(text.removesuffix(" %")) for text in page.locator(".ld-share").all_text_contents()]
-
-
-def tally(page):
-    page.wait_for_function("document.querySelector('.ld-tally').textContent.startsWith('Of ')")
-    return int(re.search(r"names (\d+) right", page.locator(".ld-tally").text_content())[1])
 
 
 def readout(page):
@@ -125,9 +98,23 @@ def test_equal_tokens_have_equal_maps(show):
     move(page, 1)
     told = readout(page)
     assert "tokens: 1.00 at the input, 1.00 behind the last block" in told and "differ by 0 %" in told
-    for pair in page.locator(".lk-one").all():
-        pixels = [c.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]") for c in pair.locator("canvas").all()]
-        assert np.abs(np.subtract(*pixels)).max() <= 2
+    heads = page.locator(".ld-head canvas")
+    assert heads.count() == 16
+    for pair in heads.all():
+        pixels = np.reshape(pair.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 16, 8).data]"), (8, 16, 4)).astype(int)
+        assert np.abs(pixels[:, :8] - pixels[:, 8:]).max() <= 2 and pixels.std() > 10
+
+
+def test_the_small_maps_are_both_tokens_side_by_side(show):
+    page = ready(show(live_tokens()))
+    one, two = asked_by(model(), 2, 1)
+    head = page.get_by_role("radio", name="block 3, head 2")
+    painted = np.reshape(head.locator("canvas").evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 16, 8).data]"), (8, 16, 4))
+    for row, part in ((one, painted[:, :8]), (two, painted[:, 8:])):
+        assert np.corrcoef(part[..., :3].sum(-1).ravel(), row)[0, 1] > 0.85
+    apart = 50 * np.abs(one - two).sum()
+    said = re.search(r"maps differ by (\d+) %", head.get_attribute("aria-label"))
+    assert int(said[1]) == pytest.approx(apart, abs=0.6)
 
 
 def test_the_maps_are_pytorchs(show):
@@ -152,9 +139,41 @@ def test_the_keyboard_reaches_every_head(show):
     for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
         page.keyboard.press(key)
     assert "Block 2, head 3" in readout(page)
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("block 2, head 3, maps differ by")
+    page.get_by_label("Move the distillation token").focus()
+    page.keyboard.press("End")
+    assert "1.00 at the input" in readout(page)
+    page.get_by_role("button", name="Swap the two tokens").focus()
+    page.keyboard.press("Enter")
+    np.testing.assert_allclose(shares(page), expected(model(part=1, swapped=True)), atol=0.6)
 
 
-def test_a_mouse_draws_and_a_finger_moves_the_slider(show):
+def test_a_mouse_draws_and_drags_the_slider(show):
+    page = ready(show(live_tokens()))
+    page.get_by_role("button", name="take the 3").click()
+    page.get_by_role("radio", name="block 3, head 4").click()
+    assert "Block 3, head 4" in readout(page)
+    page.get_by_role("button", name="Clear").click()
+    assert readout(page).startswith("Draw something.")
+    page.locator(".ld-pad").scroll_into_view_if_needed()
+    pad = page.locator(".ld-pad").bounding_box()
+    page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + pad["height"] / 5)
+    page.mouse.down()
+    page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + 4 * pad["height"] / 5, steps=8)
+    page.mouse.up()
+    assert readout(page).startswith("It says ")
+    slider = page.get_by_label("Move the distillation token")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 8, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 1, y, steps=5)
+    page.mouse.up()
+    assert "1.00 at the input" in readout(page)
+
+
+def test_a_finger_draws_and_moves_the_slider(show):
     page = ready(show(live_tokens(), width=375, touch=True))
     page.get_by_role("button", name="Clear").tap()
     assert readout(page).startswith("Draw something.")
@@ -185,7 +204,11 @@ def test_the_numbers_that_it_computes_need_no_page(javascript):
         "live_tokens_math.js",
         """const map = { data: Float32Array.from(arg), queries: 3, keys: 4, grid: [1, 2], extra: ["class", "distillation"] };
            const { class: one, distillation: two, apart } = m.askedBy(map, 1);
-           return { one: [...one], two: [...two], apart, cosine: m.cosine([3, 4], [4, 3]) };""",
+           const { weights, size, share } = m.sideBySide({ class: [1, 2, 3, 4], distillation: [5, 6, 7, 8], grid: [2, 2], apart: 0.5 });
+           return { one: [...one], two: [...two], apart, cosine: m.cosine([3, 4], [4, 3]), both: [...weights], size, share };""",
         [float(v) / 32 for v in range(24)],
     )
-    assert found == dict(one=[14 / 32, 15 / 32], two=[18 / 32, 19 / 32], apart=4 / 32, cosine=pytest.approx(0.96))
+    assert found == dict(
+        one=[14 / 32, 15 / 32], two=[18 / 32, 19 / 32], apart=4 / 32, cosine=pytest.approx(0.96),
+        both=[1, 2, 5, 6, 3, 4, 7, 8], size=[2, 4], share=0.5,
+    )  # fmt: skip
