@@ -98,7 +98,7 @@ SLIPS = {
     ],
     "Exercise 1 of 04_deit": [("answers_1 = 'label'", "Fill in the names class head, distillation head, smoothing")],
     "Exercise 3 of 04_deit": [
-        ("answers_3 = {'p1': 0.818, 'KL': 0.218, 'tau2 KL': 0.872, 'gradient': 0.635}", "Look again at gradient. Divide both by 2"),
+        ("answers_3 = {'p1': 0.818, 'KL': 0.218, 'tau2 KL': 0.872, 'gradient': 0.635}", "Look again at gradient. Divide both"),
     ],
     "Exercise 4 of 04_deit": [
         ("answer_4 = [1, 3, 4]", "Right."),

@@ -78,7 +78,8 @@ function render({ model, el }) {
     Object.entries(charts).forEach(([key, chart]) => chart.draw(state[key]));
     const { target, given } = compared(now);
     shares.draw(target, given);
-    sharesTitle.textContent = soft ? `Compared: softmax of logits / ${fixed(state.tau, 1)}` : "Compared: the teacher's choice, and the student's softmax";
+    sharesTitle.textContent = soft ? `Compared: softmax of logits / ${fixed(state.tau, 1)}`
+      : "Compared: the teacher's choice, and the student's softmax";
     const found = losses(now);
     const { pulls: { label: byLabel, teacher: byTeacher } } = found;
     pulls.draw([{ head: `by the label${state.two ? ", on the class head" : ""}`, values: byLabel },

@@ -45,7 +45,8 @@ function render({ model, el }) {
     h("p", { class: "hx-title" }, "What each head answers"), answers.node,
     h("div", { class: "lk-maps" }, maps.map(({ node }) => node)),
     h("div", { class: "hx-row" }, "Attention to a patch:", scale.node, "More from:", sides.node),
-    h("p", { class: "hx-title" }, "All heads: left the class token's map, right the distillation token's; the bar: how much they differ"), choices);
+    h("p", { class: "hx-title" }, "All heads: left the class token's map, right the distillation token's; the bar: how far they differ"),
+    choices);
   if (model.get("note")) root.append(h("p", { class: "hx-note" }, model.get("note")));
 
   function onModel(net) {
