@@ -53,6 +53,7 @@ function render({ model, el }) {
     trained = readTokens(net);
     layers = net.run(new Float32Array(net.input.reduce((a, b) => a * b, 1))).maps;
     heads = headGrid(layers, (layer, head) => { Object.assign(state, { layer, head }); desk.redraw(); desk.speak(); });
+    heads.node.style.gridTemplateColumns = heads.node.style.gridTemplateColumns.replace("4.2rem", "7.5rem"); // a pair is twice as wide
     choices.replaceChildren(heads.node);
     requestAnimationFrame(() => { if (linked) follow(linked); });
   }
