@@ -15,7 +15,7 @@ export function stemSteps({ modules }, { side }) {
     count += 1;
     if (side !== jump * shape[2]) throw new Error(`${name} makes a map of ${shape[2]}: ${side / jump} was expected.`);
     const whole = kind !== "Conv2d";
-    return { name, convolution: whole, window, jump, start, title: whole ? `${kernel} × ${kernel}, stride ${stride}` : "1 × 1", said: `Convolution ${count}` };
+    return { name, convolution: whole, window, jump, start, title: `${count}: ${kernel} × ${kernel}${whole ? `, stride ${stride}` : ""}`, said: `Convolution ${count}` };
   });
 }
 

@@ -27,7 +27,7 @@ function render({ model, el }) {
   const maps = stems.map(([, title], i) => {
     const cells = optimisers.map(() => Array.from({ length: columns }, () => h("div", { class: "rm-cell" })));
     const mark = ring();
-    const field = h("div", { class: "rm-field" }, cells, mark);
+    const field = h("div", { class: "rm-field" }, cells.flat(), mark);
     field.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
     const tally = h("p", { class: "hx-note" });
     const swatch = h("span", { class: "rm-swatch", "aria-hidden": "true" });

@@ -2,8 +2,8 @@
 
 import { h, svg } from "./common.js";
 
-const [CHART_WIDTH, CHART_HEIGHT] = [640, 250];
-const EDGES = { left: 46, right: 12, top: 10, bottom: 34 };
+const [CHART_WIDTH, CHART_HEIGHT] = [640, 300];
+const EDGES = { left: 74, right: 12, top: 12, bottom: 40 };
 const TOP_LOSS = 2.5; // above chance among ten classes, 2.3; what is higher is drawn at the edge
 
 // colours: of each group.  draw(groups, { percent }): groups[g][run] = [[step, value], …]; percent: values are shares of 1
@@ -15,11 +15,11 @@ export function rateChart(colours) {
     const y = (value) => CHART_HEIGHT - EDGES.bottom - (Math.min(value, top) / top) * (CHART_HEIGHT - EDGES.top - EDGES.bottom);
     const line = (points) => points.map(([step, value], i) => `${i ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
     const marks = percent ? [0, 0.25, 0.5, 0.75, 1] : [0, 0.5, 1, 1.5, 2, 2.5];
-    const steps = Array.from({ length: 6 }, (_, i) => Math.round((last * i) / 5));
+    const steps = Array.from({ length: 5 }, (_, i) => Math.round((last * i) / 4));
     node.replaceChildren(
       svg("path", { class: "rm-grid", d: marks.map((v) => `M${EDGES.left} ${y(v)}H${CHART_WIDTH - EDGES.right}`).join("") }),
-      ...marks.map((v) => svg("text", { x: EDGES.left - 6, y: y(v) + 5, class: "rm-left" }, percent ? `${100 * v} %` : String(v))),
-      ...steps.map((v) => svg("text", { x: x(v), y: CHART_HEIGHT - EDGES.bottom + 20, class: "rm-below" }, v === last ? `step ${v}` : String(v))),
+      ...marks.map((v) => svg("text", { x: EDGES.left - 8, y: y(v) + 6, class: "rm-left" }, percent ? `${100 * v} %` : String(v))),
+      ...steps.map((v) => svg("text", { x: x(v), y: CHART_HEIGHT - EDGES.bottom + 26, class: "rm-below" }, v === last ? `step ${v}` : String(v))),
       ...groups.flatMap((runs, g) => [
         ...runs.map((points) => svg("path", { class: "rm-run", d: line(points), stroke: colours[g] })),
         svg("path", { class: "rm-mean", d: line(meanLine(runs)), stroke: colours[g] }),
