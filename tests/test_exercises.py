@@ -126,6 +126,14 @@ SLIPS = {
         ("answers_7 = {'flipped when trained': 'Falls', 'flipped before training': 'falls'}", "Look again at flipped before training."),
     ],
     "Exercise 8 of 05_convit": [("def accuracy_at(s): return 98.0", "At s = 0.1 it is ")],
+    "Exercise 1 of 07_early_convolutions": [("answers_1 = [4, 11]", "Fill in the names 3x3 convolutions, blocks, tokens, norm")],
+    "Exercise 4 of 07_early_convolutions": [("answer_4 = [1, 2, 4, 6]", "Not yet. What does BatchNorm do")],
+    "Exercise 5 of 07_early_convolutions": [("def mended(x, *_): return x", "The shape is (2, 3, 32, 48) and should be (2, 96, 64).")],
+    "Exercise 6 of 07_early_convolutions": [
+        ("def patches_as_convolution(x, weight, bias, p): return F.conv2d(x, weight, bias, stride=p)", "Your code stopped: "),
+    ],
+    "Exercise 7 of 07_early_convolutions": [("def near_in_log_odds(accuracies, gap): return 15", "For patches, adamw it is 8, not 15.")],
+    "Exercise 8 of 07_early_convolutions": [("def logits_move(size): return 0.0", "For size 1 it is ")],
 }
 
 # What the text below a check says of the experiment that the check prints.

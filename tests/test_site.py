@@ -167,7 +167,11 @@ def test_icons_have_their_glyphs(browser, address):
         assert not [url for url in visit.requests if "fontawesome" in url]
 
 
-OTHERS = {"tables": ".LiveTables", "gates": ".LiveGates", "tokens": ".LiveTokens", "bench": ".DistillationBench"}  # what a link calls them
+# What a link calls them.
+OTHERS = {
+    "tables": ".LiveTables", "gates": ".LiveGates", "tokens": ".LiveTokens", "bench": ".DistillationBench",
+    "rates": ".RateMaps", "stem": ".LiveStem",
+}
 
 
 def sets_a_panel(address, page):

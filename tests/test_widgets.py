@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from browser.samples import EXPLORABLES, attention_explorer, live_vit, mixed_attention, pictures
+from browser.samples import EXPLORABLES, attention_explorer, live_vit, mixed_attention, pictures, rate_runs
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -21,7 +21,8 @@ from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, DistillationBench, LiveGates, LiveTables, LiveTokens, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base,
+    AttentionExplorer, DistillationBench, LiveGates, LiveStem, LiveTables, LiveTokens, LiveViT, NineHeads, PatchExplorer,
+    RateMaps, ReceptiveField, base,
 )  # fmt: skip
 from hybridlib.widgets.attention_explorer import to_bytes
 from hybridlib.widgets.nine_heads import head_maps
@@ -184,6 +185,9 @@ DEIT_FILE = live.shipped("deit_nano_digits")
 SHEETS = dict(samples=np.zeros((1, 32, 32), np.uint8), labels=["3"])
 CONVIT_FILE = live.shipped("convit_nano_digits")
 GATES = dict(samples=np.zeros((2, 32, 32), np.uint8), labels="70")
+STEM_FILES = live.shipped("early_conv_nano_digits", "vit_nano_digits")
+RUNS = rate_runs()
+RATES = dict(stems={"patches": "P", "convolutions": "C"}, sources={"digits": "digits"})
 
 
 def packed_with(**header):
@@ -262,6 +266,17 @@ def packed_with(**header):
         (lambda: LiveGates(CONVIT_FILE, **GATES | dict(samples=np.zeros((2, 16, 16), np.uint8))), r"\(2, 16, 16\).*\(40, 32, 32\)"),
         (lambda: LiveGates(CONVIT_FILE, **GATES, block=3), r"block is 3.*3 gated layers.*0 to 2"),
         (lambda: LiveGates(CONVIT_FILE, **GATES, head=4), r"head is 4.*4 heads.*0 to 3"),
+        (lambda: LiveStem(VIT_FILE, **GATES), r"models is .*two names.*early_conv_nano_digits"),
+        (lambda: LiveStem(dict(reversed(STEM_FILES.items())), **GATES), r"'vit_nano_digits' has no convolution stem.*first"),
+        (lambda: LiveStem(live.shipped("early_conv_nano_digits", "convnet_nano_digits"), **GATES), r"'convnet_nano_digits' cuts no patches"),
+        (lambda: LiveStem(STEM_FILES, **GATES | dict(labels="7")), r"labels has 1 names for 2 samples"),
+        (lambda: LiveStem(STEM_FILES, **GATES, name="two words"), r"name is 'two words'.*'stem'"),
+        (lambda: RateMaps(RUNS, **RATES | dict(stems={"patches": "P"})), r"stems has 1 names.*must have 2"),
+        (lambda: RateMaps(RUNS, **RATES, within=30), r"within is 30: it must be 0 to 20"),
+        (lambda: RateMaps([{"data": "digits"}], **RATES), r"a run has no 'accuracy': it must have accuracy, data"),
+        (lambda: RateMaps([RUNS[0] | {"accuracy": 95}], **RATES), r"accuracy is 95: it must be a share of 1"),
+        (lambda: RateMaps(RUNS[:-2] + RUNS[:-14], **RATES | dict(sources={"photographs": "p"})), r"on 'photographs' differ.*same rates"),
+        (lambda: RateMaps(RUNS, **RATES | dict(sources={"stamps": "s"})), r"on 'stamps' differ or are empty \(no runs\)"),
     ],
 )
 def test_bad_input_is_refused_in_words(make, told):

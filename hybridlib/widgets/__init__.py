@@ -5,12 +5,14 @@ from .distillation_bench import DistillationBench
 from .equation_panel import EquationPanel
 from .glance import Glance
 from .live_gates import LiveGates
+from .live_stem import LiveStem
 from .live_tables import LiveTables
 from .live_tokens import LiveTokens
 from .live_vit import LiveViT
 from .network import Network
 from .nine_heads import NineHeads
 from .patch_explorer import PatchExplorer
+from .rate_maps import RateMaps
 from .receptive_field import ReceptiveField
 from .workbench import Workbench
 
@@ -20,12 +22,14 @@ __all__ = [
     "EquationPanel",
     "Glance",
     "LiveGates",
+    "LiveStem",
     "LiveTables",
     "LiveTokens",
     "LiveViT",
     "Network",
     "NineHeads",
     "PatchExplorer",
+    "RateMaps",
     "ReceptiveField",
     "Workbench",
 ]

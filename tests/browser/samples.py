@@ -9,8 +9,8 @@ from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, DistillationBench, EquationPanel, Glance, LiveGates, LiveTables, LiveTokens, LiveViT, Network, NineHeads,
-    PatchExplorer, ReceptiveField, Workbench,
+    AttentionExplorer, DistillationBench, EquationPanel, Glance, LiveGates, LiveStem, LiveTables, LiveTokens, LiveViT,
+    Network, NineHeads, PatchExplorer, RateMaps, ReceptiveField, Workbench,
 )  # fmt: skip
 
 
@@ -89,6 +89,35 @@ def live_tokens(count: int = 12) -> LiveTokens:
     return LiveTokens(live.shipped("deit_nano_digits"), samples=pictures(count)[..., 0], labels=labels.tolist())
 
 
+def live_stem(count: int = 12) -> LiveStem:
+    """The trained model with a convolution stem and the trained ViT, and digits in the middle of the sheet."""
+    labels = load_digits().target[:count]
+    models = live.shipped("early_conv_nano_digits", "vit_nano_digits")
+    return LiveStem(models, samples=pictures(count)[..., 0], labels=labels.tolist())
+
+
+def rate_runs() -> list[dict]:
+    """Two seeds of two stems on two sources; three rates of AdamW, three of SGD, made-up ends."""
+    return [
+        dict(
+            data=data, stem=stem, optimizer=optimizer, lr=lr, seed=seed, accuracy=end,
+            loss=[(step, 2.3 - 2 * end * step / 100) for step in (10, 50, 100)],
+            tests=[(50, end / 2), (100, end)],
+        )
+        for d, data in enumerate(("digits", "photographs"))
+        for s, stem in enumerate(("patches", "convolutions"))
+        for o, (optimizer, lrs) in enumerate({"adamw": (0.001, 0.01, 0.1), "sgd": (0.01, 0.1, 1.0)}.items())
+        for r, lr in enumerate(lrs)
+        for seed in (0, 1)
+        for end in [0.5 - 0.2 * d + 0.4 * s - 0.1 * r + 0.05 * o + 0.02 * seed]
+    ]  # fmt: skip
+
+
+def rate_maps() -> RateMaps:
+    stems = {"patches": "Patches", "convolutions": "Convolution stem"}
+    return RateMaps(rate_runs(), stems=stems, sources={"digits": "digits", "photographs": "photographs"})
+
+
 def network() -> Network:
     """The system with the most kinds of parts, and what is new in it in colour."""
     return Network("ceit_nano_digits", new=("patch_embedding", "LeFF", "lca"), pictures=pictures(2))
@@ -112,9 +141,11 @@ EXPLORABLES = {
     "attention": attention_explorer,
     "mixed attention": mixed_attention,
     "patches": patch_explorer,
+    "rates": rate_maps,
     "equation": EquationPanel,
     "live ViT": live_vit,
     "live gates": live_gates,
+    "live stem": live_stem,
     "live tables": live_tables,
     "distillation": DistillationBench,
     "live tokens": live_tokens,
