@@ -3,6 +3,8 @@
 from .attention_explorer import AttentionExplorer
 from .equation_panel import EquationPanel
 from .glance import Glance
+from .layout_builder import LayoutBuilder
+from .live_bias import LiveBias
 from .live_gates import LiveGates
 from .live_tables import LiveTables
 from .live_vit import LiveViT
@@ -16,6 +18,8 @@ __all__ = [
     "AttentionExplorer",
     "EquationPanel",
     "Glance",
+    "LayoutBuilder",
+    "LiveBias",
     "LiveGates",
     "LiveTables",
     "LiveViT",
