@@ -44,7 +44,7 @@ function render({ model, el }) {
   const readout = h("p", { class: "hx-readout" });
   const records = measured.map((one) => ({ ...recordLine(one), of: one.size }));
   root.append(h("div", { class: "hx-row" }, size.node, sides), presets,
-    h("div", { class: "lay-head", "aria-hidden": "true" }, h("span", {}, "stage"), h("span", {}, "blocks"), h("span", {}, "map"), h("span", {}, "multiply-adds")),
+    h("div", { class: "lay-head", "aria-hidden": "true" }, h("span", {}, "stage"), h("span", {}, "blocks"), h("span", {}, "map"), h("span", {}, "multiply-adds (pairs: orange)")),
     stack, readout, h("dl", { class: "hx-facts lay-facts" }, facts.map(({ nodes }) => nodes).flat()));
   if (records.length) {
     root.append(h("p", { class: "hx-title" }, "Recorded test accuracy, 0 to 100 %"),
