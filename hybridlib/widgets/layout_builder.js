@@ -15,7 +15,7 @@ function render({ model, el }) {
     hint: "press the letter of a stage to exchange convolution and attention; then enlarge the picture." });
   root.classList.add("lay");
   const { sizes, measured } = JSON.parse(model.get("setup"));
-  const state = { last: model.get("letters") === PATCHES ? PLAIN : model.get("letters") };
+  const state = { last: model.get("letters") === PATCHES ? PLAIN : model.get("letters"), at: 0 };
   const sizeOf = () => sizes[model.get("size")];
   const set = (patch) => {
     Object.entries(patch).forEach(([key, value]) => model.set(key, value));
@@ -37,15 +37,25 @@ function render({ model, el }) {
   const rows = [null, ...toggles, null].map((toggle, i) => stageRow(toggle ?? h("span", { class: "lay-fixed" }, i ? "head" : "S0")));
   const alone = stageRow(h("span", { class: "lay-fixed" }, "T")); // the one stage of ViT_REL
   const stack = h("ol", { class: "lay-stack" });
+  const keys = h("div", { class: "lay-keys", tabindex: "0", role: "application", onkeydown: (event) => {
+    const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    const letter = { ArrowLeft: "C", ArrowRight: "T" }[event.key];
+    if (event.target !== keys || !(by || letter)) return;
+    event.preventDefault();
+    if (by) state.at = Math.max(0, Math.min(3, state.at + by));
+    const next = [...state.last];
+    if (letter) next[state.at] = letter;
+    set({ letters: next.join("") });
+  }, "aria-roledescription": "stack to build: up and down choose a stage, left makes it C, right makes it T" }, stack);
   const facts = ["Parameters", "Multiply-adds", "Between pairs", "In bias tables"].map((name) => {
     const value = h("dd", {});
-    return { value, nodes: [h("dt", {}, name), value] };
+    return { value, node: h("div", {}, h("dt", {}, name), value) };
   });
   const readout = h("p", { class: "hx-readout" });
   const records = measured.map((one) => ({ ...recordLine(one), of: one.size }));
   root.append(h("div", { class: "hx-row" }, size.node, sides), presets,
     h("div", { class: "lay-head", "aria-hidden": "true" }, h("span", {}, "stage"), h("span", {}, "blocks"), h("span", {}, "map"), h("span", {}, "multiply-adds (pairs: orange)")),
-    stack, readout, h("dl", { class: "hx-facts lay-facts" }, facts.map(({ nodes }) => nodes).flat()));
+    keys, readout, h("dl", { class: "hx-facts lay-facts" }, facts.map(({ node }) => node)));
   if (records.length) {
     root.append(h("p", { class: "hx-title" }, "Recorded test accuracy, 0 to 100 %"),
       h("ul", { class: "lay-records" }, records.map(({ node }) => node)));
@@ -67,10 +77,12 @@ function render({ model, el }) {
     toggles.forEach((toggle, i) => {
       const letter = lettersOf(state.last)[i];
       toggle.textContent = `S${i + 1}: ${letter}`;
+      rows[i + 1].node.classList.toggle("lay-at", i === state.at);
       toggle.setAttribute("aria-label", `stage ${i + 1} is ${letter === "C" ? "convolution" : "attention"}; press to change it`);
     });
     keep(presets, PRESETS.filter((one) => one !== PATCHES || one in layouts), (one) => button(dashes(one), () => set({ letters: one })), layout);
     keep(sides, offered.map(String), (one) => button(`${one} pixels`, () => set({ side: Number(one) })), String(side));
+    keys.setAttribute("aria-label", `Stack. Stage ${state.at + 1} is ${lettersOf(state.last)[state.at]}`);
     held?.focus({ preventScroll: true });
     size.set(name);
     const [parameters, macs, pairs] = ["parameters", "macs", "pairs"].map((key) => totalOf(made, key));

@@ -73,6 +73,22 @@ def test_convolution_after_attention_is_explained(show):
     assert told.startswith("T-C-C-C") and "It has C after T." in told and "It has T in S1" in told
 
 
+def test_arrow_keys_build_it(show):
+    page = show(layout_builder())
+    stack = page.get_by_role("application")
+    stack.focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowLeft"):
+        page.keyboard.press(key)
+    settle(page)
+    assert page.evaluate("window.models[0].get('letters')") == "CTTC"
+    assert stack.get_attribute("aria-label") == "Stack. Stage 4 is C"
+    page.get_by_role("button", name="ViT_REL").click()
+    stack.focus()
+    page.keyboard.press("ArrowRight")  # the letters are kept
+    settle(page)
+    assert page.evaluate("window.models[0].get('letters')") == "CTTT"
+
+
 def test_patches_and_back(show):
     page = show(layout_builder())
     page.get_by_role("button", name="ViT_REL").click()

@@ -105,7 +105,7 @@ def test_keys_change_one_offset_of_one_head(show):
     page.keyboard.press("-")
     settle(page)
     place = (7 + 1, 7 - 2)  # query - key, for the key 1 up and 2 right
-    before = float(attentions(model())[0].bias.table[1, place[0], place[1]])
+    before = float(attentions(model())[0].bias.table.data[1, place[0], place[1]])
     assert sheet.get_attribute("aria-label").startswith("Table of biases. 1 up, 2 right: ")
     np.testing.assert_allclose(shares(page), expected(with_bias(before + 5.75, 0, 1, place)), atol=0.6)
     page.keyboard.press("Delete")
