@@ -134,6 +134,18 @@ SLIPS = {
     ],
     "Exercise 7 of 07_early_convolutions": [("def near_in_log_odds(accuracies, gap): return 15", "For patches, adamw it is 8, not 15.")],
     "Exercise 8 of 07_early_convolutions": [("def logits_move(size): return 0.0", "For size 1 it is ")],
+    "Exercise 1 of 08_coatnet": [("answers_1 = [2]", "Fill in the names stages that attend, norm in C")],
+    "Exercise 2 of 08_coatnet": [
+        ("answers_2 = {'parameters': 44752, 'depthwise multiply-adds': 9 * 64 * 784}", "Look again at depthwise multiply-adds. 256 channels"),
+    ],
+    "Exercise 3 of 08_coatnet": [("answer_3 = 24446228", "Not yet. Only the tables grow")],
+    "Exercise 4 of 08_coatnet": [("answers_4 = {'query - key': 0.1, 'key - query': 5 / 11}", "Look again at query - key, key - query.")],
+    "Exercise 5 of 08_coatnet": [("answer_5 = {1, 3}", "Not yet. What does a softmax")],
+    "Exercise 6 of 08_coatnet": [
+        ("def answer_6(tab, rows, columns): return torch.zeros(2, 9, 9)", "The shape is (2, 9, 9) and should be (2, 15, 15)."),
+    ],
+    "Exercise 7 of 08_coatnet": [("def relative_attention(x, *_): return x @ x", "Your code stopped: RuntimeError")],
+    "Exercise 8 of 08_coatnet": [("def accuracy_within(r): return 98.0", "At r = 0 it is ")],
 }
 
 # What the text below a check says of the experiment that the check prints.

@@ -172,6 +172,7 @@ OTHERS = {
     "tables": ".LiveTables", "gates": ".LiveGates", "tokens": ".LiveTokens", "bench": ".DistillationBench",
     "rates": ".RateMaps", "stem": ".LiveStem",
 }
+OTHERS = {"tables": ".LiveTables", "gates": ".LiveGates", "bias": ".LiveBias", "layout": ".LayoutBuilder"}  # what a link calls them
 
 
 def sets_a_panel(address, page):

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from browser.samples import EXPLORABLES, attention_explorer, live_vit, mixed_attention, pictures, rate_runs
+from browser.samples import EXPLORABLES, PLAN, attention_explorer, layout_builder, live_vit, mixed_attention, pictures
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -21,8 +22,8 @@ from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, DistillationBench, LiveGates, LiveStem, LiveTables, LiveTokens, LiveViT, NineHeads, PatchExplorer,
-    RateMaps, ReceptiveField, base,
+    AttentionExplorer, DistillationBench, LayoutBuilder, LiveBias, LiveGates, LiveStem, LiveTables, LiveTokens, LiveViT,
+    NineHeads, PatchExplorer, RateMaps, ReceptiveField, base,
 )  # fmt: skip
 from hybridlib.widgets.attention_explorer import to_bytes
 from hybridlib.widgets.nine_heads import head_maps
@@ -184,6 +185,8 @@ BOTNET_FILE = live.shipped("botnet_nano_digits")
 DEIT_FILE = live.shipped("deit_nano_digits")
 SHEETS = dict(samples=np.zeros((1, 32, 32), np.uint8), labels=["3"])
 CONVIT_FILE = live.shipped("convit_nano_digits")
+COATNET_FILE = live.shipped("coatnet_nano_digits")
+MEASURED = dict(title="x", size="nano", values={"CCTT": [93.0]})
 GATES = dict(samples=np.zeros((2, 32, 32), np.uint8), labels="70")
 STEM_FILES = live.shipped("early_conv_nano_digits", "vit_nano_digits")
 RUNS = rate_runs()
@@ -192,6 +195,11 @@ RATES = dict(stems={"patches": "P", "convolutions": "C"}, sources={"digits": "di
 
 def packed_with(**header):
     return live.pack(live.graph_path("vit_nano_digits").read_text("utf-8"), weights.load("vit_nano_digits"), header=header)
+
+
+def sized(**layouts):
+    """Sizes of which "nano" has these layouts."""
+    return {"nano": dict(sides=[32], classes=10, layouts=layouts)}
 
 
 @pytest.mark.parametrize(
@@ -259,6 +267,23 @@ def packed_with(**header):
         (lambda: DistillationBench(weight=2), r"weight is 2: it must lie in 0\.\.1"),
         (lambda: DistillationBench(label=3), r"label is 3: there are 3 classes, so it must be 0 to 2"),
         (lambda: DistillationBench(heads=3), r"heads is 3: it must be 1 or 2"),
+        (lambda: LiveBias({}, **SHEETS), r"model is \{\}.*coatnet_nano_digits"),
+        (lambda: LiveBias(VIT_FILE, **SHEETS), r"'vit_nano_digits' has no relative biases: give a CoAtNet.*'coatnet_nano_digits'"),
+        (lambda: LiveBias(COATNET_FILE, **SHEETS, block=3), r"block is 3: there are 3 layers with biases, so it must be 0 to 2"),
+        (lambda: LiveBias(COATNET_FILE, **SHEETS, block=2, head=6), r"head is 6: there are 6 heads"),
+        (lambda: LiveBias(COATNET_FILE, **SHEETS, name="a b"), r"name is 'a b'.*'bias'"),
+        (lambda: LayoutBuilder({}), r"sizes is \{\}: it must name at least one"),
+        (lambda: LayoutBuilder({"nano": dict(sides=[32], classes=10)}), r"size 'nano' lacks 'layouts'.*'CCTT' among"),
+        (lambda: LayoutBuilder(sized(CCCC=PLAN)), r"size 'nano' lacks 'CCTT'"),
+        (lambda: LayoutBuilder(sized(CCTT=PLAN | dict(depths=[1, 2]))), r"depths of layout 'CCTT', size 'nano', has 2 entries: give 4"),
+        (lambda: LayoutBuilder(sized(CCTT=PLAN, CCX=PLAN)), r"letters is 'CCX': it must be four letters.*'ViT_REL'"),
+        (lambda: LayoutBuilder(sized(CCTT={"widths": [1, 1, 1, 1]})), r"layout 'CCTT' of size 'nano' lacks 'stem_width'"),
+        (lambda: LayoutBuilder(sized(CCTT=PLAN), letters="CTC"), r"letters is 'CTC'"),
+        (lambda: LayoutBuilder(sized(CCTT=PLAN), letters="ViT_REL"), r"for which size 'nano' has no numbers; it has CCTT"),
+        (lambda: LayoutBuilder(sized(CCTT=PLAN), size="large"), r"size is 'large': it must be one of 'nano'"),
+        (lambda: LayoutBuilder(sized(CCTT=PLAN), side=40), r"side is 40: for size 'nano' it must be one of 32"),
+        (lambda: LayoutBuilder(sized(CCTT=PLAN), measured=[MEASURED | dict(size="large")]), r"'x' was measured of size 'large'"),
+        (lambda: LayoutBuilder(sized(CCTT=PLAN), measured=[MEASURED | dict(values={"CCTT": [930]})]), r"'x' has \[930\] for 'CCTT': give accuracies in %"),
         (lambda: LiveGates({}, **GATES), r"model is \{\}.*convit_nano_digits"),
         (lambda: LiveGates(VIT_FILE, **GATES), r"'vit_nano_digits' has no gates.*local block"),
         (lambda: LiveGates(CONVIT_FILE, **GATES | dict(labels="7")), r"labels has 1 names for 2 samples"),
@@ -329,6 +354,7 @@ def test_the_smallest_picture_is_as_small_as_it_says(side, seed):
         (attention_explorer, "layer", 9, r"layer is 9: there are 3 layers"),
         (attention_explorer, "head", 4, r"head is 4: layer 0 has heads 0 to 3; -1 is their mean"),
         (attention_explorer, "head", -2, r"head is -2"),
+        (layout_builder, "letters", "CCC", r"letters is 'CCC': it must be four letters"),
     ],
 )
 @pytest.mark.parametrize("by", ["Python", "the view"])

@@ -4,6 +4,8 @@ from .attention_explorer import AttentionExplorer
 from .distillation_bench import DistillationBench
 from .equation_panel import EquationPanel
 from .glance import Glance
+from .layout_builder import LayoutBuilder
+from .live_bias import LiveBias
 from .live_gates import LiveGates
 from .live_stem import LiveStem
 from .live_tables import LiveTables
@@ -21,6 +23,8 @@ __all__ = [
     "DistillationBench",
     "EquationPanel",
     "Glance",
+    "LayoutBuilder",
+    "LiveBias",
     "LiveGates",
     "LiveStem",
     "LiveTables",

@@ -9,8 +9,8 @@ from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, DistillationBench, EquationPanel, Glance, LiveGates, LiveStem, LiveTables, LiveTokens, LiveViT,
-    Network, NineHeads, PatchExplorer, RateMaps, ReceptiveField, Workbench,
+    AttentionExplorer, DistillationBench, EquationPanel, Glance, LayoutBuilder, LiveBias, LiveGates, LiveStem, LiveTables,
+    LiveTokens, LiveViT, Network, NineHeads, PatchExplorer, RateMaps, ReceptiveField, Workbench,
 )  # fmt: skip
 
 
@@ -118,6 +118,27 @@ def rate_maps() -> RateMaps:
     return RateMaps(rate_runs(), stems=stems, sources={"digits": "digits", "photographs": "photographs"})
 
 
+def live_bias(count: int = 12) -> LiveBias:
+    """The trained CoAtNet, and digits in the middle of the sheet."""
+    labels = load_digits().target[:count]
+    return LiveBias(live.shipped("coatnet_nano_digits"), samples=pictures(count)[..., 0], labels=labels.tolist(), block=1)
+
+
+PLAN = dict(stem_width=12, stem_stride=1, widths=[32, 32, 64, 96], depths=[1, 1, 2, 1], strides=[2, 1, 2, 2], head_dim=16)
+ON_PATCHES = dict(stem_width=64, stem_stride=4, widths=[64], depths=[4], strides=[1], head_dim=16)
+WIDE = dict(stem_width=64, stem_stride=2, widths=[96, 192, 384, 768], depths=[2, 3, 5, 2], strides=[2, 2, 2, 2], head_dim=32)
+
+
+def layout_builder() -> LayoutBuilder:
+    """Two sizes, of which the first has accuracies."""
+    sizes = {
+        "nano": dict(sides=[32, 48], classes=10, layouts={"CCCC": PLAN, "CCTT": PLAN, "ViT_REL": ON_PATCHES}),
+        "CoAtNet-0": dict(sides=[224, 384], classes=1000, layouts={"CCTT": WIDE}),
+    }
+    values = {"CCCC": [61.0, 63.0, 65.0], "CCTT": [58.0, 58.5, 59.0], "ViT_REL": [45.0]}
+    return LayoutBuilder(sizes, measured=[dict(title="photographs", size="nano", values=values)])
+
+
 def network() -> Network:
     """The system with the most kinds of parts, and what is new in it in colour."""
     return Network("ceit_nano_digits", new=("patch_embedding", "LeFF", "lca"), pictures=pictures(2))
@@ -149,6 +170,8 @@ EXPLORABLES = {
     "live tables": live_tables,
     "distillation": DistillationBench,
     "live tokens": live_tokens,
+    "live bias": live_bias,
+    "layout builder": layout_builder,
     "network": network,
     "workbench": workbench,
     "glance": glance,
