@@ -167,7 +167,7 @@ def test_icons_have_their_glyphs(browser, address):
         assert not [url for url in visit.requests if "fontawesome" in url]
 
 
-OTHERS = {"tables": ".LiveTables", "gates": ".LiveGates"}  # what a link calls them
+OTHERS = {"tables": ".LiveTables", "gates": ".LiveGates", "field": ".FieldChart", "papers": ".FieldChart", "guide": ".ChoiceGuide"}  # what a link calls them
 
 
 def sets_a_panel(address, page):

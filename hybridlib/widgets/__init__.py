@@ -1,7 +1,9 @@
 """Explorables: views that compute in the reader's browser. They take arrays and plain values, never models."""
 
 from .attention_explorer import AttentionExplorer
+from .choice_guide import ChoiceGuide
 from .equation_panel import EquationPanel
+from .field_chart import FieldChart
 from .glance import Glance
 from .live_gates import LiveGates
 from .live_tables import LiveTables
@@ -14,7 +16,9 @@ from .workbench import Workbench
 
 __all__ = [
     "AttentionExplorer",
+    "ChoiceGuide",
     "EquationPanel",
+    "FieldChart",
     "Glance",
     "LiveGates",
     "LiveTables",
