@@ -9,6 +9,7 @@ const EDGE = { left: 52, right: 14, top: 30, bottom: 46 };
 const BADGE = 22;
 const FEW_RUNS = 3;
 const MOST_HEIGHT = 430;
+const WIDE_ENOUGH = 480; // for a name beside a badge; below, the readout has it
 
 function render({ model, el }) {
   const { root, say } = frame(el, { label: "All systems as points, with axes of your choice",
@@ -63,7 +64,7 @@ function render({ model, el }) {
     if (!marks.some(({ point }) => point.system === state.system)) state.system = marks[0]?.point.system ?? null;
     for (const mark of marks) plot.append(...spreadBars(mark.point, at, x, y), ...drawMark(mark));
     const one = marks.find(({ point }) => point.system === state.system);
-    if (one) plot.append(named(one, width));
+    if (one && width > WIDE_ENOUGH) plot.append(named(one, width));
     readout.textContent = one ? words(one.point, x, y, best.map((i) => there[i].system)) : "No system has both figures for these data.";
     stage.setAttribute("aria-label", `Chart of ${y.label} against ${x.label}, ${model.get("data")}. ${readout.textContent}`);
     table.replaceChildren(asTable());
