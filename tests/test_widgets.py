@@ -326,7 +326,7 @@ def test_the_smallest_picture_is_as_small_as_it_says(side, seed):
         (attention_explorer, "head", 4, r"head is 4: layer 0 has heads 0 to 3; -1 is their mean"),
         (attention_explorer, "head", -2, r"head is -2"),
         (field_chart, "x", "flops", r"x is 'flops'.*'macs', 'accuracy', 'seconds'"),
-        (field_chart, "data", "words", r"data is 'words'.*'digits', 'photographs'"),
+        (field_chart, "data", "words", r"data is 'words'.*'digits', 'photographs', 'clocks'"),
         (choice_guide, "answers", [0, 3], r"answers is \[0, 3\].*such as \[0, 0\]"),
         (choice_guide, "answers", [0], r"answers is \[0\]"),
     ],

@@ -23,7 +23,18 @@ function render({ model, el }) {
   const speak = () => requestAnimationFrame(() => requestAnimationFrame(() => say(readout.textContent)));
   const shown = () => points.filter((p) => p.data === model.get("data") && p.values[model.get("x")] && p.values[model.get("y")]);
 
-  const put = (trait) => (value) => { model.set(trait, value); model.save_changes(); redraw(); speak(); };
+  const put = (trait) => (value) => {
+    model.set(trait, value);
+    const told = [...axes.keys()].filter((k) => points.some((p) => p.data === model.get("data") && p.values[k]));
+    // Data that have neither figure bring their own first two.
+    if (told.length > 1 && !told.includes(model.get("x")) && !told.includes(model.get("y"))) {
+      model.set("x", told[0]);
+      model.set("y", told[1]);
+    }
+    model.save_changes();
+    redraw();
+    speak();
+  };
   const options = [...axes.values()].map(({ key, label }) => [key, label]);
   const pick = {
     data: choice({ label: "Data", options: [...new Set(points.map((p) => p.data))].map((d) => [d, d]), value: model.get("data"), onInput: put("data") }),

@@ -102,6 +102,14 @@ def test_axes_and_data_change_the_points_and_the_table(show):
     assert [row.split("\t") for row in rows] == [["convnet", "2M", "61.0 ± 1.0"], ["ViT", "4M", "51.0 ± 1.0"]]
 
 
+def test_data_with_neither_figure_bring_their_own_axes(show):
+    page = show(field_chart())
+    page.get_by_label("To the right").select_option("accuracy")
+    page.get_by_label("Data").select_option("clocks")
+    assert told(page) == "CeiT. training, s: 7 (one run); multiply-adds: 3M."
+    assert [page.get_by_label(axis).input_value() for axis in ("Upwards", "To the right")] == ["seconds", "macs"]
+
+
 def test_python_and_links_set_it(show):
     page = show(field_chart())
     page.evaluate("models[0].set('data', 'photographs')")
