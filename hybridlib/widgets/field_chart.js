@@ -76,7 +76,7 @@ function render({ model, el }) {
     for (const mark of marks) plot.append(...spreadBars(mark.point, at, x, y), ...drawMark(mark));
     const one = marks.find(({ point }) => point.system === state.system);
     if (one && width > WIDE_ENOUGH) plot.append(named(one, width));
-    readout.textContent = one ? words(one.point, x, y, best.map((i) => there[i].system)) : "No system has both figures for these data.";
+    readout.textContent = one ? words(one.point, x, y, there.length > 1 ? best.map((i) => there[i].system) : []) : "No system has both figures for these data.";
     stage.setAttribute("aria-label", `Chart of ${y.label} against ${x.label}, ${model.get("data")}. ${readout.textContent}`);
     table.replaceChildren(asTable());
   }
