@@ -79,7 +79,7 @@ notebooks: env
 test: book
 	@$(BIN)/python book/tools/versions.py --install colab
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --nbval --nbval-current-env \
-	  tests book
+	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder book tests
 
 lab: env
 	@$(BIN)/jupyter lab book

@@ -6,10 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "tools"))
@@ -24,6 +26,10 @@ NO_BROWSER = (
     "download one, and apt-get could not install the package chromium. Install Chromium, or set "
     "HYBRID_SKIP_BROWSER=1 to leave the browser checks out."
 )
+
+
+# Several processes test side by side (`make test`); what they share is made by one of them, while the others wait.
+ONE_AT_A_TIME = FileLock(Path(tempfile.gettempdir()) / "hybrids-of-convolution-and-attention.tests.lock")
 
 
 def installed_browser():
@@ -56,7 +62,8 @@ def browser():
     if os.environ.get("HYBRID_SKIP_BROWSER") == "1":
         pytest.skip("HYBRID_SKIP_BROWSER=1: the caller left the browser checks out")
     with sync_playwright() as playwright:
-        path = find_browser()
+        with ONE_AT_A_TIME:
+            path = find_browser()
         browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
         yield browser
         browser.close()
@@ -74,7 +81,8 @@ def build(folder):
 @pytest.fixture(scope="session")
 def book():
     """The folder of the book's built pages."""
-    return build(ROOT)
+    with ONE_AT_A_TIME:
+        return build(ROOT)
 
 
 @pytest.fixture(scope="session")
