@@ -173,6 +173,7 @@ OTHERS = {
     "rates": ".RateMaps", "stem": ".LiveStem",
 }
 OTHERS = {"tables": ".LiveTables", "gates": ".LiveGates", "bias": ".LiveBias", "layout": ".LayoutBuilder"}  # what a link calls them
+OTHERS = {"tables": ".LiveTables", "gates": ".LiveGates", "field": ".FieldChart", "papers": ".FieldChart", "guide": ".ChoiceGuide"}  # what a link calls them
 
 
 def sets_a_panel(address, page):

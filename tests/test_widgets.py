@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from browser.samples import EXPLORABLES, attention_explorer, live_vit, mixed_attention, pictures, rate_runs
 from browser.samples import EXPLORABLES, PLAN, attention_explorer, layout_builder, live_vit, mixed_attention, pictures
+from browser.samples import EXPLORABLES, FIELD_AXES, attention_explorer, choice_guide, field_chart, live_vit, mixed_attention, pictures
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -22,8 +23,8 @@ from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, DistillationBench, LayoutBuilder, LiveBias, LiveGates, LiveStem, LiveTables, LiveTokens, LiveViT,
-    NineHeads, PatchExplorer, RateMaps, ReceptiveField, base,
+    AttentionExplorer, ChoiceGuide, DistillationBench, FieldChart, LayoutBuilder, LiveBias, LiveGates, LiveStem, LiveTables,
+    LiveTokens, LiveViT, NineHeads, PatchExplorer, RateMaps, ReceptiveField, base,
 )  # fmt: skip
 from hybridlib.widgets.attention_explorer import to_bytes
 from hybridlib.widgets.nine_heads import head_maps
@@ -191,6 +192,16 @@ GATES = dict(samples=np.zeros((2, 32, 32), np.uint8), labels="70")
 STEM_FILES = live.shipped("early_conv_nano_digits", "vit_nano_digits")
 RUNS = rate_runs()
 RATES = dict(stems={"patches": "P", "convolutions": "C"}, sources={"digits": "digits"})
+POINT = dict(system="ViT", mark="2", kind="attention", data="digits", values=dict(macs=2.0, accuracy=[1.0]))
+REASON = dict(question="Far?", answer="yes", system="ViT", points=1, text="It looks far.", source="measured")
+
+
+def charted(**changes):
+    return FieldChart([POINT | changes], axes=FIELD_AXES)
+
+
+def guided(**changes):
+    return ChoiceGuide({"ViT": "2", "CeiT": "6"}, questions={"Far?": ["yes", "no"]}, reasons=[REASON | changes])
 
 
 def packed_with(**header):
@@ -302,6 +313,22 @@ def sized(**layouts):
         (lambda: RateMaps([RUNS[0] | {"accuracy": 95}], **RATES), r"accuracy is 95: it must be a share of 1"),
         (lambda: RateMaps(RUNS[:-2] + RUNS[:-14], **RATES | dict(sources={"photographs": "p"})), r"on 'photographs' differ.*same rates"),
         (lambda: RateMaps(RUNS, **RATES | dict(sources={"stamps": "s"})), r"on 'stamps' differ or are empty \(no runs\)"),
+        (lambda: FieldChart([], axes=FIELD_AXES), r"points is empty: give one dict"),
+        (lambda: FieldChart([POINT], axes={"macs": FIELD_AXES["macs"]}), r"axes has 1 entries.*two or more"),
+        (lambda: FieldChart([POINT], axes=FIELD_AXES | {"macs": {}}), r"axis 'macs' has no label"),
+        (lambda: FieldChart([POINT], axes=FIELD_AXES | {"macs": dict(label="m", scale="root")}), r"scale of axis 'macs' is 'root'.*'linear', 'log'"),
+        (lambda: FieldChart([POINT], axes=FIELD_AXES, x="flops"), r"x is 'flops'.*'macs', 'accuracy', 'seconds'"),
+        (lambda: FieldChart([{"system": "ViT"}], axes=FIELD_AXES), r"a point has no 'mark'"),
+        (lambda: charted(kind="new"), r"kind of 'ViT' is 'new'.*'convolution', 'attention', 'both'"),
+        (lambda: charted(values=dict(speed=1.0)), r"a value of 'ViT' is 'speed'.*'macs'"),
+        (lambda: charted(values=dict(macs=0.0)), r"macs of 'ViT' is 0\.0.*above 0"),
+        (lambda: charted(values=dict(accuracy=[np.nan])), r"accuracy of 'ViT' is \[nan\].*finite"),
+        (lambda: ChoiceGuide({"ViT": "2"}, questions={}, reasons=[]), r"systems has 1 entries.*two or more"),
+        (lambda: ChoiceGuide({"ViT": "2", "CeiT": "6"}, questions={"Far?": "yes"}, reasons=[]), r"question 'Far\?' has the answers 'yes'"),
+        (lambda: guided(answer="perhaps"), r"answer of a reason is 'perhaps'.*'yes', 'no'"),
+        (lambda: guided(system="DeiT"), r"system of a reason is 'DeiT'.*'ViT', 'CeiT'"),
+        (lambda: guided(points=1.5), r"points of a reason is 1\.5.*whole number from -3 to 3"),
+        (lambda: guided(source="heard"), r"source of a reason is 'heard'.*'measured'"),
     ],
 )
 def test_bad_input_is_refused_in_words(make, told):
@@ -355,6 +382,10 @@ def test_the_smallest_picture_is_as_small_as_it_says(side, seed):
         (attention_explorer, "head", 4, r"head is 4: layer 0 has heads 0 to 3; -1 is their mean"),
         (attention_explorer, "head", -2, r"head is -2"),
         (layout_builder, "letters", "CCC", r"letters is 'CCC': it must be four letters"),
+        (field_chart, "x", "flops", r"x is 'flops'.*'macs', 'accuracy', 'seconds'"),
+        (field_chart, "data", "words", r"data is 'words'.*'digits', 'photographs', 'clocks'"),
+        (choice_guide, "answers", [0, 3], r"answers is \[0, 3\].*such as \[0, 0\]"),
+        (choice_guide, "answers", [0], r"answers is \[0\]"),
     ],
 )
 @pytest.mark.parametrize("by", ["Python", "the view"])

@@ -2,7 +2,9 @@
 
 from .attention_explorer import AttentionExplorer
 from .distillation_bench import DistillationBench
+from .choice_guide import ChoiceGuide
 from .equation_panel import EquationPanel
+from .field_chart import FieldChart
 from .glance import Glance
 from .layout_builder import LayoutBuilder
 from .live_bias import LiveBias
@@ -21,7 +23,9 @@ from .workbench import Workbench
 __all__ = [
     "AttentionExplorer",
     "DistillationBench",
+    "ChoiceGuide",
     "EquationPanel",
+    "FieldChart",
     "Glance",
     "LayoutBuilder",
     "LiveBias",

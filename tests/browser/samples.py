@@ -9,8 +9,8 @@ from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, DistillationBench, EquationPanel, Glance, LayoutBuilder, LiveBias, LiveGates, LiveStem, LiveTables,
-    LiveTokens, LiveViT, Network, NineHeads, PatchExplorer, RateMaps, ReceptiveField, Workbench,
+    AttentionExplorer, ChoiceGuide, DistillationBench, EquationPanel, FieldChart, Glance, LayoutBuilder, LiveBias, LiveGates,
+    LiveStem, LiveTables, LiveTokens, LiveViT, Network, NineHeads, PatchExplorer, RateMaps, ReceptiveField, Workbench,
 )  # fmt: skip
 
 
@@ -63,6 +63,46 @@ def patch_explorer() -> PatchExplorer:
 def random_vit() -> ViT:
     """Weights large enough for answers and maps that are far from even."""
     return randomise(ViT.from_size("nano", num_classes=10), seed=0)
+
+
+FIELD_AXES = {
+    "macs": dict(label="multiply-adds", scale="log", better="less", digits=0),
+    "accuracy": dict(label="accuracy, %", better="more"),
+    "seconds": dict(label="training, s", better="less", digits=0),
+}
+
+
+def field_chart() -> FieldChart:
+    """Four systems on two kinds of data, and one of which only costs are known: points on one another, a system of two runs, one that lacks a figure, one beaten by all."""
+
+    def point(system, mark, kind, data, **values):
+        return dict(system=system, mark=mark, kind=kind, data=data, values=values)
+
+    points = [
+        point("convnet", "1", "convolution", "digits", macs=2e6, accuracy=[98.0, 99.0, 100.0], seconds=[40.0, 42.0, 44.0]),
+        point("ViT", "2", "attention", "digits", macs=2e6, accuracy=[98.0, 99.0, 100.0], seconds=[50.0, 50.0, 50.0]),
+        point("CeiT", "6", "both", "digits", macs=3e6, accuracy=[99.0, 99.5]),
+        point("CoAtNet", "8", "both", "digits", macs=9e6, accuracy=[60.0, 62.0, 61.0], seconds=[90.0, 95.0, 100.0]),
+        point("convnet", "1", "convolution", "photographs", macs=2e6, accuracy=[60.0, 61.0, 62.0]),
+        point("ViT", "2", "attention", "photographs", macs=4e6, accuracy=[50.0, 51.0, 52.0]),
+        point("CeiT", "6", "both", "clocks", seconds=[7.0], macs=3e6),
+    ]
+    return FieldChart(points, axes=FIELD_AXES)
+
+
+def choice_guide() -> ChoiceGuide:
+    """Two questions and three systems, one without a reason."""
+
+    def reason(question, answer, system, points):
+        return dict(question=question, answer=answer, system=system, points=points, text=f"{answer}: so {system}.", source="measured")
+
+    questions = {"How many pictures?": ["few", "many"], "How large?": ["small", "large", "changing"]}
+    reasons = [
+        reason("How many pictures?", "few", "convnet", 2), reason("How many pictures?", "few", "ViT", -2),
+        reason("How many pictures?", "many", "ViT", 1), reason("How large?", "large", "ViT", -1),
+        reason("How large?", "large", "convnet", 1), reason("How large?", "changing", "convnet", 2),
+    ]  # fmt: skip
+    return ChoiceGuide({"convnet": "1", "ViT": "2", "CeiT": "6"}, questions=questions, reasons=reasons)
 
 
 def live_vit() -> LiveViT:
@@ -173,6 +213,8 @@ EXPLORABLES = {
     "live bias": live_bias,
     "layout builder": layout_builder,
     "network": network,
+    "field chart": field_chart,
+    "choice guide": choice_guide,
     "workbench": workbench,
     "glance": glance,
 }
