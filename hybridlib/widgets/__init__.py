@@ -2,6 +2,7 @@
 
 from .attention_explorer import AttentionExplorer
 from .equation_panel import EquationPanel
+from .live_ceit import LiveCeiT
 from .live_gates import LiveGates
 from .live_tables import LiveTables
 from .live_vit import LiveViT
@@ -12,6 +13,6 @@ from .receptive_field import ReceptiveField
 from .workbench import Workbench
 
 __all__ = [
-    "AttentionExplorer", "EquationPanel", "LiveGates", "LiveTables", "LiveViT", "Network", "NineHeads", "PatchExplorer",
-    "ReceptiveField", "Workbench",
+    "AttentionExplorer", "EquationPanel", "LiveCeiT", "LiveGates", "LiveTables", "LiveViT", "Network", "NineHeads",
+    "PatchExplorer", "ReceptiveField", "Workbench",
 ]  # fmt: skip
