@@ -20,7 +20,7 @@ from hybridlib import live, weights
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
-from hybridlib.widgets import AttentionExplorer, LiveTables, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base
+from hybridlib.widgets import AttentionExplorer, LiveCeiT, LiveTables, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base
 from hybridlib.widgets.attention_explorer import to_bytes
 from hybridlib.widgets.nine_heads import head_maps
 from hybridlib.widgets.patch_explorer import middle_square, photographs
@@ -178,6 +178,7 @@ MAP = AttentionMap(torch.full((2, 1, 4, 4), 0.25), (2, 2))
 VIT_FILE = live.shipped("vit_nano_digits")
 VIT = dict(classes=list("0123456789"))
 BOTNET_FILE = live.shipped("botnet_nano_digits")
+CEIT_FILE = live.shipped("ceit_nano_digits")
 SHEETS = dict(samples=np.zeros((1, 32, 32), np.uint8), labels=["3"])
 
 
@@ -236,6 +237,12 @@ def packed_with(**header):
         (lambda: LiveTables(BOTNET_FILE, **SHEETS, block=4), r"block is 4: there are 4 layers with tables, so it must be 0 to 3"),
         (lambda: LiveTables(BOTNET_FILE, **SHEETS, head=4), r"head is 4: there are 4 heads"),
         (lambda: LiveTables(BOTNET_FILE, **SHEETS, name="two words"), r"name is 'two words'.*'tables'"),
+        (lambda: LiveCeiT({}, **SHEETS), r"model is \{\}.*hybridlib\.live\.shipped"),
+        (lambda: LiveCeiT(VIT_FILE, **SHEETS), r"'vit_nano_digits' has no i2t: give a CeiT.*'ceit_nano_digits'"),
+        (lambda: LiveCeiT(CEIT_FILE, **SHEETS, part="mlp"), r"part is 'mlp'.*'i2t', 'leff', 'lca'"),
+        (lambda: LiveCeiT(CEIT_FILE, **SHEETS | dict(samples=np.zeros((1, 16, 16), np.uint8))), r"\(1, 16, 16\).*\(40, 32, 32\)"),
+        (lambda: LiveCeiT(CEIT_FILE, **SHEETS | dict(labels=["ten"])), r"labels has 'ten', which is none of the classes 0, 1"),
+        (lambda: LiveCeiT(CEIT_FILE, **SHEETS, name="two words"), r"name is 'two words'.*'steps'"),
     ],
 )
 def test_bad_input_is_refused_in_words(make, told):

@@ -7,11 +7,11 @@ import { KERNEL_EDITS, LCA_EDITS, channelOf, editKernels, leffLayers, leffPlanes
 import { layerTable, nineProducts, step } from "./live_ceit_parts.js";
 import { stateLinks } from "./state_links.js";
 
-const PARTS = { i2t: "I2T: image to tokens", leff: "LeFF: the feed-forward", lca: "LCA: the layers" };
+const LOOKED_AT = { i2t: "I2T: image to tokens", leff: "LeFF: the feed-forward", lca: "LCA: the layers" };
 const KERNEL_WORDS = { centre: "Centre only", turn: "Turn by 180°", swap: "Swap rows and columns" };
 const LCA_WORDS = { even: "Listen evenly", deaf: "Listen to nobody", nameless: "No layer vectors" };
-const STEM = { conv: "1 Convolution", norm: "2 Norm", pool: "3 Max pooling", patches: "4 Tokens" };
-const LEFF = { tokens: "1 Back to the plane", wide: "2 Expand", depthwise: "3 Depthwise", act: "4 Norm, GELU", out: "5 Reduce" };
+const STEM_STEPS = { conv: "1 Convolution", norm: "2 Norm", pool: "3 Max pooling", patches: "4 Tokens" };
+const LEFF_STEPS = { tokens: "1 Back to the plane", wide: "2 Expand", depthwise: "3 Depthwise", act: "4 Norm, GELU", out: "5 Reduce" };
 const FOLLOWED = ["conv", "norm", "pool", "wide", "depthwise", "act"]; // steps in which a channel keeps its number
 
 function render({ model, el }) {
@@ -25,14 +25,14 @@ function render({ model, el }) {
   const change = (patch) => { Object.assign(state, patch); desk.redraw(); desk.speak(); };
 
   const named = (words) => Object.fromEntries(Object.entries(words).map(([key, title]) => [key, step(title)]));
-  const [stem, leff] = [named(STEM), named(LEFF)];
+  const [stem, leff] = [named(STEM_STEPS), named(LEFF_STEPS)];
   const kernel = step("Its kernel");
   const nine = nineProducts("Nine products");
   const cursor = gridCursor(leff.depthwise.stack, { label: "Depthwise: choose a place", describe: place,
     size: () => [8, 8], also: [leff.wide.stack, leff.act.stack],
     onPick: (cell, settled) => { state.at = cell; desk.redraw(); if (settled) desk.speak(); } });
 
-  const part = choice({ label: "Look at", options: Object.entries(PARTS), value: state.part, onInput: (value) => change({ part: value }) });
+  const part = choice({ label: "Look at", options: Object.entries(LOOKED_AT), value: state.part, onInput: (value) => change({ part: value }) });
   const block = choice({ label: "Block", options: [[0, "1"]], value: 0, onInput: (value) => change({ block: Number(value) }) });
   const channel = slider({ label: "Channel", min: 1, max: 16, step: 1, value: 1, onInput: (value) => change({ channel: value - 1 }) });
   const scope = choice({ label: "In", options: [["all", "all blocks"], ["one", "this block"]], value: "all",
@@ -137,7 +137,7 @@ function render({ model, el }) {
   function follow(said) {
     if (!desk.net()) { linked = said; return; }
     const number = (key, most) => Math.max(0, Math.min(most, Number(said[key]) || 1) - 1);
-    if (said.part in PARTS) { state.part = said.part; part.set(said.part); }
+    if (said.part in LOOKED_AT) { state.part = said.part; part.set(said.part); }
     if (said.in) { state.everywhere = said.in === "all"; scope.set(state.everywhere ? "all" : "one"); }
     if (said.block) { state.block = number("block", layers.length); block.set(state.block); }
     if (said.channel) state.channel = number("channel", layers[state.block].hidden);

@@ -2,11 +2,11 @@
 //
 // A plane is { channels, size: [rows, columns], values: channels x rows x columns }.
 
-const LEFF = /^(.+)\.depthwise\.weight$/;
+const DEPTHWISE = /^(.+)\.depthwise\.weight$/;
 
 // The LeFF layers of a net (live_graph.js), in its order: { name, hidden }.
 export function leffLayers({ parameters }) {
-  return Object.keys(parameters).filter((name) => LEFF.test(name)).map((key) => ({ name: key.match(LEFF)[1], hidden: parameters[key][0] }));
+  return Object.keys(parameters).filter((name) => DEPTHWISE.test(name)).map((key) => ({ name: key.match(DEPTHWISE)[1], hidden: parameters[key][0] }));
 }
 
 // What a module made: a map 1 x c x h x w as it is; tokens 1 x n x d as d channels of a square, without those before the patches.

@@ -9,7 +9,8 @@ from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, EquationPanel, LiveGates, LiveTables, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField, Workbench,
+    AttentionExplorer, EquationPanel, LiveCeiT, LiveGates, LiveTables, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField,
+    Workbench,
 )  # fmt: skip
 
 
@@ -82,6 +83,12 @@ def live_tables(count: int = 12) -> LiveTables:
     return LiveTables(live.shipped("botnet_nano_digits"), samples=pictures(count)[..., 0], labels=labels.tolist(), block=1)
 
 
+def live_ceit(count: int = 12, part: str = "i2t") -> LiveCeiT:
+    """The trained CeiT, and digits in the middle of the sheet."""
+    labels = load_digits().target[:count]
+    return LiveCeiT(live.shipped("ceit_nano_digits"), samples=pictures(count)[..., 0], labels=labels.tolist(), part=part)
+
+
 def network() -> Network:
     """The system with the most kinds of parts, and what is new in it in colour."""
     return Network("ceit_nano_digits", new=("patch_embedding", "LeFF", "lca"), pictures=pictures(2))
@@ -103,6 +110,7 @@ EXPLORABLES = {
     "live ViT": live_vit,
     "live gates": live_gates,
     "live tables": live_tables,
+    "live CeiT": live_ceit,
     "network": network,
     "workbench": workbench,
 }
