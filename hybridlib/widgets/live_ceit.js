@@ -22,7 +22,7 @@ function render({ model, el }) {
   let layers = [];
   let table = null;
   const desk = deskOf({ model, say, onModel, onDraw });
-  const change = (patch) => { Object.assign(state, patch); desk.redraw(); desk.speak(); };
+  const change = (patch) => { Object.assign(state, patch); arrange(Number(channel.input.max)); desk.redraw(); desk.speak(); };
 
   const named = (words) => Object.fromEntries(Object.entries(words).map(([key, title]) => [key, step(title)]));
   const [stem, leff] = [named(STEM_STEPS), named(LEFF_STEPS)];

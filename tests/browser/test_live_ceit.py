@@ -68,13 +68,18 @@ def tally(page):
     return int(re.search(r"names (\d+) right", page.locator(".ld-tally").text_content())[1])
 
 
+def control(page, name):
+    """The slider or the list whose label begins with these words."""
+    return page.locator(".lc .hx-control", has_text=re.compile(f"^{name}")).locator("select, input")
+
+
 def look_at(page, part):
-    page.get_by_label("Look at").select_option(part)
+    control(page, "Look at").select_option(part)
     settle(page)
 
 
 def set_channel(page, channel):
-    page.get_by_label("Channel").evaluate("(n, v) => { n.value = v; n.dispatchEvent(new Event('input')); }", channel + 1)
+    control(page, "Channel").evaluate("(n, v) => { n.value = v; n.dispatchEvent(new Event('input')); }", channel + 1)
     settle(page)
 
 
@@ -120,7 +125,7 @@ def test_image_to_tokens_shows_pytorchs_maps(show):
 def test_leff_shows_pytorchs_maps_and_nine_products(show, block):
     page = ready(show(live_ceit()))
     look_at(page, "leff")
-    page.get_by_label("Block").select_option(str(block))
+    control(page, "Block").select_option(str(block))
     set_channel(page, 200)
     made = leff_steps(model(), block)
     for title, key in {"2 Expand": "wide", "3 Depthwise": "depthwise", "4 Norm, GELU": "act"}.items():
@@ -157,7 +162,7 @@ EDITS = {
 def test_what_the_kernel_buttons_set_is_what_pytorch_computes(show, name, scope):
     page = ready(show(live_ceit()))
     look_at(page, "leff")
-    page.get_by_label("In", exact=True).select_option(scope)
+    control(page, "In").select_option(scope)
     page.get_by_role("button", name=name).click()
     net = model()
     for block in net.blocks if scope == "all" else net.blocks[:1]:
@@ -251,7 +256,7 @@ def test_it_fits_a_phone_and_a_finger_picks(show, part):
 def test_only_the_part_in_hand_is_shown(show):
     page = ready(show(live_ceit(part="lca")))
     assert page.locator(".lc-table").is_visible() and page.locator(".lc-step:visible").count() == 0
-    assert not page.get_by_label("Channel").is_visible() and not page.get_by_label("Block").is_visible()
+    assert not control(page, "Channel").is_visible() and not control(page, "Block").is_visible()
     look_at(page, "i2t")
     assert page.locator(".lc-step:visible").count() == 4
     look_at(page, "leff")
