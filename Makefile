@@ -15,7 +15,11 @@ PORT ?= 8000
 SET ?=
 URL ?=
 REV ?=
+MINUTES ?= 12
+PHOTOS ?=
+OUT ?= _build/gpu
 BIN := $(VENV)/bin
+GPU_PYTHON ?= $(BIN)/python
 HTML := _build/html
 STAMP := $(VENV)/.installed
 BUILT := $(HTML)/.built
@@ -29,6 +33,7 @@ help:
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make env        make the Python environment ($(VENV))"
 	@echo "make versions   try other versions of Python and the packages (SET=colab for one set)"
+	@echo "make gpu        record studies in the minutes of a GPU (MINUTES=12 PHOTOS=path)"
 	@echo "make address    write the book's address everywhere (URL=https://github.com/OWNER/NAME)"
 	@echo "make clean      remove what was built"
 
@@ -82,10 +87,15 @@ lab: env
 versions: env
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python book/tools/versions.py $(SET)
 
+# Also with another Python that has PyTorch and a GPU: make gpu GPU_PYTHON=python3
+gpu:
+	@$(GPU_PYTHON) book/tools/gpu.py --minutes $(MINUTES) $(if $(PHOTOS),--photos $(PHOTOS)) \
+	  --out $(OUT)
+
 address: env
 	@$(BIN)/python book/tools/address.py "$(URL)" $(REV)
 
 clean:
 	rm -rf _build build
 
-.PHONY: help env book serve notebooks test lab versions address clean
+.PHONY: help env book serve notebooks test lab versions gpu address clean

@@ -25,6 +25,11 @@ EVALUATION_BATCH = (
     256  # large enough that the overhead of a batch is small, small enough for a laptop
 )
 
+# What the processes exchanged last, kept alive. A thread of the gloo backend lets go of it a moment after the result is
+# there; if nobody else holds it, the thread needs Python's lock for that. destroy_process_group waits for the thread, and
+# before PyTorch's pull request 154976 (June 2025) it has the lock meanwhile: the program never ended.
+LAST_SENT: list[torch.Tensor] = []
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -145,5 +150,6 @@ class Scorer:
                 sums[2] += len(labels)
         if accelerator is not None:
             sums = accelerator.reduce(sums, reduction="sum")
+            LAST_SENT[:] = [sums]
         right, loss, count = sums.tolist()
         return Evaluation(accuracy=right / count, loss=loss / count, count=round(count))

@@ -13,7 +13,6 @@ captured, a training here ends with the very weights of `fit`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
@@ -24,9 +23,8 @@ from torchvision.ops import StochasticDepth
 
 from hybridlib.augment import BatchRandom
 from hybridlib.batches import derive
-from hybridlib.budget import schedule
 from hybridlib.data import ImageData, MemoryImages
-from hybridlib.training import Training
+from hybridlib.training import Training, finite
 
 WARM_UP = 3  # steps before the capture: in them libraries choose kernels and optimizers make state
 EVALUATION_BATCH = 2048  # images at once
@@ -52,21 +50,15 @@ class GraphTraining(Training):
 
     def __init__(self, model: nn.Module, data: ImageData, **told) -> None:
         super().__init__(model, data, **told)
+        self.adamw = getattr(self.optimizer, "optimizer", self.optimizer)  # Accelerate may wrap it
         self.check()
-        settings, budget, device = self.settings, self.budget, self.device
+        steps, device = range(self.budget.steps), self.device
         self.on_gpu = device.type == "cuda"
-        self.adamw = getattr(self.optimizer, "optimizer", self.optimizer)
         self.train_images, self.test_images = data.train.to(device), data.test.to(device)
         self.score, self.open = self.count, []  # entries of the curve whose numbers are not read yet
-        least = settings.min_lr / settings.lr
-        self.rates = [
-            settings.lr * schedule(budget.fraction(step, 0.0), settings.warmup, least)
-            for step in range(budget.steps)
-        ]
-        order = self.order
-        positions = torch.stack([order.positions(step) for step in range(budget.steps)])
-        self.positions = positions.to(device)
-        self.losses = torch.zeros(budget.steps, device=device)
+        self.rates = [self.rate_of(step) for step in steps]
+        self.positions = torch.stack([self.order.positions(step) for step in steps]).to(device)
+        self.losses = torch.zeros(len(steps), device=device)
         self.counter = torch.zeros(1, dtype=torch.int64, device=device)
         self.graph, self.batch = None, None
         # A graph may not copy from ordinary memory, as `Images.normalise` does.
@@ -80,15 +72,15 @@ class GraphTraining(Training):
 
     def check(self) -> None:
         """Raise ValueError for what cannot be trained as a graph."""
-        accelerator, settings = self.accelerator, self.settings
-        optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        precision, ema = self.accelerator.mixed_precision, self.settings.ema
+        optimizer = type(self.adamw)
         random = [m.p for m in self.model.modules() if isinstance(m, (nn.Dropout, StochasticDepth))]
         wrong = {
             "a budget in seconds": self.budget.steps is None,
-            "several processes": accelerator.num_processes > 1,
-            f"mixed_precision={accelerator.mixed_precision!r}": accelerator.mixed_precision != "no",
-            f"the optimizer {type(optimizer).__name__}": type(optimizer) is not torch.optim.AdamW,
-            f"ema={settings.ema}": settings.ema is not None,
+            "several processes": self.processes > 1,
+            f"mixed_precision={precision!r}": precision != "no",
+            f"the optimizer {optimizer.__name__}": optimizer is not torch.optim.AdamW,
+            f"ema={ema}": ema is not None,
             "a checkpoint_dir": self.checkpoints is not None,
             "a model with dropout or stochastic depth": any(random),
             "a source that is not in memory": not isinstance(self.data.train, MemoryImages),
@@ -202,13 +194,7 @@ class GraphTraining(Training):
 
     def note(self, evaluation: Tensor | None) -> None:
         """An entry of the curve, whose numbers come in `settle`."""
-        entry = dict(
-            step=self.step,
-            epoch=round(self.budget.epochs(self.step), 4),
-            seconds=round(self.elapsed, 3),
-            lr=self.rate,
-            train_loss=None,
-        )
+        entry = self.entry() | dict(train_loss=None)
         if evaluation is not None:
             entry |= dict(test_accuracy=None, test_loss=None)
             if self.observe is not None:
@@ -228,13 +214,10 @@ class GraphTraining(Training):
             self.unseen, self.step = list(losses[first : entry["step"]]), entry["step"]
             self.rate, first = entry["lr"], entry["step"]
             self.look()
-            entry["train_loss"] = (
-                math.fsum(self.pending) / len(self.pending) if self.pending else None
-            )
-            self.pending.clear()
+            entry["train_loss"] = self.mean_loss()
             if evaluation is not None:
                 right, loss = evaluation.tolist()
                 images = len(self.data.test)
                 entry["test_accuracy"] = right / images
-                entry["test_loss"] = loss / images if math.isfinite(loss) else None
+                entry["test_loss"] = finite(loss / images)
         self.open.clear()

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -209,6 +210,13 @@ def fit(
     return training.report()
 
 
+DEFAULTS = {  # of `fit`'s keyword arguments, for those who call `begun`
+    name: parameter.default
+    for name, parameter in signature(fit).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+}
+
+
 @contextmanager
 def begun(
     model: nn.Module,
@@ -385,7 +393,8 @@ class Training:
         evaluated."""
         in_seconds = self.budget.steps is None
         self.bar = tqdm(
-            total=self.budget.amount if in_seconds else self.budget.steps, desc=self.name or "training",
+            total=self.budget.amount if in_seconds else self.budget.steps,
+            desc=self.name or "training",
             disable=not self.show,
             unit="step",
             bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}" if in_seconds else None,
@@ -451,9 +460,7 @@ class Training:
         images = self.data.train.normalise(images)  # floats b c h w
         if settings.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        self.rate = settings.lr * schedule(
-            self.budget.fraction(step, self.elapsed), settings.warmup, settings.min_lr / settings.lr
-        )
+        self.rate = self.rate_of(step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
 
@@ -471,6 +478,11 @@ class Training:
         self.step, self.taken = step + 1, self.taken + 1
         if self.step % self.look_every == 0:
             self.look()
+
+    def rate_of(self, step: int) -> float:
+        """The learning rate of a step; for a budget in seconds, of the one that begins now."""
+        settings, done = self.settings, self.budget.fraction(step, self.elapsed)
+        return settings.lr * schedule(done, settings.warmup, settings.min_lr / settings.lr)
 
     @property
     def judged(self) -> nn.Module:
@@ -509,23 +521,25 @@ class Training:
     def note(self, evaluation: Evaluation | None) -> None:
         """An entry of the curve."""
         self.look()
-        entry = dict(
-            step=self.step,
-            epoch=round(self.budget.epochs(self.step), 4),
-            seconds=round(self.elapsed, 3),
-        )
-        entry |= dict(
-            lr=self.rate,
-            train_loss=math.fsum(self.pending) / len(self.pending) if self.pending else None,
-        )
-        self.pending.clear()
+        entry = self.entry() | dict(train_loss=self.mean_loss())
         if evaluation:
-            entry |= dict(test_accuracy=evaluation.accuracy, test_loss=_finite(evaluation.loss))
+            entry |= dict(test_accuracy=evaluation.accuracy, test_loss=finite(evaluation.loss))
             if self.observe is not None:  # the model is in eval mode, as `score` left it
                 entry |= {"observed": seen} if (seen := self.observe(self.judged)) else {}
             self.move_bar(accuracy=f"{evaluation.accuracy:.3f}")
         self.curve.append(entry)
         self.plan()
+
+    def entry(self) -> dict:
+        """Where the training stands, as an entry of the curve begins."""
+        epoch, seconds = round(self.budget.epochs(self.step), 4), round(self.elapsed, 3)
+        return dict(step=self.step, epoch=epoch, seconds=seconds, lr=self.rate)
+
+    def mean_loss(self) -> float | None:
+        """The mean of the losses since the last entry of the curve, which are then forgotten."""
+        mean = math.fsum(self.pending) / len(self.pending) if self.pending else None
+        self.pending.clear()
+        return mean
 
     def plan(self) -> None:
         """When the next evaluation and the next point of the curve are due, in the budget's
@@ -617,5 +631,6 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The value, or None if JSON has no word for it."""
     return value if math.isfinite(value) else None

@@ -96,6 +96,19 @@ SLIPS = {
         ("def drop_when_blacked_out(patch_index): return 'much'", "the check cannot use: ValueError"),
         ("def drop_when_blacked_out(patch_index): return pictures[:1, patch_index]", "Your code stopped: IndexError"),
     ],
+    "Exercise 1 of 05_convit": [("answers_1 = [10, 196]", "Fill in the names gated blocks, tokens, first, tokens, last")],
+    "Exercise 2 of 05_convit": [("answers_2 = {'mixture': 0.39, 'sum': 0.571}", "Look again at mixture. Exponentials multiply")],
+    "Exercise 4 of 05_convit": [("answer_4 = 3197", "Not yet. How far must lambda go?"), ("answer_4 = 6400", "Right.")],
+    "Exercise 5 of 05_convit": [
+        ("def mended(v, rows, columns): return torch.zeros(2, 9, 9)", "The shape is (2, 9, 9) and should be (2, 15, 15)."),
+    ],
+    "Exercise 6 of 05_convit": [
+        ("def gated(x, scores, *_): return scores.softmax(-1) @ x", "Your code stopped: "),
+    ],
+    "Exercise 7 of 05_convit": [
+        ("answers_7 = {'flipped when trained': 'Falls', 'flipped before training': 'falls'}", "Look again at flipped before training."),
+    ],
+    "Exercise 8 of 05_convit": [("def accuracy_at(s): return 98.0", "At s = 0.1 it is ")],
 }
 
 # What the text below a check says of the experiment that the check prints.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from inspect import signature
 from types import SimpleNamespace
 
 import pytest
@@ -13,13 +12,8 @@ from hybridlib.data import load
 from hybridlib.distillation import Distillation
 from hybridlib.graphs import GraphTraining
 from hybridlib.models import create
-from hybridlib.training import begun, fit
+from hybridlib.training import DEFAULTS, begun, fit
 
-DEFAULTS = {
-    name: parameter.default
-    for name, parameter in signature(fit).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY
-}
 RECIPE = dict(batch_size=16, lr=1e-3, device="cpu", progress=False, seed=3, channels_last=True)
 
 

@@ -15,7 +15,7 @@ FLOORS = [
     {
         "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation", "weights", "live",
         "settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation",
-        "image_changes", "record", "presets", "palette",
+        "image_changes", "record", "presets", "palette", "graphs",
     },
     {"figures", "tables", "widgets", "exercises"},
     {"studies", "bench"},
@@ -30,6 +30,7 @@ NEIGHBOURS = {
         ("training", part)
         for part in ("settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation", "record")
     ),
+    *(("graphs", part) for part in ("augment", "batches", "budget", "data", "training")),
     ("augment", "image_changes"),
     ("batches", "image_changes"),
     ("presets", "data"),

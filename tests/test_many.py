@@ -36,7 +36,6 @@ def session(tmp_path_factory):
     folder, said = tmp_path_factory.mktemp("many"), []
     patch = pytest.MonkeyPatch()
     patch.setattr(alike, "runs", few)
-    patch.setattr(alike, "weights_of", None, raising=False)
     patch.chdir(folder)  # where the teacher's weights are looked for
     failed = many.run_many(
         ["alike"], device="cpu", at_once=2, shorten=1000, results=folder / "results", processes=1,

@@ -1,6 +1,8 @@
 """The tools that build the book: notebook runner, claims ledger, interpreter check."""
 
+import base64
 import copy
+import io
 import json
 import subprocess
 import sys
@@ -9,10 +11,12 @@ from pathlib import Path
 import claims
 import nbformat
 import notebooks
+import numpy as np
 import pytest
 import recorded
 import sample
 import speed
+from PIL import Image
 
 from hybridlib.bench.pairs import PAIRS
 
@@ -122,6 +126,18 @@ def test_streams_are_merged_as_a_terminal_shows_them():
     assert [(o.name, o.text) for o in merged] == [
         ("stdout", "100%\ndone\n"), ("stderr", "careful\n")
     ]
+
+
+def test_figures_are_stored_with_a_palette_and_once_is_enough():
+    few = np.random.default_rng(0).integers(0, 256, (200, 3), dtype=np.uint8)  # colours
+    image = Image.fromarray(few[np.random.default_rng(1).integers(0, 200, (64, 64))])
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    packed = notebooks.with_a_palette(base64.b64encode(file.getvalue()).decode())
+    back = Image.open(io.BytesIO(base64.b64decode(packed)))
+    assert back.mode == "P" and len(base64.b64decode(packed)) < len(file.getvalue())
+    assert np.array_equal(np.asarray(back.convert("RGB")), np.asarray(image))
+    assert notebooks.with_a_palette(packed) == packed
 
 
 def test_a_figures_words_are_kept_and_progress_bars_are_not():

@@ -20,7 +20,9 @@ from hybridlib import live, weights
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
-from hybridlib.widgets import AttentionExplorer, LiveCeiT, LiveTables, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base
+from hybridlib.widgets import (
+    AttentionExplorer, LiveCeiT, LiveGates, LiveTables, LiveViT, NineHeads, PatchExplorer, ReceptiveField, base,
+)  # fmt: skip
 from hybridlib.widgets.attention_explorer import to_bytes
 from hybridlib.widgets.nine_heads import head_maps
 from hybridlib.widgets.patch_explorer import middle_square, photographs
@@ -180,6 +182,8 @@ VIT = dict(classes=list("0123456789"))
 BOTNET_FILE = live.shipped("botnet_nano_digits")
 CEIT_FILE = live.shipped("ceit_nano_digits")
 SHEETS = dict(samples=np.zeros((1, 32, 32), np.uint8), labels=["3"])
+CONVIT_FILE = live.shipped("convit_nano_digits")
+GATES = dict(samples=np.zeros((2, 32, 32), np.uint8), labels="70")
 
 
 def packed_with(**header):
@@ -237,6 +241,13 @@ def packed_with(**header):
         (lambda: LiveTables(BOTNET_FILE, **SHEETS, block=4), r"block is 4: there are 4 layers with tables, so it must be 0 to 3"),
         (lambda: LiveTables(BOTNET_FILE, **SHEETS, head=4), r"head is 4: there are 4 heads"),
         (lambda: LiveTables(BOTNET_FILE, **SHEETS, name="two words"), r"name is 'two words'.*'tables'"),
+        (lambda: LiveGates({}, **GATES), r"model is \{\}.*convit_nano_digits"),
+        (lambda: LiveGates(VIT_FILE, **GATES), r"'vit_nano_digits' has no gates.*local block"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES | dict(labels="7")), r"labels has 1 names for 2 samples"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES | dict(labels="7x")), r"labels has 'x'.*0, 1, 2"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES | dict(samples=np.zeros((2, 16, 16), np.uint8))), r"\(2, 16, 16\).*\(40, 32, 32\)"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES, block=3), r"block is 3.*3 gated layers.*0 to 2"),
+        (lambda: LiveGates(CONVIT_FILE, **GATES, head=4), r"head is 4.*4 heads.*0 to 3"),
         (lambda: LiveCeiT({}, **SHEETS), r"model is \{\}.*hybridlib\.live\.shipped"),
         (lambda: LiveCeiT(VIT_FILE, **SHEETS), r"'vit_nano_digits' has no i2t: give a CeiT.*'ceit_nano_digits'"),
         (lambda: LiveCeiT(CEIT_FILE, **SHEETS, part="mlp"), r"part is 'mlp'.*'i2t', 'leff', 'lca'"),

@@ -28,11 +28,12 @@ except ModuleNotFoundError:  # in Colab
     wheels = sorted(Path.cwd().glob("hybridlib-*.whl"))
     if not wheels:
         raise ModuleNotFoundError(
-            "hybridlib is not installed. Download {wheel} "
-            "from the book's home page, upload it into this folder (in Colab: the "
-            "folder at the left), and run this cell again."
+            "hybridlib is not installed. Download "
+            "{wheel} from the book's home page, "
+            "upload it into this folder (in Colab: the folder at the left), "
+            "and run this cell again."
         ) from None
-    %pip install -q "{{wheels[-1]}}"  # no restart is needed, whatever pip says'''
+    %pip install -q "{{wheels[-1]}}"  # needs no restart, whatever pip says'''
 INSTALL_FROM_GIT = '''try:
     import hybridlib
 except ModuleNotFoundError:  # in Colab: this book's library, and nothing else

@@ -31,8 +31,9 @@ sys.path.insert(0, str(ROOT))
 STUDIES = (
     "lookup_tuning", "lookup", "lookup_convnet", "match_tuning", "match", "gates", "place_tuning",
     "pointer_tuning", "place", "pointer", "lookup_layouts_tuning", "lookup_layouts", "alike",
+    "reach",
 )  # fmt: skip
-LAST = ("reach",)
+LAST = ("reach",)  # after the photographs
 PHOTO_STUDIES = ("alike",)
 FOLDER = "cifar10-jpeg"  # by which records and reports know these photographs
 
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=12.0, help="in all (default 12)")
     parser.add_argument("--photos", type=Path, nargs="+", metavar="PATH", help="see the module")
     parser.add_argument("--device", help="by default the GPU, if there is one")
-    parser.add_argument("--at-once", type=int, default=32, help="runs side by side (default 32)")
+    parser.add_argument("--at-once", type=int, help="runs side by side, by default 32")
     parser.add_argument("--studies", nargs="+", default=STUDIES, metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path("_build/gpu"), help="for the archives")
     parser.add_argument("--shorten", type=int, default=1, help="divide all steps by this: a trial")
@@ -98,11 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     start, failed = time.time(), 1
     args.out.mkdir(parents=True, exist_ok=True)
-    names: list[str | tuple[str, str]] = list(args.studies)
+    names: list[str | tuple[str, str]] = [name for name in args.studies if name not in LAST]
     if args.photos:
         folder = os.path.relpath(photos_folder(args.photos, args.out.parent))
         names += [(name, folder) for name in PHOTO_STUDIES]
-    names += LAST if args.studies is STUDIES else ()
+    names += [name for name in args.studies if name in LAST]
     left = args.minutes - (time.time() - start) / 60
     try:
         failed = run_many(

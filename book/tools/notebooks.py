@@ -14,7 +14,9 @@ This is the one way in which a chapter's outputs are made. Two runs leave the sa
 """
 
 import argparse
+import base64
 import hashlib
+import io
 import os
 import re
 import sys
@@ -22,11 +24,14 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
+PNG = "image/png"
+COLOURS = 256  # of a figure's palette
 REFERENCE = "IPY_MODEL_"
 INSTALL = "install"  # tag of the cell that says where hybridlib comes from; book/tools/address.py writes it
 KEPT = ("mystnb", "tags")  # of a cell's metadata; mystnb holds a figure's caption and the words for who cannot see it
@@ -90,6 +95,8 @@ def normalise(notebook):
         cell.outputs = [output for output in merge_streams(cell.outputs) if worth_reading(output)]
         for output in cell.outputs:
             output.pop("transient", None)
+            if PNG in output.get("data", {}):
+                output.data[PNG] = with_a_palette(output.data[PNG])
             if "execution_count" in output:
                 output.execution_count = cell.execution_count
     normalise_widgets(notebook)
@@ -127,6 +134,17 @@ def worth_reading(output):
         return True
     output.text = "".join(line for line in output.text.splitlines(keepends=True) if not PROGRESS.search(line))
     return bool(output.text.strip())
+
+
+def with_a_palette(picture):
+    """Return a PNG, in base64, with 256 colours of its own: a third of a figure's bytes, and it looks the same."""
+    image = Image.open(io.BytesIO(base64.b64decode(picture)))
+    if image.mode == "P":
+        return picture
+    image = image.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return min(picture, base64.b64encode(file.getvalue()).decode() + "\n", key=len)
 
 
 def normalise_widgets(notebook):

@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 
 import address
+import home
 from docutils import nodes
 from fontTools import subset
 from fontTools.ttLib import TTFont
@@ -57,11 +58,32 @@ def setup(app):
     app.config.templates_path.append(str(TEMPLATES))
     app.config.mathjax_path = "mathjax/startup.js"
     app.config.mathjax3_config = {"loader": {"load": MATHJAX_START}}
+    app.connect("source-read", home.fill_in)
+    app.connect("env-check-consistency", number_by_file)
+    app.connect("html-page-context", home.furnish)
     app.connect("html-page-context", add_description)
     app.connect("html-page-context", add_no_script)
     app.connect("html-page-context", add_models)
     app.connect("build-finished", write_assets)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def number_by_file(app, env):
+    """Give each chapter the number in its file's name: Sphinx counts, and while a chapter is missing it would call
+    book/05_convit the fourth."""
+    for page, numbers in env.toc_secnumbers.items():
+        told = re.match(r"book/(\d\d)_", page)
+        if not told:
+            continue
+        number = int(told[1])
+        for counted in (numbers, *env.toc_fignumbers.get(page, {}).values()):
+            counted.update({anchor: (number, *found[1:]) for anchor, found in counted.items()})
+        for titles in (env.titles, env.longtitles):
+            if "secnumber" in titles[page]:
+                titles[page]["secnumber"] = (number, *titles[page]["secnumber"][1:])
+        for link in env.tocs[page].findall(nodes.reference):
+            if "secnumber" in link:
+                link["secnumber"] = (number, *link["secnumber"][1:])
 
 
 def heading_slug(title):
@@ -108,7 +130,8 @@ def add_description(app, pagename, templatename, context, doctree):
     text = describe(doctree) if doctree is not None else ""
     text = text or f"{context.get('title', pagename)}: {app.config.html_title}"
     tag = f'\n<meta name="description" content="{html.escape(text)}" />'
-    context["metatags"] = context.get("metatags", "") + tag
+    title = re.sub("<[^>]+>", "", context.get("title", ""))
+    context["metatags"] = context.get("metatags", "") + tag + home.card(*address.read(Path(app.srcdir)), title, text)
 
 
 def describe(doctree):
@@ -128,6 +151,8 @@ def write_assets(app, error):
         copy_mathjax(static / "mathjax")
         write_models(static / "live")
         write_icons(Path(app.outdir))
+        if (Path(app.outdir) / f"{home.PAGE}.html").exists():
+            home.write_index(Path(app.outdir))
 
 
 def copy_mathjax(target):

@@ -1,8 +1,8 @@
 """Weights of all systems, trained alike, so that explorables may set them side by side.
 
 The digits are those of study `field`, large, so that their parts must be put together: every system
-sees 192,000 pictures. On CIFAR-10 every system sees 640,000, shifted and flipped. The first seed's
-weights ship with the package, whatever its accuracy.
+sees 192,000 pictures. On CIFAR-10 every system sees 640,000, shifted and flipped. `study ship alike`
+puts the first seed's weights into the package, whatever its accuracy.
 """
 
 from __future__ import annotations

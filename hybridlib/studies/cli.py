@@ -54,7 +54,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     many.add_argument("--only", metavar="RUN", help="one run by its name")
     many.add_argument("--data", help="another source than the studies' own, for all of them")
     many.add_argument("--device", help="by default the GPU, if there is one")
-    many.add_argument("--at-once", type=int, default=32, help="runs side by side (default 32)")
+    many.add_argument("--at-once", type=int, help="runs side by side, by default 32")
     many.add_argument("--minutes", type=float, help="begin nothing that would not end in this time")
     many.add_argument(
         "--results", type=Path, help="folder of the records; by default the book's own"

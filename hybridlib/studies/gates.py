@@ -43,6 +43,17 @@ TASKS = {
     ),
     "lookup": (tasks.LOOKUP, tasks.RECIPE | dict(steps=lookup_tuning.STEPS, evaluate_every=250)),
 }
+FINDING = (
+    "At the plain rate the gates cannot tell: whatever the task they end between 0.70 and 0.74 on "
+    "average, from 0.73. With a rate of their own they follow the task: up on the digits, to 0.82 ± "
+    "0.01; down on the look-up, to 0.56 ± 0.04, with the lowest head at 0.09 ± 0.05; down on match, to "
+    "0.36 ± 0.13. So heads do leave locality for a far task and keep it for a near one, once the "
+    "budget lets them (5b). That they do so buys nothing that stands out: look-up 98.7 ± 0.3 % with "
+    "fast gates and 98.6 ± 0.4 % without, digits 97.4 ± 0.8 and 97.5 ± 0.6 %. On match the fixed even "
+    "mixture has 99.7 ± 0.5 %, beside 85.9 ± 12.3 % for ConViT, 75.6 ± 24.7 % with fast gates and 83.3 "
+    "± 28.7 % without the convolutional start: too wide a spread to tell those three apart. The start "
+    "helps on the near task, 97.5 ± 0.6 against 88.2 ± 3.0 %, and within the spread on the look-up."
+)
 TABLE = (
     dict(by=("system",)),
     dict(by=("system",), value="end.mean_gate", scale=1, digits=2, title="mean gate at the end"),

@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from inspect import signature
 from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,7 +41,7 @@ from hybridlib.studies.one_run import RANDOM, SCRATCH, Prepared, finish, prepare
 from hybridlib.studies.records import results_folder
 from hybridlib.studies.runner import missing
 from hybridlib.studies.tasks import load_tuned
-from hybridlib.training import begun, fit
+from hybridlib.training import DEFAULTS, begun
 
 AT_ONCE = 32  # runs
 QUEUED = 2  # steps that may wait in a stream
@@ -52,11 +51,6 @@ SWITCH = 1e-4  # seconds after which a thread that computes in Python lets anoth
 STILL = 40.0  # seconds without a step after which something must be wrong
 GRACE = 20.0  # seconds that are kept for what follows the last training step
 EVERY = 10.0  # seconds from one line to the next
-DEFAULTS = {
-    name: parameter.default
-    for name, parameter in signature(fit).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY
-}
 
 
 class Seat:
@@ -113,7 +107,7 @@ def run_many(
     names: Sequence[str | tuple[str, str]],
     *,
     device: str | None = None,
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
     minutes: float | None = None,
     only: str | None = None,
     shorten: int = 1,
@@ -128,7 +122,7 @@ def run_many(
         names: the studies, the most important first; (name, data) for one on another source than
             its own.
         device: by default the GPU, if there is one.
-        at_once: runs side by side.
+        at_once: runs side by side, by default 32.
         minutes: begin nothing that would not end in this time; None for no limit.
         only: just the run of this name.
         shorten: divide every run's steps by this, to try the whole way out; use another `results`
@@ -143,7 +137,7 @@ def run_many(
     session = _Session(
         [(find(name), data) for name, data in map(_pair, names)],
         device=pick_device(device),
-        at_once=at_once,
+        at_once=at_once or AT_ONCE,
         until=None if minutes is None else time.perf_counter() + 60 * minutes,
         only=only,
         shorten=shorten,

@@ -2,6 +2,7 @@
 
 from .attention_explorer import AttentionExplorer
 from .equation_panel import EquationPanel
+from .glance import Glance
 from .live_ceit import LiveCeiT
 from .live_gates import LiveGates
 from .live_tables import LiveTables
@@ -13,6 +14,16 @@ from .receptive_field import ReceptiveField
 from .workbench import Workbench
 
 __all__ = [
-    "AttentionExplorer", "EquationPanel", "LiveCeiT", "LiveGates", "LiveTables", "LiveViT", "Network", "NineHeads",
-    "PatchExplorer", "ReceptiveField", "Workbench",
-]  # fmt: skip
+    "AttentionExplorer",
+    "EquationPanel",
+    "Glance",
+    "LiveCeiT",
+    "LiveGates",
+    "LiveTables",
+    "LiveViT",
+    "Network",
+    "NineHeads",
+    "PatchExplorer",
+    "ReceptiveField",
+    "Workbench",
+]

@@ -15,11 +15,12 @@ const SLICE = 5; // pictures of the test between two looks at what the reader do
 const WAITING = "The model is fetched when this comes into sight …";
 
 // model: of the widget, with `model`, `classes`, `samples` and `labels`.  say: of the frame
+//   backs                        canvases that show the drawing too
 //   onModel(net)                 once, when the model has come
 //   onDraw(result, said)         after every run: what the net gave, and a sentence that says its answer
 // Gives { net(), nodes, readout, take(sample), redraw(), speak(), edited(), restore(), start(root) }; `edited` follows a change
 // of weights, `restore` takes all changes back, and `start` returns what stops it.
-export function deskOf({ model, say, onModel, onDraw }) {
+export function deskOf({ model, say, backs = [], onModel, onDraw }) {
   const name = model.get("model");
   const all = bytes(model.get("samples"));
   const samples = Array.from({ length: all.length / SIDE ** 2 }, (_, i) => all.slice(i * SIDE ** 2, (i + 1) * SIDE ** 2));
@@ -81,7 +82,7 @@ export function deskOf({ model, say, onModel, onDraw }) {
 
   function draw() {
     const picture = seen({ sample: state.sample, base: blank(), ink: state.ink, shift: [0, 0], cover: null });
-    paint(canvas, SIDE, SIDE, (r, c) => grey(picture[r * SIDE + c] / 255));
+    for (const target of [canvas, ...backs]) paint(target, SIDE, SIDE, (r, c) => grey(picture[r * SIDE + c] / 255));
     if (!net) return;
     const empty = isBlank(state.ink) && !state.sample;
     const pixels = toInput(Float32Array.from(picture, (v) => v / 255), net);
@@ -90,7 +91,7 @@ export function deskOf({ model, say, onModel, onDraw }) {
     const shares = softmax(result.logits);
     const best = shares.indexOf(Math.max(...shares));
     answer.draw(empty ? null : shares, before);
-    onDraw(result, empty ? "Draw something." : `It says ${classes[best]}, with ${(100 * shares[best]).toFixed(0)} %.`, picture);
+    onDraw(result, empty ? "Draw something." : `It says ${classes[best]}, with ${(100 * shares[best]).toFixed(0)} %.`);
   }
 
   // How many of all samples are named right, a few at a time, once the reader rests.

@@ -4,21 +4,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import traitlets
-from matplotlib.figure import Figure
 
-from .live_models import File, WithModels
+from .live_desk import AtDesk, check_samples, check_side, one_model
+from .live_models import File
 from .network import graph_of
 from .pictures import check_index
 
-SIDE = 32  # pixels, of every picture on the pad
+EXAMPLE = "convit_nano_digits"
 GATES = ".gate_logits"
 
 
-class LiveGates(WithModels):
+class LiveGates(AtDesk):
     """Turn a trained ConViT's gates and shifts, and see its maps and its answer change.
 
     Content map, positional map and their mixture stand side by side for the head and the patch that the reader chooses.
-    Everything runs in the browser; the model is fetched when the explorable comes into sight.
+    Everything runs in the browser; the model is fetched when the explorable comes into sight. Links in the text, such as
+    `<a href="#gates?gate=0.2&block=1&head=3">words</a>`, set it, counted from 1.
 
     Args:
         model: one model, its name and its file (see `WithModels.offer`): `hybridlib.live.shipped("convit_nano_digits")`.
@@ -35,14 +36,10 @@ class LiveGates(WithModels):
     """
 
     script = "live_gates.js"
+    about = "A ConViT whose gates and shifts you turn"
 
-    model = traitlets.Unicode().tag(sync=True)
-    classes = traitlets.List().tag(sync=True)
-    samples = traitlets.Bytes(b"").tag(sync=True)
-    labels = traitlets.List().tag(sync=True)
     block = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(0).tag(sync=True)
-    note = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -55,54 +52,23 @@ class LiveGates(WithModels):
         head: int = 0,
         note: str = "",
     ) -> None:
-        if not isinstance(model, Mapping) or len(model) != 1:
-            raise ValueError(
-                f'model is {model!r:.80}: it must be one name with its file, such as hybridlib.live.shipped("convit_nano_digits")'
-            )
-        ((name, file),) = model.items()
-        file = file() if callable(file) else file
-        heads = gated_layers(name, graph_of(file))
-        pictures = np.ascontiguousarray(samples)
-        if pictures.dtype != np.uint8 or pictures.ndim != 3 or pictures.shape[1:] != (SIDE, SIDE) or not len(pictures):
-            raise ValueError(
-                f"samples have shape {pictures.shape} and type {pictures.dtype}: they must be uint8 n {SIDE} {SIDE}, "
-                f"such as (40, {SIDE}, {SIDE})"
-            )
-        if len(labels) != len(pictures):
-            raise ValueError(f"labels has {len(labels)} names for {len(pictures)} samples: give one each, such as '7'")
-        if unknown := sorted(set(map(str, labels)) - set(map(str, classes))):
-            raise ValueError(f"labels has {unknown[0]!r}, which is none of the classes {', '.join(map(str, classes))}")
+        model_name, file = one_model(model, example=EXAMPLE)
+        heads = gated_layers(model_name, graph_of(file))
         super().__init__(
-            model=name,
-            classes=list(map(str, classes)),
-            samples=pictures.tobytes(),
-            labels=list(map(str, labels)),
+            model=model_name,
+            **check_samples(samples, labels, classes=classes),
             block=check_index(block, name="block", count=len(heads), of="gated layers"),
             head=check_index(head, name="head", count=heads[block], of="heads"),
+            name="gates",
             note=note,
         )
-        self.offer({name: file})
-
-    def summary(self) -> str:
-        return f"{self.model!r}, samples={len(self.labels)}"
-
-    def fallback(self) -> Figure:
-        shown = min(len(self.labels), 10)
-        figure = Figure(figsize=(max(5, 0.6 * shown), 1.5), layout="constrained")
-        figure.suptitle("A ConViT whose gates and shifts you turn. Digits to start from:", fontsize=9)
-        pictures = np.frombuffer(self.samples, np.uint8).reshape(-1, SIDE, SIDE)
-        for picture, ax in zip(pictures, figure.subplots(1, shown, squeeze=False)[0]):
-            ax.imshow(picture, cmap="gray", vmin=0, vmax=255)
-            ax.set_axis_off()
-        return figure
+        self.offer({model_name: file})
 
 
 def gated_layers(name: str, graph: dict) -> list[int]:
     """Heads of each layer that has gates, or a ValueError if there is none or the image has another size."""
-    size = graph["input"][2][2:]
-    if list(size) != [SIDE, SIDE]:
-        raise ValueError(f"model {name!r} takes images of {size[0]} x {size[1]} pixels: they must be {SIDE} x {SIDE}")
+    check_side(name, graph)
     buffers = [buffer for weight, buffer in graph["weights"].items() if weight.endswith(GATES)]
     if not buffers:
-        raise ValueError(f"model {name!r} has no gates: give a ConViT with at least one local block, such as 'convit_nano_digits'")
+        raise ValueError(f"model {name!r} has no gates: give a ConViT with at least one local block, such as {EXAMPLE!r}")
     return [graph["sizes"][buffer] for buffer in buffers]

@@ -5,9 +5,9 @@
 const GATES = /^(.+)\.gate_logits$/;
 const SHUT = 20; // lambda of a gate that is shut or open: sigmoid(-20) is 2e-9
 
-// The layers that have gates, in the order of the net, each [its name, how many heads it has].
+// The layers that have gates, in the order of the net, each { name, heads: how many }.
 export function gatedLayers({ parameters }) {
-  return Object.entries(parameters).flatMap(([name, [heads]]) => (GATES.test(name) ? [[name.match(GATES)[1], heads]] : []));
+  return Object.entries(parameters).flatMap(([name, [heads]]) => (GATES.test(name) ? [{ name: name.match(GATES)[1], heads }] : []));
 }
 
 export function readHead(net, layer, head) {
@@ -21,10 +21,6 @@ export function writeHead(net, layer, head, { gate, alpha, centre: [row, column]
   net.parameter(`${layer}.gate_logits`)[head] = Math.max(-SHUT, Math.min(SHUT, Math.log(gate / (1 - gate))));
   net.parameter(`${layer}.to_position_scores.weight`).set([-alpha, 2 * alpha * row, 2 * alpha * column], 3 * head);
 }
-
-// The copies that undo every change: restore(net, kept).
-export const keepWeights = (net) => Object.keys(net.parameters).map((name) => [name, net.parameter(name).slice()]);
-export const restore = (net, kept) => kept.forEach(([name, values]) => net.parameter(name).set(values));
 
 // Where one query looks in one head, by the kinds of map that the layer has: { content, position, gated }, views.
 export function rowsOf(maps, layer, head, query) {

@@ -3,8 +3,9 @@
 import { button, choice, fixed, frame, gridCursor, h, place, ring } from "./common.js";
 import { legend, paint, ramp, twoSided } from "./colours.js";
 import { deskOf } from "./live_desk.js";
+import { headGrid } from "./live_heads.js";
 import { edit, logitsOf, setLogit, tableLayers } from "./live_tables_math.js";
-import { headGrid, tableChart } from "./live_tables_parts.js";
+import { tableChart } from "./live_tables_parts.js";
 import { stateLinks } from "./state_links.js";
 
 const KINDS = { content: "Content q · k", position: "Position q · (r + r)", weights: "Softmax of the sum" };

@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import traitlets
-from matplotlib.figure import Figure
 
-from .live_models import File, WithModels
+from .live_desk import AtDesk, check_name, check_samples, check_side, one_model
+from .live_models import File
 from .network import graph_of
 from .pictures import check_index
 
-SIDE = 32  # pixels, of every picture on the pad
+EXAMPLE = "botnet_nano_digits"
 TABLES = ".positions.rows"
 
 
-class LiveTables(WithModels):
+class LiveTables(AtDesk):
     """Edit a trained BoTNet's relative positions, and see a query's logits, its map and the answer change.
 
     A bar is what the query gives to one offset: the query times the vector of that offset. Dragging it moves the vector along
@@ -38,15 +38,10 @@ class LiveTables(WithModels):
     """
 
     script = "live_tables.js"
+    about = "A BoTNet whose row and column tables you edit"
 
-    model = traitlets.Unicode().tag(sync=True)
-    classes = traitlets.List().tag(sync=True)
-    samples = traitlets.Bytes(b"").tag(sync=True)
-    labels = traitlets.List().tag(sync=True)
     block = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(0).tag(sync=True)
-    name = traitlets.Unicode("tables").tag(sync=True)
-    note = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -60,59 +55,23 @@ class LiveTables(WithModels):
         name: str = "tables",
         note: str = "",
     ) -> None:
-        if not isinstance(model, Mapping) or len(model) != 1:
-            raise ValueError(
-                f'model is {model!r:.80}: it must be one name with its file, such as hybridlib.live.shipped("botnet_nano_digits")'
-            )
-        if not name.isidentifier():
-            raise ValueError(f"name is {name!r}: it must be one word of letters and digits, such as 'tables'")
-        ((model_name, file),) = model.items()
-        file = file() if callable(file) else file
+        model_name, file = one_model(model, example=EXAMPLE)
         heads = heads_of_layers(model_name, graph_of(file))
-        pictures = np.ascontiguousarray(samples)
-        if pictures.dtype != np.uint8 or pictures.shape[1:] != (SIDE, SIDE) or not len(pictures):
-            raise ValueError(
-                f"samples have shape {pictures.shape} and type {pictures.dtype}: they must be uint8 n {SIDE} {SIDE}, "
-                f"such as (40, {SIDE}, {SIDE})"
-            )
-        if len(labels) != len(pictures):
-            raise ValueError(f"labels has {len(labels)} names for {len(pictures)} samples: give one each, such as '7'")
-        if unknown := sorted(set(map(str, labels)) - set(map(str, classes))):
-            raise ValueError(f"labels has {unknown[0]!r}, which is none of the classes {', '.join(map(str, classes))}")
         super().__init__(
             model=model_name,
-            classes=list(map(str, classes)),
-            samples=pictures.tobytes(),
-            labels=list(map(str, labels)),
+            **check_samples(samples, labels, classes=classes),
             block=check_index(block, name="block", count=len(heads), of="layers with tables"),
             head=check_index(head, name="head", count=heads[block], of="heads"),
-            name=name,
+            name=check_name(name, example="tables"),
             note=note,
         )
         self.offer({model_name: file})
 
-    def summary(self) -> str:
-        return f"{self.model!r}, samples={len(self.labels)}"
-
-    def fallback(self) -> Figure:
-        shown = min(len(self.labels), 10)
-        figure = Figure(figsize=(max(5, 0.6 * shown), 1.5), layout="constrained")
-        figure.suptitle("A BoTNet whose row and column tables you edit. Digits to start from:", fontsize=9)
-        pictures = np.frombuffer(self.samples, np.uint8).reshape(-1, SIDE, SIDE)
-        for picture, ax in zip(pictures, figure.subplots(1, shown, squeeze=False)[0]):
-            ax.imshow(picture, cmap="gray", vmin=0, vmax=255)
-            ax.set_axis_off()
-        return figure
-
 
 def heads_of_layers(name: str, graph: dict) -> list[int]:
     """Heads of each layer that has tables, or a ValueError if there is none or the image has another size."""
-    size = graph["input"][2][2:]
-    if list(size) != [SIDE, SIDE]:
-        raise ValueError(f"model {name!r} takes images of {size[0]} x {size[1]} pixels: they must be {SIDE} x {SIDE}")
+    check_side(name, graph)
     layers = [weight.removesuffix(TABLES) for weight in graph["weights"] if weight.endswith(TABLES)]
     if not layers:
-        raise ValueError(
-            f"model {name!r} has no tables: give a BoTNet with relative positions, such as 'botnet_nano_digits'"
-        )
+        raise ValueError(f"model {name!r} has no tables: give a BoTNet with relative positions, such as {EXAMPLE!r}")
     return [one["at"][2][1] for layer in layers for one in graph["maps"] if one["module"] == layer]

@@ -1,7 +1,6 @@
-// The parts of the BoTNet bench that are built once: a table of logits to drag, and all heads to choose from.
+// A table of logits to drag, the part of the BoTNet bench that is built once for each axis.
 
 import { fixed, h, svg } from "./common.js";
-import { paint, ramp } from "./colours.js";
 
 const STEP = 0.25; // of a logit, by one press of an arrow key
 const LEAST = 4; // logits from the middle line to the edge, at least
@@ -15,6 +14,7 @@ export function tableChart({ name, ends, onSet, onRest }) {
   let held = false;
   const plot = svg("svg", { class: "lt-plot", preserveAspectRatio: "none", "aria-hidden": "true" });
   const node = h("div", { class: "lt-chart", tabindex: "0", role: "slider", "aria-orientation": "vertical",
+    "aria-label": `${name} table`, "aria-valuenow": "0", "aria-valuemin": "-1", "aria-valuemax": "1",
     "aria-roledescription": "table to edit: left and right choose an offset, up and down change it, Delete makes it 0" }, plot);
   const words = h("span", { class: "lt-weight" });
   const offset = (i) => i - (values.length - 1) / 2;
@@ -24,7 +24,6 @@ export function tableChart({ name, ends, onSet, onRest }) {
   const tell = () => {
     const text = written(place);
     words.textContent = text;
-    node.setAttribute("aria-label", `${name} table`);
     for (const [key, value] of [["min", -limit], ["max", limit], ["now", values[place].toFixed(3)], ["text", text]]) {
       node.setAttribute(`aria-value${key}`, value);
     }
@@ -85,36 +84,4 @@ export function tableChart({ name, ends, onSet, onRest }) {
       render();
     },
   };
-}
-
-// A small map for each head of each layer: one radio group. draw(mapOf, chosen): mapOf(layer, head) -> { weights, size }
-export function headGrid(layers, onChoose) {
-  const cells = layers.map(({ heads }, l) => Array.from({ length: heads }, (_, head) => {
-    const canvas = h("canvas", { "aria-hidden": "true" });
-    const node = h("button", { type: "button", role: "radio", class: "lt-one", "aria-label": `block ${l + 1}, head ${head + 1}`,
-      onclick: () => onChoose(l, head) }, canvas);
-    return { node, canvas };
-  }));
-  const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-  const node = h("div", { class: "lt-heads", role: "radiogroup", "aria-label": "block and head", onkeydown: (event) => {
-    const step = STEPS[event.key];
-    const l = cells.findIndex((line) => line.some((cell) => cell.node === event.target));
-    if (!step || l < 0) return;
-    event.preventDefault();
-    const within = (v, length) => Math.max(0, Math.min(length - 1, v));
-    const to = within(l + step[0], cells.length);
-    const head = within(cells[l].findIndex((cell) => cell.node === event.target) + step[1], cells[to].length);
-    cells[to][head].node.focus();
-    onChoose(to, head);
-  } });
-  node.style.gridTemplateColumns = `auto repeat(${Math.max(...layers.map(({ heads }) => heads))}, minmax(28px, 4.2rem))`;
-  node.append(...cells.flatMap((line, l) => [h("span", { "aria-hidden": "true" }, `block ${l + 1}`), ...line.map((cell) => cell.node)]));
-  return { node, draw: (mapOf, [layer, chosen]) => cells.forEach((line, l) => line.forEach((cell, head) => {
-    const { weights, size: [rows, columns] } = mapOf(l, head);
-    const most = weights.reduce((a, b) => Math.max(a, b), 1e-12);
-    paint(cell.canvas, rows, columns, (r, c) => ramp(weights[r * columns + c] / most));
-    const on = l === layer && head === chosen;
-    cell.node.setAttribute("aria-checked", String(on));
-    cell.node.tabIndex = on ? 0 : -1;
-  })) };
 }

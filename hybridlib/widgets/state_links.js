@@ -1,5 +1,7 @@
 // Links in the text that set an explorable: <a href="#panel?system=convit&gate=-2">words</a>, for the one named "panel".
 
+import { calm } from "./common.js";
+
 // apply(said): said maps each key to its text. Also applied at the start, if the page's address is such a link.
 // Returns a function that stops listening.
 export function stateLinks(name, root, apply) {
@@ -35,6 +37,5 @@ function show(root) {
   const { top, bottom, height } = root.getBoundingClientRect();
   const seen = Math.min(bottom, innerHeight) - Math.max(top, 0);
   if (seen > 0.7 * Math.min(height, innerHeight)) return;
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  root.scrollIntoView({ block: height > innerHeight ? "start" : "nearest", behavior: calm ? "auto" : "smooth" });
+  root.scrollIntoView({ block: height > innerHeight ? "start" : "nearest", behavior: calm() ? "auto" : "smooth" });
 }

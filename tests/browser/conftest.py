@@ -35,18 +35,25 @@ def show(browser, tmp_path):
         assert complaints == []
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def javascript(browser):
-    """javascript(file, body, argument): runs `body` with `m`, the module's exports, and `arg`, the argument."""
+    """javascript(file, body, argument): runs `body` with `m`, the module's exports, and `arg`, the argument.
+
+    One page for all tests, on which each module is loaded once: they are functions, and keep nothing.
+    """
     context = browser.new_context()
     page = context.new_page()
+    page.evaluate("window.modules = {}")
+    loaded = set()
 
     def call(file, body, argument=None):
-        script = """async ([source, body, arg]) => {
-            const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-            return new Function("m", "arg", body)(await import(url), arg);
+        script = """async ([file, source, body, arg]) => {
+            if (source) modules[file] = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+            return new Function("m", "arg", body)(modules[file], arg);
         }"""
-        return page.evaluate(script, [bundle(file), body, argument])
+        source = None if file in loaded else bundle(file)
+        loaded.add(file)
+        return page.evaluate(script, [file, source, body, argument])
 
     yield call
     context.close()

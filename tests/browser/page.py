@@ -4,6 +4,9 @@ import base64
 import json
 from pathlib import Path
 
+import numpy as np
+from axe_playwright_python.sync_playwright import Axe
+
 # The book theme's own colours (sphinx-book-theme 1.x) in both modes, so that contrast is checked as readers see it.
 THEME = """
 html[data-theme=light] { --pst-color-primary: #176de8; --pst-color-text-base: #222832; --pst-color-text-muted: #48566b;
@@ -115,3 +118,19 @@ def plain(value: object) -> bool:
 def settle(page) -> None:
     """Wait until the browser has drawn what it was told to draw: a run of the model takes one frame, its maps the next."""
     page.evaluate("""async () => { for (let i = 0; i < 4; i++) await new Promise(requestAnimationFrame); }""")
+
+
+def pixels(canvas) -> np.ndarray:
+    """What a canvas shows, `height width 4`. As text: Playwright is slow with long lists of numbers."""
+    height, width, text = canvas.evaluate("""(n) => {
+        const { data } = n.getContext("2d").getImageData(0, 0, n.width, n.height);
+        let text = "";
+        for (let i = 0; i < data.length; i += 8192) text += String.fromCharCode(...data.subarray(i, i + 8192));
+        return [n.height, n.width, btoa(text)]; }""")
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4).astype(int)
+
+
+def serious(page) -> list[tuple[str, list[str]]]:
+    """axe's serious and critical findings: name, and the elements. Only these: lists of all that is right take it long."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [(f["id"], [n["html"][:200] for n in f["nodes"]]) for f in found if f["impact"] in ("serious", "critical")]

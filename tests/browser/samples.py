@@ -9,8 +9,8 @@ from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, EquationPanel, LiveCeiT, LiveGates, LiveTables, LiveViT, Network, NineHeads, PatchExplorer, ReceptiveField,
-    Workbench,
+    AttentionExplorer, EquationPanel, Glance, LiveCeiT, LiveGates, LiveTables, LiveViT, Network, NineHeads, PatchExplorer,
+    ReceptiveField, Workbench,
 )  # fmt: skip
 
 
@@ -100,6 +100,12 @@ def workbench(*names: str, **options: object) -> Workbench:
     return Workbench(**(dict(models=models, samples=pictures(3)[..., 0], labels=list("012")) | options))
 
 
+def glance() -> Glance:
+    """Made-up answers for the first picture: what the models say comes when it changes."""
+    models = live.shipped("convnet_nano_digits", "vit_nano_digits")
+    return Glance(models=models, picture=pictures(1)[0, ..., 0], shares=np.eye(10)[[3, 4]], sample=0, workbench="workbench.html")
+
+
 EXPLORABLES = {
     "nine heads": NineHeads,
     "receptive field": ReceptiveField,
@@ -113,4 +119,5 @@ EXPLORABLES = {
     "live CeiT": live_ceit,
     "network": network,
     "workbench": workbench,
+    "glance": glance,
 }

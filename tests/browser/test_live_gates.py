@@ -1,6 +1,7 @@
 """Turning ConViT's gates and shifts in the browser: every answer is PyTorch's for the weights that were set."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ import torch
 
 from hybridlib import weights
 
+from . import desk
+from .desk import shares, tally
 from .page import settle
 from .samples import live_gates, pictures
 
@@ -18,39 +21,8 @@ def model():
     return weights.load(NAME).eval()
 
 
-def normalised(images):
-    told = weights.header(NAME)
-    mean, std = (torch.tensor([float(v) for v in told[k].split()]) for k in ("mean", "std"))
-    return (torch.tensor(images).permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[:, None, None]
-
-
-def expected(net, index=0):
-    with torch.no_grad():
-        return (100 * net(normalised(pictures(index + 1)[index:])).softmax(-1)[0]).numpy()
-
-
-def ready(page):
-    page.locator(".lg").scroll_into_view_if_needed()
-    page.wait_for_selector(".lg-heads")
-    settle(page)
-    return page
-
-
-def shares(page):
-    settle(page)
-    return [int(text.removesuffix(" %")) for text in page.locator(".lg-share").all_text_contents()]
-
-
-def tally(page):
-    page.wait_for_function("document.querySelector('.lg-tally').textContent.startsWith('Of ')")
-    return int(re.search(r"names (\d+) right", page.locator(".lg-tally").text_content())[1])
-
-
-def right(net, count=12):
-    from sklearn.datasets import load_digits
-
-    with torch.no_grad():
-        return int((net(normalised(pictures(count))).argmax(-1).numpy() == load_digits().target[:count]).sum())
+normalised, expected, right = (partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right))
+ready = partial(desk.ready, explorable=".lg")
 
 
 def gates(net, value, block=slice(None), head=slice(None)):
@@ -145,7 +117,7 @@ def test_a_mouse_drags_a_head_and_draws(show):
     page = ready(show(live_gates()))
     page.locator(".lg-plane").scroll_into_view_if_needed()
     plane = page.locator(".lg-plane").bounding_box()
-    unit = plane["width"] / 8
+    unit = plane["width"] / 7
     start = [page.locator(".lg-disc .lg-dot").nth(3).bounding_box()[k] for k in ("x", "y", "width")]
     x, y = start[0] + start[2] / 2, start[1] + start[2] / 2
     page.mouse.move(x, y)
@@ -159,8 +131,8 @@ def test_a_mouse_drags_a_head_and_draws(show):
     page.get_by_role("button", name="Clear").click()
     settle(page)
     assert page.locator(".hx-readout").text_content().startswith("Draw something.")
-    page.locator(".lg-pad").scroll_into_view_if_needed()
-    pad = page.locator(".lg-pad").bounding_box()
+    page.locator(".ld-pad").scroll_into_view_if_needed()
+    pad = page.locator(".ld-pad").bounding_box()
     page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + pad["height"] / 5)
     page.mouse.down()
     page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + 4 * pad["height"] / 5, steps=8)
@@ -174,7 +146,7 @@ def test_a_finger_moves_a_head_without_scrolling(show):
     page.locator(".lg-plane").scroll_into_view_if_needed()
     scrolled = page.evaluate("window.scrollY")
     box = page.locator(".lg-disc .lg-dot").first.bounding_box()
-    unit = page.locator(".lg-plane").bounding_box()["width"] / 8
+    unit = page.locator(".lg-plane").bounding_box()["width"] / 7
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     finger = page.context.new_cdp_session(page)
     finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
@@ -197,6 +169,18 @@ def test_the_keyboard_reaches_every_head(show):
     assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("block 3, head 2, gate 0.7")
 
 
+def test_words_of_the_text_set_it(show):
+    page = ready(show(live_gates()))
+    words = "document.querySelector('h1').innerHTML = \"<a href='#gates?gate=0.4&block=2&head=1'>x</a> <a href='#gates?shifts=flip'>y</a>\""
+    page.evaluate(words)
+    page.get_by_role("link", name="x").click()
+    settle(page)
+    assert "Block 2, head 1: gate 0.40" in page.locator(".hx-readout").text_content()
+    np.testing.assert_allclose(shares(page), expected(gates(model(), float(np.log(0.4 / 0.6)), 1, 0)), atol=0.6)
+    page.get_by_role("link", name="y").click()  # a link starts from the trained weights
+    np.testing.assert_allclose(shares(page), expected(flip(model())), atol=0.6)
+
+
 def test_a_model_that_does_not_come_can_be_asked_for_again(show):
     explorable = live_gates()
     file, explorable._offered = explorable._offered, {}
@@ -205,7 +189,7 @@ def test_a_model_that_does_not_come_can_be_asked_for_again(show):
     page.get_by_text("None here.").wait_for()
     page.evaluate("(text) => { window.models[0].files.convit_nano_digits = text; }", encoded(file[NAME]))
     page.get_by_role("button", name="Try again").click()
-    page.wait_for_selector(".lg-heads")
+    page.wait_for_selector(".ld-heads")
     np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
 
 

@@ -160,8 +160,8 @@ def read_off(model, name, x):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_what_pytorch_says(pages, digits, name, origin):
     page, model, x = pages[origin], weights.load(name), prepared(name, digits)
-    x = x if origin == "file" else x[::5]  # the same script, so that a few digits show that it runs
-    for wasm in (True, False):
+    x = x if origin == "file" else x[::5]  # the same script, so that a few digits, in one way, show that it runs
+    for wasm in (True, False) if origin == "file" else (True,):
         assert page.evaluate("([name, wasm]) => start(name, wasm)", [name, wasm]) is wasm
         compare(page.evaluate("([name, x]) => see(name, x)", [name, encode(x)]), model, x)
 

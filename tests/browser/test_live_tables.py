@@ -1,15 +1,17 @@
 """Editing BoTNet's tables in the browser: every answer is PyTorch's for the tables that were set."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from hybridlib import weights
 from hybridlib.layers.attention import attention_weights
 
+from . import desk
+from .desk import shares, tally
 from .page import settle
 from .samples import live_tables, pictures
 
@@ -20,37 +22,8 @@ def model():
     return weights.load(NAME).eval()
 
 
-def normalised(images):
-    told = weights.header(NAME)
-    mean, std = (torch.tensor([float(v) for v in told[k].split()]) for k in ("mean", "std"))
-    return (torch.tensor(images).permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[:, None, None]
-
-
-def expected(net):
-    with torch.no_grad():
-        return (100 * net(normalised(pictures(1))).softmax(-1)[0]).numpy()
-
-
-def ready(page):
-    page.locator(".lt").scroll_into_view_if_needed()
-    page.wait_for_selector(".lt-heads")
-    settle(page)
-    return page
-
-
-def shares(page):
-    settle(page)
-    return [int(text.removesuffix(" %")) for text in page.locator(".ld-share").all_text_contents()]
-
-
-def tally(page):
-    page.wait_for_function("document.querySelector('.ld-tally').textContent.startsWith('Of ')")
-    return int(re.search(r"names (\d+) right", page.locator(".ld-tally").text_content())[1])
-
-
-def right(net, count=12):
-    with torch.no_grad():
-        return int((net(normalised(pictures(count))).argmax(-1).numpy() == load_digits().target[:count]).sum())
+normalised, expected, right = (partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right))
+ready = partial(desk.ready, explorable=".lt")
 
 
 def edited(change, blocks=slice(None)):
@@ -264,5 +237,5 @@ def test_a_model_that_does_not_come_can_be_asked_for_again(show):
     text = base64.b64encode(file[NAME]).decode("ascii")
     page.evaluate("(text) => { window.models[0].files.botnet_nano_digits = text; }", text)
     page.get_by_role("button", name="Try again").click()
-    page.wait_for_selector(".lt-heads")
+    page.wait_for_selector(".ld-heads")
     np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from .page import settle
+from .page import pixels, settle
 from .samples import digits, live_vit, random_vit
 
 
@@ -29,9 +29,7 @@ def shares(page):
 
 
 def drawing(page):
-    canvas = page.locator(".hx-pad canvas")
-    data = canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, n.width, n.height).data]")
-    return np.reshape(data, (32, 32, 4))[..., 0]
+    return pixels(page.locator(".hx-pad canvas"))[..., 0]
 
 
 def pytorch_shares(pixels):

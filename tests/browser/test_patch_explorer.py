@@ -8,6 +8,7 @@ from PIL import Image
 
 from hybridlib.widgets import PatchExplorer
 
+from . import page as drawn
 from .page import settle
 from .samples import patch_explorer
 
@@ -24,9 +25,7 @@ def loaded(page, name="Temple"):
 
 
 def pixels(page, selector=".hx-picture canvas"):
-    canvas = page.locator(selector).first
-    data = canvas.evaluate("(n) => [n.width, n.height, ...n.getContext('2d').getImageData(0, 0, n.width, n.height).data]")
-    return np.reshape(data[2:], (data[1], data[0], 4))[..., :3]
+    return drawn.pixels(page.locator(selector).first)[..., :3]
 
 
 def quarters(size=(300, 200)):

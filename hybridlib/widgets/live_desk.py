@@ -1,0 +1,85 @@
+"""What explorables share whose model the reader edits at a desk (live_desk.js): one model, digits to take, their labels."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import traitlets
+from matplotlib.figure import Figure
+
+from .live_models import File, WithModels
+
+SIDE = 32  # pixels, of every picture on the pad
+
+
+class AtDesk(WithModels):
+    """Base class. A subclass names its `script` and `about`, the heading of the still picture, and calls the checks below.
+
+    Traits: `model`, its name; `classes`; `samples` as bytes; `labels`; `name`, what links in the text call it; `note`.
+    """
+
+    about = "A model that you edit"
+
+    model = traitlets.Unicode().tag(sync=True)
+    classes = traitlets.List().tag(sync=True)
+    samples = traitlets.Bytes(b"").tag(sync=True)
+    labels = traitlets.List().tag(sync=True)
+    name = traitlets.Unicode().tag(sync=True)
+    note = traitlets.Unicode().tag(sync=True)
+
+    def summary(self) -> str:
+        return f"{self.model!r}, samples={len(self.labels)}"
+
+    def fallback(self) -> Figure:
+        shown = min(len(self.labels), 10)
+        figure = Figure(figsize=(max(5, 0.6 * shown), 1.5), layout="constrained")
+        figure.suptitle(f"{self.about}. Digits to start from:", fontsize=9)
+        pictures = np.frombuffer(self.samples, np.uint8).reshape(-1, SIDE, SIDE)
+        for picture, ax in zip(pictures, figure.subplots(1, shown, squeeze=False)[0]):
+            ax.imshow(picture, cmap="gray", vmin=0, vmax=255)
+            ax.set_axis_off()
+        return figure
+
+
+def one_model(model: Mapping[str, File], *, example: str) -> tuple[str, bytes]:
+    """The name and the file of the only model, or a ValueError that gives an example."""
+    if not isinstance(model, Mapping) or len(model) != 1:
+        raise ValueError(
+            f'model is {model!r:.80}: it must be one name with its file, such as hybridlib.live.shipped("{example}")'
+        )
+    ((name, file),) = model.items()
+    return name, file() if callable(file) else file
+
+
+def check_side(name: str, graph: dict) -> None:
+    """A ValueError if the model reads another size of picture than the pad has."""
+    size = graph["input"][2][2:]
+    if list(size) != [SIDE, SIDE]:
+        raise ValueError(f"model {name!r} takes images of {size[0]} x {size[1]} pixels: they must be {SIDE} x {SIDE}")
+
+
+def check_samples(samples: np.ndarray, labels: Sequence[str], *, classes: Sequence[str]) -> dict:
+    """The traits `samples`, `labels` and `classes`, or a ValueError that says what does not fit.
+
+    Args:
+        samples: uint8 `n 32 32`, ink bright on black.
+        labels: the class of each sample.
+        classes: name of each class.
+    """
+    pictures = np.ascontiguousarray(samples)
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != (SIDE, SIDE) or not len(pictures):
+        raise ValueError(
+            f"samples have shape {pictures.shape} and type {pictures.dtype}: they must be uint8 n {SIDE} {SIDE}, "
+            f"such as (40, {SIDE}, {SIDE})"
+        )
+    if len(labels) != len(pictures):
+        raise ValueError(f"labels has {len(labels)} names for {len(pictures)} samples: give one each, such as '7'")
+    if unknown := sorted(set(map(str, labels)) - set(map(str, classes))):
+        raise ValueError(f"labels has {unknown[0]!r}, which is none of the classes {', '.join(map(str, classes))}")
+    return dict(samples=pictures.tobytes(), labels=list(map(str, labels)), classes=list(map(str, classes)))
+
+
+def check_name(name: str, *, example: str) -> str:
+    """The name for links in the text, or a ValueError if it is not one word."""
+    if not name.isidentifier():
+        raise ValueError(f"name is {name!r}: it must be one word of letters and digits, such as {example!r}")
+    return name

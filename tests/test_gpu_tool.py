@@ -1,0 +1,97 @@
+"""`make gpu` at a tiny budget on the CPU: the photographs in parts, the archives, what is left."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hybridlib.data import load
+from hybridlib.studies import alike, many
+from hybridlib.studies import one_run as one_run_module
+from hybridlib.studies import records
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "book" / "tools"))
+import gpu
+
+CLASSES = ("cat", "ship")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Twelve small photographs as the archive that the tool takes."""
+    files, labels, is_test = [], [], []
+    for i in range(12):
+        file = io.BytesIO()
+        Image.new("RGB", (32, 32), (20 * i, 255 - 20 * i, 90)).save(file, "JPEG")
+        files.append(np.frombuffer(file.getvalue(), np.uint8))
+        labels.append(i % 2)
+        is_test.append(i >= 8)
+    path = tmp_path_factory.mktemp("photos") / "photos.npz"
+    np.savez(
+        path,
+        jpeg=np.concatenate(files),
+        offsets=np.cumsum([0, *map(len, files)]),
+        label=np.array(labels, np.uint8),
+        is_test=np.array(is_test, np.uint8),
+        classes=np.array(CLASSES),
+    )
+    return path
+
+
+def test_photographs_come_whole_or_in_parts(archive, tmp_path):
+    whole = archive.read_bytes()
+    parts = [tmp_path / "part0", tmp_path / "part1"]
+    for part, data in zip(parts, (whole[: len(whole) // 3], whole[len(whole) // 3 :])):
+        part.write_bytes(data)
+    folders = [gpu.photos_folder(given, tmp_path / str(len(given))) for given in ([archive], parts)]
+    described = [load(str(folder), image_size=32).describe() for folder in folders]
+    assert described[0]["train"] == described[1]["train"]
+    assert (described[0]["train"]["images"], described[0]["test"]["images"]) == (8, 4)
+    assert gpu.photos_folder([folders[0]], tmp_path) == folders[0]
+
+
+@pytest.mark.parametrize("given", [["nowhere.npz"], [__file__]])
+def test_photographs_that_are_none_are_named(given, tmp_path):
+    with pytest.raises(SystemExit, match="--photos .*" + Path(given[0]).name):
+        gpu.photos_folder([Path(path) for path in given], tmp_path)
+
+
+def test_the_whole_way_at_a_tiny_budget(archive, tmp_path, monkeypatch, capsys):
+    declared = alike.runs
+
+    def small(data, seeds):
+        few = dict(source="digits", image_size=16, per_class=4)
+        return [
+            replace(
+                spec,
+                data=few if data == "digits" else spec.data,
+                recipe=spec.recipe | dict(batch_size=4),
+            )
+            for spec in declared(data, (0,))
+            if spec.settings["system"] == "convnet"
+        ]
+
+    monkeypatch.setattr(alike, "runs", small)
+    results = tmp_path / "results"
+    for module in (records, many):
+        monkeypatch.setattr(module, "results_folder", lambda: results)
+    monkeypatch.setattr(one_run_module, "SCRATCH", tmp_path / "runs")
+    monkeypatch.setattr(many, "SCRATCH", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    code = gpu.main(
+        ["--studies", "alike", "--photos", str(archive), "--out", "out", "--minutes", "5"]
+        + ["--device", "cpu", "--at-once", "2", "--shorten", "1000"]
+    )
+    said = capsys.readouterr().out
+    assert code == 0, said
+    with tarfile.open("out/records.tar.gz") as tar:
+        names = sorted(tar.getnames())
+    assert names == ["alike/cifar10-jpeg-convnet-seed-0.json", "alike/digits-convnet-seed-0.json"]
+    assert "alike: recorded whole" in said and "2 new records" in said
