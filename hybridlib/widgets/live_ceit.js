@@ -3,14 +3,17 @@
 import { button, choice, fixed, frame, gridCursor, h, place, slider } from "./common.js";
 import { deskOf } from "./live_desk.js";
 import { softmax } from "./live_ink.js";
-import { KERNEL_EDITS, LCA_EDITS, channelOf, editKernels, leffLayers, leffPlanes, productsOf, stemPlanes, strengthOf } from "./live_ceit_math.js";
+import {
+  KERNEL_EDITS, LCA_EDITS, STEM, channelOf, editKernels, leffLayers, leffPlanes, productsOf, seenBy, stemKernel, stemPlanes, strengthOf,
+} from "./live_ceit_math.js";
+import { SIDE } from "./workbench_ink.js";
 import { layerTable, nineProducts, step } from "./live_ceit_parts.js";
 import { stateLinks } from "./state_links.js";
 
 const LOOKED_AT = { i2t: "I2T: image to tokens", leff: "LeFF: the feed-forward", lca: "LCA: the layers" };
 const KERNEL_WORDS = { centre: "Centre only", turn: "Turn by 180°", swap: "Swap rows and columns" };
 const LCA_WORDS = { even: "Listen evenly", deaf: "Listen to nobody", nameless: "No layer vectors" };
-const STEM_STEPS = { conv: "1 Convolution", norm: "2 Norm", pool: "3 Max pooling", patches: "4 Tokens" };
+const STEM_STEPS = { picture: "The picture", kernel: "Its kernel", conv: "1 Convolution", norm: "2 Norm", pool: "3 Max pooling", patches: "4 Tokens" };
 const LEFF_STEPS = { tokens: "1 Back to the plane", wide: "2 Expand", depthwise: "3 Depthwise", act: "4 Norm, GELU", out: "5 Reduce" };
 const FOLLOWED = ["conv", "norm", "pool", "wide", "depthwise", "act"]; // steps in which a channel keeps its number
 
@@ -21,16 +24,17 @@ function render({ model, el }) {
   const state = { part: model.get("part"), block: 0, channel: 0, at: [3, 3], everywhere: true };
   let layers = [];
   let table = null;
-  const desk = deskOf({ model, say, onModel, onDraw });
   const change = (patch) => { Object.assign(state, patch); arrange(Number(channel.input.max)); desk.redraw(); desk.speak(); };
+  const pick = (cell, settled) => { state.at = cell; desk.redraw(); if (settled) desk.speak(); };
+  const PLACES = { describe: place, size: () => [8, 8], onPick: pick };
 
   const named = (words) => Object.fromEntries(Object.entries(words).map(([key, title]) => [key, step(title)]));
   const [stem, leff] = [named(STEM_STEPS), named(LEFF_STEPS)];
+  const desk = deskOf({ model, say, onModel, onDraw, backs: [stem.picture.canvas] });
   const kernel = step("Its kernel");
   const nine = nineProducts("Nine products");
-  const cursor = gridCursor(leff.depthwise.stack, { label: "Depthwise: choose a place", describe: place,
-    size: () => [8, 8], also: [leff.wide.stack, leff.act.stack],
-    onPick: (cell, settled) => { state.at = cell; desk.redraw(); if (settled) desk.speak(); } });
+  const pooled = gridCursor(stem.pool.stack, { ...PLACES, label: "Max pooling: choose a place", also: [stem.patches.stack] });
+  const cursor = gridCursor(leff.depthwise.stack, { ...PLACES, label: "Depthwise: choose a place", also: [leff.wide.stack, leff.act.stack] });
 
   const part = choice({ label: "Look at", options: Object.entries(LOOKED_AT), value: state.part, onInput: (value) => change({ part: value }) });
   const block = choice({ label: "Block", options: [[0, "1"]], value: 0, onInput: (value) => change({ block: Number(value) }) });
@@ -40,7 +44,8 @@ function render({ model, el }) {
   const press = (how) => {
     if (!desk.net()) return;
     if (how in LCA_EDITS) LCA_EDITS[how](desk.net());
-    else for (const one of state.everywhere ? layers : [layers[state.block]]) editKernels(desk.net(), one, how);
+    else if (state.part === "i2t") editKernels(desk.net(), STEM, how);
+    else for (const { name } of state.everywhere ? layers : [layers[state.block]]) editKernels(desk.net(), `${name}.depthwise.weight`, how);
     desk.edited();
   };
   const pressers = (words) => Object.entries(words).map(([how, text]) => button(text, () => press(how)));
@@ -48,7 +53,9 @@ function render({ model, el }) {
 
   const tableHere = h("div");
   const sections = {
-    i2t: h("div", { class: "lc-steps" }, Object.values(stem).map(({ node }) => node)),
+    i2t: h("div", {},
+      h("div", { class: "hx-row", role: "group", "aria-label": "the stem's kernels" }, pressers(KERNEL_WORDS), back()),
+      h("div", { class: "lc-steps lc-stem" }, Object.values(stem).map(({ node }) => node))),
     leff: h("div", {},
       h("div", { class: "hx-row", role: "group", "aria-label": "kernels" }, scope.node, pressers(KERNEL_WORDS), back()),
       h("div", { class: "lc-steps" }, leff.tokens.node, leff.wide.node, kernel.node, nine.node, leff.depthwise.node, leff.act.node, leff.out.node)),
@@ -93,7 +100,20 @@ function render({ model, el }) {
     const planes = stemPlanes(modules);
     arrange(planes.conv.channels);
     drawPlanes(stem, planes);
-    return `From 32 × 32 pixels to ${planes.pool.size.join(" × ")} places; each becomes a token of ${planes.patches.channels} numbers.`;
+    const [of, side] = [planes.norm.size, desk.net().parameters[STEM].at(-1)];
+    const taps = stemKernel(desk.net(), state.channel);
+    stem.kernel.draw(taps, [side, side]);
+    stem.kernel.tell(`of channel ${state.channel + 1}, summed over the colours`);
+    stem.picture.tell(`${SIDE} × ${SIDE} pixels`);
+    const [down, across] = state.at.map((at, axis) => seenBy(at, { before: of[axis], picture: SIDE }));
+    stem.picture.over(down.pixels, across.pixels, [SIDE, SIDE]);
+    for (const one of [stem.conv, stem.norm]) one.over(down.pooled, across.pooled, of);
+    for (const one of [stem.pool, stem.patches]) one.over([state.at[0], state.at[0]], [state.at[1], state.at[1]], planes.pool.size);
+    pooled.set(state.at);
+    const largest = channelOf(planes.pool, state.channel)[state.at[0] * planes.pool.size[1] + state.at[1]];
+    const count = (down.pooled[1] - down.pooled[0] + 1) * (across.pooled[1] - across.pooled[0] + 1);
+    return `Channel ${state.channel + 1}, ${place(state.at)} after the pooling: the largest of ${count} numbers, ${fixed(largest, 2)}. `
+      + `It sees pixel rows ${down.pixels.map((v) => v + 1).join(" to ")} and columns ${across.pixels.map((v) => v + 1).join(" to ")}.`;
   }
 
   function drawLeff({ modules }) {
@@ -105,10 +125,9 @@ function render({ model, el }) {
     kernel.draw(found.kernel, [3, 3]);
     kernel.tell(`of channel ${state.channel + 1}, from ${fixed(Math.min(...found.kernel), 2)} to ${fixed(Math.max(...found.kernel), 2)}`);
     nine.draw(found);
-    for (const one of [leff.wide, leff.depthwise, leff.act]) {
-      one.mark.hidden = false;
-      one.mark.put(state.at, planes.wide.size);
-    }
+    const around = state.at.map((at, axis) => [Math.max(0, at - 1), Math.min(planes.wide.size[axis] - 1, at + 1)]);
+    leff.wide.over(...around, planes.wide.size);
+    for (const one of [leff.depthwise, leff.act]) one.over(...state.at.map((at) => [at, at]), planes.wide.size);
     cursor.set(state.at);
     return `Block ${state.block + 1}, channel ${state.channel + 1}, ${place(state.at)}: nine products and the bias make ${fixed(found.sum, 2)}.`;
   }

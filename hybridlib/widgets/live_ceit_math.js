@@ -3,6 +3,7 @@
 // A plane is { channels, size: [rows, columns], values: channels x rows x columns }.
 
 const DEPTHWISE = /^(.+)\.depthwise\.weight$/;
+export const STEM = "patch_embedding.conv.0.weight";
 
 // The LeFF layers of a net (live_graph.js), in its order: { name, hidden }.
 export function leffLayers({ parameters }) {
@@ -52,6 +53,24 @@ export function leffPlanes(modules, layer) {
   return { tokens: planeOf(before), wide: made("act"), depthwise: made("depthwise"), act: made("act", 1), out: made("norm3") };
 }
 
+// The stem's kernel of a channel, summed over the colours: what it does to grey ink.
+export function stemKernel(net, channel) {
+  const [, colours, side] = net.parameters[STEM];
+  const kernels = net.parameter(STEM);
+  return Float32Array.from({ length: side ** 2 }, (_, tap) => {
+    let sum = 0;
+    for (let c = 0; c < colours; c++) sum += kernels[(channel * colours + c) * side ** 2 + tap];
+    return sum;
+  });
+}
+
+// What a place of the pooled map sees along one axis, first and last, cut at the border: of the map before the pooling
+// (3 wide, stride 2, border 1), and of the picture (through the convolution: 7 wide, stride 2, border 3).
+export function seenBy(at, { before, picture }) {
+  const within = (from, to, length) => [Math.max(0, from), Math.min(length - 1, to)];
+  return { pooled: within(2 * at - 1, 2 * at + 1, before), pixels: within(4 * at - 5, 4 * at + 5, picture) };
+}
+
 // One number of a 3 x 3 depthwise convolution with a border of zeros: its nine products, and their sum with the bias.
 export function productsOf(net, layer, plane, channel, [row, column]) {
   const [rows, columns] = plane.size;
@@ -66,19 +85,25 @@ export function productsOf(net, layer, plane, channel, [row, column]) {
   return { kernel, products, bias, sum: products.reduce((a, b) => a + b, bias) };
 }
 
-// Which old tap stands at each place of a kernel; null for none.
+// Which old tap [row, column] stands at a place of a k x k kernel; null for none. `last` is k - 1.
 export const KERNEL_EDITS = {
-  centre: [null, null, null, null, 4, null, null, null, null],
-  turn: [8, 7, 6, 5, 4, 3, 2, 1, 0],
-  swap: [0, 3, 6, 1, 4, 7, 2, 5, 8],
+  centre: (row, column, last) => (row === last / 2 && column === last / 2 ? [row, column] : null),
+  turn: (row, column, last) => [last - row, last - column],
+  swap: (row, column) => [column, row],
 };
 
-// All kernels of a LeFF laid anew. Takes effect with the net's next prepare(), as all edits here.
-export function editKernels(net, layer, how) {
-  const kernels = net.parameter(`${layer.name}.depthwise.weight`);
+// All kernels of a convolution laid anew, each by itself. Takes effect with the net's next prepare(), as all edits here.
+export function editKernels(net, name, how) {
+  const kernels = net.parameter(name);
+  const side = net.parameters[name].at(-1);
   const old = kernels.slice();
-  for (let at = 0; at < kernels.length; at += 9) {
-    KERNEL_EDITS[how].forEach((from, to) => { kernels[at + to] = from === null ? 0 : old[at + from]; });
+  for (let at = 0; at < kernels.length; at += side ** 2) {
+    for (let row = 0; row < side; row++) {
+      for (let column = 0; column < side; column++) {
+        const from = KERNEL_EDITS[how](row, column, side - 1);
+        kernels[at + row * side + column] = from ? old[at + from[0] * side + from[1]] : 0;
+      }
+    }
   }
 }
 

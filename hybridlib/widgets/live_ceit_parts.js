@@ -3,7 +3,8 @@
 import { fixed, h, ring } from "./common.js";
 import { css, inkOn, paint, ramp, twoSided } from "./colours.js";
 
-// A step: its number and name, a picture, its size in words. draw(values, size, { signed, limit })
+// A step: its number and name, a picture, its size in words. draw(values, size, signed);
+// over(rows, columns, size): a frame around those, each [first, last]
 export function step(title) {
   const canvas = h("canvas", { "aria-hidden": "true" });
   const mark = ring();
@@ -11,7 +12,11 @@ export function step(title) {
   const stack = h("div", { class: "hx-stack" }, canvas, mark);
   const words = h("p", { class: "hx-note" });
   const node = h("div", { class: "lc-step" }, h("p", { class: "hx-title" }, title), stack, words);
-  return { node, stack, mark, canvas, tell: (text) => { words.textContent = text; }, draw: (values, [rows, columns], signed = true) => {
+  return { node, stack, mark, canvas, tell: (text) => { words.textContent = text; }, over: ([top, bottom], [left, right], [rows, columns]) => {
+    mark.hidden = false;
+    Object.assign(mark.style, { top: `${(100 * top) / rows}%`, height: `${(100 * (bottom - top + 1)) / rows}%`,
+      left: `${(100 * left) / columns}%`, width: `${(100 * (right - left + 1)) / columns}%` });
+  }, draw: (values, [rows, columns], signed = true) => {
     const limit = values.reduce((a, v) => Math.max(a, Math.abs(v)), 1e-6);
     const colour = signed ? (v) => twoSided(v / limit) : (v) => ramp(v / limit);
     paint(canvas, rows, columns, (r, c) => colour(values[r * columns + c]));

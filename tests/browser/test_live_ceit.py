@@ -1,14 +1,16 @@
 """CeiT step by step in the browser: every number is PyTorch's, also for weights that were edited."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from hybridlib import weights
 
+from . import desk
+from .desk import shares, tally
 from .page import settle
 from .samples import live_ceit, pictures
 
@@ -19,20 +21,7 @@ def model():
     return weights.load(NAME).eval()
 
 
-def normalised(images):
-    told = weights.header(NAME)
-    mean, std = (torch.tensor([float(v) for v in told[k].split()]) for k in ("mean", "std"))
-    return (torch.tensor(images).permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[:, None, None]
-
-
-def expected(net):
-    with torch.no_grad():
-        return (100 * net(normalised(pictures(1))).softmax(-1)[0]).numpy()
-
-
-def right(net, count=12):
-    with torch.no_grad():
-        return int((net(normalised(pictures(count))).argmax(-1).numpy() == load_digits().target[:count]).sum())
+normalised, expected, right = (partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right))
 
 
 @torch.no_grad()
@@ -58,14 +47,8 @@ def ready(page):
     return page
 
 
-def shares(page):
-    settle(page)
-    return [int(text.removesuffix(" %")) for text in page.locator(".ld-share").all_text_contents()]
-
-
-def tally(page):
-    page.wait_for_function("document.querySelector('.ld-tally').textContent.startsWith('Of ')")
-    return int(re.search(r"names (\d+) right", page.locator(".ld-tally").text_content())[1])
+def readout(page):
+    return page.locator(".lc > .hx-readout").text_content()
 
 
 def control(page, name):
@@ -115,10 +98,32 @@ def test_image_to_tokens_shows_pytorchs_maps(show):
         pool = stem.pool(norm)
     for title, made in {"1 Convolution": conv, "2 Norm": norm, "3 Max pooling": pool}.items():
         assert_signs(page, title, made[0, 3])
-    assert [text for text in page.locator(".lc-step:visible .hx-note").all_text_contents()] == [
-        "16 × 16 places, channel 4 of 16", "16 × 16 places, channel 4 of 16", "8 × 8 places, channel 4 of 16",
-        "8 × 8 places, strength over 64",
+    assert_signs(page, "Its kernel", stem.conv[0].weight[3].detach().sum(0))
+    assert page.locator(".lc-step:visible .hx-note").all_text_contents() == [
+        "32 × 32 pixels", "of channel 4, summed over the colours", "16 × 16 places, channel 4 of 16",
+        "16 × 16 places, channel 4 of 16", "8 × 8 places, channel 4 of 16", "8 × 8 places, strength over 64",
     ]  # fmt: skip
+
+
+def test_a_place_after_the_pooling_shows_what_it_sees(show):
+    """Beside the gradient of the pooled number by the pixels, and the largest of the nine before it; by keyboard."""
+    page = ready(show(live_ceit()))
+    set_channel(page, 6)
+    stem = model().patch_embedding
+    x = normalised(pictures(1)).requires_grad_()
+    norm = stem.conv(x)
+    page.locator(".lc-step:visible [role='application']").focus()
+    for row, column, key in ((3, 3, None), (4, 3, "ArrowDown"), (4, 4, "ArrowRight"), (0, 4, "PageUp"), (0, 0, "Home")):
+        if key:
+            page.keyboard.press(key)
+        settle(page)
+        beyond = torch.nn.functional.pad(norm[0, 6], (1, 1, 1, 1), value=-torch.inf)
+        nine = beyond[2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+        (grad,) = torch.autograd.grad(nine[nine.isfinite()].logsumexp(0), x, retain_graph=True)
+        seen = [torch.nonzero(grad.abs().sum((0, 1, other))).flatten() + 1 for other in (3, 2)]
+        told = f"row {row + 1}, column {column + 1} after the pooling: the largest of {int(nine.isfinite().sum())} numbers, {nine.max():.2f}."
+        assert told.replace("-", "−") in readout(page)
+        assert "rows {} to {} and columns {} to {}".format(*(int(s[i]) for s in seen for i in (0, -1))) in readout(page)
 
 
 @pytest.mark.parametrize("block", [0, 2])
@@ -134,27 +139,48 @@ def test_leff_shows_pytorchs_maps_and_nine_products(show, block):
     products = kernel * made["wide"][200, 2:5, 2:5]  # the marked place is row 4, column 4
     told = [float(text.replace("−", "-")) for text in page.locator(".lc-nine span").all_text_contents()]
     np.testing.assert_allclose(told, products.flatten(), atol=6e-3)
-    assert f"make {float(made['depthwise'][200, 3, 3]):.2f}.".replace("-", "−") in page.locator(".lc > .hx-readout").text_content()
+    assert f"make {float(made['depthwise'][200, 3, 3]):.2f}.".replace("-", "−") in readout(page)
 
 
 def test_beyond_the_border_stands_zero(show):
     page = ready(show(live_ceit()))
     look_at(page, "leff")
-    grid = page.locator(".lc-step [role='application']")
+    grid = page.locator(".lc-step:visible [role='application']")
     grid.focus()
     page.keyboard.press("Home")
     page.keyboard.press("PageUp")
     settle(page)
     told = page.locator(".lc-nine span").all_text_contents()
     assert [told[i] for i in (0, 1, 2, 3, 6)] == ["0.00"] * 5
-    assert "row 1, column 1" in page.locator(".lc > .hx-readout").text_content()
+    assert "row 1, column 1" in readout(page)
+
+
+def middle(kernels):
+    """All but the middle weight of each kernel is 0."""
+    side = kernels.shape[-1]
+    only = torch.zeros(side, side)
+    only[side // 2, side // 2] = 1
+    return kernels * only
 
 
 EDITS = {
-    "Centre only": lambda kernels: kernels * torch.tensor([[0, 0, 0], [0, 1, 0], [0, 0, 0]]),
+    "Centre only": middle,
     "Turn by 180°": lambda kernels: kernels.flip(-2, -1),
     "Swap rows and columns": lambda kernels: kernels.transpose(-2, -1),
 }
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_what_the_buttons_make_of_the_stem_is_what_pytorch_computes(show, name):
+    page = ready(show(live_ceit()))
+    page.locator("button:visible", has_text=name).click()
+    net = model()
+    kernels = net.patch_embedding.conv[0].weight
+    kernels.data = EDITS[name](kernels.data)
+    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    assert tally(page) == right(net)
+    page.locator("button:visible", has_text="As trained").click()
+    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
 
 
 @pytest.mark.parametrize("scope", ["all", "one"])
@@ -163,7 +189,7 @@ def test_what_the_kernel_buttons_set_is_what_pytorch_computes(show, name, scope)
     page = ready(show(live_ceit()))
     look_at(page, "leff")
     control(page, "In").select_option(scope)
-    page.get_by_role("button", name=name).click()
+    page.locator("button:visible", has_text=name).click()
     net = model()
     for block in net.blocks if scope == "all" else net.blocks[:1]:
         block.mlp.depthwise.weight.data = EDITS[name](block.mlp.depthwise.weight.data)
@@ -220,15 +246,15 @@ def test_what_the_lca_buttons_set_is_what_pytorch_computes(show, name):
 def test_a_mouse_draws_and_picks_a_place(show):
     page = ready(show(live_ceit()))
     look_at(page, "leff")
-    stack = page.locator(".lc-step [role='application']")
+    stack = page.locator(".lc-step:visible [role='application']")
     stack.scroll_into_view_if_needed()
     box = stack.bounding_box()
     page.mouse.click(box["x"] + 5.5 * box["width"] / 8, box["y"] + 1.5 * box["height"] / 8)
     settle(page)
-    assert "row 2, column 6" in page.locator(".lc > .hx-readout").text_content()
+    assert "row 2, column 6" in readout(page)
     page.get_by_role("button", name="Clear").click()
     settle(page)
-    assert page.locator(".lc > .hx-readout").text_content().startswith("Draw something.")
+    assert readout(page).startswith("Draw something.")
     page.locator(".ld-pad").scroll_into_view_if_needed()
     pad = page.locator(".ld-pad").bounding_box()
     page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + pad["height"] / 5)
@@ -236,7 +262,7 @@ def test_a_mouse_draws_and_picks_a_place(show):
     page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + 4 * pad["height"] / 5, steps=8)
     page.mouse.up()
     settle(page)
-    assert page.locator(".lc > .hx-readout").text_content().startswith("It says ")
+    assert readout(page).startswith("It says ")
 
 
 @pytest.mark.parametrize("part", ["i2t", "leff", "lca"])
@@ -244,13 +270,13 @@ def test_it_fits_a_phone_and_a_finger_picks(show, part):
     page = ready(show(live_ceit(), width=375, touch=True))
     look_at(page, part)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
-    if part == "leff":
-        stack = page.locator(".lc-step [role='application']")
+    if part != "lca":
+        stack = page.locator(".lc-step:visible [role='application']")
         stack.scroll_into_view_if_needed()
         box = stack.bounding_box()
         page.touchscreen.tap(box["x"] + 0.5 * box["width"] / 8, box["y"] + 7.5 * box["height"] / 8)
         settle(page)
-        assert "row 8, column 1" in page.locator(".lc > .hx-readout").text_content()
+        assert "row 8, column 1" in readout(page)
 
 
 def test_only_the_part_in_hand_is_shown(show):
@@ -258,7 +284,7 @@ def test_only_the_part_in_hand_is_shown(show):
     assert page.locator(".lc-table").is_visible() and page.locator(".lc-step:visible").count() == 0
     assert not control(page, "Channel").is_visible() and not control(page, "Block").is_visible()
     look_at(page, "i2t")
-    assert page.locator(".lc-step:visible").count() == 4
+    assert page.locator(".lc-step:visible").count() == 6
     look_at(page, "leff")
     assert page.locator(".lc-step:visible").count() == 7
 
@@ -269,7 +295,7 @@ def test_a_link_in_the_text_sets_it(show):
       '<a id="words" href="#steps?part=leff&edit=swap&in=one&block=3&channel=77&cell=2,7">words</a>')""")
     page.locator("#words").click()
     settle(page)
-    assert "Block 3, channel 77, row 2, column 7" in page.locator(".lc > .hx-readout").text_content()
+    assert "Block 3, channel 77, row 2, column 7" in readout(page)
     net = model()
     kernels = net.blocks[2].mlp.depthwise.weight
     kernels.data = kernels.data.transpose(-2, -1)
