@@ -253,6 +253,7 @@ def packed_with(**header):
         (lambda: LiveCeiT(CEIT_FILE, **SHEETS, part="mlp"), r"part is 'mlp'.*'i2t', 'leff', 'lca'"),
         (lambda: LiveCeiT(CEIT_FILE, **SHEETS | dict(samples=np.zeros((1, 16, 16), np.uint8))), r"\(1, 16, 16\).*\(40, 32, 32\)"),
         (lambda: LiveCeiT(CEIT_FILE, **SHEETS | dict(labels=["ten"])), r"labels has 'ten', which is none of the classes 0, 1"),
+        (lambda: LiveCeiT(CEIT_FILE, **SHEETS, channel=16), r"channel is 16: there are 16 channels in the stem.*0 to 15"),
         (lambda: LiveCeiT(CEIT_FILE, **SHEETS, name="two words"), r"name is 'two words'.*'steps'"),
     ],
 )

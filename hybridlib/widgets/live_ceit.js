@@ -21,7 +21,7 @@ function render({ model, el }) {
   const { root, say } = frame(el, { label: "CeiT step by step",
     hint: "draw a digit, choose a part, and follow one channel from step to step." });
   root.classList.add("lc");
-  const state = { part: model.get("part"), block: 0, channel: 0, at: [3, 3], everywhere: true };
+  const state = { part: model.get("part"), block: 0, channel: model.get("channel"), at: [3, 3], everywhere: true };
   let layers = [];
   let table = null;
   const change = (patch) => { Object.assign(state, patch); arrange(Number(channel.input.max)); desk.redraw(); desk.speak(); };
@@ -64,7 +64,7 @@ function render({ model, el }) {
   };
   root.append(...desk.nodes, h("div", { class: "hx-row" }, part.node, block.node, channel.node), ...Object.values(sections));
   if (model.get("note")) root.append(h("p", { class: "hx-note" }, model.get("note")));
-  arrange(1);
+  arrange(state.channel + 1);
 
   function onModel(net) {
     layers = leffLayers(net);
