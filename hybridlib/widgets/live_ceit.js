@@ -4,7 +4,8 @@ import { button, choice, fixed, frame, gridCursor, h, place, slider } from "./co
 import { deskOf } from "./live_desk.js";
 import { softmax } from "./live_ink.js";
 import {
-  KERNEL_EDITS, LCA_EDITS, STEM, channelOf, editKernels, leffLayers, leffPlanes, productsOf, seenBy, stemKernel, stemPlanes, strengthOf,
+  KERNEL_EDITS, LCA_EDITS, STEM, channelOf, editKernels, leffLayers, leffPlanes, likenessTo, productsOf, seenBy, stemKernel, stemPlanes,
+  strengthOf,
 } from "./live_ceit_math.js";
 import { SIDE } from "./workbench_ink.js";
 import { layerTable, nineProducts, step } from "./live_ceit_parts.js";
@@ -34,7 +35,8 @@ function render({ model, el }) {
   const kernel = step("Its kernel");
   const nine = nineProducts("Nine products");
   const pooled = gridCursor(stem.pool.stack, { ...PLACES, label: "Max pooling: choose a place", also: [stem.patches.stack] });
-  const cursor = gridCursor(leff.depthwise.stack, { ...PLACES, label: "Depthwise: choose a place", also: [leff.wide.stack, leff.act.stack] });
+  const cursor = gridCursor(leff.depthwise.stack, { ...PLACES, label: "Depthwise: choose a place",
+    also: [leff.tokens.stack, leff.wide.stack, leff.act.stack] });
 
   const part = choice({ label: "Look at", options: Object.entries(LOOKED_AT), value: state.part, onInput: (value) => change({ part: value }) });
   const block = choice({ label: "Block", options: [[0, "1"]], value: 0, onInput: (value) => change({ block: Number(value) }) });
@@ -121,13 +123,16 @@ function render({ model, el }) {
     const planes = leffPlanes(modules, layer);
     arrange(layer.hidden);
     drawPlanes(leff, planes);
+    const { size } = planes.tokens;
+    const at = state.at[0] * size[1] + state.at[1];
+    leff.tokens.draw(likenessTo(planes.tokens, at), size);
+    leff.tokens.tell(`token ${at + 1} of ${size[0] * size[1]}, and how like it the others are`);
     const found = productsOf(desk.net(), layer, planes.wide, state.channel, state.at);
     kernel.draw(found.kernel, [3, 3]);
     kernel.tell(`of channel ${state.channel + 1}, from ${fixed(Math.min(...found.kernel), 2)} to ${fixed(Math.max(...found.kernel), 2)}`);
     nine.draw(found);
-    const around = state.at.map((at, axis) => [Math.max(0, at - 1), Math.min(planes.wide.size[axis] - 1, at + 1)]);
-    leff.wide.over(...around, planes.wide.size);
-    for (const one of [leff.depthwise, leff.act]) one.over(...state.at.map((at) => [at, at]), planes.wide.size);
+    leff.wide.over(...state.at.map((v, axis) => [Math.max(0, v - 1), Math.min(size[axis] - 1, v + 1)]), size);
+    for (const one of [leff.tokens, leff.depthwise, leff.act]) one.over(...state.at.map((v) => [v, v]), size);
     cursor.set(state.at);
     return `Block ${state.block + 1}, channel ${state.channel + 1}, ${place(state.at)}: nine products and the bias make ${fixed(found.sum, 2)}.`;
   }

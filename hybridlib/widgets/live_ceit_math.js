@@ -40,6 +40,18 @@ export function strengthOf({ channels, size: [rows, columns], values }) {
   });
 }
 
+// How like the vector of one place the others are: the cosine between them.
+export function likenessTo(plane, at) {
+  const { channels, size: [rows, columns], values } = plane;
+  const places = rows * columns;
+  const strength = strengthOf(plane);
+  return Float32Array.from({ length: places }, (_, place) => {
+    let sum = 0;
+    for (let c = 0; c < channels; c++) sum += values[c * places + place] * values[c * places + at];
+    return sum / (channels * strength[place] * strength[at] || 1);
+  });
+}
+
 // The planes of a part, by the names of its steps. `modules` is what `run` of live_graph.js returns.
 export function stemPlanes(modules) {
   const made = (name) => planeOf(modules.find((module) => module.name === `patch_embedding.${name}`));

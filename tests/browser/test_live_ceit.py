@@ -130,11 +130,13 @@ def test_a_place_after_the_pooling_shows_what_it_sees(show):
 def test_leff_shows_pytorchs_maps_and_nine_products(show, block):
     page = ready(show(live_ceit()))
     look_at(page, "leff")
-    control(page, "Block").select_option(str(block))
+    control(page, "Block").select_option(value=str(block))
     set_channel(page, 200)
     made = leff_steps(model(), block)
     for title, key in {"2 Expand": "wide", "3 Depthwise": "depthwise", "4 Norm, GELU": "act"}.items():
         assert_signs(page, title, made[key][200])
+    tokens = made["tokens"]
+    assert_signs(page, "1 Back to the plane", torch.cosine_similarity(tokens, tokens[:, 3:4, 3:4], dim=0))
     kernel = model().blocks[block].mlp.depthwise.weight[200, 0].detach()
     products = kernel * made["wide"][200, 2:5, 2:5]  # the marked place is row 4, column 4
     told = [float(text.replace("−", "-")) for text in page.locator(".lc-nine span").all_text_contents()]
