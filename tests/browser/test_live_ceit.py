@@ -130,7 +130,7 @@ def test_a_place_after_the_pooling_shows_what_it_sees(show):
 def test_leff_shows_pytorchs_maps_and_nine_products(show, block):
     page = ready(show(live_ceit()))
     look_at(page, "leff")
-    control(page, "Block").select_option(value=str(block))
+    control(page, "Block").select_option(index=block)
     set_channel(page, 200)
     made = leff_steps(model(), block)
     for title, key in {"2 Expand": "wide", "3 Depthwise": "depthwise", "4 Norm, GELU": "act"}.items():
