@@ -23,8 +23,8 @@ from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, ChoiceGuide, DistillationBench, FieldChart, LayoutBuilder, LiveBias, LiveGates, LiveStem, LiveTables,
-    LiveTokens, LiveViT, NineHeads, PatchExplorer, RateMaps, ReceptiveField, base,
+    AttentionExplorer, ChoiceGuide, DistillationBench, FieldChart, LayoutBuilder, LiveBias, LiveCeiT, LiveGates, LiveStem,
+    LiveTables, LiveTokens, LiveViT, NineHeads, PatchExplorer, RateMaps, ReceptiveField, base,
 )  # fmt: skip
 from hybridlib.widgets.attention_explorer import to_bytes
 from hybridlib.widgets.nine_heads import head_maps
@@ -184,6 +184,7 @@ VIT_FILE = live.shipped("vit_nano_digits")
 VIT = dict(classes=list("0123456789"))
 BOTNET_FILE = live.shipped("botnet_nano_digits")
 DEIT_FILE = live.shipped("deit_nano_digits")
+CEIT_FILE = live.shipped("ceit_nano_digits")
 SHEETS = dict(samples=np.zeros((1, 32, 32), np.uint8), labels=["3"])
 CONVIT_FILE = live.shipped("convit_nano_digits")
 COATNET_FILE = live.shipped("coatnet_nano_digits")
@@ -329,6 +330,13 @@ def sized(**layouts):
         (lambda: guided(system="DeiT"), r"system of a reason is 'DeiT'.*'ViT', 'CeiT'"),
         (lambda: guided(points=1.5), r"points of a reason is 1\.5.*whole number from -3 to 3"),
         (lambda: guided(source="heard"), r"source of a reason is 'heard'.*'measured'"),
+        (lambda: LiveCeiT({}, **SHEETS), r"model is \{\}.*hybridlib\.live\.shipped"),
+        (lambda: LiveCeiT(VIT_FILE, **SHEETS), r"'vit_nano_digits' has no i2t: give a CeiT.*'ceit_nano_digits'"),
+        (lambda: LiveCeiT(CEIT_FILE, **SHEETS, part="mlp"), r"part is 'mlp'.*'i2t', 'leff', 'lca'"),
+        (lambda: LiveCeiT(CEIT_FILE, **SHEETS | dict(samples=np.zeros((1, 16, 16), np.uint8))), r"\(1, 16, 16\).*\(40, 32, 32\)"),
+        (lambda: LiveCeiT(CEIT_FILE, **SHEETS | dict(labels=["ten"])), r"labels has 'ten', which is none of the classes 0, 1"),
+        (lambda: LiveCeiT(CEIT_FILE, **SHEETS, channel=16), r"channel is 16: there are 16 channels in the stem.*0 to 15"),
+        (lambda: LiveCeiT(CEIT_FILE, **SHEETS, name="two words"), r"name is 'two words'.*'steps'"),
     ],
 )
 def test_bad_input_is_refused_in_words(make, told):

@@ -8,6 +8,7 @@ from .field_chart import FieldChart
 from .glance import Glance
 from .layout_builder import LayoutBuilder
 from .live_bias import LiveBias
+from .live_ceit import LiveCeiT
 from .live_gates import LiveGates
 from .live_stem import LiveStem
 from .live_tables import LiveTables
@@ -29,6 +30,7 @@ __all__ = [
     "Glance",
     "LayoutBuilder",
     "LiveBias",
+    "LiveCeiT",
     "LiveGates",
     "LiveStem",
     "LiveTables",

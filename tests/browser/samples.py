@@ -9,8 +9,9 @@ from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, ChoiceGuide, DistillationBench, EquationPanel, FieldChart, Glance, LayoutBuilder, LiveBias, LiveGates,
-    LiveStem, LiveTables, LiveTokens, LiveViT, Network, NineHeads, PatchExplorer, RateMaps, ReceptiveField, Workbench,
+    AttentionExplorer, ChoiceGuide, DistillationBench, EquationPanel, FieldChart, Glance, LayoutBuilder, LiveBias, LiveCeiT,
+    LiveGates, LiveStem, LiveTables, LiveTokens, LiveViT, Network, NineHeads, PatchExplorer, RateMaps, ReceptiveField,
+    Workbench,
 )  # fmt: skip
 
 
@@ -179,6 +180,12 @@ def layout_builder() -> LayoutBuilder:
     return LayoutBuilder(sizes, measured=[dict(title="photographs", size="nano", values=values)])
 
 
+def live_ceit(count: int = 12, part: str = "i2t") -> LiveCeiT:
+    """The trained CeiT, and digits in the middle of the sheet."""
+    labels = load_digits().target[:count]
+    return LiveCeiT(live.shipped("ceit_nano_digits"), samples=pictures(count)[..., 0], labels=labels.tolist(), part=part)
+
+
 def network() -> Network:
     """The system with the most kinds of parts, and what is new in it in colour."""
     return Network("ceit_nano_digits", new=("patch_embedding", "LeFF", "lca"), pictures=pictures(2))
@@ -212,6 +219,7 @@ EXPLORABLES = {
     "live tokens": live_tokens,
     "live bias": live_bias,
     "layout builder": layout_builder,
+    "live CeiT": live_ceit,
     "network": network,
     "field chart": field_chart,
     "choice guide": choice_guide,
