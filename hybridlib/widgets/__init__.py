@@ -1,8 +1,8 @@
 """Explorables: views that compute in the reader's browser. They take arrays and plain values, never models."""
 
 from .attention_explorer import AttentionExplorer
-from .distillation_bench import DistillationBench
 from .choice_guide import ChoiceGuide
+from .distillation_bench import DistillationBench
 from .equation_panel import EquationPanel
 from .field_chart import FieldChart
 from .glance import Glance
@@ -23,8 +23,8 @@ from .workbench import Workbench
 
 __all__ = [
     "AttentionExplorer",
-    "DistillationBench",
     "ChoiceGuide",
+    "DistillationBench",
     "EquationPanel",
     "FieldChart",
     "Glance",
