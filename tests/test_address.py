@@ -62,6 +62,14 @@ def test_no_place_points_anywhere_before_the_address_is_set():
         assert not re.search(r"github\.com/(?!googlecolab/)|git\+", text), path.name
 
 
+def test_the_cell_that_installs_fits_beside_the_sidebar():
+    """As the chapters' own cells must: tests/test_chapters.py."""
+    for path, text in address.places(*address.read()).items():
+        if path.suffix == ".ipynb":
+            (cell,) = [c for c in nbformat.reads(text, 4).cells if notebooks.INSTALL in c.metadata.get("tags", ())]
+            assert [line for line in cell.source.splitlines() if len(line) > 76] == []
+
+
 def test_a_new_address_leaves_the_chapters_outputs_fresh(copy):
     address.main([OWN], root=copy)
     for path in (copy / "book").glob("*.ipynb"):

@@ -30,7 +30,7 @@ except ModuleNotFoundError:  # in Colab
         raise ModuleNotFoundError(
             "hybridlib is not installed. Download "
             "{wheel} from the book's home page, "
-            "upload it into this folder (in Colab: the folder at the left), "
+            "upload it into this folder (in Colab, the one at the left), "
             "and run this cell again."
         ) from None
     %pip install -q "{{wheels[-1]}}"  # needs no restart, whatever pip says'''
