@@ -151,7 +151,12 @@ def attention_distance(attention: AttentionMap, *, patch_size: int) -> Tensor:
 
 
 def uniform_attention_distance(grid: tuple[int, int], *, patch_size: int) -> float:
-    """The attention distance in pixels of a head that looks everywhere alike: the yardstick for the measured ones."""
+    """The attention distance in pixels of a head that looks everywhere alike: the yardstick for the measured ones.
+
+    Args:
+        grid: rows and columns of the patches.
+        patch_size: pixels between neighbouring patches.
+    """
     return relative_offsets(grid).float().norm(dim=-1).mean().item() * patch_size
 
 
@@ -283,7 +288,11 @@ def _add_tokens(joint: Tensor, count: int) -> Tensor:
 
 
 def check_square(attention: AttentionMap) -> None:
-    """Raise ValueError unless the queries of a map are its keys."""
+    """Raise ValueError unless the queries of a map are its keys.
+
+    Args:
+        attention: the map in question.
+    """
     queries, keys = attention.weights.shape[-2:]
     if queries != keys:
         raise ValueError(
@@ -294,7 +303,11 @@ def check_square(attention: AttentionMap) -> None:
 
 
 def cosine_similarity(vectors: Tensor) -> Tensor:
-    """Cosine between every two rows of `n d`: shape `n n`, between -1 and 1."""
+    """Cosine between every two rows of `n d`: shape `n n`, between -1 and 1.
+
+    Args:
+        vectors: shape `n d`.
+    """
     unit = F.normalize(vectors, dim=-1)
     return unit @ unit.T
 
@@ -348,5 +361,11 @@ def cost(model: nn.Module, *, image_size: int, in_channels: int = 3) -> Cost:
 
 
 def tokens_to_map(tokens: Tensor, grid: tuple[int, int], *, extra: int = 0) -> Tensor:
-    """Patch tokens `b (extra + n) d` laid out as a map `b d h w`, without the extra ones."""
+    """Patch tokens `b (extra + n) d` laid out as a map `b d h w`, without the extra ones.
+
+    Args:
+        tokens: shape `b (extra + n) d`, the patches row by row.
+        grid: rows h and columns w of the patches, with h w = n.
+        extra: how many tokens come before the patches.
+    """
     return rearrange(tokens[:, extra:], "b (h w) d -> b d h w", h=grid[0], w=grid[1])

@@ -67,7 +67,13 @@ Augmentation = Callable[[Tensor, Tensor, BatchRandom], tuple[Tensor, Tensor]]
 
 
 def flip(images: Tensor, targets: Tensor, random: BatchRandom) -> tuple[Tensor, Tensor]:
-    """Mirror each image left to right with probability one half. Not for digits or letters."""
+    """Mirror each image left to right with probability one half. Not for digits or letters.
+
+    Args:
+        images: shape `b c h w`.
+        targets: class numbers `b`, or probabilities `b k`; they stay.
+        random: where the draws come from.
+    """
     mirror = random.uniform() < 0.5
     return torch.where(mirror[:, None, None, None], images.flip(3), images), targets
 
@@ -76,6 +82,11 @@ def crop(images: Tensor, targets: Tensor, random: BatchRandom) -> tuple[Tensor, 
     """Shift each image by up to an eighth of its side in both directions; what comes in is black.
 
     An eighth is the 4 of 32 pixels that He et al. (2016) use on CIFAR-10.
+
+    Args:
+        images: shape `b c h w`.
+        targets: class numbers `b`, or probabilities `b k`; they stay.
+        random: where the draws come from.
     """
     height, width = images.shape[2:]
     pad_y, pad_x = max(1, height // 8), max(1, width // 8)
@@ -241,6 +252,9 @@ Augmentations = str | Augmentation | ImageChange | tuple[Augmentation | ImageCha
 def find(augment: Augmentations) -> tuple[str, tuple[Augmentation | ImageChange, ...]]:
     """The name for the record and the functions, from a name, a function or a tuple of functions.
 
+    Args:
+        augment: as `fit` takes it.
+
     Raises:
         ValueError: for an unknown name; the message lists what there is. For a change of single
             images behind a function of the whole batch.
@@ -261,7 +275,11 @@ def find(augment: Augmentations) -> tuple[str, tuple[Augmentation | ImageChange,
 def split(
     functions: tuple[Augmentation | ImageChange, ...],
 ) -> tuple[tuple[ImageChange, ...], tuple[Augmentation, ...]]:
-    """Those for single images, and those for batches."""
+    """Those for single images, and those for batches.
+
+    Args:
+        functions: all of them, as `find` gives them.
+    """
     changes = tuple(f for f in functions if isinstance(f, ImageChange))
     return changes, functions[len(changes) :]
 
@@ -272,6 +290,12 @@ def apply(
     """Run the augmentations one after the other: `b c h w` and targets in, the same out.
 
     Changes of single images are drawn from `random` here, not from (seed, step) as in `fit`.
+
+    Args:
+        augment: as `fit` takes it.
+        images: shape `b c h w`.
+        targets: class numbers `b`, or probabilities `b k`.
+        random: where the draws come from.
     """
     changes, functions = split(find(augment)[1])
     if changes:

@@ -15,7 +15,14 @@ from accelerate.utils import broadcast
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: so much of a unit."""
+    """How long to train: so much of a unit.
+
+    Attributes:
+        unit: "epochs", "steps" or "seconds".
+        amount: so many of them.
+        batch_size: images in a step.
+        images: how many there are to train on.
+    """
 
     unit: str
     amount: float
@@ -51,7 +58,13 @@ class Budget:
 
 def schedule(done: float, warmup: float, least: float = 0.0) -> float:
     """The part of the peak learning rate when a part `done` (0..1) of the budget is used: a line
-    up, then a cosine to `least`."""
+    up, then a cosine to `least`.
+
+    Args:
+        done: the part of the budget that is used.
+        warmup: the part of the budget in which the learning rate rises.
+        least: where the cosine ends, as a part of the peak.
+    """
     if done < warmup:
         return done / warmup
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warmup) / max(1e-12, 1 - warmup))))
@@ -60,7 +73,13 @@ def schedule(done: float, warmup: float, least: float = 0.0) -> float:
 
 class Clock:
     """Seconds spent on training steps, without pauses; with `shared`, those of the first process,
-    in all of them."""
+    in all of them.
+
+    Args:
+        earlier: seconds that count as spent already, from a checkpoint.
+        device: of the training.
+        shared: whether several processes read one clock.
+    """
 
     def __init__(self, earlier: float, *, device: torch.device, shared: bool) -> None:
         self.start, self.device, self.shared = time.perf_counter() - earlier, device, shared

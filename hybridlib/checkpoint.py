@@ -47,6 +47,10 @@ def save_weights(
 def load_weights(model: nn.Module, path: str | Path) -> dict[str, str]:
     """Read weights into a model of the same architecture; all of them or, on an error, none.
 
+    Args:
+        model: changed in place.
+        path: a .safetensors file.
+
     Returns:
         The metadata that `save_weights` kept.
 

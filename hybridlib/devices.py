@@ -20,6 +20,9 @@ from torch import nn
 def pick_device(device: str | torch.device | None = None) -> torch.device:
     """The device of that name, or by default the first of cuda, mps and cpu that is there.
 
+    Args:
+        device: "cuda", "mps" or "cpu"; None for the first that is there.
+
     Raises:
         ValueError: if it is not there.
     """

@@ -63,6 +63,8 @@ def evaluate(
     The model is in eval mode meanwhile, and afterwards as it was and where it was.
 
     Args:
+        model: gives logits `b k` for images `b c h w`.
+        dataset: the split, or a source with a test split.
         batch_size: images at once; the result does not depend on it but for rounding.
         device, mixed_precision, channels_last, workers: see `fit`.
         shared: with several processes (torchrun, accelerate launch), each takes its share of the

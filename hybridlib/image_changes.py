@@ -31,7 +31,12 @@ class ImageChange:
 
 
 def changed(image: Tensor, changes: tuple[ImageChange, ...]) -> Tensor:
-    """The image after one change after the other."""
+    """The image after one change after the other.
+
+    Args:
+        image: bytes `c h w`.
+        changes: in the order in which they are made.
+    """
     for change in changes:
         image = change(image)
     return image

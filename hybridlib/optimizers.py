@@ -15,7 +15,12 @@ KINDS = ("muon", "sgd", "adamw")
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
     """Whether weight decay acts on it: the weights of linear and convolutional layers, and nothing
-    else."""
+    else.
+
+    Args:
+        name: of the parameter in its model, such as "head.weight".
+        parameter: itself.
+    """
     return parameter.ndim >= 2 and name.rsplit(".", 1)[-1] == "weight"
 
 

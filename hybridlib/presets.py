@@ -221,6 +221,7 @@ def fit_arguments(
 
     Args:
         table: from `recipe`.
+        data: what to train on.
         steps, seconds: another budget in place of the recipe's epochs.
 
     Raises:
@@ -248,7 +249,11 @@ def fit_arguments(
 
 
 def describe(table: Table) -> str:
-    """The recipe as lines of text: setting, value, source. Settings that are off are left out."""
+    """The recipe as lines of text: setting, value, source. Settings that are off are left out.
+
+    Args:
+        table: from `recipe`.
+    """
     lines = []
     for key, (value, source) in table.items():
         if key == "warmup" and any(table[k][0] for k in ("warmup_epochs", "warmup_steps")):

@@ -51,6 +51,7 @@ class Run:
 
     @property
     def accuracy(self) -> float:
+        """Of the last evaluation, 0..1."""
         return self.result["accuracy"]
 
     def to_json(self, path: str | Path | None = None) -> str:

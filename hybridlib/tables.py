@@ -38,7 +38,11 @@ class Table:
 
 
 def whole(cell: str) -> str:
-    """A cell as HTML, with a number and its spread on one line."""
+    """A cell as HTML, with a number and its spread on one line.
+
+    Args:
+        cell: its text.
+    """
     return escape(cell.replace(" ± ", "\u00a0±\u00a0"))
 
 

@@ -135,15 +135,14 @@ def fit(
     one may reach into the next epoch. Afterwards the model is in eval mode and on the device that
     it came from.
 
-    Budget (give exactly one):
-        epochs: passes over the training images; 0.5 is half a pass.
-        steps: optimizer steps.
-        seconds: time for training steps; evaluations and checkpoints do not count.
-
     Args:
         model: gives logits `b k` for images `b c h w`. Seed its initial weights before
             (torch.manual_seed).
         data: from `hybridlib.data.load`.
+        epochs: the budget: passes over the training images; 0.5 is half a pass. Give exactly one of
+            epochs, steps and seconds.
+        steps: or so many optimizer steps.
+        seconds: or so much time for training steps; evaluations and checkpoints do not count.
         batch_size: images in a step, over all processes.
         optimizer: "adamw", "sgd" (Nesterov momentum 0.9), or "muon" for the matrices and kernels
             between the first and the last, with AdamW for the rest (PyTorch 2.9 or later).

@@ -36,6 +36,14 @@ def read_image(
     """One file as upright RGB bytes `c h w`, framed as by `frame`; or, with a window, that part of
     the picture resized to the square.
 
+    Args:
+        path: the file.
+        image_size: side of the square in pixels.
+        crop: the part (0..1] of the shorter side that the square keeps.
+        interpolation: "bilinear" or "bicubic", with antialiasing.
+        window: from height and width to the top, left, height and width of the part that is wanted.
+        root: what the path in an error is relative to.
+
     Raises:
         ValueError: if it cannot be read; names the file (relative to `root`).
     """
@@ -112,6 +120,11 @@ def _rgb(picture: Image.Image) -> Image.Image:
 
 def read_images(paths: Sequence[Path], image_size: int, *, root: Path) -> Tensor:
     """Many files at once, in threads: uint8 `n c h w`.
+
+    Args:
+        paths: the files.
+        image_size: side of the squares in pixels.
+        root: what the paths in an error are relative to.
 
     Raises:
         ValueError: if some cannot be read; the message names up to ten of them.

@@ -99,5 +99,9 @@ def count_attention_macs(tokens: int, dim: int) -> int:
 
     The first term is the four projections (q, k, v, out); the second the two products with the N x N matrix, Q K^T and
     A V. Softmax and biases are left out, as in the papers' counts.
+
+    Args:
+        tokens: their number N.
+        dim: width D of a token.
     """
     return 4 * tokens * dim**2 + 2 * tokens**2 * dim

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 
 def check_positive(**values: float) -> None:
-    """Raise ValueError unless every named value is above zero."""
+    """Raise ValueError unless every named value is above zero.
+
+    Args:
+        **values: by the names that the message shall use.
+    """
     for name, value in values.items():
         if not value > 0:
             raise ValueError(f"{name}={value} must be greater than 0, for example {name}=1")
 
 
 def check_share(**values: float) -> None:
-    """Raise ValueError unless every named value is between 0 and 1."""
+    """Raise ValueError unless every named value is between 0 and 1.
+
+    Args:
+        **values: by the names that the message shall use.
+    """
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name}={value} must be between 0 and 1, for example {name}=0.1")
@@ -71,12 +79,21 @@ def check_image(x, *, channels: int, side_multiple: int = 1, side_name: str = "p
 
 
 def look_up(table: dict, name: str):
-    """The entry of that name, or a ValueError that lists what there is."""
+    """The entry of that name, or a ValueError that lists what there is.
+
+    Args:
+        table: where to look.
+        name: what for.
+    """
     if name not in table:
         raise ValueError(f"unknown name {name!r}; there are {', '.join(table)}")
     return table[name]
 
 
 def divisors(value: int) -> list[int]:
-    """Every whole number that divides `value`, from 1."""
+    """Every whole number that divides `value`, from 1.
+
+    Args:
+        value: a whole number above 0.
+    """
     return [n for n in range(1, value + 1) if value % n == 0]

@@ -113,12 +113,21 @@ class MBConv(nn.Module):
 
 
 def make_pool(stride: int) -> nn.Module:
-    """A 3x3 max pooling of that stride, which keeps the corners aligned with a strided convolution; identity for 1."""
+    """A 3x3 max pooling of that stride, which keeps the corners aligned with a strided convolution; identity for 1.
+
+    Args:
+        stride: by how much the map shrinks.
+    """
     return nn.Identity() if stride == 1 else nn.MaxPool2d(3, stride=stride, padding=1)
 
 
 def make_pool_shortcut(in_channels: int, out_channels: int, *, stride: int) -> nn.Module:
-    """Proj(Pool(x)): max pooling where the map shrinks, then a 1x1 convolution where the channels change."""
+    """Proj(Pool(x)): max pooling where the map shrinks, then a 1x1 convolution where the channels change.
+
+    Args:
+        in_channels, out_channels: channels in and out.
+        stride: by how much the map shrinks.
+    """
     project = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
     return nn.Sequential(make_pool(stride), project)
 
@@ -127,10 +136,20 @@ def channels_last(x: Tensor) -> Tensor:
     """The same map `b c h w` with each pixel's channels side by side in memory.
 
     Convolutions after it run faster, and the map that they make becomes tokens `b (h w) c` without a copy.
+
+    Args:
+        x: shape `b c h w`.
     """
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def count_conv_macs(size: tuple[int, int], in_channels: int, out_channels: int, *, kernel: int, groups: int = 1) -> int:
-    """Multiply-adds of one convolution with an output map of `size` (rows, columns): H W K^2 C_in C_out / groups."""
+    """Multiply-adds of one convolution with an output map of `size` (rows, columns): H W K^2 C_in C_out / groups.
+
+    Args:
+        size: rows H and columns W of the output map.
+        in_channels, out_channels: C_in and C_out.
+        kernel: side K.
+        groups: how many groups of channels see only themselves.
+    """
     return size[0] * size[1] * kernel**2 * in_channels * out_channels // groups

@@ -75,7 +75,11 @@ def sincos_positions(grid: tuple[int, int], dim: int, *, temperature: float = 10
 
 
 def grid_coordinates(grid: tuple[int, int]) -> Tensor:
-    """The (row, column) of every cell, row by row: shape `n 2`, integers."""
+    """The (row, column) of every cell, row by row: shape `n 2`, integers.
+
+    Args:
+        grid: rows and columns.
+    """
     rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
     return rearrange([rows, columns], "two h w -> (h w) two")
 
@@ -84,6 +88,9 @@ def relative_offsets(grid: tuple[int, int]) -> Tensor:
     """delta = key - query for every pair of cells, in rows and columns: shape `q k 2`, integers.
 
     The sign follows Cordonnier et al. (2020), BoTNet and ConViT. CoAtNet writes query - key.
+
+    Args:
+        grid: rows and columns.
     """
     cells = grid_coordinates(grid)
     return cells[None, :, :] - cells[:, None, :]
@@ -108,6 +115,10 @@ def axis_offsets(length: int, *, device: torch.device | None = None) -> Tensor:
     """key - query + (length - 1) for every two places on an axis: shape `q k`, from 0 to 2 length - 2.
 
     The row of a table that belongs to the offset, where the table starts at -(length - 1).
+
+    Args:
+        length: places on the axis.
+        device: where the tensor is wanted.
     """
     place = torch.arange(length, device=device)
     return place[None, :] - place[:, None] + length - 1

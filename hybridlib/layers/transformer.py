@@ -27,7 +27,12 @@ class MLP(nn.Sequential):
 
 
 def hidden_width(dim: int, ratio: float) -> int:
-    """Width of the hidden layer: `ratio` times `dim`, rounded down."""
+    """Width of the hidden layer: `ratio` times `dim`, rounded down.
+
+    Args:
+        dim: width D of a token.
+        ratio: hidden width over D.
+    """
     check_positive(dim=dim, ratio=ratio)
     if dim * ratio < 1:
         raise ValueError(f"ratio={ratio} leaves no hidden unit for dim={dim}; ratio x dim must be at least 1, for example ratio=4")
@@ -74,6 +79,11 @@ class TransformerBlock(nn.Module):
 
 
 def drop_path_schedule(rate: float, depth: int) -> list[float]:
-    """Stochastic depth that grows linearly from 0 in the first block to `rate` in the last (Huang et al., 2016)."""
+    """Stochastic depth that grows linearly from 0 in the first block to `rate` in the last (Huang et al., 2016).
+
+    Args:
+        rate: of the last block, 0..1.
+        depth: number L of blocks.
+    """
     check_share(drop_path=rate)
     return [rate * i / max(depth - 1, 1) for i in range(depth)]

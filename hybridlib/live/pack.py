@@ -67,20 +67,32 @@ def _aligned(data: bytes) -> bytes:
 
 
 def graph_path(name: str) -> Path:
-    """Where the graph of shipped weights lies: beside them."""
+    """Where the graph of shipped weights lies: beside them.
+
+    Args:
+        name: one of `weights.names()`.
+    """
     look_up(dict.fromkeys(weights.names()), name)
     return weights.FOLDER / f"{name}.graph.json"
 
 
 def shipped_graph(name: str) -> Graph:
-    """The graph of shipped weights, exported now; `graph_path(name)` holds the same text."""
+    """The graph of shipped weights, exported now; `graph_path(name)` holds the same text.
+
+    Args:
+        name: one of `weights.names()`.
+    """
     told = weights.header(name)
     side = int(told["image_size"])
     return export(weights.load(name), (3, side, side), about={"name": name, "model": told["model"], "size": told["size"]})
 
 
 def store(name: str) -> Path:
-    """Export a shipped model and write its graph beside its weights; the file is replaced whole."""
+    """Export a shipped model and write its graph beside its weights; the file is replaced whole.
+
+    Args:
+        name: one of `weights.names()`.
+    """
     path = graph_path(name)
     half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -95,6 +107,9 @@ def packed(name: str) -> bytes:
     """The file of shipped weights for the browser, from the stored graph, without torch.export.
 
     Its metadata has the weights' own header too: model, size, num_classes, image_size, mean, std, study, run.
+
+    Args:
+        name: one of `weights.names()`.
 
     Raises:
         ValueError: for an unknown name; the message lists what there is.

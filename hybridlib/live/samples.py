@@ -16,7 +16,12 @@ MISREAD = (355, 644, 609, 309)  # which at least three of them misread
 
 
 class HeldOut(NamedTuple):
-    """Pictures, uint8 `n 32 32`, and a text that says what each is."""
+    """Pictures to start from.
+
+    Attributes:
+        pictures: uint8 `n 32 32`, ink bright on black.
+        labels: what each is, in words.
+    """
 
     pictures: np.ndarray
     labels: list[str]

@@ -93,5 +93,9 @@ def create(
 
 
 def has_drop_path(model: str) -> bool:
-    """Whether that model takes `drop_path`."""
+    """Whether that model takes `drop_path`.
+
+    Args:
+        model: a key of `SIZES`.
+    """
     return "drop_path" in signature(CLASSES[model].from_size).parameters

@@ -49,7 +49,13 @@ STEM_STRIDE = {"small": 1, "large": 4}
 class AbsolutePositions2d(nn.Module):
     """A learned vector for each row and each column, the same wherever the query stands.
 
-    A control for the relative ones. Args and shapes: as in RelativePositions2d.
+    A control for the relative ones.
+
+    Args:
+        grid: rows H and columns W of the map.
+        dim: width d of a head.
+
+    Shapes: queries `b h n d` in, logits `b h q k` out.
     """
 
     def __init__(self, grid: tuple[int, int], dim: int) -> None:
@@ -64,7 +70,13 @@ class AbsolutePositions2d(nn.Module):
 
 
 class NoPositions(nn.Module):
-    """Content alone, on a map of any size. Args and shapes: as in RelativePositions2d."""
+    """Content alone, on a map of any size.
+
+    Args:
+        grid, dim: as in `RelativePositions2d`; not used.
+
+    Shapes: queries `b h n d` in, None out.
+    """
 
     def __init__(self, grid: tuple[int, int], dim: int) -> None:
         super().__init__()
@@ -261,7 +273,14 @@ class BoTNet(ConvNet):
         image_size: int | None = None,
         positions: Positions = "relative",
     ) -> BoTNet:
-        """A model of the table SIZES, for that many classes and, if given, another image side."""
+        """A model of the table SIZES.
+
+        Args:
+            size: a key of the table.
+            num_classes: number K of classes.
+            image_size: side of the images in pixels; by default the table's.
+            positions: as in the class.
+        """
         entry = look_up(SIZES, size)
         image_size = entry["image_size"] if image_size is None else image_size
         return cls(

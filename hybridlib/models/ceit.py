@@ -247,7 +247,14 @@ class CeiT(nn.Module):
     def from_size(
         cls, size: str, *, num_classes: int = 1000, image_size: int | None = None, drop_path: float = 0.0
     ) -> CeiT:
-        """A model of the table SIZES, for that many classes and, if given, another image side."""
+        """A model of the table SIZES.
+
+        Args:
+            size: a key of the table.
+            num_classes: number K of classes.
+            image_size: side of the images in pixels; by default the table's.
+            drop_path: stochastic depth of the last block.
+        """
         entry = look_up(SIZES, size)
         image_size = entry["image_size"] if image_size is None else image_size
         return cls(**{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path)

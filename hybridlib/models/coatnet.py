@@ -107,7 +107,10 @@ class RelativeAttention(MultiHeadSelfAttention):
 
 
 class MapNorm(nn.LayerNorm):
-    """LayerNorm over the channels of each cell of a map `b c h w`."""
+    """LayerNorm over the channels of each cell of a map `b c h w`; arguments as in `torch.nn.LayerNorm`.
+
+    Shapes: `b c h w` in and out.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return rearrange(super().forward(rearrange(x, "b c h w -> b h w c")), "b h w c -> b c h w")
@@ -245,7 +248,15 @@ class CoAtNet(nn.Module):
         layout: str | None = None,
         drop_path: float = 0.0,
     ) -> CoAtNet:
-        """A model of the table SIZES, if given with another side or layout."""
+        """A model of the table SIZES.
+
+        Args:
+            size: a key of the table.
+            num_classes: number K of classes.
+            image_size: side of the images in pixels; by default the table's.
+            layout: of the four stages; by default the table's.
+            drop_path: stochastic depth of the last block.
+        """
         entry = look_up(SIZES, size)
         given = {"image_size": image_size, "layout": layout}
         entry = {**entry, **{name: value for name, value in given.items() if value is not None}}
@@ -279,14 +290,23 @@ class CoAtNet(nn.Module):
 
 
 def letters(layout: str) -> str:
-    """The kind of each stage: the layout itself, and "T" for ViT_REL."""
+    """The kind of each stage: the layout itself, and "T" for ViT_REL.
+
+    Args:
+        layout: four letters C or T, or "ViT_REL".
+    """
     return "T" if layout == VIT_REL else layout
 
 
 def check_stages(
     layout: str, *, widths: tuple[int, ...], depths: tuple[int, ...], strides: tuple[int, ...]
 ) -> None:
-    """Raise ValueError unless the layout is one, with a width, depth and stride for each stage."""
+    """Raise ValueError unless the layout is one, with a width, depth and stride for each stage.
+
+    Args:
+        layout: four letters C or T, or "ViT_REL".
+        widths, depths, strides: one of each for each stage.
+    """
     if layout != VIT_REL and (len(layout) != 4 or set(layout) - set("CT")):
         raise ValueError(
             f"layout={layout!r} must be four letters, each C (MBConv) or T (transformer), "
@@ -303,7 +323,14 @@ def check_stages(
 
 
 def make_stem(layout: str, in_channels: int, width: int, *, stride: int) -> nn.Module:
-    """S0: two 3x3 convolutions, the first with the stride; for ViT_REL one on patches."""
+    """S0: two 3x3 convolutions, the first with the stride; for ViT_REL one on patches.
+
+    Args:
+        layout: four letters C or T, or "ViT_REL".
+        in_channels: channels of the image.
+        width: channels that leave the stem.
+        stride: by how much the map shrinks.
+    """
     check_positive(in_channels=in_channels, stem_stride=stride)
     if layout == VIT_REL:
         return nn.Conv2d(in_channels, width, stride, stride=stride)
@@ -314,12 +341,20 @@ def make_stem(layout: str, in_channels: int, width: int, *, stride: int) -> nn.M
 
 
 def to_tokens(x: Tensor) -> Tensor:
-    """The cells of a map `b c h w`, row by row: `b (h w) c`."""
+    """The cells of a map `b c h w`, row by row: `b (h w) c`.
+
+    Args:
+        x: shape `b c h w`.
+    """
     return rearrange(x, "b c h w -> b (h w) c")
 
 
 def init_conv(module: nn.Module) -> None:
-    """He initialisation by the fan-out within a group, K^2 for a depthwise kernel."""
+    """He initialisation by the fan-out within a group, K^2 for a depthwise kernel.
+
+    Args:
+        module: changed in place if it is a convolution.
+    """
     if isinstance(module, nn.Conv2d):
         fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
         nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))

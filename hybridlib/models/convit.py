@@ -275,7 +275,14 @@ class ConViT(nn.Module):
         image_size: int | None = None,
         drop_path: float = 0.0,
     ) -> ConViT:
-        """A model of the table SIZES, for that many classes and, if given, another image side."""
+        """A model of the table SIZES.
+
+        Args:
+            size: a key of the table.
+            num_classes: number K of classes.
+            image_size: side of the images in pixels; by default the table's.
+            drop_path: stochastic depth of the last block.
+        """
         entry = look_up(SIZES, size)
         entry = {**entry, "image_size": entry["image_size"] if image_size is None else image_size}
         return cls(**entry, num_classes=num_classes, drop_path=drop_path)
@@ -324,6 +331,9 @@ def kernel_centres(num_heads: int) -> Tensor:
 
     Shape `(k k) 2`. One patch apart about (0, 0), so that 4 heads stand at +-0.5; column by column,
     as in the public code.
+
+    Args:
+        num_heads: heads N_h; the largest K has K^2 <= N_h.
     """
     side = int(num_heads**0.5)
     steps = torch.arange(side) - (side - 1) / 2

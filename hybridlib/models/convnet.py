@@ -53,7 +53,11 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """1x1 to a quarter of the width, 3x3 there, 1x1 back (figure 5, right). BoTNet replaces the 3x3.
 
-    Args and shapes: as in BasicBlock.
+    Args:
+        in_channels, out_channels: channels in and out.
+        stride: 2 halves the map, in the 3x3 convolution.
+
+    Shapes: `b c h w` in, `b c' h/stride w/stride` out.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
@@ -126,7 +130,13 @@ class ConvNet(nn.Module):
 
     @classmethod
     def from_size(cls, size: str, *, num_classes: int = 1000, image_size: int | None = None) -> ConvNet:
-        """A model of the table SIZES, for that many classes and, if given, another image side."""
+        """A model of the table SIZES.
+
+        Args:
+            size: a key of the table.
+            num_classes: number K of classes.
+            image_size: side of the images in pixels; by default the table's.
+        """
         entry = look_up(SIZES, size)
         image_size = entry["image_size"] if image_size is None else image_size
         return cls(**{**entry, "image_size": image_size}, num_classes=num_classes)
@@ -145,7 +155,13 @@ class ConvNet(nn.Module):
 
 
 def make_stem(kind: str, in_channels: int, width: int) -> nn.Module:
-    """The layers before the first stage."""
+    """The layers before the first stage.
+
+    Args:
+        kind: "small" is one 3x3 convolution; "large" is a 7x7 of stride 2 and a 3x3 max pooling of stride 2.
+        in_channels: channels of the image.
+        width: channels that leave the stem.
+    """
     if kind == "small":
         return ConvNormAct(in_channels, width)
     if kind == "large":
@@ -154,13 +170,22 @@ def make_stem(kind: str, in_channels: int, width: int) -> nn.Module:
 
 
 def make_shortcut(in_channels: int, out_channels: int, *, stride: int) -> nn.Module:
-    """The identity where shapes agree, else a 1x1 convolution with BatchNorm (option B of the paper)."""
+    """The identity where shapes agree, else a 1x1 convolution with BatchNorm (option B of the paper).
+
+    Args:
+        in_channels, out_channels: channels in and out.
+        stride: by how much the map shrinks.
+    """
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
     return ConvNormAct(in_channels, out_channels, kernel=1, stride=stride, act=None)
 
 
 def init_conv(module: nn.Module) -> None:
-    """He initialisation for convolutions: variance 2 / fan-out keeps the signal's scale through ReLUs."""
+    """He initialisation for convolutions: variance 2 / fan-out keeps the signal's scale through ReLUs.
+
+    Args:
+        module: changed in place if it is a convolution.
+    """
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

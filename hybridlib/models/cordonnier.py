@@ -86,7 +86,11 @@ class QuadraticAttention(nn.Module):
 
 
 def kernel_shifts(kernel: int) -> Tensor:
-    """The shifts of a K x K kernel from its centre, row by row: shape `(k k) 2`; for K = 3 from (-1, -1) to (1, 1)."""
+    """The shifts of a K x K kernel from its centre, row by row: shape `(k k) 2`; for K = 3 from (-1, -1) to (1, 1).
+
+    Args:
+        kernel: side K, odd.
+    """
     steps = torch.arange(kernel) - kernel // 2
     rows, columns = torch.meshgrid(steps, steps, indexing="ij")
     return rearrange([rows, columns], "two k1 k2 -> (k1 k2) two")

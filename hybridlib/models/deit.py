@@ -106,7 +106,14 @@ class DeiT(ViT):
         image_size: int | None = None,
         drop_path: float = 0.0,
     ) -> DeiT:
-        """A model of the table SIZES, for that many classes and, if given, another image side."""
+        """A model of the table SIZES.
+
+        Args:
+            size: a key of the table.
+            num_classes: number K of classes.
+            image_size: side of the images in pixels; by default the table's.
+            drop_path: stochastic depth of the last block.
+        """
         entry = look_up(SIZES, size)
         entry = {**entry, "image_size": entry["image_size"] if image_size is None else image_size}
         return cls(**entry, num_classes=num_classes, drop_path=drop_path)

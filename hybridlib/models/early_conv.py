@@ -72,7 +72,14 @@ class ConvStem(nn.Sequential):
 
 
 def check_stem(stem: Sequence[tuple[int, int]], *, image_size: int, patch_size: int, dim: int) -> None:
-    """Raise ValueError unless the strides multiply to the patch size and the patch size divides the image's side."""
+    """Raise ValueError unless the strides multiply to the patch size and the patch size divides the image's side.
+
+    Args:
+        stem: channels and stride of each 3x3 convolution.
+        image_size: side of the image in pixels.
+        patch_size: side in pixels of the area that a token stands for.
+        dim: width D of a token.
+    """
     strides = [stride for _, stride in stem]
     total = math.prod(strides)
     if total != patch_size or min(strides, default=1) <= 0:
@@ -130,7 +137,14 @@ class EarlyConvViT(ViT):
     def from_size(
         cls, size: str, *, num_classes: int = 1000, image_size: int | None = None, drop_path: float = 0.0
     ) -> EarlyConvViT:
-        """A model of the table SIZES, for that many classes and, if given, another image side."""
+        """A model of the table SIZES.
+
+        Args:
+            size: a key of the table.
+            num_classes: number K of classes.
+            image_size: side of the images in pixels; by default the table's.
+            drop_path: stochastic depth of the last block.
+        """
         entry = look_up(SIZES, size)
         image_size = entry["image_size"] if image_size is None else image_size
         return cls(**{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path)

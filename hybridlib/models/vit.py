@@ -111,7 +111,14 @@ class ViT(nn.Module):
     def from_size(
         cls, size: str, *, num_classes: int = 1000, image_size: int | None = None, drop_path: float = 0.0
     ) -> ViT:
-        """A model of the table SIZES, for that many classes and, if given, another image side."""
+        """A model of the table SIZES.
+
+        Args:
+            size: a key of the table.
+            num_classes: number K of classes.
+            image_size: side of the images in pixels; by default the table's.
+            drop_path: stochastic depth of the last block.
+        """
         entry = look_up(SIZES, size)
         image_size = entry["image_size"] if image_size is None else image_size
         return cls(**{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path)
@@ -156,6 +163,9 @@ def init_linear(module: nn.Module) -> None:
 
     timm and DeiT draw from a normal of standard deviation 0.02 whatever the width. At D = 768 the two are alike; at the
     width 64 of our nano 0.02 is too small, and training stays at chance for hundreds of steps.
+
+    Args:
+        module: changed in place if it is linear or an attention layer.
     """
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
@@ -167,7 +177,11 @@ def init_linear(module: nn.Module) -> None:
 
 
 def lecun_normal(module: nn.Module) -> None:
-    """Weights of standard deviation 1 / sqrt(fan-in), bias at zero: the patch projection of the official JAX code."""
+    """Weights of standard deviation 1 / sqrt(fan-in), bias at zero: the patch projection of the official JAX code.
+
+    Args:
+        module: a linear layer, changed in place.
+    """
     fan_in = module.weight[0].numel()
     nn.init.trunc_normal_(module.weight, std=fan_in**-0.5)
     nn.init.zeros_(module.bias)

@@ -134,7 +134,7 @@ def summarise(
         value: name of a number.
 
     Returns:
-        One dict for each group, sorted by `by`: those entries, then "mean", "sd" (the sample
+        One dict for each group, sorted by `by`, with those entries, then "mean", "sd" (the sample
         standard deviation, divided by n - 1; None for a single run), "n", and "values" in the order
         of the seeds.
     """

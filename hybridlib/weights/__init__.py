@@ -27,6 +27,9 @@ def header(name: str) -> dict[str, str]:
     """What the file says of itself: model, size, num_classes, image_size, mean and std of its
     training images, study and run.
 
+    Args:
+        name: one of `names()`.
+
     Raises:
         ValueError: if there is no file of that name; the message lists what there is.
     """
@@ -60,13 +63,21 @@ def load(name: str) -> nn.Module:
 
 def normalisation(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel of the images it was trained on, in units where
-    white is 1."""
+    white is 1.
+
+    Args:
+        name: one of `names()`.
+    """
     told = header(name)
     mean, std = (tuple(float(v) for v in told[key].split()) for key in ("mean", "std"))
     return mean, std
 
 
 def card(name: str) -> str:
-    """The model card, as Markdown."""
+    """The model card, as Markdown.
+
+    Args:
+        name: one of `names()`.
+    """
     look_up(dict.fromkeys(names()), name)
     return (FOLDER / f"{name}.md").read_text(encoding="utf-8")

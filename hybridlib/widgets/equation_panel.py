@@ -23,15 +23,15 @@ class EquationPanel(Explorable):
     map A that they make together, and the picture that comes out. Everything is computed in the browser; a picture of the
     reader's own never leaves it. Queries, keys and values are the cells themselves (W_Q = W_K = W_V = 1), not learned.
 
-    system         content                      offset                                              how they meet; free
-    "convolution"  -                            [k - q = Delta_h], nine heads                       kernel
-    "bilateral"    -|x_q - x_k|^2 / 2 s_r^2     -|delta|^2 / 2 s_s^2                                sum; tolerance, reach
-    "nonlocal"     the same for patches         -                                                   tolerance, window
-    "cordonnier"   -                            -alpha (|delta|^2 - 2 Delta_h . delta), nine heads  alpha, spacing, kernel
-    "vit"          t z_q . z_k / sqrt(d)        inside z: a patch and its position                  scale, window, positions
-    "botnet"       t z_q . z_k / sqrt(d)        t z_q . (r_row + r_column) / sqrt(d)                sum; strength, reach, down, ...
-    "convit"       t z_q . z_k / sqrt(d)        as Cordonnier's, 4 heads at (+-0.5, +-0.5)          gate; alpha, spacing, heads, ...
-    "coatnet"      t z_q . z_k / sqrt(d)        w_delta, a number for each offset, unscaled         sum; strength, reach, ...
+        system         content                      offset                                              how they meet; free
+        "convolution"  -                            [k - q = Delta_h], nine heads                       kernel
+        "bilateral"    -|x_q - x_k|^2 / 2 s_r^2     -|delta|^2 / 2 s_s^2                                sum; tolerance, reach
+        "nonlocal"     the same for patches         -                                                   tolerance, window
+        "cordonnier"   -                            -alpha (|delta|^2 - 2 Delta_h . delta), nine heads  alpha, spacing, kernel
+        "vit"          t z_q . z_k / sqrt(d)        inside z: a patch and its position                  scale, window, positions
+        "botnet"       t z_q . z_k / sqrt(d)        t z_q . (r_row + r_column) / sqrt(d)                sum; strength, reach, down, ...
+        "convit"       t z_q . z_k / sqrt(d)        as Cordonnier's, 4 heads at (+-0.5, +-0.5)          gate; alpha, spacing, heads, ...
+        "coatnet"      t z_q . z_k / sqrt(d)        w_delta, a number for each offset, unscaled         sum; strength, reach, ...
 
     delta = key - query everywhere (CoAtNet's own table runs by query - key: it is this one turned by 180 degrees). z is the patch
     of window x window cells in standard units, d its length. The softmax runs over the keys in the picture; only the convolution
@@ -55,8 +55,7 @@ class EquationPanel(Explorable):
     Raises:
         ValueError: for an unknown system or setting, a value out of its range, pictures of another form.
 
-    Example:
-        EquationPanel("convit", picture="flower", gate=-1.0)
+    Example: `EquationPanel("convit", picture="flower", gate=-1.0)`.
     """
 
     script = "equation_panel.js"

@@ -1,0 +1,235 @@
+"""The API reference: whole, without repeats, without a warning, and its examples run."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import api_reference
+import pytest
+import yaml
+
+import hybridlib
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "book" / "api").glob("*.md"))
+ENTRY = r"^    (?:\**\w+, )*\**{}(?:, \**\w+)*:"  # `name: …` or `one, name: …` in a list of arguments
+
+# Modules that no reader needs to import, and why. What they have for readers, another module exports.
+BEHIND = {
+    "hybridlib.__main__": "the command line",
+    "hybridlib.cli": "the command line",
+    "hybridlib.cli_live": "the command line",
+    "hybridlib.cli_shared": "the command line",
+    "hybridlib.cli_train": "the command line",
+    "hybridlib.bench": "the command line: python -m hybridlib bench",
+    "hybridlib.batches": "a part of training",
+    "hybridlib.checkpoint": "a part of training, which exports save_weights and load_weights",
+    "hybridlib.devices": "a part of training, which exports pick_device",
+    "hybridlib.evaluation": "a part of training, which exports evaluate",
+    "hybridlib.graphs": "many trainings at once, for studies",
+    "hybridlib.objective": "a part of training",
+    "hybridlib.optimizers": "a part of training, which exports decays",
+    "hybridlib.record": "a part of training, which exports Run",
+    "hybridlib.settings": "a part of training",
+}
+
+
+def modules():
+    """Every module of the package that is not behind another and not inside a package with `__all__`."""
+    found, closed = [], set(BEHIND)
+    for info in pkgutil.walk_packages(hybridlib.__path__, "hybridlib."):
+        if any(info.name == name or info.name.startswith(f"{name}.") for name in closed):
+            continue
+        found.append(info.name)
+        if "__all__" in assigned(source_of(info.name)):
+            closed.add(info.name)
+    return found
+
+
+def source_of(module):
+    return ast.parse(Path(importlib.import_module(module).__file__).read_text("utf-8"))
+
+
+def assigned(tree):
+    return {t.id: node.value for node in tree.body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
+
+
+def public(module):
+    """What the source of a module makes public: its `__all__`, else its functions and classes without an underscore."""
+    tree = source_of(module)
+    if "__all__" in assigned(tree):
+        return ast.literal_eval(assigned(tree)["__all__"])
+    kinds = ast.FunctionDef | ast.ClassDef
+    return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+def callables():
+    """Every public function and class, once: `(module, name, object)`."""
+    for module in modules():
+        for name in public(module):
+            value = getattr(importlib.import_module(module), name)
+            if inspect.isfunction(value) or inspect.isclass(value):
+                yield pytest.param(value, id=f"{module}.{name}")
+
+
+@pytest.fixture(scope="module")
+def inventory(book):
+    """What the built book can be linked to, from its own objects.inv: `name -> [(kind, address), …]`."""
+    raw = (book / "objects.inv").read_bytes()
+    packed = raw.split(b"\n", 4)[4]
+    found = {}
+    for line in zlib.decompress(packed).decode().splitlines():
+        name, kind, _, where, _ = re.fullmatch(r"(\S+) (\S+) (-?\d+) (\S+) (.*)", line).groups()
+        if kind.startswith("py:"):
+            found.setdefault(name, []).append((kind, where.replace("$", name)))
+    return found
+
+
+def test_each_page_is_in_the_table_of_contents_and_in_the_overview():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+    (listed,) = [part["chapters"] for part in toc["parts"] if part["caption"] == "API reference"]
+    overview, *names = [page["file"] for page in listed]
+    assert overview == "book/api"
+    assert sorted(names) == [f"book/api/{path.stem}" for path in PAGES]
+    overview = (ROOT / "book" / "api.md").read_text("utf-8")
+    assert re.findall(r"^\| \[.*?\]\((api/\w+)\.md\)", overview, re.M) == [name.removeprefix("book/") for name in names]
+
+
+def test_what_stands_behind_is_there():
+    names = [info.name for info in pkgutil.walk_packages(hybridlib.__path__, "hybridlib.")]
+    assert set(BEHIND) <= set(names)
+
+
+def test_every_public_name_stands_in_the_reference_once(book):
+    """Counted in the pages themselves, by the ids of the entries and by the object behind each."""
+    pages = "".join((book / "book" / "api" / f"{path.stem}.html").read_text("utf-8") for path in PAGES)
+    ids = Counter(re.findall(r'<dt class="sig sig-object py" id="([^"]+)"', pages))
+    wanted = [f"{module}.{name}" for module in modules() for name in public(module)]
+    assert len(wanted) > 200
+    assert {name: ids[name] for name in wanted if ids[name] != 1} == {}
+    tops = [name for name in ids if (parent := api_parent(name)) and inspect.ismodule(parent)]
+    behind = Counter(id(value) for name in tops if callable(value := thing(name)))
+    assert [name for name in tops if callable(thing(name)) and behind[id(thing(name))] > 1] == []
+
+
+def thing(name):
+    return getattr(api_parent(name), name.rpartition(".")[2])
+
+
+def api_parent(name):
+    """The module or class that holds `name`; the package's submodules come before names that shadow them."""
+    owner, parts = hybridlib, name.split(".")[1:-1]
+    for i, part in enumerate(parts):
+        module = sys.modules.get(".".join(["hybridlib", *parts[: i + 1]]))
+        owner = module if module is not None and inspect.ismodule(owner) else getattr(owner, part)
+    return owner
+
+
+def test_the_reference_names_nothing_that_is_not_there(inventory):
+    for name, entries in inventory.items():
+        if entries[0][0] != "py:module":
+            assert hasattr(api_parent(name), name.rpartition(".")[2]), name
+
+
+@pytest.mark.parametrize("value", [*callables()])
+def test_docstring_names_every_argument(value):
+    """In a list of arguments or attributes. Two rules leave some out: an error takes a message, and a class that takes what
+    its base in another library takes says so."""
+    text = (value.__doc__ if inspect.isfunction(value) else vars(value).get("__doc__")) or ""
+    text = inspect.cleandoc(text)
+    assert text and not text.startswith(f"{value.__name__}("), "it has no docstring"
+    if inspect.isclass(value) and issubclass(value, BaseException):
+        return
+    base = foreign_base(value)
+    if base is not None:
+        assert f"arguments as in `torch.nn.{base.__name__}`" in text
+        return
+    missing = [name for name in inspect.signature(value).parameters if not re.search(ENTRY.format(name), text, re.M)]
+    assert missing == []
+
+
+def foreign_base(value):
+    """The class of another library that gives a class its constructor, or None."""
+    if not inspect.isclass(value):
+        return None
+    owner = next(c for c in value.__mro__ if "__init__" in vars(c) or "__new__" in vars(c))
+    return None if owner is object or owner.__module__.startswith("hybridlib") else owner
+
+
+@pytest.mark.parametrize("value", [*callables()])
+def test_docstring_names_no_argument_that_is_not_there(value):
+    text = inspect.cleandoc(value.__doc__ or "")
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)*)", text, re.M)
+    if section is None or inspect.isclass(value) and issubclass(value, BaseException):
+        return
+    told = [name.lstrip("*") for entry in re.findall(r"^    ((?:\**\w+, )*\**\w+):", section[1], re.M) for name in entry.split(", ")]
+    assert set(told) <= set(inspect.signature(value).parameters)
+
+
+@pytest.mark.parametrize("path", [ROOT / "book" / "api.md", *PAGES], ids=lambda path: path.stem)
+def test_the_examples_run(path, tmp_path, monkeypatch):
+    """All blocks of a page one after the other; one that would download is compiled only."""
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    blocks = re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), re.M | re.S)
+    assert blocks
+    for block in blocks:
+        code = compile(block, path.name, "exec")
+        if "pretrained.load(" not in block:
+            exec(code, names)
+
+
+def test_chapters_can_link_to_names(inventory):
+    for name in ("hybridlib.models.vit.ViT", "hybridlib.analysis.rollout", "hybridlib.widgets.Network", "hybridlib.training.fit"):
+        assert name in inventory
+
+
+# ------------------------------------------------------------------------------ from docstring to page
+
+
+def lines_of(text, value=None):
+    lines = text.split("\n")
+    api_reference.to_rst(None, "function", "hybridlib.module.name", value, None, lines)
+    return "\n".join(lines)
+
+
+def test_code_is_a_link_unless_it_is_an_argument():
+    def name(grid):
+        pass
+
+    assert lines_of("A `Trace` of `grid`, `b h q k`.", name) == "A :api:`Trace` of ``grid``, ``b h q k``."
+
+
+def test_signs_that_would_be_markup_are_words():
+    assert lines_of("a * b, |x_q - x_k| and x_ here") == r"a \* b, \|x_q - x_k\| and x\_ here"
+
+
+def test_a_value_keeps_its_straight_quotes():
+    assert lines_of('"adamw" or "a whole sentence"') == '``"adamw"`` or "a whole sentence"'
+
+
+def test_an_indented_block_is_code_or_a_diagram():
+    assert ".. code-block:: text\n\n   image b c -> tokens" in lines_of("ViT.\n\n    image b c -> tokens\n\nMore.")
+    assert ".. code-block:: python\n\n   x = f(1)" in lines_of("So:\n\n    x = f(1)\n")
+
+
+def test_a_list_gets_room_and_a_label_weight():
+    assert lines_of("We follow:\n- one\n  and more\n- two\nThen on.") == "We follow:\n\n- one\n  and more\n- two\n\nThen on."
+    assert lines_of("A.\n\nShapes: `b n d` in.") == "A.\n\n**Shapes:** ``b n d`` in."
+
+
+def test_arguments_stay_as_napoleon_reads_them():
+    text = "Check.\n\nArgs:\n    **values: by name.\n    one, two: see `fit`.\n"
+    assert lines_of(text) == text.replace("`fit`", ":api:`fit`")
+
+
+def test_a_long_signature_has_no_list_without_terms(book):
+    page = (book / "book" / "api" / "training.html").read_text("utf-8")
+    assert '<span class="sig-line"><em class="sig-param">' in page
+    assert not re.search(r"<dt[^>]*>(?:(?!</dt>).)*<dl>", page, re.S)
