@@ -34,6 +34,7 @@ help:
 	@echo "make env        make the Python environment ($(VENV))"
 	@echo "make versions   try other versions of Python and the packages (SET=colab for one set)"
 	@echo "make gpu        record studies in the minutes of a GPU (MINUTES=12 PHOTOS=path)"
+	@echo "make tables     show how the tables of the made pages differ from those of a commit (REV=main)"
 	@echo "make address    write the book's address everywhere (URL=https://github.com/OWNER/NAME)"
 	@echo "make clean      remove what was built"
 
@@ -92,10 +93,18 @@ gpu:
 	@$(GPU_PYTHON) book/tools/gpu.py --minutes $(MINUTES) $(if $(PHOTOS),--photos $(PHOTOS)) \
 	  --out $(OUT)
 
+# After a move that must leave every figure alone: the tables of the pages that are made from records, then and now.
+tables:
+	@moved=0; for page in book/recorded.md book/speed.md; do \
+	  diff -U2 --label "$$page at $(or $(REV),main)" --label "$$page now" \
+	    <(git show "$(or $(REV),main):$$page" | sed -n '/^## /p; /^|/p; /^```text/,/^```$$/p') \
+	    <(sed -n '/^## /p; /^|/p; /^```text/,/^```$$/p' $$page) && echo "$$page: the same tables" || moved=1; \
+	done; exit $$moved
+
 address: env
 	@$(BIN)/python book/tools/address.py "$(URL)" $(REV)
 
 clean:
 	rm -rf _build build
 
-.PHONY: help env book serve notebooks test lab versions gpu address clean
+.PHONY: help env book serve notebooks test lab versions gpu tables address clean
