@@ -28,7 +28,8 @@ SOURCES := _config.yml _toc.yml $(wildcard pyproject.toml) $(shell find $(wildca
 help:
 	@echo "make book       build the book"
 	@echo "make serve      show it on http://127.0.0.1:$(PORT)/"
-	@echo "make test       run every test"
+	@echo "make check      lint: Python, imports between rooms, types, JavaScript"
+	@echo "make test       check, and run every test"
 	@echo "make notebooks  run and store the chapters that changed (CHAPTER=01_… for one, FORCE=1)"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make env        make the Python environment ($(VENV))"
@@ -77,7 +78,14 @@ serve: book
 notebooks: env
 	@$(BIN)/python book/tools/notebooks.py $(CHAPTER) $(if $(FORCE),--force)
 
-test: book
+# Their settings: pyproject.toml, and .oxlintrc.json for the JavaScript.
+check: env
+	@$(BIN)/ruff check --quiet
+	@said=$$($(BIN)/lint-imports --no-cache --no-logo) || { echo "$$said"; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/oxlint --quiet hybridlib/widgets book/site_assets
+
+test: check book
 	@$(BIN)/python book/tools/versions.py --install colab
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --nbval --nbval-current-env \
 	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder book tests
@@ -107,4 +115,4 @@ address: env
 clean:
 	rm -rf _build build
 
-.PHONY: help env book serve notebooks test lab versions gpu tables address clean
+.PHONY: help env book serve notebooks check test lab versions gpu tables address clean

@@ -158,7 +158,7 @@ def absolute(node: ast.ImportFrom, package: str) -> str:
     return ".".join([*parents[: len(parents) - node.level + 1], *filter(None, [node.module])])
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def read(text: str, package: str) -> Source:
     return Source(text, package)
 
