@@ -28,12 +28,14 @@ SOURCES := _config.yml _toc.yml $(wildcard pyproject.toml) $(shell find $(wildca
 help:
 	@echo "make book       build the book"
 	@echo "make serve      show it on http://127.0.0.1:$(PORT)/"
-	@echo "make test       run every test"
+	@echo "make check      lint: Python, imports between rooms, types, JavaScript"
+	@echo "make test       check, and run every test"
 	@echo "make notebooks  run and store the chapters that changed (CHAPTER=01_… for one, FORCE=1)"
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make env        make the Python environment ($(VENV))"
 	@echo "make versions   try other versions of Python and the packages (SET=colab for one set)"
 	@echo "make gpu        record studies in the minutes of a GPU (MINUTES=12 PHOTOS=path)"
+	@echo "make tables     show how the tables of the made pages differ from those of a commit (REV=main)"
 	@echo "make address    write the book's address everywhere (URL=https://github.com/OWNER/NAME)"
 	@echo "make clean      remove what was built"
 
@@ -76,7 +78,14 @@ serve: book
 notebooks: env
 	@$(BIN)/python book/tools/notebooks.py $(CHAPTER) $(if $(FORCE),--force)
 
-test: book
+# Their settings: pyproject.toml, and .oxlintrc.json for the JavaScript.
+check: env
+	@$(BIN)/ruff check --quiet
+	@said=$$($(BIN)/lint-imports --no-cache --no-logo) || { echo "$$said"; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/oxlint --quiet hybridlib/widgets book/site_assets
+
+test: check book
 	@$(BIN)/python book/tools/versions.py --install colab
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --nbval --nbval-current-env \
 	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder book tests
@@ -92,10 +101,18 @@ gpu:
 	@$(GPU_PYTHON) book/tools/gpu.py --minutes $(MINUTES) $(if $(PHOTOS),--photos $(PHOTOS)) \
 	  --out $(OUT)
 
+# After a move that must leave every figure alone: the tables of the pages that are made from records, then and now.
+tables:
+	@moved=0; for page in book/recorded.md book/speed.md; do \
+	  diff -U2 --label "$$page at $(or $(REV),main)" --label "$$page now" \
+	    <(git show "$(or $(REV),main):$$page" | sed -n '/^## /p; /^|/p; /^```text/,/^```$$/p') \
+	    <(sed -n '/^## /p; /^|/p; /^```text/,/^```$$/p' $$page) && echo "$$page: the same tables" || moved=1; \
+	done; exit $$moved
+
 address: env
 	@$(BIN)/python book/tools/address.py "$(URL)" $(REV)
 
 clean:
 	rm -rf _build build
 
-.PHONY: help env book serve notebooks test lab versions gpu address clean
+.PHONY: help env book serve notebooks check test lab versions gpu tables address clean

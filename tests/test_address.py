@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import address
+import inputs
 import nbformat
 import notebooks
 import pytest
@@ -56,7 +57,7 @@ def test_one_command_writes_every_place(copy, capsys):
 def test_no_place_points_anywhere_before_the_address_is_set():
     for path, text in address.places(address.NOWHERE, "v0.1.0").items():
         if path.suffix == ".ipynb":
-            (cell,) = [c for c in nbformat.reads(text, 4).cells if notebooks.INSTALL in c.metadata.get("tags", ())]
+            (cell,) = [c for c in nbformat.reads(text, 4).cells if inputs.INSTALL in c.metadata.get("tags", ())]
             text = cell.source
             assert address.wheel_name() in text
         assert not re.search(r"github\.com/(?!googlecolab/)|git\+", text), path.name
@@ -66,7 +67,7 @@ def test_the_cell_that_installs_fits_beside_the_sidebar():
     """As the chapters' own cells must: tests/test_chapters.py."""
     for path, text in address.places(*address.read()).items():
         if path.suffix == ".ipynb":
-            (cell,) = [c for c in nbformat.reads(text, 4).cells if notebooks.INSTALL in c.metadata.get("tags", ())]
+            (cell,) = [c for c in nbformat.reads(text, 4).cells if inputs.INSTALL in c.metadata.get("tags", ())]
             assert [line for line in cell.source.splitlines() if len(line) > 76] == []
 
 

@@ -11,6 +11,7 @@ import struct
 from binascii import a2b_base64
 from pathlib import Path
 
+import inputs
 import nbformat
 import notebooks
 import pytest
@@ -39,7 +40,7 @@ per_chapter = pytest.mark.parametrize("path", chapters(), ids=lambda path: path.
 def cells(path, kind="code"):
     """The chapter's own cells of a kind; the one that installs is written by book/tools/address.py."""
     read = nbformat.read(path, as_version=4)
-    return [cell for cell in read.cells if cell.cell_type == kind and notebooks.INSTALL not in tags(cell)]
+    return [cell for cell in read.cells if cell.cell_type == kind and inputs.INSTALL not in tags(cell)]
 
 
 def tags(cell):

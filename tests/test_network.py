@@ -122,7 +122,7 @@ def test_branches_add_up_to_what_pytorch_computes(name, image):
                 x = laid_out(first, second) + second
         return x
 
-    for place, module in enumerate(modules):
+    for module in modules:
         flow = module.get("flow", [])
         last_of_transformer = module["name"] == f"blocks.{LAST.get(name, -1)}"
         if not network_outline.adds_up(flow) or module["kind"] == "attention" or last_of_transformer:

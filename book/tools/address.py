@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import inputs
 import nbformat
 import notebooks
 
@@ -80,7 +81,7 @@ def places(url, branch, root=ROOT):
     install = (INSTALL_FROM_GIT if is_set(url) else INSTALL_WHEEL).format(url=url, branch=branch, wheel=wheel_name(root))
     for path in sorted((root / "book").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)
-        (cell,) = [cell for cell in notebook.cells if notebooks.INSTALL in cell.metadata.get("tags", ())]
+        (cell,) = [cell for cell in notebook.cells if inputs.INSTALL in cell.metadata.get("tags", ())]
         cell.source = install
         texts[path] = notebooks.serialise(notebooks.normalise(notebook))
     return texts

@@ -5,8 +5,9 @@
 This is the one way in which a chapter's outputs are made. Two runs leave the same bytes:
 
 * A digest of everything a chapter's outputs come from (its code cells but the one that installs
-  hybridlib, the code of hybridlib with its weights, and the recorded results under book/results) is
-  stored in the notebook. While the digest is unchanged the chapter is not run again. `--force` runs it all the same.
+  hybridlib, and the modules, scripts, weights and records that they reach: inputs.py) is stored in
+  the notebook. While the digest is unchanged the chapter is not run again. `--force` runs it all the
+  same.
 * A forced run writes the same bytes again, but for the outputs of cells tagged
   `nbval-ignore-output` (timings, progress bars). Ids of widgets and cells, execution times,
   versions and the order of keys are normalised, and repeated output is merged as a terminal
@@ -22,6 +23,7 @@ import re
 import sys
 from pathlib import Path
 
+import inputs
 import nbformat
 from nbclient import NotebookClient
 from PIL import Image
@@ -33,7 +35,6 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 PNG = "image/png"
 COLOURS = 256  # of a figure's palette
 REFERENCE = "IPY_MODEL_"
-INSTALL = "install"  # tag of the cell that says where hybridlib comes from; book/tools/address.py writes it
 KEPT = ("mystnb", "tags")  # of a cell's metadata; mystnb holds a figure's caption and the words for who cannot see it
 PROGRESS = re.compile(r"\d+%\|.*\|\s*\d+/\d+ \[")  # what tqdm writes
 CELL_TIMEOUT = 600  # seconds; a chapter's longest cell may take 60 on two cores
@@ -47,14 +48,10 @@ def chapters():
 def digest(notebook):
     """Return a hash of all that the outputs of `notebook` are computed from."""
     hash_ = hashlib.sha256()
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and INSTALL not in cell.metadata.get("tags", ()):
-            hash_.update(cell.source.encode() + b"\0")
-    for folder in ("hybridlib", "book/results"):
-        for path in sorted((ROOT / folder).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                hash_.update(path.relative_to(ROOT).as_posix().encode() + b"\0")
-                hash_.update(path.read_bytes() + b"\0")
+    for source in inputs.code(notebook):
+        hash_.update(source.encode() + b"\0")
+    for name in inputs.inputs(notebook, ROOT):
+        hash_.update(name.encode() + b"\0" + (ROOT / name).read_bytes() + b"\0")
     return hash_.hexdigest()[:16]
 
 

@@ -23,7 +23,7 @@ def counted(javascript, plan, layout, side, classes):
 @pytest.mark.parametrize("layout", [*LAYOUTS, "ViT_REL"])
 def test_the_counts_are_pytorchs(javascript, layout):
     plan = ON_PATCHES if layout == "ViT_REL" else PLAN
-    model = CoAtNet(image_size=40, layout=layout, num_classes=7, **{k: v for k, v in plan.items()})
+    model = CoAtNet(image_size=40, layout=layout, num_classes=7, **plan)
     cost = analysis.cost(model, image_size=40)
     parameters, macs, _, sides = counted(javascript, plan, layout, 40, 7)
     assert (parameters, macs) == (cost.parameters, cost.macs)

@@ -1,6 +1,5 @@
 """Editing BoTNet's tables in the browser: every answer is PyTorch's for the tables that were set."""
 
-import re
 from functools import partial
 
 import numpy as np

@@ -17,7 +17,7 @@ def test_every_system_and_all_that_it_shows(show):
     """Each of the eight answers as PyTorch does, and every choice of what to lay over the picture draws it or says it."""
     page = ready(show(workbench(*weights.names(), systems=["vit"]), width=800), cards=1)
     system, over = page.locator(".wb-head select").first, page.locator(".wb-show select").first
-    assert [o for o in system.locator("option").all_text_contents()][:2] == ["Convnet", "ViT"]
+    assert system.locator("option").all_text_contents()[:2] == ["Convnet", "ViT"]
     seen = 0
     for name in weights.names():
         system.select_option(name)
