@@ -12,7 +12,7 @@ class LiveBias(HeadAtDesk):
 
     `model` has layers of RelativeAttention. A link such as
     `<a href="#bias?edit=flip&in=all&block=2&head=3&digit=1&query=4,5">words</a>` sets it, counted from 1;
-    `offset=-1,0&value=6` sets the bias of the key one row above. The arguments are those of `HeadAtDesk`.
+    `offset=-1,0&value=6` sets the bias of the key one row above.
     """
 
     script = "live_bias.js"

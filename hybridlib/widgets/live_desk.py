@@ -1,5 +1,6 @@
 """What explorables share whose model the reader edits at a desk (live_desk.js): one model, digits to take, their labels."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -71,6 +72,13 @@ class HeadAtDesk(AtDesk):
 
     block = traitlets.Int(0).tag(sync=True)
     head = traitlets.Int(0).tag(sync=True)
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Let a subclass's docstring end in the arguments, which are the same for all."""
+        if cls.__doc__ and HeadAtDesk.__doc__:
+            arguments = inspect.cleandoc(HeadAtDesk.__doc__).partition("\n\nArgs:")
+            cls.__doc__ = inspect.cleandoc(cls.__doc__) + "".join(arguments[1:])
+        super().__init_subclass__(**kwargs)
 
     def __init__(
         self,

@@ -4,6 +4,7 @@ from .live_desk import HeadAtDesk
 
 GATES = ".gate_logits"
 
+
 class LiveGates(HeadAtDesk):
     """Turn a trained ConViT's gates and shifts, and see its maps and its answer change.
 
@@ -11,7 +12,7 @@ class LiveGates(HeadAtDesk):
     Everything runs in the browser; the model is fetched when the explorable comes into sight.
 
     `model` has layers of GatedPositionalSelfAttention. A link such as
-    `<a href="#gates?gate=0.2&block=1&head=3">words</a>` sets it, counted from 1. The arguments are those of `HeadAtDesk`.
+    `<a href="#gates?gate=0.2&block=1&head=3">words</a>` sets it, counted from 1.
     """
 
     script = "live_gates.js"

@@ -11,8 +11,7 @@ class LiveTables(HeadAtDesk):
     model is fetched when the explorable comes into sight.
 
     `model` has layers of BottleneckAttention with relative positions. A link such as
-    `<a href="#tables?edit=flip&in=all&block=2&head=3&digit=1&query=4,5">words</a>` sets it, counted from 1. The arguments are
-    those of `HeadAtDesk`.
+    `<a href="#tables?edit=flip&in=all&block=2&head=3&digit=1&query=4,5">words</a>` sets it, counted from 1.
     """
 
     script = "live_tables.js"

@@ -4,14 +4,14 @@ from .live_desk import HeadAtDesk
 
 TOKENS = ["class", "distillation"]
 
+
 class LiveTokens(HeadAtDesk):
     """See what a trained DeiT's two tokens look at and answer, and move one onto the other.
 
     Everything runs in the browser; the model is fetched when the explorable comes into sight.
 
     `model` has a distillation token; `block` and `head` say whose maps are shown at first. A link such as
-    `<a href="#tokens?part=1&swap=yes&block=1&head=2&digit=3">words</a>` sets it, counted from 1; `part` is from 0 to 1. The
-    arguments are those of `HeadAtDesk`.
+    `<a href="#tokens?part=1&swap=yes&block=1&head=2&digit=3">words</a>` sets it, counted from 1; `part` is from 0 to 1.
     """
 
     script = "live_tokens.js"
