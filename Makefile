@@ -53,7 +53,7 @@ $(STAMP): requirements.txt pyproject.toml
 book: $(BUILT)
 	@echo "The book is up to date. Open $(CURDIR)/$(HTML)/index.html, or run: make serve"
 
-book/claims.md: book/claims.json book/effects.json $(RECORDS) book/tools/claims.py book/tools/effects.py $(STAMP)
+book/claims.md: book/claims.json book/effects.json $(RECORDS) $(wildcard book/0*.ipynb) book/tools/claims.py book/tools/effects.py $(STAMP)
 	@$(BIN)/python book/tools/claims.py
 
 book/speed.md: book/results/bench_models.json book/tools/speed.py $(STAMP)

@@ -14,7 +14,9 @@ for no other. The page is one table, a <tbody> for each claim, in which ledger.j
 import html
 import json
 import math
+import re
 from collections import Counter
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -148,7 +150,7 @@ def filters(claims, measured):
         "settled": [state for state in SETTLED if any(claim["settled"] == state for claim in claims)],
         "verdict": list(effects.VERDICTS),
     }
-    legends = {"chapter": "Chapter", "settled": "Settled by being", "verdict": "With an effect that is"}
+    legends = {"chapter": "Chapter", "settled": "How it is settled", "verdict": "What an effect of it is"}
     lines = ['<form class="ledger-filter" aria-label="Filter the claims" hidden>']
     for name, values in choices.items():
         lines.append(f"<fieldset><legend>{legends[name]}</legend>")
@@ -175,13 +177,33 @@ TABLE_START = (
 
 
 def chapter_row(chapter):
-    (path,) = BOOK.glob(f"{chapter:02d}_*.ipynb")
-    title = json.loads(path.read_text("utf-8"))["cells"][0]["source"]
-    title = "".join(title).splitlines()[0].removeprefix("#").strip()
+    headings = headings_of(chapter)
+    words = f"[Chapter {chapter}: {headings[0][0]}]({headings[0][1]})" if headings else f"Chapter {chapter}"
     return (
-        f'<tbody class="ledger-chapter" role="rowgroup"><tr role="row"><th role="columnheader" scope="colgroup" colspan="5">\n\n'
-        f"[Chapter {chapter}: {title}]({path.name})\n\n</th></tr></tbody>\n"
+        '<tbody class="ledger-chapter" role="rowgroup"><tr role="row"><th role="rowheader" scope="rowgroup" colspan="5">\n\n'
+        f"{words}\n\n</th></tr></tbody>\n"
     )
+
+
+@cache
+def headings_of(chapter):
+    """Return a chapter's headings, each with the address of its section; the first is the chapter's own. None if the
+    chapter is not there."""
+    found = []
+    for path in BOOK.glob(f"{chapter:02d}_*.ipynb"):
+        cells = [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "markdown"]
+        titles = re.findall(r"^#+ +(.+?) *$", "\n\n".join("".join(cell["source"]) for cell in cells), re.M)
+        found = [(title, f"{path.name}#{title.replace(' ', '-')}") for title in titles]
+        found[0] = titles[0], path.name
+    return found
+
+
+def where(claim):
+    """Return a link to what settles a claim, in the words of that section's heading."""
+    for title, link in headings_of(claim["chapter"]):
+        if link == claim["link"]:
+            return f"[Chapter {claim['chapter']}: {title}]({link})"
+    return f"[Chapter {claim['chapter']}]({claim['link']})"
 
 
 def rows(claim, its):
@@ -190,7 +212,7 @@ def rows(claim, its):
     if claim["settled"] == "open":
         how = f"Chapter {claim['chapter']} has not settled it yet."
     else:
-        how = f"{claim['how']} [See where]({claim['link']})."
+        how = f"{claim['how']} {where(claim)}"
     return (
         f'<tbody class="ledger-claim" id="Claim-{claim["id"]}" role="rowgroup" {data}><tr role="row">'
         f'<th role="rowheader" scope="rowgroup" rowspan="{1 + len(its)}">{claim["id"]}</th><td role="cell" colspan="3">\n\n'
@@ -239,25 +261,28 @@ def here(effect):
 
 def judgement(effect):
     if not effect.verdict:
-        return '<span class="ledger-silent">none: no side is claimed</span>'
+        return '<span class="ledger-silent">none: the claim names no side</span>'
     words = state(effect.verdict)
     if "blind" in effect.spec:
         return f"{words}<small>could not be seen: {html.escape(effect.spec['blind'])}</small>"
+    unit = " points" if effect.spec["unit"] == "points" else ""
     if effect.spec.get("claimed") == "none":
-        matters = effect.spec["matters"]
-        words += f"<small>would matter from {number(sum(matters['terms']), effect.spec, sign=False)} on, {html.escape(matters['why'])}</small>"
+        matters = number(sum(effect.spec["matters"]["terms"]), effect.spec, sign=False)
+        words += f"<small>would matter from {matters}{unit} on: {html.escape(effect.spec['matters']['why'])}</small>"
     if effect.verdict == effects.WEAK or effect.spec.get("claimed") == "none":
         factor = "a factor of " if effect.spec["unit"] == "times" else ""
-        words += f"<small>could have seen {factor}{number(effect.seen, effect.spec, sign=False)}</small>"
+        words += f"<small>could have seen {factor}{number(effect.seen, effect.spec, sign=False)}{unit}</small>"
     return words
 
 
 def number(value, spec, sign=True):
-    """Return a number of an effect as it is printed: accuracies with one decimal, all else with two."""
-    text = f"{value:+.{1 if spec['unit'] == 'points' else 2}f}".replace("-", "−")
-    if not float(text.replace("−", "-")):
-        text = text[1:]
-    return text if sign and spec["unit"] != "times" else text.lstrip("+")
+    """Return a number of an effect as it is printed: points with one decimal, all else with two, and with one more
+    where it would round to zero and is not."""
+    decimals = 1 if spec["unit"] == "points" else 2
+    while 0 < abs(value) < 0.5 * 10**-decimals and decimals < 4:
+        decimals += 1
+    text = f"{value:+.{decimals}f}" if sign and value and spec["unit"] != "times" else f"{value:.{decimals}f}"
+    return text.replace("-", "−")
 
 
 def plot(effect, its):

@@ -59,8 +59,9 @@ def section(name):
     if not (results_folder() / name).is_dir():
         return "\n".join(parts)
     panels = results(study, load(name, data=None))
-    parts.append(drawing(name, [panel for panel in panels if panel["first"]]))
-    parts += [table(panel) for panel in panels]
+    drawn = drawing(name, [panel for panel in panels if panel["first"]])
+    tables = "\n".join(map(table, panels))
+    parts.append(f'<div class="runs-all">\n{drawn}\n<div class="runs-tables">\n{tables}\n</div></div>\n')
     parts.append(f"`python -m hybridlib study run {name}`\n")
     return "\n".join(parts)
 
@@ -91,23 +92,32 @@ def results(study, records):
 
 
 def table(panel):
-    """Return a table in Markdown."""
+    """Return a table as HTML."""
     keys, across, rows = panel["keys"], panel["across"], panel["rows"]
     columns = sorted({row[across] for row in rows}) if across else ["mean ± sd (runs)"]
     lines = {}
     for row in rows:
         line = lines.setdefault(tuple(row[key] for key in keys), {})
         line[row[across] if across else columns[0]] = cell(row, panel)
-    text = [[*keys, *map(str, columns)], ["---", *["---:"] * (len(keys) + len(columns) - 1)]]
-    text += [[*map(worded, key), *(line.get(column, "") for column in columns)] for key, line in lines.items()]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in text)
-    return f":::{{table}} {panel['data']}: {panel['title']}\n{body}\n:::\n"
+    head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in (*keys, *columns))
+    body = "\n".join(
+        "<tr>"
+        + "".join(f'<th scope="row">{html.escape(worded(value))}</th>' for value in key)
+        + "".join(f"<td>{line.get(column, '')}</td>" for column in columns)
+        + "</tr>"
+        for key, line in lines.items()
+    )
+    title = html.escape(f"{panel['data']}: {panel['title']}")
+    return (
+        f'<figure><figcaption>{title}</figcaption><table class="table">\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody>\n</table></figure>"
+    )
 
 
 def cell(row, panel):
-    """Return "mean ± sd (n)", which no line break may part."""
+    """Return "mean ± sd (n)"."""
     spread = "" if row["sd"] is None else f" ± {row['sd'] * panel['scale']:.{panel['digits']}f}"
-    return f"{row['mean'] * panel['scale']:.{panel['digits']}f}{spread} ({row['n']})".replace(" ", "\u00a0")
+    return f"{row['mean'] * panel['scale']:.{panel['digits']}f}{spread} ({row['n']})"
 
 
 def worded(value):
@@ -117,7 +127,7 @@ def worded(value):
 # Drawings
 
 WIDTH = 340  # of a drawing; at this width its letters are as small as they may be, and a phone shows it so
-LANE, LETTER, GAP = 12, 5.7, 6  # height of a run's lane, width of a letter, room between things
+LANE, LETTER, GAP = 12, 6.0, 6  # height of a run's lane, width of a letter, room between things
 SERIES = 4  # so many entries across a table have a shape each; more are named in every lane
 
 
@@ -125,14 +135,14 @@ def drawing(name, panels):
     """Return a study's drawing, one part for each of its data, with the same figures in words for who cannot see it."""
     parts, said, top = [], [], 0
     for panel in panels:
-        part, height = drawn(panel, top)
+        part, height = part_of(panel, top)
         parts.append(part)
         said.append(told(panel))
         top += height + 2 * GAP
     words = html.escape(f"Each run of study {name} as a dot. {' '.join(said)} The tables have all figures.")
     return (
         f'<figure class="runs"><svg viewBox="0 0 {WIDTH} {top - 2 * GAP}" role="img" aria-label="{words}">'
-        f"{''.join(parts)}</svg></figure>\n"
+        f"{''.join(parts)}</svg></figure>"
     )
 
 
@@ -162,7 +172,7 @@ def labels(panel):
     return label
 
 
-def drawn(panel, top):
+def part_of(panel, top):
     """Return a panel's part of the drawing, which begins at height `top`, and its own height."""
     rows, scale, label = panel["rows"], panel["scale"], labels(panel)
     across = sorted({row[panel["across"]] for row in rows}) if panel["across"] else [""]
@@ -185,10 +195,12 @@ def drawn(panel, top):
     start = y
     lanes, before, first = [], None, y
     for row, name in zip(rows, names):
-        if name != before and before is not None:
+        if before is not None and name != before:
             lanes.append(heading_of(before, left, (first + y) / 2))
-            y, first = y + (0 if named or len(across) == 1 else 4), y + (0 if named or len(across) == 1 else 4)
-        before = name
+            parted = len(across) > 1 and any(row[key] != previous[key] for key in panel["keys"])
+            y += 4 * parted
+            first = y
+        before, previous = name, row
         series = 0 if named else across.index(row[panel["across"]]) if panel["across"] else 0
         middle = y + LANE / 2
         mean = x(scale * row["mean"])
