@@ -43,7 +43,7 @@ def test_intervals_are_those_that_the_files_give_by_hand(measured):
     assert [found.mean, found.low, found.high] == pytest.approx(by_hand([100 * (h - s) for h, s in zip(hard, soft)]), abs=2e-3)
     assert found.seen == pytest.approx((found.high - found.low) / 2)
 
-    lead = {f: [c - d for c, d in zip(*(ends("convit", f"digits-{s}-{f}") for s in ("ConViT", "DeiT")))] for f in ("0.05", "1.0")}
+    lead = {f: [c - d for c, d in zip(*(ends("convit", f"digits-{s}-{f}") for s in ("ConViT", "DeiT")))] for f in ("0.05", "1")}
     found = measured["5c"][2]
     assert found.spec["what"] == "The lead on a twentieth minus the lead on all"
     assert [found.mean, found.low, found.high] == pytest.approx(by_hand([100 * (a - b) for a, b in zip(*lead.values())]), abs=2e-3)
