@@ -1,5 +1,7 @@
 """The sets of versions that `make versions` tries."""
 
+import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,32 @@ def test_the_oldest_set_is_the_lower_bounds_of_pyproject():
 
 def test_the_tests_that_a_set_leaves_out_exist():
     assert [path for path in versions.LEFT_OUT if not (ROOT / path).exists()] == []
+
+
+@functools.cache
+def imported(path):
+    """Return the packages that a test file imports as it is read, itself or through files beside it."""
+    names = set()
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [node.module]
+        else:
+            continue
+        for module in modules:
+            beside = (ROOT / "tests" / module.replace(".", "/")).with_suffix(".py")
+            names |= imported(beside) if beside.is_file() else {module.split(".")[0]}
+    return frozenset(names)
+
+
+def test_what_a_set_does_not_install_no_file_of_its_tests_imports():
+    drawing = {"axe_playwright_python", "playwright", "jupyter_book", "sphinx", "nbval", "nbdime"}
+    left = [ROOT / path for path in versions.LEFT_OUT]
+    tried = [p for p in (ROOT / "tests").rglob("test_*.py") if not any(p == q or q in p.parents for q in left)]
+    assert len(tried) > 30
+    assert {p.name: sorted(found) for p in tried if (found := imported(p) & drawing)} == {}
+    assert "axe_playwright_python" in imported(ROOT / "tests" / "test_home.py")
 
 
 def test_a_machine_without_colabs_python_takes_the_one_at_hand(monkeypatch, tmp_path):

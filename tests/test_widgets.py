@@ -10,9 +10,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from browser.samples import EXPLORABLES, attention_explorer, live_vit, mixed_attention, pictures, rate_runs
-from browser.samples import EXPLORABLES, PLAN, attention_explorer, layout_builder, live_vit, mixed_attention, pictures
-from browser.samples import EXPLORABLES, FIELD_AXES, attention_explorer, choice_guide, field_chart, live_vit, mixed_attention, pictures
+from browser.samples import (
+    EXPLORABLES,
+    FIELD_AXES,
+    PLAN,
+    attention_explorer,
+    choice_guide,
+    field_chart,
+    layout_builder,
+    live_vit,
+    mixed_attention,
+    pictures,
+    rate_runs,
+)
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image

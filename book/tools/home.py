@@ -37,10 +37,11 @@ LINK = re.compile(r'\b(href|src|action)="([^"]*)"')
 def numbers(root=ROOT):
     """What the first page says of the book in numbers: `name -> text`."""
     ledger = claims.load(root / "book" / "claims.json")
+    settled = sum(claim["settled"] != "open" for claim in ledger)
     written = chapters(root)
     return {
         "claims": str(len(ledger)),
-        "settled": str(sum(claim["settled"] != "open" for claim in ledger)),
+        "settled": str(settled) if settled < len(ledger) else "all",
         "equal": WORDS[len({pair.model for pair in PAIRS})],
         "here": f"{WORDS[len(written)]} of nine chapters are here; the others are in preparation." if len(written) < 9 else "All nine chapters are here.",
     }

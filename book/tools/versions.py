@@ -28,7 +28,10 @@ SETS = ROOT / "tests" / "versions" / "sets.txt"
 HOME = ROOT / ".venvs"
 TESTING = ["pytest>=8", "hypothesis>=6.100", "timm>=1.0.9", "nbclient>=0.10", "setuptools>=70.1"]
 # Drawing pages and storing chapters is the book's own environment's work, whatever runs the cells.
-LEFT_OUT = ["tests/browser", "tests/test_site.py", "tests/test_tools.py", "tests/test_notebooks.py", "tests/test_colab.py"]
+LEFT_OUT = [
+    "tests/browser", "tests/test_site.py", "tests/test_chapters.py", "tests/test_home.py",
+    "tests/test_tools.py", "tests/test_notebooks.py", "tests/test_colab.py",
+]
 
 
 @dataclass(frozen=True)

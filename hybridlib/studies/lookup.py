@@ -28,6 +28,13 @@ EFFORT = (
     "its records. Nothing else is tuned. DeiT has the ViT's rate; its teacher is the convnet of the "
     "same seed and budget, as in study `field`."
 )
+FINDING = (
+    "Systems in which every token can ask every other in each block all learn to look up, in every run: "
+    "ConViT 98.7 ± 0.2 %, ViT 97.8 ± 0.9 %, Early convolutions 97.7 ± 0.3 %, CeiT 97.1 ± 0.2 %, DeiT "
+    "97.0 ± 0.8 %. The convnet, best on the digits of study `field`, has 57.4 ± 2.4 %. BoTNet and CoAtNet, "
+    "which attend in their late stages only, make the jump in one run of three each; in the others they "
+    "stay at one in three. Three seeds do not say how often they learn it."
+)
 STEPS = 3000
 SYSTEMS = tasks.SYSTEMS | {"DeiT": ("deit", "nano distilled")}  # last: the convnet is its teacher
 TABLE = (

@@ -86,3 +86,10 @@ class Explorable(anywidget.AnyWidget):
         figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
         data["image/png"] = base64.b64encode(buffer.getvalue()).decode("ascii")
         return data, metadata
+
+
+def check_name(name: str, *, example: str) -> str:
+    """The name for links in the text, or a ValueError if it is not one word."""
+    if not name.isidentifier():
+        raise ValueError(f"name is {name!r}: it must be one word of letters and digits, such as {example!r}")
+    return name

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 import traitlets
 from matplotlib.figure import Figure
 
-from .base import Explorable, Refused
-from .live_desk import check_name
+from .base import Explorable, Refused, check_name
 
 SOURCES = ("measured", "counted", "checked", "cited")
 MOST = 3  # points of a reason, for or against

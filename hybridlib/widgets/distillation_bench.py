@@ -7,7 +7,7 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from .base import Explorable
+from .base import Explorable, check_name
 from .pictures import check_index
 
 MOST = 8.0  # of a logit: where its bar ends
@@ -74,8 +74,6 @@ class DistillationBench(Explorable):
             raise ValueError(f"weight is {weight}: it must lie in 0..1, such as 0.5")
         if heads not in (1, 2):
             raise ValueError(f"heads is {heads}: it must be 1 or 2")
-        if not name.isidentifier():
-            raise ValueError(f"name is {name!r}: it must be one word of letters and digits, such as 'bench'")
         super().__init__(
             classes=list(map(str, classes)),
             teacher=list(map(float, teacher)),
@@ -85,7 +83,7 @@ class DistillationBench(Explorable):
             temperature=float(temperature),
             weight=float(weight),
             heads=heads,
-            name=name,
+            name=check_name(name, example="bench"),
         )
 
     def summary(self) -> str:

@@ -2,9 +2,9 @@
 
 import { fixed, h, svg } from "./common.js";
 import { css, inkOn, twoSided } from "./colours.js";
+import { paintedBars } from "./painted_bars.js";
 
 export const MOST = 8; // logits from the middle line to the edge
-const NUDGE = 0.25; // of a logit, by one press of an arrow key
 
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
@@ -12,50 +12,21 @@ const percent = (share) => `${(100 * share).toFixed(1)} %`;
 //   title: a paragraph that names the chart;  onSet(class, value): a bar was moved;  onRest(): it stays there;  onChoose(words): by keys
 export function logitChart({ title, classes, kind, onSet, onRest, onChoose }) {
   let values = classes.map(() => 0);
-  let at = 0; // the bar that the keys move
-  let held = false;
   const plot = svg("svg", { class: "db-plot", preserveAspectRatio: "none", "aria-hidden": "true" });
   const node = h("div", { class: `db-chart db-${kind}`, tabindex: "0", role: "application",
     "aria-roledescription": "logits to edit: left and right choose a class, up and down change it, Delete makes it 0" }, plot);
   const numbers = classes.map(() => h("span", {}));
-  const written = () => `${title.textContent}. ${classes[at]}: ${fixed(values[at], 2)}`;
+  const written = () => `${title.textContent}. ${classes[hands.at]}: ${fixed(values[hands.at], 2)}`;
   const within = (v) => Math.max(-MOST, Math.min(MOST, Math.round(v / 0.05) * 0.05));
   const put = (i, value) => { values[i] = within(value); onSet(i, values[i]); };
-  const paintTo = (event) => {
-    const box = node.getBoundingClientRect();
-    const i = Math.floor(((event.clientX - box.left) / box.width) * classes.length);
-    at = Math.max(0, Math.min(classes.length - 1, i));
-    put(at, MOST * (1 - (2 * (event.clientY - box.top)) / box.height));
-  };
-  node.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
-    event.preventDefault();
-    node.setPointerCapture(event.pointerId);
-    node.focus({ preventScroll: true });
-    held = true;
-    paintTo(event);
-  });
-  node.addEventListener("pointermove", (event) => { if (held) paintTo(event); });
-  for (const end of ["pointerup", "pointercancel"]) {
-    node.addEventListener(end, () => { if (held) { held = false; onRest(); } });
-  }
-  node.addEventListener("keydown", (event) => {
-    if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const along = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
-    const by = { ArrowUp: NUDGE, ArrowDown: -NUDGE, PageUp: 1, PageDown: -1 }[event.key];
-    if (along) { at = Math.max(0, Math.min(classes.length - 1, at + along)); render(); onChoose(written()); }
-    else if (by) put(at, values[at] + by);
-    else if (["Delete", "Backspace", "0"].includes(event.key)) put(at, 0);
-    else return;
-    event.preventDefault();
-    if (!along) onRest();
-  });
+  const hands = paintedBars(node, { count: () => classes.length, limit: () => MOST, value: (i) => values[i], set: put,
+    onChoose: () => { render(); onChoose(written()); }, onRest });
   function render() {
     const count = classes.length;
     plot.setAttribute("viewBox", `0 ${-MOST} ${count} ${2 * MOST}`);
     plot.replaceChildren(...values.map((v, i) => {
       const high = Math.min(MOST, Math.abs(v));
-      return svg("rect", { class: `db-bar${i === at ? " db-chosen" : ""}`, x: i + 0.15, width: 0.7, y: v > 0 ? -high : 0, height: high });
+      return svg("rect", { class: `db-bar${i === hands.at ? " db-chosen" : ""}`, x: i + 0.15, width: 0.7, y: v > 0 ? -high : 0, height: high });
     }), svg("line", { class: "db-zero", x1: 0, x2: count, y1: 0, y2: 0 }));
     numbers.forEach((number, i) => { number.textContent = fixed(values[i], 2); });
     node.setAttribute("aria-label", written());

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 
 from hybridlib.palette import PARTS
 
-from .base import Explorable, Refused
-from .live_desk import check_name
+from .base import Explorable, Refused, check_name
 
 KINDS = ("convolution", "attention", "both")
 SCALES = ("linear", "log")

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 
 from hybridlib.palette import PARTS
 
-from .base import Explorable, Refused
-from .live_desk import check_name
+from .base import Explorable, Refused, check_name
 
 PATCHES = "ViT_REL"
 PLAIN = "CCTT"

@@ -58,13 +58,6 @@ function countTransformer(c, d, side, headDim) {
 
 export const totalOf = (rows, key) => rows.reduce((sum, row) => sum + row[key], 0);
 
-// Mean, and sample standard deviation (null for one value).
-export function spreadOf(values) {
-  const mean = values.reduce((a, b) => a + b, 0) / values.length;
-  const sd = values.length < 2 ? null : Math.sqrt(values.reduce((a, v) => a + (v - mean) ** 2, 0) / (values.length - 1));
-  return { mean, sd };
-}
-
 // What can be said of a layout without having trained it.
 export function verdict(layout, measured) {
   const dashed = layout === PATCHES ? PATCHES : [...layout].join("-");

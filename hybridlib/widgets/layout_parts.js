@@ -2,7 +2,7 @@
 
 import { h } from "./common.js";
 import { PARTS, css } from "./colours.js";
-import { spreadOf } from "./layout_math.js";
+import { spreadOf } from "./spread.js";
 
 const PART_OF = { S: "convolution", C: "convolution", P: "convolution", T: "attention", H: "pooling" };
 const KIND_OF = { S: "two 3 × 3 convolutions", P: "one convolution on patches", C: "MBConv", T: "relative attention", H: "mean and linear layer" };

@@ -6,7 +6,10 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
+from .base import check_name
 from .live_models import File, WithModels
+from .network import graph_of
+from .pictures import check_index
 
 SIDE = 32  # pixels, of every picture on the pad
 
@@ -40,6 +43,67 @@ class AtDesk(WithModels):
         return figure
 
 
+class HeadAtDesk(AtDesk):
+    """Base class of an explorable that has one head of one layer of its model in hand. All take these arguments.
+
+    A subclass names `example`, a shipped model; `link`, what links in the text call it; `layers`, what its layers are called;
+    and says in `heads_of` how many heads each has.
+
+    Args:
+        model: one model, its name and its file (see `WithModels.offer`), such as `hybridlib.live.shipped("vit_nano_digits")`.
+            It reads 32 x 32 pictures and has the layers that the explorable is about.
+        classes: name of each class.
+        samples: pictures to start from, uint8 `n 32 32`, ink bright on black. The first ten can be taken; after every change
+            the model reads all of them.
+        labels: the class of each sample.
+        block, head: which of those layers, and which of its heads, is in hand at first; from 0.
+        name: what links in the text call this explorable, a word of its own on each page; by default `link`.
+        note: one line below.
+
+    Raises:
+        ValueError: if there is not one model, it lacks such layers or reads another size of image, or samples and labels do
+            not fit.
+    """
+
+    example: str
+    link: str
+    layers: str
+
+    block = traitlets.Int(0).tag(sync=True)
+    head = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self,
+        model: Mapping[str, File],
+        *,
+        classes: Sequence[str] = tuple("0123456789"),
+        samples: np.ndarray,
+        labels: Sequence[str],
+        block: int = 0,
+        head: int = 0,
+        name: str | None = None,
+        note: str = "",
+    ) -> None:
+        model_name, file = one_model(model, example=self.example)
+        graph = graph_of(file)
+        check_side(model_name, graph)
+        heads = self.heads_of(model_name, graph)
+        super().__init__(
+            model=model_name,
+            **check_samples(samples, labels, classes=classes),
+            block=check_index(block, name="block", count=len(heads), of=self.layers),
+            head=check_index(head, name="head", count=heads[block], of="heads"),
+            name=check_name(self.link if name is None else name, example=self.link),
+            note=note,
+        )
+        self.offer({model_name: file})
+
+    @classmethod
+    def heads_of(cls, name: str, graph: dict) -> list[int]:
+        """The heads of each layer that the explorable is about, or a ValueError if the model `name` has none."""
+        raise NotImplementedError
+
+
 def one_model(model: Mapping[str, File], *, example: str) -> tuple[str, bytes]:
     """The name and the file of the only model, or a ValueError that gives an example."""
     if not isinstance(model, Mapping) or len(model) != 1:
@@ -48,6 +112,12 @@ def one_model(model: Mapping[str, File], *, example: str) -> tuple[str, bytes]:
         )
     ((name, file),) = model.items()
     return name, file() if callable(file) else file
+
+
+def heads_beside(ending: str, graph: dict) -> list[int]:
+    """The heads of each layer with a weight whose name ends so."""
+    layers = [weight.removesuffix(ending) for weight in graph["weights"] if weight.endswith(ending)]
+    return [one["at"][2][1] for layer in layers for one in graph["maps"] if one["module"] == layer]
 
 
 def check_side(name: str, graph: dict) -> None:
@@ -76,10 +146,3 @@ def check_samples(samples: np.ndarray, labels: Sequence[str], *, classes: Sequen
     if unknown := sorted(set(map(str, labels)) - set(map(str, classes))):
         raise ValueError(f"labels has {unknown[0]!r}, which is none of the classes {', '.join(map(str, classes))}")
     return dict(samples=pictures.tobytes(), labels=list(map(str, labels)), classes=list(map(str, classes)))
-
-
-def check_name(name: str, *, example: str) -> str:
-    """The name for links in the text, or a ValueError if it is not one word."""
-    if not name.isidentifier():
-        raise ValueError(f"name is {name!r}: it must be one word of letters and digits, such as {example!r}")
-    return name

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import traitlets
 
-from .live_desk import AtDesk, check_name, check_samples, check_side
+from .base import check_name
+from .live_desk import AtDesk, check_samples, check_side
 from .live_models import File
 from .network import graph_of
 

@@ -1,8 +1,8 @@
 // A table of logits to drag, the part of the BoTNet bench that is built once for each axis.
 
 import { fixed, h, svg } from "./common.js";
+import { paintedBars } from "./painted_bars.js";
 
-const STEP = 0.25; // of a logit, by one press of an arrow key
 const LEAST = 4; // logits from the middle line to the edge, at least
 
 // The logits of one query for all offsets of an axis, as bars that a pointer paints and keys move.
@@ -10,8 +10,6 @@ const LEAST = 4; // logits from the middle line to the edge, at least
 // draw(values, at, size): at is the query's own row or column; the `size` offsets that it can use are in colour
 export function tableChart({ name, ends, onSet, onRest }) {
   let [values, at, size, limit] = [[0], 0, 1, LEAST];
-  let place = 0; // the bar that the keys move
-  let held = false;
   const plot = svg("svg", { class: "lt-plot", preserveAspectRatio: "none", "aria-hidden": "true" });
   const node = h("div", { class: "lt-chart", tabindex: "0", role: "slider", "aria-orientation": "vertical",
     "aria-label": `${name} table`, "aria-valuenow": "0", "aria-valuemin": "-1", "aria-valuemax": "1",
@@ -19,46 +17,17 @@ export function tableChart({ name, ends, onSet, onRest }) {
   const words = h("span", { class: "lt-weight" });
   const offset = (i) => i - (values.length - 1) / 2;
   const usable = (i) => at + offset(i) >= 0 && at + offset(i) < size;
-  const within = (v, most) => Math.max(-most, Math.min(most, v));
   const written = (i) => `offset ${offset(i) > 0 ? "+" : ""}${fixed(offset(i), 0)}: ${fixed(values[i], 2)}${usable(i) ? "" : ", off the map"}`;
   const tell = () => {
-    const text = written(place);
+    const text = written(hands.at);
     words.textContent = text;
-    for (const [key, value] of [["min", -limit], ["max", limit], ["now", values[place].toFixed(3)], ["text", text]]) {
+    for (const [key, value] of [["min", -limit], ["max", limit], ["now", values[hands.at].toFixed(3)], ["text", text]]) {
       node.setAttribute(`aria-value${key}`, value);
     }
   };
-  const under = (event) => {
-    const box = node.getBoundingClientRect();
-    const x = Math.floor(((event.clientX - box.left) / box.width) * values.length);
-    return [Math.max(0, Math.min(values.length - 1, x)), within(limit * (1 - (2 * (event.clientY - box.top)) / box.height), limit)];
-  };
-  // The next key may come before the next drawing.
-  const put = (i, value) => { values[i] = value; onSet(i, value); };
-  const paintTo = (event) => { const [i, value] = under(event); place = i; put(i, value); };
-  node.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
-    event.preventDefault();
-    node.setPointerCapture(event.pointerId);
-    node.focus({ preventScroll: true });
-    held = true;
-    paintTo(event);
-  });
-  node.addEventListener("pointermove", (event) => { if (held) paintTo(event); });
-  for (const end of ["pointerup", "pointercancel"]) {
-    node.addEventListener(end, () => { if (held) { held = false; onRest(); } });
-  }
-  node.addEventListener("keydown", (event) => {
-    if (event.altKey || event.ctrlKey || event.metaKey) return;
-    const along = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
-    const by = { ArrowUp: STEP, ArrowDown: -STEP, PageUp: 1, PageDown: -1 }[event.key];
-    if (along) { place = Math.max(0, Math.min(values.length - 1, place + along)); render(); }
-    else if (by) put(place, values[place] + by);
-    else if (["Delete", "Backspace", "0"].includes(event.key)) put(place, 0);
-    else return;
-    event.preventDefault();
-    if (!along) onRest();
-  });
+  // The next key may come before the next drawing, so the value is kept here too.
+  const hands = paintedBars(node, { count: () => values.length, limit: () => limit, value: (i) => values[i],
+    set: (i, value) => { values[i] = value; onSet(i, value); }, onChoose: () => render(), onRest });
   function render() {
     const count = values.length;
     plot.setAttribute("viewBox", `0 ${-limit} ${count} ${2 * limit}`);
@@ -67,7 +36,7 @@ export function tableChart({ name, ends, onSet, onRest }) {
       svg("rect", { class: "lt-self", x: (count - 1) / 2, y: -limit, width: 1, height: 2 * limit }),
       ...Array.from(values, (v, i) => {
         const high = Math.min(limit, Math.abs(v));
-        const kind = `lt-bar${usable(i) ? " lt-used" : ""}${i === place ? " lt-chosen" : ""}`;
+        const kind = `lt-bar${usable(i) ? " lt-used" : ""}${i === hands.at ? " lt-chosen" : ""}`;
         return svg("rect", { class: kind, x: i + 0.12, width: 0.76, y: v > 0 ? -high : 0, height: high });
       }),
       svg("line", { class: "lt-zero", x1: 0, x2: count, y1: 0, y2: 0 }));
@@ -78,9 +47,9 @@ export function tableChart({ name, ends, onSet, onRest }) {
       h("p", { class: "hx-title" }, `${name} `, words), node,
       h("p", { class: "hx-note lt-ends" }, h("span", {}, ends[0]), h("span", {}, "0"), h("span", {}, ends[1]))),
     draw: (now, own, length) => {
-      if (now.length !== values.length) place = (now.length - 1) / 2;
+      if (now.length !== values.length) hands.at = (now.length - 1) / 2;
       [values, at, size] = [now, own, length];
-      if (!held) limit = Math.max(LEAST, Math.ceil(now.reduce((a, v) => Math.max(a, Math.abs(v)), 0)));
+      if (!hands.held) limit = Math.max(LEAST, Math.ceil(now.reduce((a, v) => Math.max(a, Math.abs(v)), 0)));
       render();
     },
   };

@@ -7,8 +7,7 @@ from numbers import Real
 import traitlets
 from matplotlib.figure import Figure
 
-from .base import Explorable
-from .live_desk import check_name
+from .base import Explorable, check_name
 
 KEYS = {"data", "stem", "optimizer", "lr", "accuracy", "loss", "tests"}
 DIGITS = 4  # of the numbers that travel

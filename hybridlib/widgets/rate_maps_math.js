@@ -1,5 +1,7 @@
 // Runs of a ladder of learning rates, in rows of optimisers and columns of rates. No page here.
 
+import { spreadOf } from "./spread.js";
+
 // runs: { data, optimizer, lr, stem, accuracy (0 to 1), … } each
 //   -> [{ optimizer, cells: [{ lr, runs, mean, sd }] }], rates rising
 export function rateRows(runs, data, stem) {
@@ -14,9 +16,7 @@ export function rateRows(runs, data, stem) {
 export const distinct = (runs, key) => [...new Set(runs.map((run) => run[key]))];
 
 function rateCell(lr, runs) {
-  const mean = runs.reduce((sum, { accuracy }) => sum + accuracy, 0) / runs.length;
-  const squares = runs.reduce((sum, { accuracy }) => sum + (accuracy - mean) ** 2, 0);
-  return { lr, runs, mean, sd: runs.length > 1 ? Math.sqrt(squares / (runs.length - 1)) : null };
+  return { lr, runs, ...spreadOf(runs.map(({ accuracy }) => accuracy)) };
 }
 
 // How many runs of each cell of a row end at most so many points below the row's best run.

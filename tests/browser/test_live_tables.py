@@ -96,7 +96,7 @@ def test_a_bar_moved_by_keys_gives_pytorchs_logit_and_answer(show):
     net = model()
     query, attention, _, _ = query_of(net, 1, 2, (4, 4))
     row = 7 - 1
-    target = float(query @ attention.positions.rows[row]) + 8
+    target = (query @ attention.positions.rows[row]).item() + 8
     assert float(chart.get_attribute("aria-valuenow")) == pytest.approx(target, abs=5e-3)
     with torch.no_grad():
         attention.positions.rows[row] += 8 * query / query.square().sum()
