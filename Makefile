@@ -23,6 +23,7 @@ GPU_PYTHON ?= $(BIN)/python
 HTML := _build/html
 STAMP := $(VENV)/.installed
 BUILT := $(HTML)/.built
+RECORDS := $(shell find book/results -name '*.json')
 SOURCES := _config.yml _toc.yml $(wildcard pyproject.toml) $(shell find $(wildcard book hybridlib) -type f -not -path '*/.*' -not -name '*.pyc')
 
 help:
@@ -54,13 +55,13 @@ $(STAMP): requirements.txt pyproject.toml
 book: $(BUILT)
 	@echo "The book is up to date. Open $(CURDIR)/$(HTML)/index.html, or run: make serve"
 
-book/claims.md: book/claims.json book/tools/claims.py $(STAMP)
+book/claims.md: book/claims.json book/effects.json $(RECORDS) $(wildcard book/0*.ipynb) book/tools/claims.py book/tools/effects.py $(STAMP)
 	@$(BIN)/python book/tools/claims.py
 
 book/speed.md: book/results/bench_models.json book/tools/speed.py $(STAMP)
 	@$(BIN)/python book/tools/speed.py
 
-book/recorded.md: $(shell find book/results -name '*.json') $(wildcard hybridlib/studies/*.py) book/tools/recorded.py $(STAMP)
+book/recorded.md: $(RECORDS) $(wildcard hybridlib/studies/*.py) book/tools/recorded.py $(STAMP)
 	@$(BIN)/python book/tools/recorded.py
 
 # From scratch each time, which takes seconds: an incremental build repeats no warning, keeps pages

@@ -114,7 +114,7 @@ def write(folder):
     settings = (ROOT / "_config.yml").read_text("utf-8")
     (folder / "_config.yml").write_text(settings.replace(address.read()[0], ADDRESS), "utf-8")
     (folder / "_toc.yml").write_text("format: jb-book\nroot: book/sample\n")
-    for name in ("claims.json", "references.bib"):
+    for name in ("claims.json", "effects.json", "references.bib"):
         shutil.copy(ROOT / "book" / name, folder / "book" / name)
     executed = notebooks.normalise(notebooks.execute(notebook(), cwd=folder))
     (folder / "book" / "sample.ipynb").write_text(notebooks.serialise(executed), "utf-8")

@@ -2,8 +2,10 @@
 
 import base64
 import copy
+import html
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,8 @@ import speed
 from PIL import Image
 
 from hybridlib.bench.pairs import PAIRS
+from hybridlib.studies import runner
+from hybridlib.studies.records import load, results_folder, summarise, tables, value_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -219,6 +223,61 @@ def test_speed_page_and_readme_are_made_from_the_recorded_benchmark():
 def test_page_of_recorded_studies_is_made_from_the_records():
     page = (ROOT / "book" / "recorded.md").read_text("utf-8")
     assert page == recorded.render(), "run make book, and commit book/recorded.md"
+
+
+WITH_RECORDS = [name for name in runner.STUDIES if (results_folder() / name).is_dir()]
+
+
+@pytest.mark.parametrize("name", WITH_RECORDS)
+def test_tables_of_the_page_say_what_the_terminal_says(name):
+    """The same titles, keys and "mean ± sd (n)", in the same order."""
+    section = recorded.section(name)
+    shown = re.findall(r"<figcaption>(.*?)</figcaption><table.*?>\n(.*?)</table>", section, re.S)
+    printed = list(tables(runner.find(name), load(name, data=None)))
+    assert [html.unescape(title) for title, _ in shown] == [title for title, _ in printed]
+    for (_, table), (_, text) in zip(shown, printed):
+        cells = [html.unescape(cell) for cell in re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", table)]
+        words = " ".join({"yes": "True", "no": "False"}.get(cell, cell) for cell in cells)
+        assert words.split() == text.split()
+
+
+@pytest.mark.parametrize("name", WITH_RECORDS)
+def test_each_run_is_a_dot_of_the_drawing(name):
+    """One drawing a study, of its first table, with a dot for each run where its value belongs."""
+    study, records = runner.find(name), load(name, data=None)
+    (drawing,) = re.findall(r"<svg.*?</svg>", recorded.section(name), re.S)
+    layout = study.TABLE[0] if isinstance(study.TABLE, tuple) else study.TABLE
+    records = [r for r in records if all(value_of(r, key) in values for key, values in layout.get("only", {}).items())]
+    panels = re.split(r'<text class="runs-title"', drawing)[1:]
+    sources = sorted({record["data"]["name"] for record in records})
+    assert [html.unescape(panel.split(">", 1)[1].split(":")[0]) for panel in panels] == sources
+    for panel, source in zip(panels, sources):
+        values = sorted(
+            layout.get("scale", 100) * value_of(record, layout.get("value", "test_accuracy"))
+            for record in records if record["data"]["name"] == source
+        )  # fmt: skip
+        lanes = re.findall(r'<g class="runs-\d">(.*?)</g>', panel)
+        dots = sorted(float(x) for lane in lanes for path in re.findall(r'<path d="([^"]+)"', lane) for x in re.findall(r"M(\S+) \S+m", path))
+        assert len(dots) == len(values)
+        ticks = [(float(tick), float(x)) for x, tick in re.findall(r'class="runs-tick" x="(\S+)" y="\S+">([^<]+)<', panel)]
+        assert ticks == sorted(ticks) and len(ticks) >= 2
+        (first, left), (last, right) = ticks[0], ticks[-1]
+        assert dots == pytest.approx([left + (value - first) / (last - first) * (right - left) for value in values], abs=0.2)
+        assert 0 <= min(dots) and max(dots) <= recorded.WIDTH
+
+
+def test_a_drawing_says_in_words_what_it_shows():
+    (words,) = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)"', recorded.section("vit_digits"))
+    rows = summarise(load("vit_digits"), by=("positions",))
+    low, high = (f"{100 * row['mean']:.1f} ({row['positions']})" for row in sorted(rows, key=lambda row: row["mean"]))
+    assert f"digits, test accuracy in %: means from {low} to {high}." in words
+
+
+@pytest.mark.parametrize("low, high, expected", [
+    (94.2, 98.1, [94, 95, 96, 97, 98, 99]), (0, 100, [0, 20, 40, 60, 80, 100]), (99.9, 99.9, [80, 100]), (0.02, 0.37, [0, 0.1, 0.2, 0.3, 0.4]),
+])  # fmt: skip
+def test_axes_have_round_numbers(low, high, expected):
+    assert recorded.marks(low, high) == expected
 
 
 def test_recorded_benchmark_is_whole():

@@ -59,6 +59,7 @@ def setup(app):
     app.config.mathjax_path = "mathjax/startup.js"
     app.config.mathjax3_config = {"loader": {"load": MATHJAX_START}}
     app.connect("source-read", home.fill_in)
+    app.connect("doctree-read", know_own_anchors)
     app.connect("env-check-consistency", number_by_file)
     app.connect("html-page-context", home.furnish)
     app.connect("html-page-context", add_description)
@@ -92,6 +93,14 @@ def heading_slug(title):
     The pages keep Sphinx's own ids. This is only how a chapter's text names a heading (_config.yml).
     """
     return title.strip().replace(" ", "-")
+
+
+def know_own_anchors(app, doctree):
+    """Let links lead to the ids that a page's own HTML has, such as the ledger's rows, and not to headings alone."""
+    known = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+    for node in doctree.findall(nodes.raw):
+        for anchor in re.findall(r'<tbody[^>]* id="([^"]+)"', node.astext()):
+            known[anchor] = (node.line or 0, anchor, anchor)
 
 
 def add_no_script(app, pagename, templatename, context, doctree):
