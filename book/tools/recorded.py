@@ -193,7 +193,7 @@ def part_of(panel, top):
         parts.append(legend(across, y + 6))
         y += 15
     start = y
-    lanes, before, first = [], None, y
+    lanes, before, previous, first = [], None, {}, y
     for row, name in zip(rows, names):
         if before is not None and name != before:
             lanes.append(heading_of(before, left, (first + y) / 2))
