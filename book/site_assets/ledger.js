@@ -27,12 +27,14 @@
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target?.hidden || !target.matches(".ledger-claim")) return;
     form.reset();
-    update();
     target.scrollIntoView();
   }
 
   form.addEventListener("change", update);
-  form.addEventListener("reset", () => setTimeout(update)); // the boxes are still ticked now
+  form.addEventListener("reset", () => {
+    for (const box of form.querySelectorAll("input")) box.checked = false; // which the form does a moment later
+    update();
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", arrive);
   form.hidden = false;
