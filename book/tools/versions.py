@@ -21,7 +21,7 @@ from pathlib import Path
 
 import nbformat
 import notebooks
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 ROOT = Path(__file__).resolve().parents[2]
 SETS = ROOT / "tests" / "versions" / "sets.txt"
@@ -150,13 +150,15 @@ def try_set(chosen: Set) -> tuple[str, dict[str, float]]:
     said = log.read_text("utf-8").strip().splitlines()[-1].strip("= ")
     lap("tests")
     for path in notebooks.chapters():
+        how = "ran"
         try:
             run_notebook(nbformat.read(path, as_version=4), python=python, cwd=notebooks.BOOK)
-        except CellExecutionError as error:
-            with log.open("a") as out:
-                out.write(f"\n{path.name}\n{error}\n")
+        except (CellExecutionError, CellTimeoutError, RuntimeError) as error:  # the last: no kernel, or a dead one
+            how = f"fails\n{error}"
             said, status = f"{said}; {path.stem} fails", 1
         lap(path.stem)
+        with log.open("a") as out:  # as it goes, so that a try which is stopped leaves what it did
+            out.write(f"\n{path.name}, {seconds[path.stem]:.0f} s: {how}\n")
     return ("passed: " if status == 0 else "FAILED: ") + said, seconds
 
 
