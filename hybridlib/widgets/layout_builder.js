@@ -43,6 +43,7 @@ function render({ model, el }) {
     if (event.target !== keys || !(by || letter)) return;
     event.preventDefault();
     if (by) state.at = Math.max(0, Math.min(3, state.at + by));
+    if (model.get("letters") !== PATCHES) state.last = model.get("letters"); // a key may come before the next drawing
     const next = [...state.last];
     if (letter) next[state.at] = letter;
     set({ letters: next.join("") });
