@@ -103,11 +103,12 @@ gpu:
 	  --out $(OUT)
 
 # After a move that must leave every figure alone: the tables of the pages that are made from records, then and now.
+tables: TABLES := '/^\#\# /p; /^|/p; /<table/,/<\/table>/p'
 tables:
 	@moved=0; for page in book/recorded.md book/speed.md; do \
 	  diff -U2 --label "$$page at $(or $(REV),main)" --label "$$page now" \
-	    <(git show "$(or $(REV),main):$$page" | sed -n '/^## /p; /^|/p; /^```text/,/^```$$/p') \
-	    <(sed -n '/^## /p; /^|/p; /^```text/,/^```$$/p' $$page) && echo "$$page: the same tables" || moved=1; \
+	    <(git show "$(or $(REV),main):$$page" | sed -n $(TABLES)) \
+	    <(sed -n $(TABLES) $$page) && echo "$$page: the same tables" || moved=1; \
 	done; exit $$moved
 
 address: env
