@@ -1,4 +1,5 @@
-"""Models and traces turned into numbers: receptive field, equivariance, attention distance, rollout, similarity, cost.
+"""Models and traces turned into numbers: receptive field, equivariance, attention distance,
+rollout, similarity, cost.
 
 Everything here returns plain numbers, tensors or arrays, which `figures` and `widgets` draw.
 """
@@ -33,10 +34,13 @@ class ReceptiveField:
     jump: int
 
 
-def receptive_field(layers: Sequence[tuple[int, int] | tuple[int, int, int]]) -> list[ReceptiveField]:
+def receptive_field(
+    layers: Sequence[tuple[int, int] | tuple[int, int, int]],
+) -> list[ReceptiveField]:
     """Theoretical receptive field after each layer of a stack.
 
-    r_l = r_{l-1} + (k_l - 1) j_{l-1} and j_l = j_{l-1} s_l, from r_0 = j_0 = 1; a dilation d makes k into d (k - 1) + 1.
+    r_l = r_{l-1} + (k_l - 1) j_{l-1} and j_l = j_{l-1} s_l, from r_0 = j_0 = 1; a dilation d makes
+    k into d (k - 1) + 1.
 
     Args:
         layers: (kernel, stride) or (kernel, stride, dilation) of each layer, input side first.
@@ -44,7 +48,8 @@ def receptive_field(layers: Sequence[tuple[int, int] | tuple[int, int, int]]) ->
     Returns:
         One entry for the input and one for each layer.
 
-    Source: Araujo, Norris & Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
+    Source: Araujo, Norris & Sim, "Computing Receptive Fields of Convolutional Neural Networks",
+    Distill 2019.
     """
     fields = [ReceptiveField(1, 1)]
     for kernel, stride, *dilation in layers:
@@ -55,7 +60,8 @@ def receptive_field(layers: Sequence[tuple[int, int] | tuple[int, int, int]]) ->
 
 
 def effective_receptive_field(features: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """How strongly each input pixel moves the central output unit: the gradient's absolute value, averaged.
+    """How strongly each input pixel moves the central output unit: the gradient's absolute value,
+    averaged.
 
     Args:
         features: from images `b c h w` to a map `b c' h' w'`.
@@ -64,12 +70,14 @@ def effective_receptive_field(features: Callable[[Tensor], Tensor], images: Tens
     Returns:
         Shape `h w`, non-negative, largest value 1.
 
-    Source: Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks", NeurIPS 2016.
+    Source: Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural
+    Networks", NeurIPS 2016.
     """
     images = images.detach().clone().requires_grad_()
     out = features(images)
     centre = out[:, :, out.shape[2] // 2, out.shape[3] // 2]
-    generator = torch.Generator().manual_seed(0)  # a random mixture of channels, so that none cancels another
+    # a random mixture of channels, so that none cancels another
+    generator = torch.Generator().manual_seed(0)
     mixture = torch.randn(centre.shape, generator=generator).to(centre)
     (gradient,) = torch.autograd.grad((centre * mixture).sum(), images)
     field = reduce(gradient.abs(), "b c h w -> h w", "mean")
@@ -87,17 +95,24 @@ def mass_within(field: Tensor, *, share: float = 0.95) -> int:
     total = field.sum()
     for radius in range(max(rows, columns)):
         top, left = max(rows // 2 - radius, 0), max(columns // 2 - radius, 0)
-        if field[top : rows // 2 + radius + 1, left : columns // 2 + radius + 1].sum() >= share * total:
+        if (
+            field[top : rows // 2 + radius + 1, left : columns // 2 + radius + 1].sum()
+            >= share * total
+        ):
             return min(2 * radius + 1, max(rows, columns))
     return max(rows, columns)
 
 
 @torch.no_grad()
-def equivariance_error(features: Callable[[Tensor], Tensor], images: Tensor, *, shift: int, stride: int = 1) -> float:
-    """How far f(shift(x)) is from shift(f(x)), relative to the size of f(x): 0 for an equivariant layer.
+def equivariance_error(
+    features: Callable[[Tensor], Tensor], images: Tensor, *, shift: int, stride: int = 1
+) -> float:
+    """How far f(shift(x)) is from shift(f(x)), relative to the size of f(x): 0 for an equivariant
+    layer.
 
-    The image moves `shift` pixels to the right and wraps around, so that no pixel is lost; the output should move by
-    shift / stride. When that is not a whole number, the nearest whole one is taken.
+    The image moves `shift` pixels to the right and wraps around, so that no pixel is lost; the
+    output should move by shift / stride. When that is not a whole number, the nearest whole one is
+    taken.
 
     Args:
         features: from images `b c h w` to a map `b c' h' w'`.
@@ -113,7 +128,8 @@ def equivariance_error(features: Callable[[Tensor], Tensor], images: Tensor, *, 
 
 @torch.no_grad()
 def invariance_error(model: Callable[[Tensor], Tensor], images: Tensor, *, shift: int) -> float:
-    """How far the output for a shifted image is from the output for the image, relative to its size: 0 if invariant.
+    """How far the output for a shifted image is from the output for the image, relative to its
+    size: 0 if invariant.
 
     Args:
         model: from images `b c h w` to anything of shape `b ...`.
@@ -127,8 +143,8 @@ def invariance_error(model: Callable[[Tensor], Tensor], images: Tensor, *, shift
 def attention_distance(attention: AttentionMap, *, patch_size: int) -> Tensor:
     """Mean distance in pixels between a patch and what it attends to, by head.
 
-    d_h = mean over queries of sum_k A[q, k] |x_q - x_k|, over patch queries and patch keys; the weight that goes to the
-    extra tokens is left out and the rest divided by its sum.
+    d_h = mean over queries of sum_k A[q, k] |x_q - x_k|, over patch queries and patch keys; the
+    weight that goes to the extra tokens is left out and the rest divided by its sum.
 
     Args:
         attention: a square map whose queries are its keys.
@@ -151,7 +167,8 @@ def attention_distance(attention: AttentionMap, *, patch_size: int) -> Tensor:
 
 
 def uniform_attention_distance(grid: tuple[int, int], *, patch_size: int) -> float:
-    """The attention distance in pixels of a head that looks everywhere alike: the yardstick for the measured ones.
+    """The attention distance in pixels of a head that looks everywhere alike: the yardstick for the
+    measured ones.
 
     Args:
         grid: rows and columns of the patches.
@@ -218,15 +235,16 @@ def select(
         elif heads is not None:
             if wrong := [head for head in heads if not 0 <= head < count]:
                 raise ValueError(
-                    f"there is no head {wrong[0]} in block {attention.block}; it has 0 to {count - 1}"
+                    f"there is no head {wrong[0]} in block {attention.block}; it has 0 to"
+                    f" {count - 1}"
                 )
             weights = weights[:, list(heads)]
         if extra_rows:
             check_square(attention)
             if not attention.extra:
                 raise ValueError(
-                    f"the {attention.kind} map of block {attention.block} has no extra tokens whose "
-                    "rows could be taken; give blocks= those that have, or extra_rows=False"
+                    f"the {attention.kind} map of block {attention.block} has no extra tokens whose"
+                    " rows could be taken; give blocks= those that have, or extra_rows=False"
                 )
             weights = weights[:, :, : len(attention.extra)]
         selected.append(replace(attention, weights=weights))
@@ -248,7 +266,8 @@ def rollout(maps: Sequence[AttentionMap]) -> Tensor:
         Shape `b q k`; rows sum to 1.
 
     Raises:
-        ValueError: if there are no maps, several of one block, or maps that are not over the same tokens.
+        ValueError: if there are no maps, several of one block, or maps that are not over the same
+            tokens.
 
     Source: Abnar & Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
     """
@@ -270,9 +289,9 @@ def rollout(maps: Sequence[AttentionMap]) -> Tensor:
                 joint = _add_tokens(joint, late)
             if layer.shape[-1] != joint.shape[-1]:
                 raise ValueError(
-                    f"the map of block {attention.block} is over {layer.shape[-1]} tokens and those "
-                    f"before it over {joint.shape[-1]}; rollout needs the same tokens in all, for "
-                    "example the maps of one stage"
+                    f"the map of block {attention.block} is over {layer.shape[-1]} tokens and those"
+                    f" before it over {joint.shape[-1]}; rollout needs the same tokens in all, for"
+                    " example the maps of one stage"
                 )
         joint, before = layer if joint is None else layer @ joint, attention
     if joint is None:
@@ -296,9 +315,9 @@ def check_square(attention: AttentionMap) -> None:
     queries, keys = attention.weights.shape[-2:]
     if queries != keys:
         raise ValueError(
-            f"the {attention.kind} map of block {attention.block} has {queries} queries and {keys} keys; "
-            "this needs a map whose queries are its keys, for example kind='content', as "
-            "analysis.applied(trace.maps) has"
+            f"the {attention.kind} map of block {attention.block} has {queries} queries and {keys}"
+            " keys; this needs a map whose queries are its keys, for example kind='content', as"
+            " analysis.applied(trace.maps) has"
         )
 
 
@@ -315,8 +334,8 @@ def cosine_similarity(vectors: Tensor) -> Tensor:
 def grid_correlation(similarity: Tensor, grid: tuple[int, int]) -> float:
     """Correlation between the similarity of two positions and minus their distance on the grid.
 
-    1 means that similarity falls in a straight line with distance, 0 that the table knows nothing of the grid. Pairs of a
-    position with itself are left out.
+    1 means that similarity falls in a straight line with distance, 0 that the table knows nothing
+    of the grid. Pairs of a position with itself are left out.
 
     Args:
         similarity: shape `n n`, for example of a position table.
@@ -334,7 +353,8 @@ class Cost:
 
     Attributes:
         parameters: how many numbers it learns.
-        macs: multiply-adds for one image with every token of every block, as the papers count; they call it FLOPs.
+        macs: multiply-adds for one image with every token of every block, as the papers count; they
+            call it FLOPs.
     """
 
     parameters: int
@@ -342,16 +362,20 @@ class Cost:
 
 
 def cost(model: nn.Module, *, image_size: int, in_channels: int = 3) -> Cost:
-    """Parameters, and multiply-adds for one square image: matrix products, convolutions and attention are counted.
+    """Parameters, and multiply-adds for one square image: matrix products, convolutions and
+    attention are counted.
 
     Args:
-        model: any module that takes images `b c h w`. One with a `trace` is counted there, because `forward` may leave out
-            what the logits do not need: ViT's last block works for the class token alone, 7 % less than in the papers.
+        model: any module that takes images `b c h w`. One with a `trace` is counted there, because
+            `forward` may leave out what the logits do not need: ViT's last block works for the
+            class token alone, 7 % less than in the papers.
         image_size: side in pixels.
         in_channels: channels of the image.
     """
     parameter = next(model.parameters())
-    image = torch.zeros(1, in_channels, image_size, image_size, device=parameter.device, dtype=parameter.dtype)
+    image = torch.zeros(
+        1, in_channels, image_size, image_size, device=parameter.device, dtype=parameter.dtype
+    )
     was_training = model.training
     # The plain kernel: not every PyTorch counts the operations of the fused ones.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():

@@ -170,7 +170,8 @@ class Cutout(_Pixels):
         return torch.where(square, mean.to(images.dtype), images), targets
 
     def cut(self, first: Tensor, side: int) -> Tensor:
-        """Which of `side` places of each image lie in its square, which starts at `first`: `b side`."""
+        """Which of `side` places of each image lie in its square, which starts at `first`: `b
+        side`."""
         place = torch.arange(side, device=first.device) - first[:, None]
         return (place >= 0) & (place < self.pixels)
 

@@ -117,10 +117,13 @@ def read(
     else:
         workers = min(4, os.cpu_count() or 1) if workers is None else workers
         batches = DataLoader(
-            _Steps(images, positions, changes), sampler=steps, batch_size=None, num_workers=workers,
+            _Steps(images, positions, changes),
+            sampler=steps,
+            batch_size=None,
+            num_workers=workers,
             pin_memory=device.type == "cuda",
             collate_fn=_as_is,
-        )  # fmt: skip
+        )
     for batch in batches:
         if isinstance(batch, ValueError):
             raise batch

@@ -107,8 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument(
         "--pretrained",
         metavar="NAME",
-        help="public weights by timm's name, read from the file or downloaded; --data is then a "
-        "folder like ImageNet's val/, all of which is used",
+        help=(
+            "public weights by timm's name, read from the file or downloaded; --data is then a "
+            "folder like ImageNet's val/, all of which is used"
+        ),
     )
     test.add_argument("--model", choices=SIZES, help="if the file does not say")
     test.add_argument("--size", help="if the file does not say")

@@ -91,12 +91,18 @@ def first_on_each_host(args: argparse.Namespace) -> Iterator[None]:
 def load_data(args: argparse.Namespace, image_size: int) -> ImageData:
     with first_on_each_host(args) if args.data in CIFAR else nullcontext():
         return load(
-            args.data, image_size=args.image_size or image_size, per_class=args.per_class,
+            args.data,
+            image_size=args.image_size or image_size,
+            per_class=args.per_class,
             fraction=args.fraction,
-            seed=args.data_seed, name=args.data_name,
-            count=args.count, rule=args.rule, distance=args.distance,
-            displacement=args.displacement, jitter=args.jitter,
-        )  # fmt: skip
+            seed=args.data_seed,
+            name=args.data_name,
+            count=args.count,
+            rule=args.rule,
+            distance=args.distance,
+            displacement=args.displacement,
+            jitter=args.jitter,
+        )
 
 
 @dataclass(frozen=True)

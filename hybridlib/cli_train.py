@@ -36,8 +36,10 @@ def add_parsers(commands) -> None:
     train = commands.add_parser(
         "train",
         help="train a model on digits, CIFAR or a folder of images",
-        description="Train a model. Stopped and started again with the same command, it goes on "
-        "from the last checkpoint. With torchrun or accelerate launch, on several GPUs or hosts.",
+        description=(
+            "Train a model. Stopped and started again with the same command, it goes on from the"
+            " last checkpoint. With torchrun or accelerate launch, on several GPUs or hosts."
+        ),
         epilog="Example: python -m hybridlib train vit --data digits --epochs 10",
     )
     train.add_argument(
@@ -49,8 +51,10 @@ def add_parsers(commands) -> None:
     train.add_argument(
         "--init",
         metavar="WEIGHTS",
-        help="start from public weights by timm's name, such as deit_tiny_patch16_224.fb_in1k, or "
-        "from a file of them; the head is new if the classes are not as many",
+        help=(
+            "start from public weights by timm's name, such as deit_tiny_patch16_224.fb_in1k, or "
+            "from a file of them; the head is new if the classes are not as many"
+        ),
     )
     train.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default runs/MODEL-SIZE-DATA-SEED"
@@ -113,9 +117,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--clip", type=float, metavar="N", help="largest gradient norm, default 1")
     group.add_argument("--ema", type=float, metavar="DECAY", help="average of the weights")
     group.add_argument("--drop-path", type=float, metavar="P", help="stochastic depth, default 0")
-    group.add_argument(
-        "--augment", choices=AUGMENTATIONS, help="default none; do not flip digits"
-    )
+    group.add_argument("--augment", choices=AUGMENTATIONS, help="default none; do not flip digits")
     group.add_argument(
         "--rand-augment", type=float, metavar="M", help="magnitude 0..10, two operations an image"
     )
@@ -131,10 +133,25 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
 def _recipe(args: argparse.Namespace) -> Table:
     """The preset, and what was given in its place."""
     keys = (
-        "epochs", "batch_size", "optimizer", "lr", "min_lr", "weight_decay", "warmup",
-        "label_smoothing", "clip", "ema", "drop_path", "augment", "rand_augment", "auto_augment",
-        "erase", "mixup", "cutmix", "repeats",
-    )  # fmt: skip
+        "epochs",
+        "batch_size",
+        "optimizer",
+        "lr",
+        "min_lr",
+        "weight_decay",
+        "warmup",
+        "label_smoothing",
+        "clip",
+        "ema",
+        "drop_path",
+        "augment",
+        "rand_augment",
+        "auto_augment",
+        "erase",
+        "mixup",
+        "cutmix",
+        "repeats",
+    )
     given = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     for key in ("clip", "ema"):
         if key in given:
@@ -171,9 +188,12 @@ def _train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     if args.init is None:
         model = create(
-            args.model, args.size, num_classes=data.num_classes, image_size=data.image_size,
+            args.model,
+            args.size,
+            num_classes=data.num_classes,
+            image_size=data.image_size,
             drop_path=drop_path,
-        )  # fmt: skip
+        )
         if isinstance(model, Flagship):
             model.whiten.measure(data.train.normalise(data.train.spread(MEASURED)))
     else:
@@ -187,15 +207,24 @@ def _train(args: argparse.Namespace) -> None:
     label = "-".join((args.model, args.size, data.name, str(args.seed), *start))
     out = args.out or Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
     run = fit(
-        model, data, **arguments, loss=loss, notes=notes | taught,
-        evaluate_every=args.evaluate_every, seed=args.seed, device=args.device,
+        model,
+        data,
+        **arguments,
+        loss=loss,
+        notes=notes | taught,
+        evaluate_every=args.evaluate_every,
+        seed=args.seed,
+        device=args.device,
         mixed_precision=args.mixed_precision,
-        channels_last=args.channels_last, checkpoint_dir=out / "checkpoints",
+        channels_last=args.channels_last,
+        checkpoint_dir=out / "checkpoints",
         checkpoint_every=args.checkpoint_every,
-        resume=not args.no_resume, workers=args.workers, progress=not args.quiet,
+        resume=not args.no_resume,
+        workers=args.workers,
+        progress=not args.quiet,
         name=" ".join((args.model, args.size, *(("from", *start) if start else ()))),
         command=shlex.join(["python", "-m", "hybridlib", *args.typed]),
-    )  # fmt: skip
+    )
     if not PartialState().is_main_process:
         return
     known = dict(

@@ -56,9 +56,9 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
 def keep_freed_memory() -> bool:
     """Tell glibc to keep what is freed for the next allocation, for a process that trains on a CPU.
 
-    By default glibc returns each large tensor to the system and fetches it anew, page by page, which
-    costs most where little is computed, as in BatchNorm and ReLU. It holds for the whole process,
-    which then keeps the most memory that it ever had; so a program calls this, and no
+    By default glibc returns each large tensor to the system and fetches it anew, page by page,
+    which costs most where little is computed, as in BatchNorm and ReLU. It holds for the whole
+    process, which then keeps the most memory that it ever had; so a program calls this, and no
     library function does.
 
     Returns:
@@ -93,9 +93,7 @@ def describe_device(device: torch.device, processes: int) -> dict:
         "mps": lambda: platform.processor() or "Apple GPU",
     }
     name = names.get(device.type, _processor)()
-    told = dict(
-        type=device.type, name=name, threads=torch.get_num_threads(), processes=processes
-    )
+    told = dict(type=device.type, name=name, threads=torch.get_num_threads(), processes=processes)
     if device.type == "cuda":  # whether float32 products of matrices take TensorFloat-32
         told["tf32"] = torch.backends.cuda.matmul.allow_tf32
     return told

@@ -13,21 +13,18 @@ from torch import nn
 
 from hybridlib.batches import read, to_device
 from hybridlib.data import ImageData, Images
-from hybridlib.devices import (
-    device_of,
-    make_accelerator,
-    memory_advice,
-    memory_errors,
-    pick_device,
-)
+from hybridlib.devices import device_of, make_accelerator, memory_advice, memory_errors, pick_device
 
 EVALUATION_BATCH = (
     256  # large enough that the overhead of a batch is small, small enough for a laptop
 )
 
-# What the processes exchanged last, kept alive. A thread of the gloo backend lets go of it a moment after the result is
-# there; if nobody else holds it, the thread needs Python's lock for that. destroy_process_group waits for the thread, and
-# before PyTorch's pull request 154976 (June 2025) it has the lock meanwhile: the program never ended.
+# What the processes exchanged last, kept alive. A thread of the gloo backend lets go of it a moment
+# after the result is there; if nobody else holds it, the thread needs Python's lock for that.
+# destroy_process_group
+# waits for the thread, and before PyTorch's pull request 154976 (June 2025) it has the lock
+# meanwhile: the program never
+# ended.
 LAST_SENT: list[torch.Tensor] = []
 
 
@@ -95,10 +92,13 @@ def evaluate(
         with memory_errors(advice, device):
             model.to(device)
             score = Scorer(
-                to_device(images, device), device=device, channels_last=channels_last,
-                autocast=autocast, workers=workers,
+                to_device(images, device),
+                device=device,
+                channels_last=channels_last,
+                autocast=autocast,
+                workers=workers,
                 batch_size=batch_size,
-            )  # fmt: skip
+            )
             return score(model, accelerator)
     finally:
         model.train(was_training).to(home)
@@ -108,10 +108,15 @@ class Scorer:
     """Evaluates a model on one split, each process on its share of it."""
 
     def __init__(
-        self, images: Images, *, device: torch.device, channels_last: bool, autocast: Callable,
+        self,
+        images: Images,
+        *,
+        device: torch.device,
+        channels_last: bool,
+        autocast: Callable,
         workers: int | None,
         batch_size: int = EVALUATION_BATCH,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.images, self.device, self.channels_last, self.autocast = (
             images,
             device,

@@ -1,4 +1,5 @@
-"""Checks for the reader's answers: they say what is right, what is not, and what to look at again."""
+"""Checks for the reader's answers: they say what is right, what is not, and what to look at
+again."""
 
 from __future__ import annotations
 
@@ -13,14 +14,16 @@ LONGEST = 200  # characters of an error message that are worth printing
 
 
 def check(answer, expected, *, hint: str = "", tolerance: float = 1e-6) -> None:
-    """Compare an answer with what is expected and print what came out. Nothing that the answer does raises.
+    """Compare an answer with what is expected and print what came out. Nothing that the answer does
+    raises.
 
     Args:
-        answer: what the reader gave; `...` or None counts as not answered. A function is called without arguments, and
-            what it returns is the answer: so a mistake in the reader's own code becomes a sentence and not a traceback.
-        expected: a number, text, a set, a tensor, or a mapping of names to these. Text is compared without regard to
-            case, and a set may be answered by a list. Or a function that is given the answer and returns True or False,
-            or a sentence that says what is wrong.
+        answer: what the reader gave; `...` or None counts as not answered. A function is called
+            without arguments, and what it returns is the answer: so a mistake in the reader's own
+            code becomes a sentence and not a traceback.
+        expected: a number, text, a set, a tensor, or a mapping of names to these. Text is compared
+            without regard to case, and a set may be answered by a list. Or a function that is given
+            the answer and returns True or False, or a sentence that says what is wrong.
         hint: shown beside a wrong answer.
         tolerance: largest absolute difference that counts as equal.
     """
@@ -42,14 +45,21 @@ def _check_names(answer, expected: Mapping, hint: str, tolerance: float) -> None
         names = ", ".join(map(str, expected))
         return _say("Not yet.", f"Fill in the names {names}: your answer is {_kind(answer)}.", hint)
     if left_out := [str(name) for name in expected if _blank(answer.get(name))]:
-        return _say(NOT_YET if len(left_out) == len(expected) else f"Still open: {', '.join(left_out)}.")
+        return _say(
+            NOT_YET if len(left_out) == len(expected) else f"Still open: {', '.join(left_out)}."
+        )
     faults = {str(name): _fault(answer[name], expected[name], tolerance) for name in expected}
-    wrong = [name + f" ({fault.rstrip('.')})" * bool(fault) for name, fault in faults.items() if fault is not None]
+    wrong = [
+        name + f" ({fault.rstrip('.')})" * bool(fault)
+        for name, fault in faults.items()
+        if fault is not None
+    ]
     return _say(f"Look again at {', '.join(wrong)}.", hint) if wrong else _say("Right.")
 
 
 def _fault(answer, expected, tolerance: float) -> str | None:
-    """None for a right answer; else what is wrong with it in a sentence, or "" where that would give it away."""
+    """None for a right answer; else what is wrong with it in a sentence, or "" where that would
+    give it away."""
     if callable(expected):
         return _verdict(answer, expected)
     if isinstance(expected, str):
@@ -59,7 +69,11 @@ def _fault(answer, expected, tolerance: float) -> str | None:
     if isinstance(expected, Set):
         return _fault_of_set(answer, expected)
     if isinstance(answer, str):
-        return "A number is wanted, without quotes." if _is_number(answer) else "A number is wanted: your answer is text."
+        return (
+            "A number is wanted, without quotes."
+            if _is_number(answer)
+            else "A number is wanted: your answer is text."
+        )
     return _fault_of_numbers(answer, expected, tolerance)
 
 
@@ -83,7 +97,9 @@ def _fault_of_set(answer, expected: Set) -> str | None:
 
 def _fault_of_numbers(answer, expected, tolerance: float) -> str | None:
     try:
-        given, wanted = (torch.as_tensor(value).detach().cpu().double() for value in (answer, expected))
+        given, wanted = (
+            torch.as_tensor(value).detach().cpu().double() for value in (answer, expected)
+        )
     except (TypeError, ValueError, RuntimeError):
         return f"Numbers are wanted: your answer is {_kind(answer)}."
     if given.shape != wanted.shape:
@@ -118,7 +134,9 @@ def _kind(answer) -> str:
             return words
     shape = getattr(answer, "shape", None)
     name = type(answer).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}" + (f" of shape {tuple(shape)}" if shape is not None else "")
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}" + (
+        f" of shape {tuple(shape)}" if shape is not None else ""
+    )
 
 
 def _words(error: Exception) -> str:
@@ -128,9 +146,14 @@ def _words(error: Exception) -> str:
 
 
 def _line_of(error: Exception) -> str:
-    """The line of the reader's function in which it stopped: the deepest one that stands in a cell."""
+    """The line of the reader's function in which it stopped: the deepest one that stands in a
+    cell."""
     frames = traceback.walk_tb(error.__traceback__)
-    cells = [(line, frame.f_code.co_name) for frame, line in frames if frame.f_globals.get("__name__") == "__main__"]
+    cells = [
+        (line, frame.f_code.co_name)
+        for frame, line in frames
+        if frame.f_globals.get("__name__") == "__main__"
+    ]
     line, name = cells[-1] if cells else (0, "<lambda>")
     return f", in line {line} of the cell with {name}" if name.isidentifier() else ""
 

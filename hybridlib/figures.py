@@ -13,7 +13,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 
 
 def sharp() -> None:
-    """Let a notebook show figures at double density, as the screens of phones and most laptops do. Elsewhere nothing happens."""
+    """Let a notebook show figures at double density, as the screens of phones and most laptops do.
+    Elsewhere nothing happens."""
     try:
         get_ipython  # noqa: B018  IPython puts it among the builtins
     except NameError:
@@ -43,7 +44,8 @@ def panels(
         columns: panels in a row; by default all.
         side: width of a panel in inches.
         cmap: colour map of the `h w` arrays.
-        limits: values of the darkest and the brightest colour, shared by all; by default each panel has its own.
+        limits: values of the darkest and the brightest colour, shared by all; by default each panel
+            has its own.
         xlabel, ylabel: below each panel, and left of each row.
         colorbar: draw a scale beside each panel.
     """
@@ -63,7 +65,9 @@ def panels(
         if i >= len(arrays):
             axis.axis("off")
             continue
-        drawn = axis.imshow(np.asarray(arrays[i]), cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+        drawn = axis.imshow(
+            np.asarray(arrays[i]), cmap=cmap, vmin=low, vmax=high, interpolation="nearest"
+        )
         axis.set(xticks=[], yticks=[], xlabel=xlabel, ylabel=ylabel if i % columns == 0 else "")
         if titles:
             axis.set_title(titles[i], fontsize=10)

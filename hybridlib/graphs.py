@@ -1,14 +1,15 @@
 """A training whose step is one CUDA graph, so that a GPU can go on with many small models at once.
 
-A nano's step is some hundred kernels of a few microseconds. Started one by one from Python they leave
-a data-centre GPU idle most of the time. Captured once and replayed, a step costs the processor one
-call, and the steps of different models, each in a stream of its own, run side by side.
+A nano's step is some hundred kernels of a few microseconds. Started one by one from Python they
+leave a data-centre GPU idle most of the time. Captured once and replayed, a step costs the
+processor one call, and the steps of different models, each in a stream of its own, run side by
+side.
 
-What a step needs from outside is in tables on the device, with an entry for each step: the positions
-of the images, the learning rate, the loss. A counter on the device says which step it is. Nothing is
-read back before the end, so that no model waits for another. The order of the images, the schedule
-and the augmentations are those of `fit`, drawn in the same way: on the CPU, where nothing is
-captured, a training here ends with the very weights of `fit`.
+What a step needs from outside is in tables on the device, with an entry for each step: the
+positions of the images, the learning rate, the loss. A counter on the device says which step it is.
+Nothing is read back before the end, so that no model waits for another. The order of the images,
+the schedule and the augmentations are those of `fit`, drawn in the same way: on the CPU, where
+nothing is captured, a training here ends with the very weights of `fit`.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ EVALUATION_BATCH = 2048  # images at once
 class GraphTraining(Training):
     """A training in the current stream; see the module, and `fit` for the arguments.
 
-    For one process, AdamW, float32, images in memory, a budget in steps or epochs, no checkpoints, no
-    average of the weights and nothing random in the model.
+    For one process, AdamW, float32, images in memory, a budget in steps or epochs, no checkpoints,
+    no average of the weights and nothing random in the model.
 
     Attributes:
         pool: memory pool of the graphs that are captured in this stream one after the other; None
@@ -55,7 +56,8 @@ class GraphTraining(Training):
         steps, device = range(self.budget.steps), self.device
         self.on_gpu = device.type == "cuda"
         self.train_images, self.test_images = data.train.to(device), data.test.to(device)
-        self.score, self.open = self.count, []  # entries of the curve whose numbers are not read yet
+        # entries of the curve whose numbers are not read yet
+        self.score, self.open = self.count, []
         self.rates = [self.rate_of(step) for step in steps]
         self.positions = torch.stack([self.order.positions(step) for step in steps]).to(device)
         self.losses = torch.zeros(len(steps), device=device)

@@ -1,8 +1,9 @@
 """One colour for each thing that networks are made of, the same in all pictures of the book."""
 
-# Chosen by search: at least 0.09 apart in OKLab for every pair, and from the grey of what is known, in normal vision and with
-# each of the three colour deficiencies simulated in full (Machado et al. 2009); black or white reads on each at 5 : 1 or more.
-# The explorables have the same in widgets/colours.js.
+# Chosen by search: at least 0.09 apart in OKLab for every pair, and from the grey of what is known,
+# in normal vision and with each of the three colour deficiencies simulated in full (Machado et al.
+# 2009); black or white
+# reads on each at 5 : 1 or more. The explorables have the same in widgets/colours.js.
 PARTS = {
     "convolution": "#4794d7",
     "attention": "#ed940f",

@@ -183,7 +183,7 @@ SIZES: dict[str, dict[str, Table]] = {
         "CoAtNet-3": {"drop_path": (0.7, "table 10")},
     },
     "flagship": {
-        "base": {"augment": ("shift-flip-cutout", "ours: 4 pixels and cutout of 8, Page (2018)")},
+        "base": {"augment": ("shift-flip-cutout", "ours: 4 pixels and cutout of 8, Page (2018)")}
     },
 }
 GIVEN = "given"
@@ -236,9 +236,15 @@ def fit_arguments(
     if table["min_lr"][1] != GIVEN:  # a small batch may bring the peak below the recipe's end
         value["min_lr"] = min(value["min_lr"], lr)
     same = (
-        "batch_size", "optimizer", "min_lr", "weight_decay", "label_smoothing", "clip", "ema",
+        "batch_size",
+        "optimizer",
+        "min_lr",
+        "weight_decay",
+        "label_smoothing",
+        "clip",
+        "ema",
         "repeats",
-    )  # fmt: skip
+    )
     return {
         **{key: amount for key, amount in budget.items() if amount is not None},
         **{key: value[key] for key in same},

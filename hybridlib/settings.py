@@ -35,9 +35,24 @@ def one_budget(**budgets: float | None) -> list[tuple[str, float]]:
 
 
 def check_settings(
-    *, unit, budget, batch_size, lr, weight_decay, warmup, label_smoothing, clip, evaluate_every,
-    checkpoint_every, seed, optimizer, mixed_precision, min_lr, ema, repeats,
-) -> None:  # fmt: skip
+    *,
+    unit,
+    budget,
+    batch_size,
+    lr,
+    weight_decay,
+    warmup,
+    label_smoothing,
+    clip,
+    evaluate_every,
+    checkpoint_every,
+    seed,
+    optimizer,
+    mixed_precision,
+    min_lr,
+    ema,
+    repeats,
+) -> None:
     whole = unit != "steps" or budget == int(budget)
     a_part = "at least 0 and below 1"
     rules = [  # name, value, whether it is good, the rule, a value that works
@@ -54,7 +69,7 @@ def check_settings(
         ("ema", ema, ema is None or 0 < ema < 1, "between 0 and 1, or None", 0.9999),
         ("repeats", repeats, repeats >= 1 and not repeats % 1, "whole, from 1 on", 1),
         ("seed", seed, 0 <= seed < 2**32, "in 0..2^32-1", 0),
-    ]  # fmt: skip
+    ]
     choices = [
         ("optimizer", optimizer, KINDS),
         ("mixed_precision", mixed_precision, (None, "no", "bf16", "fp16")),

@@ -22,16 +22,25 @@ class Table:
     def __repr__(self) -> str:
         lines = [self.headings, *self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.headings))]
-        padded = [[line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))] for line in lines]
+        padded = [
+            [
+                line[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:])),
+            ]
+            for line in lines
+        ]
         return "\n".join("   ".join(line).rstrip() for line in padded)
 
     def _repr_html_(self) -> str:
         right = ' style="text-align: right"'
         head = "".join(
-            f'<th scope="col"{right if i else ""}>{escape(name)}</th>' if name else "<td></td>" for i, name in enumerate(self.headings)
+            f'<th scope="col"{right if i else ""}>{escape(name)}</th>' if name else "<td></td>"
+            for i, name in enumerate(self.headings)
         )
         body = "".join(
-            f'<tr><th scope="row">{escape(name)}</th>' + "".join(f"<td{right}>{whole(cell)}</td>" for cell in cells) + "</tr>"
+            f'<tr><th scope="row">{escape(name)}</th>'
+            + "".join(f"<td{right}>{whole(cell)}</td>" for cell in cells)
+            + "</tr>"
             for name, *cells in self.rows
         )
         return f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
@@ -51,8 +60,8 @@ def table(headings: Sequence[str], rows: Sequence[Sequence]) -> Table:
 
     Args:
         headings: one for each column; the first may be empty.
-        rows: the cells of each row, the first of which names it. What is not text is written as `str` writes it, so round
-            numbers before.
+        rows: the cells of each row, the first of which names it. What is not text is written as
+            `str` writes it, so round numbers before.
 
     Raises:
         ValueError: if a row has not one cell for each heading, or there is no row.
@@ -62,5 +71,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence]) -> Table:
         raise ValueError("rows is empty: a table needs at least one row")
     for number, row in enumerate(rows):
         if len(row) != len(headings):
-            raise ValueError(f"row {number} has {len(row)} cells for {len(headings)} headings: give one for each")
+            raise ValueError(
+                f"row {number} has {len(row)} cells for {len(headings)} headings: give one for each"
+            )
     return Table(headings, tuple(tuple(map(str, row)) for row in rows))

@@ -82,9 +82,21 @@ __all__ = [
 ]
 
 CHECKED = (
-    "batch_size", "lr", "weight_decay", "warmup", "label_smoothing", "clip", "evaluate_every",
-    "checkpoint_every", "seed", "optimizer", "mixed_precision", "min_lr", "ema", "repeats",
-)  # fmt: skip
+    "batch_size",
+    "lr",
+    "weight_decay",
+    "warmup",
+    "label_smoothing",
+    "clip",
+    "evaluate_every",
+    "checkpoint_every",
+    "seed",
+    "optimizer",
+    "mixed_precision",
+    "min_lr",
+    "ema",
+    "repeats",
+)
 CURVE_POINTS = 50  # entries of the curve, besides those with an evaluation
 
 
@@ -218,14 +230,10 @@ DEFAULTS = {  # of `fit`'s keyword arguments, for those who call `begun`
 
 @contextmanager
 def begun(
-    model: nn.Module,
-    data: ImageData,
-    told: SimpleNamespace,
-    *,
-    kind: type[Training] | None = None,
+    model: nn.Module, data: ImageData, told: SimpleNamespace, *, kind: type[Training] | None = None
 ) -> Iterator[Training]:
-    """A training that is ready for its first step; afterwards the model is in eval mode and where it
-    came from.
+    """A training that is ready for its first step; afterwards the model is in eval mode and where
+    it came from.
 
     Args:
         model, data: see `fit`.
@@ -236,11 +244,7 @@ def begun(
         ValueError, CheckpointError, MemoryError: see `fit`.
     """
     ((unit, budget),) = one_budget(epochs=told.epochs, steps=told.steps, seconds=told.seconds)
-    check_settings(
-        unit=unit,
-        budget=budget,
-        **{name: getattr(told, name) for name in CHECKED},
-    )
+    check_settings(unit=unit, budget=budget, **{name: getattr(told, name) for name in CHECKED})
     augment_name, augmentations = augmenting.find(told.augment)
     accelerator = make_accelerator(pick_device(told.device), told.mixed_precision)
     device, processes = accelerator.device, accelerator.num_processes
@@ -251,20 +255,25 @@ def begun(
             f"use batch_size={max(1, batch_size // processes) * processes}"
         )
     config = {
-        unit: budget, "batch_size": batch_size, "optimizer": told.optimizer, "lr": told.lr,
-        "weight_decay": told.weight_decay, "warmup": told.warmup,
-        "label_smoothing": told.label_smoothing, "clip": told.clip, "augment": augment_name,
+        unit: budget,
+        "batch_size": batch_size,
+        "optimizer": told.optimizer,
+        "lr": told.lr,
+        "weight_decay": told.weight_decay,
+        "warmup": told.warmup,
+        "label_smoothing": told.label_smoothing,
+        "clip": told.clip,
+        "augment": augment_name,
         "loss": name_of(told.loss) if told.loss else "cross-entropy",
-        "channels_last": told.channels_last, "mixed_precision": accelerator.mixed_precision,
-    }  # fmt: skip
+        "channels_last": told.channels_last,
+        "mixed_precision": accelerator.mixed_precision,
+    }
     # Only where they are in use, so that records and checkpoints of earlier versions still fit.
     config |= {"min_lr": told.min_lr} if told.min_lr else {}
     config |= {"ema": told.ema} if told.ema else {}
     config |= {"repeats": told.repeats} if told.repeats > 1 else {}
     config |= told.notes or {}
-    record = dict(
-        model=_describe_model(model), data=data.describe(), config=config, seed=told.seed
-    )
+    record = dict(model=_describe_model(model), data=data.describe(), config=config, seed=told.seed)
     checkpoints = None if checkpoint_dir is None else Checkpoints(checkpoint_dir, record)
     if checkpoints and not told.resume and checkpoints.steps():
         raise ValueError(
@@ -289,21 +298,28 @@ def begun(
                 checkpoints=checkpoints,
                 loss=told.loss or cross_entropy(told.label_smoothing),
                 optimizer=make_optimizer(
-                    told.optimizer, model, lr=told.lr, weight_decay=told.weight_decay,
-                    device=device,
+                    told.optimizer, model, lr=told.lr, weight_decay=told.weight_decay, device=device
                 ),
                 augmentations=augmentations,
                 budget=Budget(unit, budget, batch_size=batch_size, images=len(data.train)),
                 settings=Settings(
-                    told.lr, told.warmup, told.clip, told.seed, told.channels_last,
-                    told.evaluate_every, told.checkpoint_every, told.workers, told.min_lr,
-                    told.ema, told.repeats,
+                    told.lr,
+                    told.warmup,
+                    told.clip,
+                    told.seed,
+                    told.channels_last,
+                    told.evaluate_every,
+                    told.checkpoint_every,
+                    told.workers,
+                    told.min_lr,
+                    told.ema,
+                    told.repeats,
                 ),
                 observe=told.observe,
                 name=told.name,
                 show=told.progress and accelerator.is_main_process,
                 record=record | dict(command=told.command),
-            )  # fmt: skip
+            )
         finally:
             model.eval().to(home)
 
@@ -377,14 +393,18 @@ class Training:
         self.batches = read(
             data.train if changes else to_device(data.train, self.device),
             Share(self.order, self.share),
-            itertools.count(self.step), device=self.device,
-            workers=settings.workers, changes=changed,
-        )  # fmt: skip
+            itertools.count(self.step),
+            device=self.device,
+            workers=settings.workers,
+            changes=changed,
+        )
         self.score = Scorer(
-            to_device(data.test, self.device), device=self.device,
+            to_device(data.test, self.device),
+            device=self.device,
             channels_last=settings.channels_last,
-            autocast=accelerator.autocast, workers=settings.workers,
-        )  # fmt: skip
+            autocast=accelerator.autocast,
+            workers=settings.workers,
+        )
 
     def steps(self) -> Iterator[None]:
         """Steps until the budget is used up, a pause after each; on the way points of the curve,
@@ -397,7 +417,7 @@ class Training:
             disable=not self.show,
             unit="step",
             bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}" if in_seconds else None,
-        )  # fmt: skip
+        )
         try:
             self.elapsed = self.clock.read()
             self.plan()
@@ -438,9 +458,7 @@ class Training:
             epochs=last["epoch"],
             curve=self.curve,
             result=dict(
-                accuracy=last["test_accuracy"],
-                loss=last["test_loss"],
-                count=len(self.data.test),
+                accuracy=last["test_accuracy"], loss=last["test_loss"], count=len(self.data.test)
             ),
         )
 

@@ -18,8 +18,13 @@ sys.path.insert(0, str(ROOT / "book" / "tools"))
 
 BROWSERS = ("chromium", "google-chrome", "google-chrome-stable", "chromium-browser", "chrome")
 BROWSER_FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
 ]
 NO_BROWSER = (
     "No browser for the site's tests: no Chrome or Chromium is installed, Playwright could not "
@@ -28,8 +33,11 @@ NO_BROWSER = (
 )
 
 
-# Several processes test side by side (`make test`); what they share is made by one of them, while the others wait.
-ONE_AT_A_TIME = FileLock(Path(tempfile.gettempdir()) / "hybrids-of-convolution-and-attention.tests.lock")
+# Several processes test side by side (`make test`); what they share is made by one of them, while
+# the others wait.
+ONE_AT_A_TIME = FileLock(
+    Path(tempfile.gettempdir()) / "hybrids-of-convolution-and-attention.tests.lock"
+)
 
 
 def installed_browser():

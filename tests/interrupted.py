@@ -124,10 +124,19 @@ def train(
 
     model = model or network()
     run = training.fit(
-        model, source(), steps=STEPS, batch_size=16, lr=0.01, optimizer=optimizer,
-        augment=(crop_slowly,), evaluate_every=4,
-        checkpoint_dir=folder, checkpoint_every=EVERY, progress=False, device="cpu",
-    )  # fmt: skip
+        model,
+        source(),
+        steps=STEPS,
+        batch_size=16,
+        lr=0.01,
+        optimizer=optimizer,
+        augment=(crop_slowly,),
+        evaluate_every=4,
+        checkpoint_dir=folder,
+        checkpoint_every=EVERY,
+        progress=False,
+        device="cpu",
+    )
     curve = [{k: v for k, v in entry.items() if k != "seconds"} for entry in run.curve]
     alone = training.evaluate(model, source(), device="cpu").loss
     out.write_text(
@@ -213,9 +222,15 @@ def train_deit(folder: Path | None, out: Path, *, workers: int) -> None:
     table = recipe("deit", batch_size=16, warmup=0.2, lr=0.01, ema=0.9)
     data, model = source(), network()
     run = training.fit(
-        model, data, **fit_arguments(table, data, steps=STEPS), workers=workers,
-        checkpoint_dir=folder, checkpoint_every=EVERY, progress=False, device="cpu",
-    )  # fmt: skip
+        model,
+        data,
+        **fit_arguments(table, data, steps=STEPS),
+        workers=workers,
+        checkpoint_dir=folder,
+        checkpoint_every=EVERY,
+        progress=False,
+        device="cpu",
+    )
     out.write_text(json.dumps(dict(digest=digest(model), result=run.result, config=run.config)))
 
 
@@ -253,10 +268,14 @@ def processes(
     def work(rank):
         if count > 1:
             os.environ.update(
-                RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count),
-                LOCAL_WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1",
-                MASTER_PORT=port, OMP_NUM_THREADS="1",
-            )  # fmt: skip
+                RANK=str(rank),
+                LOCAL_RANK=str(rank),
+                WORLD_SIZE=str(count),
+                LOCAL_WORLD_SIZE=str(count),
+                MASTER_ADDR="127.0.0.1",
+                MASTER_PORT=port,
+                OMP_NUM_THREADS="1",
+            )
         if dying and rank == count - 1:
             arm("forward", 7)
         model = network(dropout=0, norm=norm)

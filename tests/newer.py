@@ -1,4 +1,5 @@
-"""Marks for tests that need more than the oldest versions allowed: they say what, and are skipped below it."""
+"""Marks for tests that need more than the oldest versions allowed: they say what, and are skipped
+below it."""
 
 import pytest
 import timm
@@ -7,7 +8,9 @@ from torch.torch_version import TorchVersion
 
 
 def needs_torch(version: tuple[int, int], why: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(torch.__version__ < version, reason=f"needs torch {version[0]}.{version[1]}: {why}")
+    return pytest.mark.skipif(
+        torch.__version__ < version, reason=f"needs torch {version[0]}.{version[1]}: {why}"
+    )
 
 
 def needs_timm(version: str, why: str) -> pytest.MarkDecorator:

@@ -83,7 +83,10 @@ counter = Counter(count=3, store=Store(table=bytes([7, 0, 255])))
 
 CELLS = [
     ("markdown", "# Sample\n\nA page with widgets, for the tests of the site and of its tools."),
-    ("markdown", f"$$y = \\operatorname{{softmax}}(x), \\qquad {' + '.join('abcdefghijklmnopq')}$$"),
+    (
+        "markdown",
+        f"$$y = \\operatorname{{softmax}}(x), \\qquad {' + '.join('abcdefghijklmnopq')}$$",
+    ),
     ("markdown", f"$$\\operatorname{{loss}} = {' + '.join('abcdefghijklmnopq')} \\tag{{1}}$$"),
     ("code", WIDGETS),
     ("code", "Broken()"),

@@ -27,12 +27,18 @@ def copy(tmp_path):
 
 
 def texts(root):
-    return {path.relative_to(root).as_posix(): path.read_text("utf-8") for path in root.rglob("*.*") if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_text("utf-8")
+        for path in root.rglob("*.*")
+        if path.is_file()
+    }
 
 
 def test_every_place_agrees_with_the_setting():
     for path, text in address.places(*address.read()).items():
-        assert path.read_text("utf-8") == text, f"{path.name}: run make address with the URL of _config.yml"
+        assert path.read_text("utf-8") == text, (
+            f"{path.name}: run make address with the URL of _config.yml"
+        )
 
 
 def test_one_command_writes_every_place(copy, capsys):
@@ -47,7 +53,11 @@ def test_one_command_writes_every_place(copy, capsys):
     for name in chapters:
         assert f'\\"hybridlib @ git+{OWN}@v2.0\\"' in after[name]
     assert not [name for name in after if name != "_config.yml" and ".invalid" in after[name]]
-    written = {line.split(":")[0] for line in capsys.readouterr().out.splitlines() if line.endswith("written")}
+    written = {
+        line.split(":")[0]
+        for line in capsys.readouterr().out.splitlines()
+        if line.endswith("written")
+    }
     assert written == {"_config.yml", "CITATION.cff", "book/intro.md", *chapters}
     assert {name for name in after if after[name] != before[name]} == written
     address.main([address.NOWHERE], root=copy)
@@ -57,7 +67,11 @@ def test_one_command_writes_every_place(copy, capsys):
 def test_no_place_points_anywhere_before_the_address_is_set():
     for path, text in address.places(address.NOWHERE, "v0.1.0").items():
         if path.suffix == ".ipynb":
-            (cell,) = [c for c in nbformat.reads(text, 4).cells if inputs.INSTALL in c.metadata.get("tags", ())]
+            (cell,) = [
+                c
+                for c in nbformat.reads(text, 4).cells
+                if inputs.INSTALL in c.metadata.get("tags", ())
+            ]
             text = cell.source
             assert address.wheel_name() in text
         assert not re.search(r"github\.com/(?!googlecolab/)|git\+", text), path.name
@@ -67,7 +81,11 @@ def test_the_cell_that_installs_fits_beside_the_sidebar():
     """As the chapters' own cells must: tests/test_chapters.py."""
     for path, text in address.places(*address.read()).items():
         if path.suffix == ".ipynb":
-            (cell,) = [c for c in nbformat.reads(text, 4).cells if inputs.INSTALL in c.metadata.get("tags", ())]
+            (cell,) = [
+                c
+                for c in nbformat.reads(text, 4).cells
+                if inputs.INSTALL in c.metadata.get("tags", ())
+            ]
             assert [line for line in cell.source.splitlines() if len(line) > 76] == []
 
 
@@ -83,7 +101,10 @@ def test_a_new_address_leaves_the_chapters_outputs_fresh(copy):
     "words, says",
     [
         ([""], "URL=: .*like https://github.com/OWNER/NAME"),
-        (["github.com/alice/book"], "URL=github.com/alice/book: .*like https://github.com/OWNER/NAME"),
+        (
+            ["github.com/alice/book"],
+            "URL=github.com/alice/book: .*like https://github.com/OWNER/NAME",
+        ),
         (["https://gitlab.com/alice/book"], "Colab opens notebooks from GitHub"),
         (['https://github.com/alice/book"; rm'], "like https://github.com/OWNER/NAME"),
         ([OWN, "v1 beta"], "REV=v1 beta: it must be a tag or a branch such as v0.1.0"),

@@ -37,7 +37,9 @@ few = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 def random_map(*, batch=2, heads=3, grid=(3, 4), extra=(), seed=0, queries=None):
     torch.manual_seed(seed)
     tokens = len(extra) + grid[0] * grid[1]
-    weights = torch.randn(batch, heads, queries or tokens, tokens, dtype=torch.float64).softmax(dim=-1)
+    weights = torch.randn(batch, heads, queries or tokens, tokens, dtype=torch.float64).softmax(
+        dim=-1
+    )
     return AttentionMap(weights, grid=grid, extra=extra)
 
 
@@ -49,7 +51,9 @@ def resnet50(*, stride_on_3x3):
     for stage, depth in enumerate((3, 4, 6, 3)):
         for block in range(depth):
             stride = 2 if stage and not block else 1
-            layers += [(1, 1), (3, stride), (1, 1)] if stride_on_3x3 else [(1, stride), (3, 1), (1, 1)]
+            layers += (
+                [(1, 1), (3, stride), (1, 1)] if stride_on_3x3 else [(1, stride), (3, 1), (1, 1)]
+            )
     return layers
 
 
@@ -60,7 +64,9 @@ def resnet50(*, stride_on_3x3):
         pytest.param(resnet50(stride_on_3x3=False), 483, 32, id="ResNet-50 of the paper"),
         pytest.param([(16, 16)], 16, 16, id="ViT's patches"),
         pytest.param([(3, 2)] * 4 + [(1, 1)], 31, 16, id="early convolutions 1GF and 4GF"),
-        pytest.param([(3, s) for s in (2, 2, 1, 2, 1, 2)] + [(1, 1)], 55, 16, id="early convolutions 18GF"),
+        pytest.param(
+            [(3, s) for s in (2, 2, 1, 2, 1, 2)] + [(1, 1)], 55, 16, id="early convolutions 18GF"
+        ),
         pytest.param([(7, 2), (3, 2), (4, 4)], 23, 16, id="CeiT's image-to-tokens"),
         pytest.param([], 1, 1, id="nothing"),
     ],
@@ -92,16 +98,18 @@ def test_receptive_field_of_torchvisions_resnet():
     )
 )
 def test_receptive_field_by_perturbing_pixels(layers):
-    """A real stack of convolutions: which pixels of a row change a unit, and how far apart its neighbour's pixels are."""
-    # Positive weights and no padding, so that no influence cancels. With dilation some pixels between the first and the last
-    # do not count; the field reaches from the first to the last.
+    """A real stack of convolutions: which pixels of a row change a unit, and how far apart its
+    neighbour's pixels are."""
+    # Positive weights and no padding, so that no influence cancels. With dilation some pixels
+    # between the first and the last do not count; the field reaches from the first to the last.
     convs = (nn.Conv2d(1, 1, (1, k), stride=(1, s), dilation=d, bias=False) for k, s, d in layers)
     stack = nn.Sequential(*convs).double()
     for conv in stack:
         nn.init.uniform_(conv.weight, 0.5, 1.0)
     expected = receptive_field(layers)[-1]
     width = expected.size + expected.jump
-    images = torch.cat([torch.zeros(1, width), torch.eye(width)]).double()[:, None, None]  # no change, then each pixel
+    # no change, then each pixel
+    images = torch.cat([torch.zeros(1, width), torch.eye(width)]).double()[:, None, None]
     with torch.no_grad():
         out = stack(images)[:, 0, 0]  # image unit
     assert out.shape[1] == 2
@@ -127,7 +135,9 @@ def test_effective_receptive_field_of_a_linear_stack_is_binomial(depth):
     images = torch.randn(3, 1, 15, 15, dtype=torch.float64)
     field = effective_receptive_field(features, images)
     line = torch.zeros(15, dtype=torch.float64)
-    line[7 - depth : 7 + depth + 1] = torch.tensor([math.comb(2 * depth, k) for k in range(2 * depth + 1)])
+    line[7 - depth : 7 + depth + 1] = torch.tensor(
+        [math.comb(2 * depth, k) for k in range(2 * depth + 1)]
+    )
     expected = torch.outer(line, line)
     torch.testing.assert_close(field, expected / expected.max(), rtol=0, atol=1e-12)
     assert not images.requires_grad
@@ -169,9 +179,16 @@ def test_mass_within_known_fields(shape, cells, share, side):
 
 
 @few
-@given(rows=st.integers(1, 7), columns=st.integers(1, 7), seed=st.integers(0, 99), share=st.floats(0.05, 0.95))
+@given(
+    rows=st.integers(1, 7),
+    columns=st.integers(1, 7),
+    seed=st.integers(0, 99),
+    share=st.floats(0.05, 0.95),
+)
 def test_mass_within_against_a_loop(rows, columns, seed, share):
-    field = torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    field = torch.rand(
+        rows, columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     inside = {}  # mass by distance from the centre, the larger of rows and columns
     for r in range(rows):
         for c in range(columns):
@@ -193,7 +210,9 @@ def circular(stride=1):
 
 @pytest.fixture(scope="module")
 def images():
-    return torch.randn(2, 2, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    return torch.randn(
+        2, 2, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
 
 
 @pytest.mark.parametrize("shift", [0, 1, 5, -3])
@@ -217,15 +236,21 @@ def test_equivariance_error_is_relative_to_the_output(images):
     weights = torch.linspace(1, 2, 16, dtype=torch.float64)
     moved = images.roll(3, dims=-1)
     expected = ((weights - weights.roll(3)) * moved).norm() / (weights * images).norm()
-    assert equivariance_error(lambda x: weights * x, images, shift=3) == pytest.approx(expected.item(), rel=1e-12)
-    assert equivariance_error(lambda x: 7 * weights * x, images, shift=3) == pytest.approx(expected.item(), rel=1e-12)
+    assert equivariance_error(lambda x: weights * x, images, shift=3) == pytest.approx(
+        expected.item(), rel=1e-12
+    )
+    assert equivariance_error(lambda x: 7 * weights * x, images, shift=3) == pytest.approx(
+        expected.item(), rel=1e-12
+    )
 
 
 def test_invariance(images):
     layer = circular()
     assert invariance_error(lambda x: layer(x).relu().mean(dim=(-2, -1)), images, shift=3) < 1e-12
     expected = (images.roll(3, dims=-1) - images).norm() / images.norm()
-    assert invariance_error(lambda x: x, images, shift=3) == pytest.approx(expected.item(), rel=1e-12)
+    assert invariance_error(lambda x: x, images, shift=3) == pytest.approx(
+        expected.item(), rel=1e-12
+    )
 
 
 # Attention distance
@@ -243,9 +268,13 @@ def test_attention_distance_against_a_loop(extra):
         for b in range(2):
             for q, (qr, qc) in enumerate(cells):
                 row = attention.weights[b, h, skip + q, skip:].tolist()
-                total += sum(w * 8 * math.hypot(kr - qr, kc - qc) for w, (kr, kc) in zip(row, cells)) / sum(row)
+                total += sum(
+                    w * 8 * math.hypot(kr - qr, kc - qc) for w, (kr, kc) in zip(row, cells)
+                ) / sum(row)
         expected.append(total / (2 * len(cells)))
-    assert attention_distance(attention, patch_size=8).tolist() == pytest.approx(expected, rel=1e-12)
+    assert attention_distance(attention, patch_size=8).tolist() == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_attention_distance_of_known_heads():
@@ -273,13 +302,19 @@ def test_rollout_against_a_loop():
         for attention in maps:
             layer = [
                 [
-                    0.5 * sum(attention.weights[b, h, i, j].item() for h in range(3)) / 3 + 0.5 * (i == j)
+                    0.5 * sum(attention.weights[b, h, i, j].item() for h in range(3)) / 3
+                    + 0.5 * (i == j)
                     for j in range(5)
                 ]
                 for i in range(5)
             ]
-            expected = [[sum(layer[i][m] * expected[m][j] for m in range(5)) for j in range(5)] for i in range(5)]
-        torch.testing.assert_close(joint[b], torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
+            expected = [
+                [sum(layer[i][m] * expected[m][j] for m in range(5)) for j in range(5)]
+                for i in range(5)
+            ]
+        torch.testing.assert_close(
+            joint[b], torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12
+        )
     torch.testing.assert_close(joint.sum(-1), torch.ones(2, 5, dtype=torch.float64))
 
 
@@ -318,7 +353,9 @@ def test_grid_correlation_against_numpy():
     near = [-math.dist(cells[i], cells[j]) for i, j in pairs]
     expected = np.corrcoef([similarity[i, j].item() for i, j in pairs], near)[0, 1]
     assert grid_correlation(similarity, grid) == pytest.approx(expected, abs=1e-9)
-    closeness = torch.tensor([[-math.dist(a, b) for b in cells] for a in cells], dtype=torch.float64)
+    closeness = torch.tensor(
+        [[-math.dist(a, b) for b in cells] for a in cells], dtype=torch.float64
+    )
     assert grid_correlation(2 * closeness + 5, grid) == pytest.approx(1, abs=1e-9)
     assert grid_correlation(-closeness, grid) == pytest.approx(-1, abs=1e-9)
 
@@ -344,7 +381,9 @@ def test_cost_of_vit_against_the_papers(size, image_size, billions):
 
 
 def vit_by_hand(size, image_size):
-    dim, depth = {"Ti/16": (192, 12), "S/16": (384, 12), "B/16": (768, 12), "L/16": (1024, 24)}[size]
+    dim, depth = {"Ti/16": (192, 12), "S/16": (384, 12), "B/16": (768, 12), "L/16": (1024, 24)}[
+        size
+    ]
     patches = (image_size // 16) ** 2
     n = patches + 1
     projections, products, mlp = 4 * n * dim * dim, 2 * n * n * dim, 8 * n * dim * dim

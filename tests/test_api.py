@@ -18,9 +18,11 @@ import hybridlib
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "book" / "api").glob("*.md"))
-ENTRY = r"^    (?:\**\w+, )*\**{}(?:, \**\w+)*:"  # `name: …` or `one, name: …` in a list of arguments
+# `name: …` or `one, name: …` in a list of arguments
+ENTRY = r"^    (?:\**\w+, )*\**{}(?:, \**\w+)*:"
 
-# Modules that no reader needs to import, and why. What they have for readers, another module exports.
+# Modules that no reader needs to import, and why. What they have for readers, another module
+# exports.
 BEHIND = {
     "hybridlib.__main__": "the command line",
     "hybridlib.cli": "the command line",
@@ -41,7 +43,8 @@ BEHIND = {
 
 
 def modules():
-    """Every module of the package that is not behind another and not inside a package with `__all__`."""
+    """Every module of the package that is not behind another and not inside a package with
+    `__all__`."""
     found, closed = [], set(BEHIND)
     for info in pkgutil.walk_packages(hybridlib.__path__, "hybridlib."):
         if any(info.name == name or info.name.startswith(f"{name}.") for name in closed):
@@ -57,16 +60,25 @@ def source_of(module):
 
 
 def assigned(tree):
-    return {t.id: node.value for node in tree.body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
+    return {
+        t.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for t in node.targets
+        if isinstance(t, ast.Name)
+    }
 
 
 def public(module):
-    """What the source of a module makes public: its `__all__`, else its functions and classes without an underscore."""
+    """What the source of a module makes public: its `__all__`, else its functions and classes
+    without an underscore."""
     tree = source_of(module)
     if "__all__" in assigned(tree):
         return ast.literal_eval(assigned(tree)["__all__"])
     kinds = ast.FunctionDef | ast.ClassDef
-    return [node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+    return [
+        node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")
+    ]
 
 
 def callables():
@@ -80,7 +92,8 @@ def callables():
 
 @pytest.fixture(scope="module")
 def inventory(book):
-    """What the built book can be linked to, from its own objects.inv: `name -> [(kind, address), …]`."""
+    """What the built book can be linked to, from its own objects.inv: `name -> [(kind, address),
+    …]`."""
     raw = (book / "objects.inv").read_bytes()
     packed = raw.split(b"\n", 4)[4]
     found = {}
@@ -98,7 +111,9 @@ def test_each_page_is_in_the_table_of_contents_and_in_the_overview():
     assert overview == "book/api"
     assert sorted(names) == [f"book/api/{path.stem}" for path in PAGES]
     overview = (ROOT / "book" / "api.md").read_text("utf-8")
-    assert re.findall(r"^\| \[.*?\]\((api/\w+)\.md\)", overview, re.M) == [name.removeprefix("book/") for name in names]
+    assert re.findall(r"^\| \[.*?\]\((api/\w+)\.md\)", overview, re.M) == [
+        name.removeprefix("book/") for name in names
+    ]
 
 
 def test_what_stands_behind_is_there():
@@ -108,7 +123,9 @@ def test_what_stands_behind_is_there():
 
 def test_every_public_name_stands_in_the_reference_once(book):
     """Counted in the pages themselves, by the ids of the entries and by the object behind each."""
-    pages = "".join((book / "book" / "api" / f"{path.stem}.html").read_text("utf-8") for path in PAGES)
+    pages = "".join(
+        (book / "book" / "api" / f"{path.stem}.html").read_text("utf-8") for path in PAGES
+    )
     ids = Counter(re.findall(r'<dt class="sig sig-object py" id="([^"]+)"', pages))
     wanted = [f"{module}.{name}" for module in modules() for name in public(module)]
     assert len(wanted) > 200
@@ -123,7 +140,8 @@ def thing(name):
 
 
 def api_parent(name):
-    """The module or class that holds `name`; the package's submodules come before names that shadow them."""
+    """The module or class that holds `name`; the package's submodules come before names that shadow
+    them."""
     owner, parts = hybridlib, name.split(".")[1:-1]
     for i, part in enumerate(parts):
         module = sys.modules.get(".".join(["hybridlib", *parts[: i + 1]]))
@@ -139,8 +157,8 @@ def test_the_reference_names_nothing_that_is_not_there(inventory):
 
 @pytest.mark.parametrize("value", [*callables()])
 def test_docstring_names_every_argument(value):
-    """In a list of arguments or attributes. Two rules leave some out: an error takes a message, and a class that takes what
-    its base in another library takes says so."""
+    """In a list of arguments or attributes. Two rules leave some out: an error takes a message, and
+    a class that takes what its base in another library takes says so."""
     text = (value.__doc__ if inspect.isfunction(value) else vars(value).get("__doc__")) or ""
     text = inspect.cleandoc(text)
     assert text and not text.startswith(f"{value.__name__}("), "it has no docstring"
@@ -148,9 +166,13 @@ def test_docstring_names_every_argument(value):
         return
     base = foreign_base(value)
     if base is not None:
-        assert f"arguments as in `torch.nn.{base.__name__}`" in text
+        assert f"arguments as in `torch.nn.{base.__name__}`" in " ".join(text.split())
         return
-    missing = [name for name in inspect.signature(value).parameters if not re.search(ENTRY.format(name), text, re.M)]
+    missing = [
+        name
+        for name in inspect.signature(value).parameters
+        if not re.search(ENTRY.format(name), text, re.M)
+    ]
     assert missing == []
 
 
@@ -168,7 +190,11 @@ def test_docstring_names_no_argument_that_is_not_there(value):
     section = re.search(r"^Args:\n((?:    .*\n?|\n)*)", text, re.M)
     if section is None or inspect.isclass(value) and issubclass(value, BaseException):
         return
-    told = [name.lstrip("*") for entry in re.findall(r"^    ((?:\**\w+, )*\**\w+):", section[1], re.M) for name in entry.split(", ")]
+    told = [
+        name.lstrip("*")
+        for entry in re.findall(r"^    ((?:\**\w+, )*\**\w+):", section[1], re.M)
+        for name in entry.split(", ")
+    ]
     assert set(told) <= set(inspect.signature(value).parameters)
 
 
@@ -186,11 +212,17 @@ def test_the_examples_run(path, tmp_path, monkeypatch):
 
 
 def test_chapters_can_link_to_names(inventory):
-    for name in ("hybridlib.models.vit.ViT", "hybridlib.analysis.rollout", "hybridlib.widgets.Network", "hybridlib.training.fit"):
+    for name in (
+        "hybridlib.models.vit.ViT",
+        "hybridlib.analysis.rollout",
+        "hybridlib.widgets.Network",
+        "hybridlib.training.fit",
+    ):
         assert name in inventory
 
 
-# ------------------------------------------------------------------------------ from docstring to page
+# ------------------------------------------------------------------------------ from docstring to
+# page
 
 
 def lines_of(text, value=None):
@@ -203,7 +235,10 @@ def test_code_is_a_link_unless_it_is_an_argument():
     def name(grid):
         pass
 
-    assert lines_of("A `Trace` of `grid`, `b h q k`.", name) == "A :api:`Trace` of ``grid``, ``b h q k``."
+    assert (
+        lines_of("A `Trace` of `grid`, `b h q k`.", name)
+        == "A :api:`Trace` of ``grid``, ``b h q k``."
+    )
 
 
 def test_signs_that_would_be_markup_are_words():
@@ -215,12 +250,17 @@ def test_a_value_keeps_its_straight_quotes():
 
 
 def test_an_indented_block_is_code_or_a_diagram():
-    assert ".. code-block:: text\n\n   image b c -> tokens" in lines_of("ViT.\n\n    image b c -> tokens\n\nMore.")
+    assert ".. code-block:: text\n\n   image b c -> tokens" in lines_of(
+        "ViT.\n\n    image b c -> tokens\n\nMore."
+    )
     assert ".. code-block:: python\n\n   x = f(1)" in lines_of("So:\n\n    x = f(1)\n")
 
 
 def test_a_list_gets_room_and_a_label_weight():
-    assert lines_of("We follow:\n- one\n  and more\n- two\nThen on.") == "We follow:\n\n- one\n  and more\n- two\n\nThen on."
+    assert (
+        lines_of("We follow:\n- one\n  and more\n- two\nThen on.")
+        == "We follow:\n\n- one\n  and more\n- two\n\nThen on."
+    )
     assert lines_of("A.\n\nShapes: `b n d` in.") == "A.\n\n**Shapes:** ``b n d`` in."
 
 

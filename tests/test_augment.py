@@ -57,9 +57,7 @@ def test_cutmix_pastes_the_part_that_the_labels_say():
     for seed in range(30):
         mixed, targets = Mix(2, mixup=0, cutmix=1.0)(images, labels, BatchRandom(seed, size=8))
         for i in range(8):
-            pasted = sum(
-                bool(mixed[i, 0, y, x] != (i >= 4)) for y in range(12) for x in range(20)
-            )
+            pasted = sum(bool(mixed[i, 0, y, x] != (i >= 4)) for y in range(12) for x in range(20))
             assert targets[i, 1 if i < 4 else 0] == pytest.approx(pasted / 240, abs=1e-6)
         rows, columns = (mixed[0, 0] == 1).any(1).nonzero(), (mixed[0, 0] == 1).any(0).nonzero()
         assert pasted == len(rows) * len(columns)  # a rectangle
@@ -253,9 +251,7 @@ def test_window_of_a_picture_on_its_side_is_of_the_upright_picture(photo, tmp_pa
     upright = ImageOps.exif_transpose(Image.open(tmp_path / "turned.png"))
     assert upright.size == (60, 80)
     box, asked = (30, 5, 20, 40), []
-    found = read_image(
-        tmp_path / "turned.png", 10, window=lambda h, w: asked.append((h, w)) or box
-    )
+    found = read_image(tmp_path / "turned.png", 10, window=lambda h, w: asked.append((h, w)) or box)
     assert asked == [(80, 60)] and close(found, cut(upright, box, 10), most=1)
 
 

@@ -74,9 +74,16 @@ def test_rows(name):
     assert [row["metric"] for row in rows] == [*TIMED, "peak memory"]
     for row in rows:
         assert row.keys() == {
-            "model", "peer", "metric", "variant", "ours", "theirs", "ratio", "unit",
+            "model",
+            "peer",
+            "metric",
+            "variant",
+            "ours",
+            "theirs",
+            "ratio",
+            "unit",
             "image_size",
-        }  # fmt: skip
+        }
         assert (row["model"], row["peer"], row["variant"]) == (name, pair.peer, "float32")
         assert row["image_size"] == 32
         assert row["ours"] > 0 and row["theirs"] > 0
@@ -208,8 +215,10 @@ def test_command(capsys, tmp_path):
     assert lines[0].split() == ["model", "peer", "metric", "ours", "theirs", "ratio"]
     forward = record["rows"][0]
     assert lines[1].split()[-3:] == [
-        f"{forward['ours']:.1f}", f"{forward['theirs']:.1f}", f"{forward['ratio']:.2f}"
-    ]  # fmt: skip
+        f"{forward['ours']:.1f}",
+        f"{forward['theirs']:.1f}",
+        f"{forward['ratio']:.2f}",
+    ]
     assert len({len(line) for line in lines[:5]}) == 1  # aligned
     assert record["command"] in caught.out and "theirs / ours" in caught.out
     assert "measuring early_conv nano P" in caught.err
@@ -274,8 +283,11 @@ def test_latency_of_each_network_at_each_side():
         (32, 64), networks=small, device=torch.device("cpu"), repeats=2, clock=lambda: next(ticks)
     )
     assert [(row["network"], row["side"]) for row in rows] == [
-        ("BoTNet", 32), ("EfficientNet", 32), ("BoTNet", 64), ("EfficientNet", 64)
-    ]  # fmt: skip
+        ("BoTNet", 32),
+        ("EfficientNet", 32),
+        ("BoTNet", 64),
+        ("EfficientNet", 64),
+    ]
     # the clock ticks once between two readings, whatever is measured: 1 s a call
     assert all(row["forward_ms"] == row["training_step_ms"] == 1000 for row in rows)
     by = {(row["network"], row["side"]): row for row in rows}

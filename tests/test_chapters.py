@@ -1,9 +1,11 @@
-"""The form of every chapter: narrow code, folded plotting, figures with words, pictures beside the text, results in tables.
+"""The form of every chapter: narrow code, folded plotting, figures with words, pictures beside the
+text, results in tables.
 
 For writers. A figure's words stand in its cell's metadata, which `make notebooks` keeps:
-`"mystnb": {"image": {"alt": "what it shows"}, "figure": {"caption": "What to see in it."}}`. The first cell that imports calls
-`figures.sharp()`; a figure is at most 5.6 inches wide, so that its text can be read on a phone; its cell is tagged `hide-input`.
-Results go through `hybridlib.tables.table(headings, rows)`.
+`"mystnb": {"image": {"alt": "what it shows"}, "figure": {"caption": "What to see in it."}}`. The
+first cell that imports calls `figures.sharp()`; a figure is at most 5.6 inches wide, so that its
+text can be read on a phone; its cell is tagged `hide-input`. Results go through
+`hybridlib.tables.table(headings, rows)`.
 """
 
 import re
@@ -21,16 +23,26 @@ from test_site import Visit
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = 76  # of code that fits beside the sidebar of a laptop
-FIGURE_WIDTH = 580  # pixels on the page, margins included: then 10 pt are at least 8 pixels where a phone shows it 343 wide
+# pixels on the page, margins included: then 10 pt are at least 8 pixels where a phone shows it 343
+# wide
+FIGURE_WIDTH = 580
 STRETCH = 2_500  # pixels of a page 1280 wide without a picture
-REAL_TABLE = "print no tables: hybridlib.tables.table(headings, rows) makes one that phones and screen readers can use"
+REAL_TABLE = (
+    "print no tables: hybridlib.tables.table(headings, rows) makes one that phones and screen"
+    " readers can use"
+)
 NUMBER_COLUMNS = re.compile(r"(?:^|\s{2,})[-+]?\d[\d.,]*(?:\s*±\s*[\d.]+)?(?=\s{2,}.*\d)")
 
 
 def chapters():
     """The chapters of the table of contents, in its order."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-    files = [chapter["file"] for part in toc["parts"] if part.get("numbered") for chapter in part["chapters"]]
+    files = [
+        chapter["file"]
+        for part in toc["parts"]
+        if part.get("numbered")
+        for chapter in part["chapters"]
+    ]
     return [ROOT / f"{file}.ipynb" for file in files]
 
 
@@ -38,9 +50,12 @@ per_chapter = pytest.mark.parametrize("path", chapters(), ids=lambda path: path.
 
 
 def cells(path, kind="code"):
-    """The chapter's own cells of a kind; the one that installs is written by book/tools/address.py."""
+    """The chapter's own cells of a kind; the one that installs is written by
+    book/tools/address.py."""
     read = nbformat.read(path, as_version=4)
-    return [cell for cell in read.cells if cell.cell_type == kind and inputs.INSTALL not in tags(cell)]
+    return [
+        cell for cell in read.cells if cell.cell_type == kind and inputs.INSTALL not in tags(cell)
+    ]
 
 
 def tags(cell):
@@ -48,8 +63,11 @@ def tags(cell):
 
 
 def drawn(cell):
-    """The figures that a cell shows: (base64 text, metadata) of each PNG that is no still of an explorable."""
-    outputs = [o for o in cell.outputs if "image/png" in o.get("data", {}) and notebooks.VIEW not in o.data]
+    """The figures that a cell shows: (base64 text, metadata) of each PNG that is no still of an
+    explorable."""
+    outputs = [
+        o for o in cell.outputs if "image/png" in o.get("data", {}) and notebooks.VIEW not in o.data
+    ]
     return [(o.data["image/png"], o.metadata.get("image/png", {})) for o in outputs]
 
 
@@ -60,7 +78,11 @@ def long_lines(text):
 @per_chapter
 def test_code_fits_beside_the_sidebar(path):
     assert [line for cell in cells(path) for line in long_lines(cell.source)] == []
-    blocks = [b for cell in cells(path, "markdown") for b in re.findall(r"```python\n(.*?)```", cell.source, re.S)]
+    blocks = [
+        b
+        for cell in cells(path, "markdown")
+        for b in re.findall(r"```python\n(.*?)```", cell.source, re.S)
+    ]
     assert [line for block in blocks for line in long_lines(block)] == []
 
 
@@ -77,8 +99,13 @@ def test_every_figure_has_a_caption_and_words_for_who_cannot_see_it(path):
     told = []
     for cell in filter(drawn, cells(path)):
         words = cell.metadata.get("mystnb", {})
-        alt, caption = words.get("image", {}).get("alt", ""), words.get("figure", {}).get("caption", "")
-        assert len(alt) >= 30 and len(caption) >= 30, f"no alt text or caption: {cell.source[:80]!r}"
+        alt, caption = (
+            words.get("image", {}).get("alt", ""),
+            words.get("figure", {}).get("caption", ""),
+        )
+        assert len(alt) >= 30 and len(caption) >= 30, (
+            f"no alt text or caption: {cell.source[:80]!r}"
+        )
         assert alt != caption, "the caption says what to see in it, the alt text what it shows"
         told.append(alt)
     assert len(set(told)) == len(told) and told
@@ -107,14 +134,19 @@ def test_stores_no_progress_and_nothing_empty(path):
 def test_results_stand_in_real_tables(path):
     for cell in cells(path):
         printed = "".join(o.text for o in cell.outputs if o.output_type == "stream")
-        assert len([line for line in printed.splitlines() if NUMBER_COLUMNS.search(line)]) < 3, REAL_TABLE
+        assert len([line for line in printed.splitlines() if NUMBER_COLUMNS.search(line)]) < 3, (
+            REAL_TABLE
+        )
 
 
 @per_chapter
 def test_objectives_and_claims_lead_to_exercises(path):
-    """Each thing that the reader will be able to do names an exercise that tests it, and no exercise is left out."""
+    """Each thing that the reader will be able to do names an exercise that tests it, and no
+    exercise is left out."""
     text = "\n\n".join(cell.source for cell in cells(path, "markdown"))
-    objectives = re.search(r"After this chapter you can\n\n((?:\d\. .*\n?)+)", text)[1].strip().splitlines()
+    objectives = (
+        re.search(r"After this chapter you can\n\n((?:\d\. .*\n?)+)", text)[1].strip().splitlines()
+    )
     asked = [set(re.findall(r"\(#Exercise-(\d+)\)", objective)) for objective in objectives]
     exercises = set(re.findall(r"^### Exercise (\d+)", text, re.M))
     assert 3 <= len(objectives) <= 6 and all(asked)
@@ -126,16 +158,27 @@ def test_terms_of_the_glossary_are_linked(path):
     """What the glossary says this chapter explains is linked from it, where it is explained."""
     number = int(path.stem[:2])
     text = "\n".join(cell.source for cell in cells(path, "markdown"))
-    terms = re.findall(r"^### (.+)\n\n.* · chapters? ([\d, and]+)$", (ROOT / "book" / "glossary.md").read_text("utf-8"), re.M)
+    terms = re.findall(
+        r"^### (.+)\n\n.* · chapters? ([\d, and]+)$",
+        (ROOT / "book" / "glossary.md").read_text("utf-8"),
+        re.M,
+    )
     own = [term for term, where in terms if number in map(int, re.findall(r"\d+", where))]
-    assert own and [term for term in own if f"glossary.md#{term.replace(' ', '-')})" not in text] == []
+    assert (
+        own and [term for term in own if f"glossary.md#{term.replace(' ', '-')})" not in text] == []
+    )
 
 
 def test_a_table_is_one_for_eyes_ears_and_terminals():
     made = tables.table(["", "accuracy, %"], [["ViT", "97.9 ± 0.3"], ["<b>", 5]])
     assert repr(made) == "      accuracy, %\nViT    97.9 ± 0.3\n<b>             5"
     page = made._repr_html_()
-    assert "97.9\u00a0±\u00a00.3" in page and page.count('scope="row"') == 2 and page.count('scope="col"') == 1 and "&lt;b&gt;" in page
+    assert (
+        "97.9\u00a0±\u00a00.3" in page
+        and page.count('scope="row"') == 2
+        and page.count('scope="col"') == 1
+        and "&lt;b&gt;" in page
+    )
     with pytest.raises(ValueError, match="row 1 has 3 cells for 2 headings"):
         tables.table(["a", "b"], [[1, 2], [1, 2, 3]])
     with pytest.raises(ValueError, match="rows is empty"):
@@ -143,7 +186,10 @@ def test_a_table_is_one_for_eyes_ears_and_terminals():
 
 
 def test_a_printed_table_is_seen():
-    rows = ["digits      convolutional network      vision transformer", "    80      95.6 ±  0.6    67.4 ±  2.9"]
+    rows = [
+        "digits      convolutional network      vision transformer",
+        "    80      95.6 ±  0.6    67.4 ±  2.9",
+    ]
     assert [bool(NUMBER_COLUMNS.search(row)) for row in rows] == [False, True]
 
 
@@ -181,7 +227,8 @@ def page(request, browser, book):
 
 @pytest.mark.browser
 def test_pictures_stand_beside_the_words(page):
-    """From the title to the exercises, no stretch of more than three screens without a figure or an explorable."""
+    """From the title to the exercises, no stretch of more than three screens without a figure or an
+    explorable."""
     page.resize(1280)
     assert page.page.evaluate(GAPS, STRETCH) == []
 
@@ -189,7 +236,10 @@ def test_pictures_stand_beside_the_words(page):
 @pytest.mark.browser
 def test_formulas_and_code_fit_a_laptop(page):
     page.resize(1280)
-    wide = f"({SCROLLING})('.bd-article mjx-container[display], .bd-article div.highlight pre').map((n) => n.textContent.slice(0, 80))"
+    wide = (
+        f"({SCROLLING})('.bd-article mjx-container[display], .bd-article div.highlight"
+        " pre').map((n) => n.textContent.slice(0, 80))"
+    )
     assert page.page.evaluate(wide) == []
 
 

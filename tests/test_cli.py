@@ -58,7 +58,8 @@ def test_models_lists_every_size_with_its_cost(capsys, here, monkeypatch):
     assert by_name["vit", "B/16"]["macs"] / 1e9 == pytest.approx(17.56, abs=0.02)
     assert any("25,557,032" in line and "ResNet-50" in line for line in lines)
     assert [r["model"] for r in rows if r["paper"] == "ours"] == ["flagship"] * 3
-    for row in [r for r in rows if r["paper"] != "ours"]:  # the paper is the one that the model's file names, by first author and number
+    # the paper is the one that the model's file names, by first author and number
+    for row in [r for r in rows if r["paper"] != "ours"]:
         source = Path(sys.modules[models.CLASSES[row["model"]].__module__].__file__)
         author, number = row["paper"].split(" et al.")[0], row["paper"].split("arXiv:")[1]
         head = source.read_text(encoding="utf-8").split('"""')[1]

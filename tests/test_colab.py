@@ -1,4 +1,5 @@
-"""The chapters and the explorables under Colab's versions, whose notebook packages are older than anyone else's.
+"""The chapters and the explorables under Colab's versions, whose notebook packages are older than
+anyone else's.
 
 The environment is the set `colab` of tests/versions/sets.txt; `make test` makes it once.
 """
@@ -45,13 +46,17 @@ def states(notebook):
     """The state of each widget that a cell shows, in order; None where nothing was kept."""
     stored = notebook.metadata.get("widgets", {}).get(notebooks.STATE, {}).get("state", {})
     outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-    views = [o.data[notebooks.VIEW]["model_id"] for o in outputs if notebooks.VIEW in o.get("data", {})]
+    views = [
+        o.data[notebooks.VIEW]["model_id"] for o in outputs if notebooks.VIEW in o.get("data", {})
+    ]
     return [stored.get(view, {}).get("state") for view in views]
 
 
 def test_the_environment_has_colabs_versions(python):
     code = "from importlib.metadata import version; import sys; print(*map(version, sys.argv[1:]))"
-    said = subprocess.run([python, "-c", code, *PINNED], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [python, "-c", code, *PINNED], capture_output=True, text=True, check=True
+    ).stdout
     assert dict(zip(PINNED, said.split(), strict=True)) == PINNED
 
 
@@ -63,18 +68,25 @@ def test_every_explorable_is_built(python, tmp_path):
 
 
 def test_python_answers_an_explorable_that_asks_for_a_model(python):
-    """By the oldest ipywidgets that we admit: the message as the browser sends it, the answer as it goes out."""
+    """By the oldest ipywidgets that we admit: the message as the browser sends it, the answer as it
+    goes out."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    said = subprocess.run([python, "-c", ASK], capture_output=True, text=True, check=True, env=environment).stdout
+    said = subprocess.run(
+        [python, "-c", ASK], capture_output=True, text=True, check=True, env=environment
+    ).stdout
     sent, length = said.strip().rsplit(" ", 1)
     file, none = ast.literal_eval(sent)
     assert file == ({"model": "random"}, [int(length)]) and int(length) > 400_000
-    assert none == ({"model": "mine", "error": "There is no model 'mine' here; there are: random."}, [])
+    assert none == (
+        {"model": "mine", "error": "There is no model 'mine' here; there are: random."},
+        [],
+    )
 
 
 @pytest.mark.parametrize("path", notebooks.chapters(), ids=lambda path: path.stem)
 def test_every_cell_of_a_chapter_runs(python, path, tmp_path):
-    """A cell that fails ends the test with its error; each widget that was stored has its state here too."""
+    """A cell that fails ends the test with its error; each widget that was stored has its state
+    here too."""
     stored = nbformat.read(path, as_version=4)
     views = len(states(stored))
     shown = states(versions.run_notebook(stored, python=python, cwd=tmp_path))

@@ -381,9 +381,9 @@ def archive(folder, which, monkeypatch):
     """A small archive of the real layout, and its checksum put where the real one stands."""
     known, rng = sources.CIFAR[which], np.random.default_rng(0)
     members = {
-        known["classes"]: "\n".join(
-            f"class{i}" for i in range(10 if which == "cifar10" else 100)
-        ).encode()
+        known["classes"]: (
+            "\n".join(f"class{i}" for i in range(10 if which == "cifar10" else 100)).encode()
+        )
     }
     rows = {}
     for name in (*known["train"], *known["test"]):

@@ -21,12 +21,16 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone is told")
 def test_freed_memory_is_kept():
-    """Told so, glibc gives the same 48 MB again, and the system need not map its pages anew each time.
+    """Told so, glibc gives the same 48 MB again, and the system need not map its pages anew each
+    time.
 
-    A busy system may take pages from a waiting process now and then (here 4 of 20 times at load 14): half is asked for.
+    A busy system may take pages from a waiting process now and then (here 4 of 20 times at load
+    14): half is asked for.
     """
     (kept, few), (_, many) = (
-        subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout.split()
+        subprocess.run(
+            [sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True
+        ).stdout.split()
         for how in ("kept", "left")
     )
     assert kept == "True"

@@ -1,4 +1,5 @@
-"""Constructors take an argument or say what was given, the rule, and a value that works; what they offer is tried."""
+"""Constructors take an argument or say what was given, the rule, and a value that works; what they
+offer is tried."""
 
 import re
 
@@ -36,34 +37,80 @@ VALID = {
     sincos_positions: dict(grid=(2, 3), dim=8, temperature=100.0),
     PatchEmbedding: dict(patch_size=4, in_channels=3, dim=8),
     ViT: dict(
-        image_size=16, patch_size=4, dim=12, depth=1, num_heads=3, mlp_ratio=2.0, num_classes=5, in_channels=3,
+        image_size=16,
+        patch_size=4,
+        dim=12,
+        depth=1,
+        num_heads=3,
+        mlp_ratio=2.0,
+        num_classes=5,
+        in_channels=3,
         drop_path=0.1,
     ),
     DeiT: dict(
-        image_size=16, patch_size=4, dim=12, depth=1, num_heads=3, second_token="class", mlp_ratio=2.0, num_classes=5,
-        in_channels=3, drop_path=0.1,
+        image_size=16,
+        patch_size=4,
+        dim=12,
+        depth=1,
+        num_heads=3,
+        second_token="class",
+        mlp_ratio=2.0,
+        num_classes=5,
+        in_channels=3,
+        drop_path=0.1,
     ),
     GatedPositionalSelfAttention: dict(dim=12, num_heads=3, locality_strength=2.0),
     LocalBlock: dict(dim=12, num_heads=3, locality_strength=2.0, mlp_ratio=2.0, drop_path=0.1),
     ConViT: dict(
-        image_size=16, patch_size=4, dim=12, depth=3, num_heads=3, local_depth=1, locality_strength=2.0, mlp_ratio=2.0,
-        num_classes=5, in_channels=3, drop_path=0.1,
+        image_size=16,
+        patch_size=4,
+        dim=12,
+        depth=3,
+        num_heads=3,
+        local_depth=1,
+        locality_strength=2.0,
+        mlp_ratio=2.0,
+        num_classes=5,
+        in_channels=3,
+        drop_path=0.1,
     ),
     ConvNet: dict(
-        image_size=16, stem="small", block="bottleneck", widths=(8, 12), depths=(1, 1), num_classes=5, in_channels=3
+        image_size=16,
+        stem="small",
+        block="bottleneck",
+        widths=(8, 12),
+        depths=(1, 1),
+        num_classes=5,
+        in_channels=3,
     ),
     ImageToTokens: dict(patch_size=8, in_channels=3, channels=2, dim=6),
     LeFF: dict(dim=4, ratio=2.0),
     CeiTBlock: dict(dim=12, num_heads=3, mlp_ratio=2.0, drop_path=0.1),
     LCA: dict(dim=12, depth=2, num_heads=3, mlp_ratio=2.0),
     CeiT: dict(
-        image_size=16, patch_size=4, dim=12, depth=1, num_heads=3, mlp_ratio=2.0, num_classes=5, in_channels=3,
-        stem_channels=2, drop_path=0.1,
+        image_size=16,
+        patch_size=4,
+        dim=12,
+        depth=1,
+        num_heads=3,
+        mlp_ratio=2.0,
+        num_classes=5,
+        in_channels=3,
+        stem_channels=2,
+        drop_path=0.1,
     ),
     ConvStem: dict(stem=((4, 2), (8, 2)), in_channels=3, dim=6),
     EarlyConvViT: dict(
-        image_size=16, patch_size=4, dim=12, depth=1, num_heads=3, mlp_ratio=2.0, num_classes=5, in_channels=3,
-        stem=((4, 2), (8, 2)), drop_path=0.1,
+        image_size=16,
+        patch_size=4,
+        dim=12,
+        depth=1,
+        num_heads=3,
+        mlp_ratio=2.0,
+        num_classes=5,
+        in_channels=3,
+        stem=((4, 2), (8, 2)),
+        drop_path=0.1,
     ),
     QuadraticAttention: dict(in_channels=2, out_channels=3, centres=[[0.0, 1.0]], alpha=1.0),
 }
@@ -83,14 +130,20 @@ WRONG = {
 }
 
 # What a message calls an argument, where its name there is another one.
-ALIASES = {"rows": ("grid", 0), "columns": ("grid", 1), "ratio": ("mlp_ratio",), "channels": ("stem_channels",)}
+ALIASES = {
+    "rows": ("grid", 0),
+    "columns": ("grid", 1),
+    "ratio": ("mlp_ratio",),
+    "channels": ("stem_channels",),
+}
 
 
 def offers(message: str, name: str) -> list[dict]:
     """Each set of arguments that a message offers in place of the one called `name`.
 
-    Understood are `for example a=1`, `a=1 and b=2` (together), `use a=1 or 2`, `use a=1 or b=2`, `or a b that divides 6: 1, 2`,
-    `there are x, y` and `for example (9, 2)`, which stands for a shape.
+    Understood are `for example a=1`, `a=1 and b=2` (together), `use a=1 or 2`, `use a=1 or b=2`,
+    `or a b that divides 6: 1, 2`, `there are x, y` and `for example (9, 2)`, which stands for a
+    shape.
     """
     if match := re.search(r"; there are (.+)", message):
         return [{name: word} for word in re.findall(r"\w+", match[1]) if word != "and"]
@@ -105,7 +158,9 @@ def offers(message: str, name: str) -> list[dict]:
     else:
         found = []
     if " and " in advice:
-        return [{key: eval(value) for key, value in (part.split("=") for part in advice.split(" and "))}]
+        return [
+            {key: eval(value) for key, value in (part.split("=") for part in advice.split(" and "))}
+        ]
     for part in advice.split(" or "):  # `a=1 or 2` or `a=1 or b=2`
         key, _, value = part.rpartition("=")
         key = name = key or name
@@ -118,7 +173,9 @@ def put(entries, indices: list, value):
     if not indices:
         return value
     first, *rest = indices
-    return tuple(put(entry, rest, value) if i == int(first) else entry for i, entry in enumerate(entries))
+    return tuple(
+        put(entry, rest, value) if i == int(first) else entry for i, entry in enumerate(entries)
+    )
 
 
 def replace(arguments: dict, offer: dict) -> dict:
@@ -134,7 +191,8 @@ def replace(arguments: dict, offer: dict) -> dict:
 
 
 def takes(make, arguments: dict, name: str) -> bool:
-    """Whether `make` takes the arguments; where it does not, its message must hold and what it offers must work."""
+    """Whether `make` takes the arguments; where it does not, its message must hold and what it
+    offers must work."""
     try:
         make(**arguments)
         return True
@@ -156,7 +214,9 @@ def takes(make, arguments: dict, name: str) -> bool:
 CASES = [(make, name) for make, arguments in VALID.items() for name in arguments]
 
 
-@pytest.mark.parametrize("make, name", CASES, ids=[f"{make.__name__}-{name}" for make, name in CASES])
+@pytest.mark.parametrize(
+    "make, name", CASES, ids=[f"{make.__name__}-{name}" for make, name in CASES]
+)
 def test_one_wrong_argument(make, name):
     arguments = VALID[make]
     make(**arguments)
@@ -221,9 +281,13 @@ def test_create(name):
         create("lenet")
 
 
-@pytest.mark.parametrize("options", [dict(kernel_size=2), dict(kernel_size=(1, 3)), dict(kernel_size=3, stride=2)])
+@pytest.mark.parametrize(
+    "options", [dict(kernel_size=2), dict(kernel_size=(1, 3)), dict(kernel_size=3, stride=2)]
+)
 def test_from_conv_refuses(options):
-    with pytest.raises(ValueError, match="square odd kernel, stride 1, dilation 1 and groups 1, for example 3x3"):
+    with pytest.raises(
+        ValueError, match="square odd kernel, stride 1, dilation 1 and groups 1, for example 3x3"
+    ):
         QuadraticAttention.from_conv(nn.Conv2d(2, 2, **options), alpha=1.0)
     QuadraticAttention.from_conv(nn.Conv2d(2, 2, 3), alpha=1.0)
 
@@ -234,7 +298,11 @@ MODELS = {model: model(**VALID[model]).eval() for model in (ConvNet, ViT, CeiT, 
 SHAPES = {
     "sides": st.tuples(st.integers(1, 2), st.just(3), st.integers(0, 20), st.integers(0, 20)),
     "channels": st.tuples(st.integers(1, 2), st.sampled_from([1, 2, 4]), st.just(16), st.just(16)),
-    "axes": st.lists(st.integers(1, 16), min_size=1, max_size=5).filter(lambda s: len(s) != 4).map(tuple),
+    "axes": (
+        st.lists(st.integers(1, 16), min_size=1, max_size=5)
+        .filter(lambda s: len(s) != 4)
+        .map(tuple)
+    ),
 }
 
 
@@ -264,7 +332,9 @@ def test_images_with_other_axes(model, shape):
 def test_images_with_other_channels(model, shape):
     message = message_for(model, shape)
     assert f"{shape[1]} channels" in message and f"in_channels={shape[1]}" in message
-    assert not message_for(type(model)(**{**VALID[type(model)], "in_channels": shape[1]}).eval(), shape)
+    assert not message_for(
+        type(model)(**{**VALID[type(model)], "in_channels": shape[1]}).eval(), shape
+    )
     assert ("x.expand(-1, 3, -1, -1)" in message) is (shape[1] == 1)
 
 
@@ -289,5 +359,8 @@ def test_images_with_other_sides(model, shape):
 
 def test_check_image_says_which_side():
     check_image(torch.zeros(2, 3, 8, 8), channels=3, side_multiple=4)
-    with pytest.raises(ValueError, match=r"image width=6 is not a multiple of patch_size=4 .* use image width=4 or 8"):
+    with pytest.raises(
+        ValueError,
+        match=r"image width=6 is not a multiple of patch_size=4 .* use image width=4 or 8",
+    ):
         check_image(torch.zeros(2, 3, 8, 6), channels=3, side_multiple=4)

@@ -49,13 +49,14 @@ def test_forward_is_what_the_file_says():
         assert x.shape == (2, 64, 3, 3)
         logits = x.mean((2, 3)) @ model.head.weight.T + model.head.bias
         torch.testing.assert_close(model(image), logits, rtol=1e-10, atol=1e-10)
-        (first, second) = model.trace(image).maps
+        first, second = model.trace(image).maps
         assert first.weights.shape == second.weights.shape == (2, 4, 49, 49)
         assert first.grid == (7, 7)
 
 
 def test_attention_starts_as_nothing():
-    """The last norm of each bottleneck starts at 0, so the first steps are a convolutional network's."""
+    """The last norm of each bottleneck starts at 0, so the first steps are a convolutional
+    network's."""
     model = Flagship.from_size("nano", num_classes=10)
     x = torch.rand(2, 64, 7, 7)
     torch.testing.assert_close(model.attention.train()(x), x)
@@ -103,7 +104,9 @@ def test_windows_are_whitened():
 def test_unmeasured_kernels_are_orthonormal_and_none_is_trained():
     kernels = Whiten(3).kernels[:12].flatten(1)
     torch.testing.assert_close(kernels @ kernels.T, torch.eye(12))
-    assert not [name for name, _ in Flagship.from_size("nano").named_parameters() if "whiten" in name]
+    assert not [
+        name for name, _ in Flagship.from_size("nano").named_parameters() if "whiten" in name
+    ]
 
 
 def expected_kernels(data):
@@ -134,8 +137,8 @@ def test_the_study_measures_on_training_images_and_judges_with_the_mirror_image(
 
 def test_the_command_measures_too(tmp_path):
     main(
-        "train flagship --data digits --image-size 16 --per-class 2 --steps 1 --batch-size 4 --quiet --device cpu "
-        f"--out {tmp_path}".split()
+        "train flagship --data digits --image-size 16 --per-class 2 --steps 1 --batch-size 4"
+        f" --quiet --device cpu --out {tmp_path}".split()
     )
     saved = load_file(tmp_path / "weights.safetensors")["whiten.kernels"]
     assert json.loads((tmp_path / "run.json").read_text())["data"]["image_size"] == 16

@@ -70,9 +70,13 @@ def test_a_distillation_is_trained_as_by_fit(data):
 
 def test_what_is_observed_stands_in_the_curve(data):
     run = as_graph(
-        model_of(data), data, steps=4, evaluate_every=2, observe=lambda m: {"seen": m.training},
+        model_of(data),
+        data,
+        steps=4,
+        evaluate_every=2,
+        observe=lambda m: {"seen": m.training},
         **RECIPE,
-    )  # fmt: skip
+    )
     assert [p["observed"] for p in run.curve if "observed" in p] == [{"seen": False}] * 2
 
 

@@ -1,4 +1,5 @@
-"""The first page: its numbers, its map, its front door; and the piece of the workbench in it, against PyTorch."""
+"""The first page: its numbers, its map, its front door; and the piece of the workbench in it,
+against PyTorch."""
 
 import json
 import re
@@ -23,15 +24,26 @@ FIRST_SCREENS = [(1280, 800), (375, 812)]
 @pytest.fixture(scope="module")
 def front(browser, book):
     """The front door as a file, offline."""
-    with Visit(browser, (book / "index.html").as_uri(), viewport={"width": 1280, "height": 800}, reduced_motion="reduce") as visit:
+    with Visit(
+        browser,
+        (book / "index.html").as_uri(),
+        viewport={"width": 1280, "height": 800},
+        reduced_motion="reduce",
+    ) as visit:
         visit.page.locator(".gl-card").first.wait_for()
         yield visit
-        assert [error for error in visit.errors if "willReadFrequently" not in error] == []  # the tests read the canvas, no page does
+        # the tests read the canvas, no page does
+        assert [error for error in visit.errors if "willReadFrequently" not in error] == []
 
 
 def listed():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    return [int(name[:2]) for part in toc["parts"] for c in part["chapters"] if (name := c["file"].split("/")[1])[:2].isdigit()]
+    return [
+        int(name[:2])
+        for part in toc["parts"]
+        for c in part["chapters"]
+        if (name := c["file"].split("/")[1])[:2].isdigit()
+    ]
 
 
 def test_numbers_are_those_of_the_data(front):
@@ -51,14 +63,24 @@ def test_the_first_screen_has_promise_buttons_and_something_alive(front, size):
     front.page.set_viewport_size(dict(zip(("width", "height"), size)))
     front.settle()
     front.page.evaluate("scrollTo(0, 0)")
-    for what in (".bd-article h1", ".home-words > p", ".home-first", ".home-button:not(.home-first)", ".gl"):
+    for what in (
+        ".bd-article h1",
+        ".home-words > p",
+        ".home-first",
+        ".home-button:not(.home-first)",
+        ".gl",
+    ):
         box = front.page.locator(what).first.bounding_box()
-        assert box["x"] >= 0 and box["x"] + box["width"] <= size[0] and box["y"] >= 0 and box["y"] + box["height"] <= size[1], what
+        assert (
+            box["x"] >= 0
+            and box["x"] + box["width"] <= size[0]
+            and box["y"] >= 0
+            and box["y"] + box["height"] <= size[1]
+        ), what
     assert front.page.locator("svg.home-map:visible").count() == 1
-    assert front.page.evaluate("[...document.querySelectorAll('a.home-button')].map((n) => n.getAttribute('href'))") == [
-        "book/01_convolution_vs_attention.html",
-        "book/workbench.html",
-    ]
+    assert front.page.evaluate(
+        "[...document.querySelectorAll('a.home-button')].map((n) => n.getAttribute('href'))"
+    ) == ["book/01_convolution_vs_attention.html", "book/workbench.html"]
 
 
 def test_the_map_has_a_link_for_each_chapter_of_the_toc_and_for_no_other(front):
@@ -69,7 +91,10 @@ def test_the_map_has_a_link_for_each_chapter_of_the_toc_and_for_no_other(front):
         assert {int(re.search(r"/(\d\d)_", a)[1]) for a in addresses} == set(listed())
         names = front.page.locator(f".home-map-{form} .home-name").all_text_contents()
         assert names == [system.name for system in home_map.SYSTEMS] and len(set(names)) == 10
-        assert front.page.locator(f".home-map-{form} .home-coming").count() == len(names) - links.count()
+        assert (
+            front.page.locator(f".home-map-{form} .home-coming").count()
+            == len(names) - links.count()
+        )
     lit = home_map.draw({**home.chapters(), 3: "03_botnet.html", 9: "09_choosing.html"})
     assert lit.count('href="03_botnet.html"') == lit.count('href="09_choosing.html"') == 2
     assert {system.chapter for system in home_map.SYSTEMS} == set(range(1, 10))
@@ -79,10 +104,17 @@ def test_the_map_has_a_link_for_each_chapter_of_the_toc_and_for_no_other(front):
 def test_cards_of_the_map_stand_apart_and_hold_their_words(front, form):
     front.page.set_viewport_size({"width": 1280 if form == "wide" else 320, "height": 800})
     front.settle()
-    boxes = front.page.locator(f".home-map-{form} .home-card").evaluate_all("(l) => l.map((n) => n.getBoundingClientRect().toJSON())")
+    boxes = front.page.locator(f".home-map-{form} .home-card").evaluate_all(
+        "(l) => l.map((n) => n.getBoundingClientRect().toJSON())"
+    )
     for i, one in enumerate(boxes):
         for other in boxes[i + 1 :]:
-            assert one["right"] <= other["left"] or other["right"] <= one["left"] or one["bottom"] <= other["top"] or other["bottom"] <= one["top"]
+            assert (
+                one["right"] <= other["left"]
+                or other["right"] <= one["left"]
+                or one["bottom"] <= other["top"]
+                or other["bottom"] <= one["top"]
+            )
     wide = front.page.locator(f".home-map-{form} text:not(.home-side)").evaluate_all(
         "(l) => l.filter((n) => n.getBBox().x + n.getBBox().width > 121).map((n) => n.textContent)"
     )
@@ -91,10 +123,14 @@ def test_cards_of_the_map_stand_apart_and_hold_their_words(front, form):
 
 def read(visit):
     """What both models say: (digit, percent)."""
-    visit.page.wait_for_function("[...document.querySelectorAll('.gl-share')].every((n) => n.textContent)")
+    visit.page.wait_for_function(
+        "[...document.querySelectorAll('.gl-share')].every((n) => n.textContent)"
+    )
     visit.settle()
     digits = [int(t) for t in visit.page.locator(".gl-digit").all_text_contents()]
-    return digits, [int(t.removesuffix(" %")) for t in visit.page.locator(".gl-share").all_text_contents()]
+    return digits, [
+        int(t.removesuffix(" %")) for t in visit.page.locator(".gl-share").all_text_contents()
+    ]
 
 
 def seen(visit):
@@ -108,7 +144,9 @@ def agrees(visit):
         image = torch.tensor((seen(visit)[None] / 255 - mean) / std, dtype=torch.float32)[None]
         with torch.no_grad():
             shares = weights.load(name).trace(image).logits.softmax(-1)[0]
-        assert digit == int(shares.argmax()) and percent == pytest.approx(100 * shares.max().item(), abs=0.51), name
+        assert digit == int(shares.argmax()) and percent == pytest.approx(
+            100 * shares.max().item(), abs=0.51
+        ), name
 
 
 def test_a_pixel_turns_one_of_the_two(front):
@@ -123,7 +161,9 @@ def test_a_pixel_turns_one_of_the_two(front):
     np.testing.assert_array_equal(seen(front), np.roll(before, 1, 0))
     agrees(front)
     assert read(front)[0] == [5, 5]
-    front.page.wait_for_function("document.querySelector('.gl [role=status]').textContent.startsWith('Convnet says 5')")
+    front.page.wait_for_function(
+        "document.querySelector('.gl [role=status]').textContent.startsWith('Convnet says 5')"
+    )
     front.page.get_by_role("button", name="move it up by a pixel").click()
     agrees(front)
     assert read(front)[0] == [5, 6]
@@ -146,7 +186,9 @@ def test_a_drawing_is_read_and_taken_to_the_workbench(front):
     drawn = seen(front)
     front.page.get_by_role("link", name="Look inside on the workbench").click()
     front.page.wait_for_function("document.querySelectorAll('.wb-bars .wb-best').length === 2")
-    np.testing.assert_array_equal(pixels(front.page.locator(".wb-pad canvas:first-child").first)[..., 0], drawn)
+    np.testing.assert_array_equal(
+        pixels(front.page.locator(".wb-pad canvas:first-child").first)[..., 0], drawn
+    )
     assert "/book/workbench.html#bench" in front.page.url
     assert all(url.startswith(("file:", "data:", "blob:")) for url in front.requests)
 
@@ -161,5 +203,7 @@ def test_the_front_door_is_a_page_and_says_what_it_is(book, sample_book):
         url, branch = home.address.read()
         assert ("og:image" in page) == home.address.is_set(url)
     raw = "https://raw.githubusercontent.com/someone/sample/"
-    assert f'<meta property="og:image" content="{raw}{branch}/book/site_assets/card.png" />' in (sample_book / "book" / "sample.html").read_text("utf-8")
+    assert f'<meta property="og:image" content="{raw}{branch}/book/site_assets/card.png" />' in (
+        sample_book / "book" / "sample.html"
+    ).read_text("utf-8")
     assert Image.open(ROOT / "book" / "site_assets" / "card.png").size == (1200, 630)

@@ -1,4 +1,5 @@
-"""What makes a chapter stale: a change of what it imports or loads, and nothing else (book/tools/inputs.py)."""
+"""What makes a chapter stale: a change of what it imports or loads, and nothing else
+(book/tools/inputs.py)."""
 
 import json
 import os
@@ -17,8 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LIBRARY = {
     "hybridlib/__init__.py": '"""A small library."""',
-    "hybridlib/widgets/__init__.py": 'from .one import One\nfrom .two import Two\n\n__all__ = ["One", "Two"]',
-    "hybridlib/widgets/one.py": "from hybridlib.palette import RED\n\n\nclass One:\n    script = 'one.js'",
+    "hybridlib/widgets/__init__.py": (
+        'from .one import One\nfrom .two import Two\n\n__all__ = ["One", "Two"]'
+    ),
+    "hybridlib/widgets/one.py": (
+        "from hybridlib.palette import RED\n\n\nclass One:\n    script = 'one.js'"
+    ),
     "hybridlib/widgets/one.js": 'import { x } from "./shared.js";',
     "hybridlib/widgets/shared.js": "// compiled from kernel.wat",
     "hybridlib/widgets/shared.css": "",
@@ -29,22 +34,40 @@ LIBRARY = {
     "hybridlib/layers/__init__.py": "",
     "hybridlib/layers/norm.py": "",
     "hybridlib/layers/other.py": "",
-    "hybridlib/models/__init__.py": "from hybridlib.models import resnet, vit\n\nSIZES = {'vit': vit.SIZES}",
+    "hybridlib/models/__init__.py": (
+        "from hybridlib.models import resnet, vit\n\nSIZES = {'vit': vit.SIZES}"
+    ),
     "hybridlib/models/resnet.py": "",
-    "hybridlib/models/vit.py": "SIZES = {}\n\n\ndef build():\n    from ..layers import norm\n    return norm",
-    "hybridlib/weights/__init__.py": "FOLDER = __file__\n\n\ndef load(name):\n    return name\n\n\ndef names():\n    return []",
+    "hybridlib/models/vit.py": (
+        "SIZES = {}\n\n\ndef build():\n    from ..layers import norm\n    return norm"
+    ),
+    "hybridlib/weights/__init__.py": (
+        "FOLDER = __file__\n\n\ndef load(name):\n    return name\n\n\ndef names():\n    return []"
+    ),
     "hybridlib/weights/a.safetensors": "",
     "hybridlib/weights/a.md": "",
     "hybridlib/weights/b.safetensors": "",
-    "hybridlib/studies/__init__.py": "from hybridlib.studies.records import load, results_folder, summarise",
-    "hybridlib/studies/records.py": "def load(study):\n    pass\n\n\ndef results_folder():\n    pass\n\n\ndef summarise(records):\n    pass",
+    "hybridlib/studies/__init__.py": (
+        "from hybridlib.studies.records import load, results_folder, summarise"
+    ),
+    "hybridlib/studies/records.py": (
+        "def load(study):\n    pass\n\n\ndef results_folder():\n    pass\n\n\ndef"
+        " summarise(records):\n    pass"
+    ),
     "book/results/first/run.json": "",
     "book/results/second/run.json": "",
     "book/results/bench.json": "",
 }
 CHAPTERS = {
-    "one": ["from hybridlib.widgets import One", "from hybridlib import weights", "weights.load('a').eval()"],
-    "vit": ["import numpy as np\nfrom hybridlib import studies\nfrom hybridlib.models.vit import build", "studies.load('first')"],
+    "one": [
+        "from hybridlib.widgets import One",
+        "from hybridlib import weights",
+        "weights.load('a').eval()",
+    ],
+    "vit": [
+        "import numpy as np\nfrom hybridlib import studies\nfrom hybridlib.models.vit import build",
+        "studies.load('first')",
+    ],
 }
 
 
@@ -66,33 +89,36 @@ def digests():
     return {name: notebooks.digest(chapter(*cells)) for name, cells in CHAPTERS.items()}
 
 
-@pytest.mark.parametrize("file, stale", [
-    ("hybridlib/__init__.py", "one vit"),
-    ("hybridlib/widgets/__init__.py", "one"),
-    ("hybridlib/widgets/one.py", "one"),
-    ("hybridlib/widgets/one.js", "one"),
-    ("hybridlib/widgets/shared.js", "one"),
-    ("hybridlib/widgets/shared.css", "one"),
-    ("hybridlib/widgets/kernel.wat", "one"),
-    ("hybridlib/widgets/two.py", ""),
-    ("hybridlib/widgets/two.js", ""),
-    ("hybridlib/palette.py", "one"),
-    ("hybridlib/models/__init__.py", "vit"),
-    ("hybridlib/models/resnet.py", "vit"),  # the package imports it
-    ("hybridlib/models/vit.py", "vit"),
-    ("hybridlib/models/new.py", ""),
-    ("hybridlib/layers/norm.py", "vit"),  # inside a function
-    ("hybridlib/layers/other.py", ""),
-    ("hybridlib/weights/__init__.py", "one"),
-    ("hybridlib/weights/a.safetensors", "one"),
-    ("hybridlib/weights/a.md", "one"),
-    ("hybridlib/weights/b.safetensors", ""),
-    ("hybridlib/studies/records.py", "vit"),
-    ("book/results/first/run.json", "vit"),
-    ("book/results/first/new.json", "vit"),
-    ("book/results/second/run.json", ""),
-    ("book/results/bench.json", ""),
-])
+@pytest.mark.parametrize(
+    "file, stale",
+    [
+        ("hybridlib/__init__.py", "one vit"),
+        ("hybridlib/widgets/__init__.py", "one"),
+        ("hybridlib/widgets/one.py", "one"),
+        ("hybridlib/widgets/one.js", "one"),
+        ("hybridlib/widgets/shared.js", "one"),
+        ("hybridlib/widgets/shared.css", "one"),
+        ("hybridlib/widgets/kernel.wat", "one"),
+        ("hybridlib/widgets/two.py", ""),
+        ("hybridlib/widgets/two.js", ""),
+        ("hybridlib/palette.py", "one"),
+        ("hybridlib/models/__init__.py", "vit"),
+        ("hybridlib/models/resnet.py", "vit"),  # the package imports it
+        ("hybridlib/models/vit.py", "vit"),
+        ("hybridlib/models/new.py", ""),
+        ("hybridlib/layers/norm.py", "vit"),  # inside a function
+        ("hybridlib/layers/other.py", ""),
+        ("hybridlib/weights/__init__.py", "one"),
+        ("hybridlib/weights/a.safetensors", "one"),
+        ("hybridlib/weights/a.md", "one"),
+        ("hybridlib/weights/b.safetensors", ""),
+        ("hybridlib/studies/records.py", "vit"),
+        ("book/results/first/run.json", "vit"),
+        ("book/results/first/new.json", "vit"),
+        ("book/results/second/run.json", ""),
+        ("book/results/bench.json", ""),
+    ],
+)
 def test_exactly_the_chapters_that_use_a_file_are_stale(library, file, stale):
     before = digests()
     path = library / file
@@ -106,7 +132,9 @@ def test_a_changed_cell_makes_a_chapter_stale_and_text_does_not(library):
     before = notebooks.digest(chapter("1"))
     notebook = chapter("1")
     notebook.cells.append(nbformat.v4.new_markdown_cell("# In words"))
-    notebook.cells.append(nbformat.v4.new_code_cell("import hybridlib", metadata={"tags": [inputs.INSTALL]}))
+    notebook.cells.append(
+        nbformat.v4.new_code_cell("import hybridlib", metadata={"tags": [inputs.INSTALL]})
+    )
     assert notebooks.digest(notebook) == before
     assert notebooks.digest(chapter("2")) != before
 
@@ -116,69 +144,108 @@ RECORDS = {"first/run.json", "second/run.json", "bench.json"}
 WEIGHTS = {"a.safetensors", "a.md", "b.safetensors"}
 
 
-@pytest.mark.parametrize("cell, records, weights", [
-    ("studies.load('first')\nstudies.summarise([])", {"first/run.json"}, set()),
-    ("studies.load('first')\nstudies.load('second')", {"first/run.json", "second/run.json"}, set()),
-    ("from hybridlib.studies import load as get\nget('second')", {"second/run.json"}, set()),
-    ("from hybridlib.studies.records import load\nload('second')", {"second/run.json"}, set()),
-    ("NAME = 'second'\nstudies.load(NAME)", {"second/run.json"}, set()),
-    ("studies.results_folder() / 'bench.json'", {"bench.json"}, set()),
-    ("def f(x, name):\n    return studies.load(name)\nf(1, 'first')\nf(2, 'second')", {"first/run.json", "second/run.json"}, set()),
-    ("import hybridlib.weights\nhybridlib.weights.load('b')", set(), {"b.safetensors"}),
-    # Computed names: all there are.
-    ("studies.load(input())", RECORDS, set()),
-    ("studies.load('fir' + end)", RECORDS, set()),
-    ("studies.load(*names)", RECORDS, set()),
-    ("studies.load(study='first')", RECORDS, set()),
-    ("NAME = 'first'\nNAME = 'second'\nstudies.load(NAME)", RECORDS, set()),
-    ("NAME = 'first'\nfor NAME in names:\n    studies.load(NAME)", RECORDS, set()),
-    ("NAME = 'first'\n[studies.load(NAME) for NAME in names]", RECORDS, set()),
-    ("NAME = 'first'\ng = lambda NAME: studies.load(NAME)", RECORDS, set()),
-    ("def f(name):\n    return studies.load(name)\nlist(map(f, names))", RECORDS, set()),
-    ("def f(name):\n    return studies.load(name)\nf(other)", RECORDS, set()),
-    ("def f(name):\n    name = name[::-1]\n    return studies.load(name)\nf('first')", RECORDS, set()),
-    ("def f(name='second'):\n    return studies.load(name)\nf()\nf('first')", RECORDS, set()),
-    ("def f(name):\n    def g(name):\n        return studies.load(name)\n    return g(other)\nf('first')", RECORDS, set()),
-    ("studies.results_folder()", RECORDS, set()),
-    ("folder = studies.results_folder()\nfolder / 'bench.json'", RECORDS, set()),
-    ("get = studies.load\nget('first')", RECORDS, set()),
-    ("getattr(studies, 'load')('first')", RECORDS, set()),
-    ("import hybridlib.studies\nlibrary = hybridlib\nlibrary.studies.load('first')", RECORDS, WEIGHTS),
-    ("[weights.load(name) for name in weights.names()]", set(), WEIGHTS),
-    ("weights.load(f'{name}')", set(), WEIGHTS),
-    ("weights.FOLDER", set(), WEIGHTS),
-])
+@pytest.mark.parametrize(
+    "cell, records, weights",
+    [
+        ("studies.load('first')\nstudies.summarise([])", {"first/run.json"}, set()),
+        (
+            "studies.load('first')\nstudies.load('second')",
+            {"first/run.json", "second/run.json"},
+            set(),
+        ),
+        ("from hybridlib.studies import load as get\nget('second')", {"second/run.json"}, set()),
+        ("from hybridlib.studies.records import load\nload('second')", {"second/run.json"}, set()),
+        ("NAME = 'second'\nstudies.load(NAME)", {"second/run.json"}, set()),
+        ("studies.results_folder() / 'bench.json'", {"bench.json"}, set()),
+        (
+            "def f(x, name):\n    return studies.load(name)\nf(1, 'first')\nf(2, 'second')",
+            {"first/run.json", "second/run.json"},
+            set(),
+        ),
+        ("import hybridlib.weights\nhybridlib.weights.load('b')", set(), {"b.safetensors"}),
+        # Computed names: all there are.
+        ("studies.load(input())", RECORDS, set()),
+        ("studies.load('fir' + end)", RECORDS, set()),
+        ("studies.load(*names)", RECORDS, set()),
+        ("studies.load(study='first')", RECORDS, set()),
+        ("NAME = 'first'\nNAME = 'second'\nstudies.load(NAME)", RECORDS, set()),
+        ("NAME = 'first'\nfor NAME in names:\n    studies.load(NAME)", RECORDS, set()),
+        ("NAME = 'first'\n[studies.load(NAME) for NAME in names]", RECORDS, set()),
+        ("NAME = 'first'\ng = lambda NAME: studies.load(NAME)", RECORDS, set()),
+        ("def f(name):\n    return studies.load(name)\nlist(map(f, names))", RECORDS, set()),
+        ("def f(name):\n    return studies.load(name)\nf(other)", RECORDS, set()),
+        (
+            "def f(name):\n    name = name[::-1]\n    return studies.load(name)\nf('first')",
+            RECORDS,
+            set(),
+        ),
+        ("def f(name='second'):\n    return studies.load(name)\nf()\nf('first')", RECORDS, set()),
+        (
+            (
+                "def f(name):\n    def g(name):\n        return studies.load(name)\n    return"
+                " g(other)\nf('first')"
+            ),
+            RECORDS,
+            set(),
+        ),
+        ("studies.results_folder()", RECORDS, set()),
+        ("folder = studies.results_folder()\nfolder / 'bench.json'", RECORDS, set()),
+        ("get = studies.load\nget('first')", RECORDS, set()),
+        ("getattr(studies, 'load')('first')", RECORDS, set()),
+        (
+            "import hybridlib.studies\nlibrary = hybridlib\nlibrary.studies.load('first')",
+            RECORDS,
+            WEIGHTS,
+        ),
+        ("[weights.load(name) for name in weights.names()]", set(), WEIGHTS),
+        ("weights.load(f'{name}')", set(), WEIGHTS),
+        ("weights.FOLDER", set(), WEIGHTS),
+    ],
+)
 def test_records_and_weights_by_their_names(library, cell, records, weights):
     found = inputs.inputs(chapter(START + cell), library)
     data = {file for file in found if not file.endswith(".py")}
-    assert data == {f"book/results/{name}" for name in records} | {f"hybridlib/weights/{name}" for name in weights}
+    assert data == {f"book/results/{name}" for name in records} | {
+        f"hybridlib/weights/{name}" for name in weights
+    }
 
 
-@pytest.mark.parametrize("cell", [
-    "if (",
-    "%pip install einops",
-    "!ls",
-    "import importlib\nimportlib.import_module(name)",
-    "__import__('hybrid' + 'lib')",
-    "exec(text)",
-    "list(map(eval, texts))",
-    "get_ipython().run_line_magic('run', 'more.py')",
-    "import subprocess",
-    "from hybridlib import missing",
-    "import hybridlib.missing",
-    "from hybridlib.widgets import Missing",
-    "from hybridlib.missing import Missing",
-    "from hybridlib.widgets import *",
-    "import hybridlib\nhybridlib.__file__",
-    "open('results/first/run.json')",
-    "import sys\nsys.executable",
-])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "if (",
+        "%pip install einops",
+        "!ls",
+        "import importlib\nimportlib.import_module(name)",
+        "__import__('hybrid' + 'lib')",
+        "exec(text)",
+        "list(map(eval, texts))",
+        "get_ipython().run_line_magic('run', 'more.py')",
+        "import subprocess",
+        "from hybridlib import missing",
+        "import hybridlib.missing",
+        "from hybridlib.widgets import Missing",
+        "from hybridlib.missing import Missing",
+        "from hybridlib.widgets import *",
+        "import hybridlib\nhybridlib.__file__",
+        "open('results/first/run.json')",
+        "import sys\nsys.executable",
+    ],
+)
 def test_what_cannot_be_told_falls_back_to_everything(library, cell):
     assert set(inputs.inputs(chapter("1", cell), library)) == set(LIBRARY)
     assert not inputs.inputs(chapter("1"), library)
 
 
-@pytest.mark.parametrize("text", ["import importlib\nimportlib.import_module(name)", "def (", "FOLDER = __file__", "from hybridlib import missing"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import importlib\nimportlib.import_module(name)",
+        "def (",
+        "FOLDER = __file__",
+        "from hybridlib import missing",
+    ],
+)
 def test_a_module_that_cannot_be_told_does_so_for_the_chapters_that_reach_it(library, text):
     (library / "hybridlib/models/resnet.py").write_text(text)
     found = {name: set(inputs.inputs(chapter(*cells), library)) for name, cells in CHAPTERS.items()}
@@ -186,7 +253,15 @@ def test_a_module_that_cannot_be_told_does_so_for_the_chapters_that_reach_it(lib
     assert "hybridlib/models/vit.py" not in found["one"]
 
 
-@pytest.mark.parametrize("text", ["print('hello')", "import random\nrandom.seed(0)", "import torch\ntorch.x = 1", "for i in range(3):\n    pass"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "print('hello')",
+        "import random\nrandom.seed(0)",
+        "import torch\ntorch.x = 1",
+        "for i in range(3):\n    pass",
+    ],
+)
 def test_no_module_is_passed_over_where_one_acts_when_it_is_imported(library, text):
     (library / "hybridlib/widgets/two.py").write_text(text)
     assert "hybridlib/widgets/two.py" in inputs.inputs(chapter(*CHAPTERS["one"]), library)
@@ -195,17 +270,28 @@ def test_no_module_is_passed_over_where_one_acts_when_it_is_imported(library, te
 def test_no_module_of_ours_acts_when_it_is_imported():
     library = inputs.Library(ROOT)
     assert library.quiet
-    assert library.is_door("hybridlib.widgets") and library.is_door("hybridlib.studies") and not library.is_door("hybridlib.models")
+    assert (
+        library.is_door("hybridlib.widgets")
+        and library.is_door("hybridlib.studies")
+        and not library.is_door("hybridlib.models")
+    )
 
 
 def test_the_loaders_are_where_the_rules_say():
     library = inputs.Library(ROOT)
     for module, loader in inputs.LOADERS.items():
-        defined = {node.id if isinstance(node, inputs.ast.Name) else getattr(node, "name", "") for node in library.source(module).nodes
-                   if isinstance(node, (inputs.ast.Name, inputs.ast.FunctionDef, inputs.ast.ClassDef))}
+        defined = {
+            node.id if isinstance(node, inputs.ast.Name) else getattr(node, "name", "")
+            for node in library.source(module).nodes
+            if isinstance(node, (inputs.ast.Name, inputs.ast.FunctionDef, inputs.ast.ClassDef))
+        }
         assert {*loader.named, *loader.others} <= defined
         assert library.below(loader.folder)
-    assert inputs.WHERE in {n.name for n in library.source("hybridlib.studies.records").nodes if isinstance(n, inputs.ast.FunctionDef)}
+    assert inputs.WHERE in {
+        n.name
+        for n in library.source("hybridlib.studies.records").nodes
+        if isinstance(n, inputs.ast.FunctionDef)
+    }
     assert all(map(library.file, inputs.FINDS_FILES))
 
 
@@ -216,7 +302,11 @@ def test_a_chapter_reaches_the_scripts_of_its_explorables(path):
     found = set(inputs.inputs(notebook))
     state = notebook.metadata.widgets[notebooks.STATE].state
     scripts = {p.stem for p in base.HERE.glob("*.js")}
-    shown = {model.state["_anywidget_id"].split(".")[-2] for model in state.values() if "_anywidget_id" in model.state}
+    shown = {
+        model.state["_anywidget_id"].split(".")[-2]
+        for model in state.values()
+        if "_anywidget_id" in model.state
+    }
     assert shown and shown <= scripts | {"common"}, shown - scripts
     for script in shown:
         for part in base.parts(f"{script}.js"):
@@ -231,11 +321,24 @@ def test_python_imports_nothing_that_is_not_reached(monkeypatch):
         inputs.ast.unparse(node)
         for path in notebooks.chapters()
         for node in inputs.read("\n".join(inputs.code(nbformat.read(path, as_version=4))), "").nodes
-        if isinstance(node, (inputs.ast.Import, inputs.ast.ImportFrom)) and "hybridlib" in inputs.ast.unparse(node)
+        if isinstance(node, (inputs.ast.Import, inputs.ast.ImportFrom))
+        and "hybridlib" in inputs.ast.unparse(node)
     }
-    code = "\n".join([*sorted(lines), "import json, sys", "print(json.dumps([m for m in sys.modules if m.split('.')[0] == 'hybridlib']))"])
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    loaded = json.loads(subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout)
+    code = "\n".join(
+        [
+            *sorted(lines),
+            "import json, sys",
+            "print(json.dumps([m for m in sys.modules if m.split('.')[0] == 'hybridlib']))",
+        ]
+    )
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    }
+    loaded = json.loads(
+        subprocess.run(
+            [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
+        ).stdout
+    )
     monkeypatch.setattr(inputs.Library, "is_door", lambda self, module: False)
     library = inputs.Library(ROOT)
     assert len(loaded) > 50

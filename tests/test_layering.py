@@ -7,15 +7,33 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "hybridlib"
 
-# From the ground up; a room may import the rooms on lower floors and itself. What is on one floor does not import its
-# neighbours, but for those that stand here.
+# From the ground up; a room may import the rooms on lower floors and itself. What is on one floor
+# does not import its neighbours, but for those that stand here.
 FLOORS = [
     {"layers"},
     {"models"},
     {
-        "data", "augment", "checkpoint", "training", "pretrained", "analysis", "distillation", "weights", "live",
-        "settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation",
-        "image_changes", "record", "presets", "palette", "graphs",
+        "data",
+        "augment",
+        "checkpoint",
+        "training",
+        "pretrained",
+        "analysis",
+        "distillation",
+        "weights",
+        "live",
+        "settings",
+        "budget",
+        "devices",
+        "batches",
+        "objective",
+        "optimizers",
+        "evaluation",
+        "image_changes",
+        "record",
+        "presets",
+        "palette",
+        "graphs",
     },
     {"figures", "tables", "widgets", "exercises"},
     {"studies", "bench"},
@@ -28,7 +46,16 @@ NEIGHBOURS = {
     ("training", "distillation"),
     *(
         ("training", part)
-        for part in ("settings", "budget", "devices", "batches", "objective", "optimizers", "evaluation", "record")
+        for part in (
+            "settings",
+            "budget",
+            "devices",
+            "batches",
+            "objective",
+            "optimizers",
+            "evaluation",
+            "record",
+        )
     ),
     *(("graphs", part) for part in ("augment", "batches", "budget", "data", "training")),
     ("augment", "image_changes"),
@@ -57,7 +84,18 @@ NEIGHBOURS = {
 }
 ARRAYS_ONLY = {"figures", "tables", "widgets"}  # these draw numbers and must not know the models
 DYNAMIC = ("importlib.import_module", "import_module", "__import__")
-BOOK_ORDER = ["convnet", "cordonnier", "vit", "botnet", "deit", "convit", "ceit", "early_conv", "coatnet", "flagship"]
+BOOK_ORDER = [
+    "convnet",
+    "cordonnier",
+    "vit",
+    "botnet",
+    "deit",
+    "convit",
+    "ceit",
+    "early_conv",
+    "coatnet",
+    "flagship",
+]
 
 
 def floor(room: str) -> int:
@@ -68,7 +106,8 @@ def floor(room: str) -> int:
 
 
 def imported(source: str, package: str) -> set[str]:
-    """Modules of ours that a source text imports, as dotted names without `hybridlib.`; "" is hybridlib itself.
+    """Modules of ours that a source text imports, as dotted names without `hybridlib.`; "" is
+    hybridlib itself.
 
     Args:
         source: the text of a file.
@@ -85,7 +124,11 @@ def imported(source: str, package: str) -> set[str]:
                 base = ".".join([*parent, *filter(None, [node.module])])
             names = [f"{base}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in DYNAMIC:
-            names = [ast.literal_eval(node.args[0])] if isinstance(node.args[0], ast.Constant) else ["hybridlib.?"]
+            names = (
+                [ast.literal_eval(node.args[0])]
+                if isinstance(node.args[0], ast.Constant)
+                else ["hybridlib.?"]
+            )
         else:
             continue
         ours = [name for name in names if name.split(".")[0] == "hybridlib"]

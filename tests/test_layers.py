@@ -13,7 +13,11 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from hybridlib.layers.attention import MultiHeadSelfAttention, attention_weights, count_attention_macs
+from hybridlib.layers.attention import (
+    MultiHeadSelfAttention,
+    attention_weights,
+    count_attention_macs,
+)
 from hybridlib.layers.convolution import ConvNormAct, count_conv_macs
 from hybridlib.layers.position import (
     LearnedPositions,
@@ -36,9 +40,13 @@ def largest(difference):
 
 
 def loop_attention(q, k, v, bias=None):
-    """softmax(q k / sqrt(d) + bias) v for one head in Python numbers; `n d` each. Returns output and weights."""
+    """softmax(q k / sqrt(d) + bias) v for one head in Python numbers; `n d` each. Returns output
+    and weights."""
     (n, d), m = q.shape, len(k)
-    weights, out = torch.zeros(n, m, dtype=torch.float64), torch.zeros(n, v.shape[1], dtype=torch.float64)
+    weights, out = (
+        torch.zeros(n, m, dtype=torch.float64),
+        torch.zeros(n, v.shape[1], dtype=torch.float64),
+    )
     for i in range(n):
         scores = []
         for j in range(m):
@@ -60,7 +68,9 @@ def test_attention_weights_against_torch_and_a_loop(with_bias):
     assert largest(weights @ v - F.scaled_dot_product_attention(q, k, v, attn_mask=bias)) < 1e-12
     for b in range(2):
         for h in range(3):
-            out, expected = loop_attention(q[b, h], k[b, h], v[b, h], None if bias is None else bias[h])
+            out, expected = loop_attention(
+                q[b, h], k[b, h], v[b, h], None if bias is None else bias[h]
+            )
             assert largest(weights[b, h] - expected) < 1e-12
             assert largest(weights[b, h] @ v[b, h] - out) < 1e-12
 
@@ -106,7 +116,8 @@ def test_multi_head_against_a_loop(qkv_bias):
         for h in range(2):  # rows of the matrix: q | k | v, each 6 wide, each head 3
             rows = [slice(6 * part + 3 * h, 6 * part + 3 * h + 3) for part in range(3)]
             q, k, v = (
-                x[0] @ layer.to_qkv.weight[r].T + (layer.to_qkv.bias[r] if qkv_bias else 0.0) for r in rows
+                x[0] @ layer.to_qkv.weight[r].T + (layer.to_qkv.bias[r] if qkv_bias else 0.0)
+                for r in rows
             )
             out, weights = loop_attention(q, k, v)
             heads.append(out)
@@ -152,7 +163,14 @@ def test_block_against_torch():
     """PyTorch's own pre-norm encoder layer with copied weights."""
     torch.manual_seed(3)
     theirs = nn.TransformerEncoderLayer(
-        12, 3, 24, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
+        12,
+        3,
+        24,
+        dropout=0.0,
+        activation="gelu",
+        layer_norm_eps=1e-6,
+        batch_first=True,
+        norm_first=True,
     ).double()
     ours = TransformerBlock(12, num_heads=3, mlp_ratio=2.0).double()
     with torch.no_grad():
@@ -195,7 +213,9 @@ def test_a_block_for_the_first_tokens_alone(keep):
     # The plain kernel: torch 2.15 is the first to count the fused one.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
         block(x.detach(), keep=keep)
-    assert counter.get_total_flops() // 2 == 8 * (5 * 3 * 12**2 + 2 * keep * 5 * 12 + keep * (1 + 8) * 12**2)
+    assert counter.get_total_flops() // 2 == 8 * (
+        5 * 3 * 12**2 + 2 * keep * 5 * 12 + keep * (1 + 8) * 12**2
+    )
 
 
 def test_drop_path_leaves_whole_samples_alone():
@@ -207,7 +227,9 @@ def test_drop_path_leaves_whole_samples_alone():
     assert not (block.eval()(x) == x).all(dim=(1, 2)).any()
 
 
-@pytest.mark.parametrize("rate, depth, expected", [(0.3, 4, [0, 0.1, 0.2, 0.3]), (0.1, 1, [0]), (0, 2, [0, 0])])
+@pytest.mark.parametrize(
+    "rate, depth, expected", [(0.3, 4, [0, 0.1, 0.2, 0.3]), (0.1, 1, [0]), (0, 2, [0, 0])]
+)
 def test_drop_path_schedule(rate, depth, expected):
     assert drop_path_schedule(rate, depth) == pytest.approx(expected)
 
@@ -221,7 +243,9 @@ def test_learned_positions_resize_as_timm(extra, grid):
     torch.manual_seed(5)
     positions = LearnedPositions((4, 4), 6, extra=extra)
     nn.init.normal_(positions.table)
-    expected = resample_abs_pos_embed(positions.table, list(grid), old_size=[4, 4], num_prefix_tokens=extra)
+    expected = resample_abs_pos_embed(
+        positions.table, list(grid), old_size=[4, 4], num_prefix_tokens=extra
+    )
     assert largest(positions.for_grid(grid) - expected) < 1e-6
     tokens = torch.randn(2, extra + grid[0] * grid[1], 6)
     assert largest(positions(tokens, grid=grid) - (tokens + expected)) < 1e-6
@@ -231,11 +255,15 @@ def test_learned_positions_from_an_oblong_grid():
     torch.manual_seed(6)
     positions = LearnedPositions((3, 5), 4, extra=1)
     nn.init.normal_(positions.table)
-    expected = resample_abs_pos_embed(positions.table, [6, 10], old_size=[3, 5], num_prefix_tokens=1)
+    expected = resample_abs_pos_embed(
+        positions.table, [6, 10], old_size=[3, 5], num_prefix_tokens=1
+    )
     assert largest(positions.for_grid((6, 10)) - expected) < 1e-6
 
 
-@pytest.mark.parametrize("grid, dim, temperature", [((3, 5), 8, 10_000.0), ((4, 2), 12, 50.0), ((1, 1), 4, 2.0)])
+@pytest.mark.parametrize(
+    "grid, dim, temperature", [((3, 5), 8, 10_000.0), ((4, 2), 12, 50.0), ((1, 1), 4, 2.0)]
+)
 def test_sincos_against_a_loop(grid, dim, temperature):
     table = sincos_positions(grid, dim, temperature=temperature)
     axis_dim = dim // 2
@@ -277,6 +305,8 @@ def test_attention_map_refuses_what_does_not_fit(shape):
 @pytest.mark.parametrize("tokens", [1, 6, 8])  # torch would broadcast the one token without a word
 def test_learned_positions_refuse_other_tokens(tokens):
     positions = LearnedPositions((2, 3), 4, extra=1)
-    with pytest.raises(ValueError, match=rf"\(2, {tokens}, 4\) do not fit .* expected shape \(batch, 7, 4\)"):
+    with pytest.raises(
+        ValueError, match=rf"\(2, {tokens}, 4\) do not fit .* expected shape \(batch, 7, 4\)"
+    ):
         positions(torch.zeros(2, tokens, 4), grid=(2, 3))
     assert positions(torch.zeros(2, 7, 4), grid=(2, 3)).shape == (2, 7, 4)

@@ -21,7 +21,10 @@ KINDS = [
     dict(distance="far"),
     dict(jitter=2),
     dict(jitter=2, distance="far"),
-    *(dict(rule=rule, jitter=j) for rule, j in itertools.product(("row", "opposite", "right"), (0, 2))),
+    *(
+        dict(rule=rule, jitter=j)
+        for rule, j in itertools.product(("row", "opposite", "right"), (0, 2))
+    ),
     dict(rule="right", count=4, canvas=40),
 ]
 
@@ -54,7 +57,9 @@ def test_the_rule_holds_on_every_picture_and_points_at_one_digit(kind):
     for what in (scenes.classes, scenes.colours[:, :-1], scenes.cells):
         ordered = np.sort(what, axis=1)
         assert (np.diff(ordered, axis=1) > 0).all()  # all different in each picture
-    away = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).max(-1) / (8 + kind.get("jitter", 0))
+    away = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).max(-1) / (
+        8 + kind.get("jitter", 0)
+    )
     slack = kind.get("jitter", 0) / 10
     if kind.get("distance") == "near":
         assert (away <= 1 + slack).all()
@@ -134,11 +139,15 @@ def test_nothing_but_cue_and_rule_tells_the_digit_from_the_others(kind):
     n = 20_000
     scenes = draw_scenes("train", pictures=n, **kind)
     count, rule = scenes.classes.shape[1], kind.get("rule", "colour")
-    assert (np.bincount(scenes.classes[:, 0]) == n // 10).all()  # blind: one class is right in 1 of 10
+    # blind: one class is right in 1 of 10
+    assert (np.bincount(scenes.classes[:, 0]) == n // 10).all()
     digits = dict(
-        place=scenes.cells[:, :-1], colour=scenes.colours[:, :-1], kind=scenes.classes,
-        row=scenes.corners[:, :-1, 0], column=scenes.corners[:, :-1, 1],
-    )  # fmt: skip
+        place=scenes.cells[:, :-1],
+        colour=scenes.colours[:, :-1],
+        kind=scenes.classes,
+        row=scenes.corners[:, :-1, 0],
+        column=scenes.corners[:, :-1, 1],
+    )
     if rule == "colour":  # the cue's place alone does not point at it either
         digits["distance"] = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).sum(-1)
     else:  # nor does the cue's colour
@@ -152,7 +161,12 @@ def test_nothing_but_cue_and_rule_tells_the_digit_from_the_others(kind):
         expected = n / count
         for hits in right:
             assert chisquare([hits, n - hits], [expected, n - expected]).pvalue > 1e-4, what
-    for seen in (scenes.cells[:, -1], scenes.cells[:, 0], scenes.colours[:, -1], scenes.colours[:, 0]):
+    for seen in (
+        scenes.cells[:, -1],
+        scenes.cells[:, 0],
+        scenes.colours[:, -1],
+        scenes.colours[:, 0],
+    ):
         table = np.zeros((10, seen.max() + 1))
         np.add.at(table, (scenes.classes[:, 0], seen), 1)
         assert chi2_contingency(table[:, table.any(0)]).pvalue > 1e-4
@@ -179,7 +193,8 @@ def test_who_reads_all_digits_and_names_one_gets_one_of_count():
         assert data.test.labels.bincount().tolist() == [1000] * 10
 
 
-# ------------------------------------------------------------------------------- errors and commands
+# ------------------------------------------------------------------------------- errors and
+# commands
 
 
 @pytest.mark.parametrize(
@@ -214,7 +229,10 @@ def test_tasks_train_from_the_command_line(capsys, tmp_path, monkeypatch):
     assert main(["train", "convnet", *told, *quick, "--out", "a"]) == 0
     data = json.loads((tmp_path / "a" / "run.json").read_text())["data"]
     assert (data["name"], data["count"], data["rule"], data["jitter"]) == ("lookup", 2, "row", 2)
-    assert main(["train", "convnet", "--data", "pointer", "--displacement", "5", *quick, "--out", "b"]) == 0
+    assert (
+        main(["train", "convnet", "--data", "pointer", "--displacement", "5", *quick, "--out", "b"])
+        == 0
+    )
     assert json.loads((tmp_path / "b" / "run.json").read_text())["data"]["displacement"] == 5
     capsys.readouterr()
     assert main(["train", "convnet", "--data", "match", "--rule", "row", *quick]) == 2

@@ -1,4 +1,5 @@
-"""Many runs of studies in one session: on the CPU, with few steps, the whole way to their records."""
+"""Many runs of studies in one session: on the CPU, with few steps, the whole way to their
+records."""
 
 from __future__ import annotations
 
@@ -38,9 +39,14 @@ def session(tmp_path_factory):
     patch.setattr(alike, "runs", few)
     patch.chdir(folder)  # where the teacher's weights are looked for
     failed = many.run_many(
-        ["alike"], device="cpu", at_once=2, shorten=1000, results=folder / "results", processes=1,
+        ["alike"],
+        device="cpu",
+        at_once=2,
+        shorten=1000,
+        results=folder / "results",
+        processes=1,
         say=said.append,
-    )  # fmt: skip
+    )
     yield failed, folder, said
     patch.undo()
 
@@ -76,7 +82,13 @@ def test_nothing_is_begun_that_would_not_end_in_time(session, tmp_path, monkeypa
     said = []
     monkeypatch.setattr(alike, "runs", few)
     failed = many.run_many(
-        ["alike"], device="cpu", at_once=1, minutes=0.1, results=tmp_path, scratch=tmp_path,
-        processes=1, say=said.append,
-    )  # fmt: skip
+        ["alike"],
+        device="cpu",
+        at_once=1,
+        minutes=0.1,
+        results=tmp_path,
+        scratch=tmp_path,
+        processes=1,
+        say=said.append,
+    )
     assert failed == 0 and said[-1] == "alike: 2 left" and not list(tmp_path.rglob("*.json"))

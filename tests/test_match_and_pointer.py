@@ -12,13 +12,21 @@ from hybridlib.data.match import draw_scenes as draw_match
 from hybridlib.data.pointer import draw_scenes as draw_pointer
 
 SMALL = dict(pictures=1200, test_pictures=1200)
-MATCHES = [dict(), dict(jitter=3), dict(distance="near"), dict(distance="far"), dict(count=6, jitter=1)]
+MATCHES = [
+    dict(),
+    dict(jitter=3),
+    dict(distance="near"),
+    dict(distance="far"),
+    dict(count=6, jitter=1),
+]
 POINTERS = [dict(), dict(displacement=5), dict(jitter=4, displacement=1), dict(tiles=8, count=4)]
 
 
 def read_tiles(picture):
     """Tiles of a picture of match to sample, by their pixels: (colour or "white", bits) of each."""
-    names = {tuple(map(int, rgb)): k for k, rgb in enumerate(tiles.RGB)} | {(255, 255, 255): "white"}
+    names = {tuple(map(int, rgb)): k for k, rgb in enumerate(tiles.RGB)} | {
+        (255, 255, 255): "white"
+    }
     names |= {tuple(v // 3 for v in rgb): k for rgb, k in list(names.items())}
     lit, found = picture.any(-1), []
     for y, x in itertools.product(range(29), range(29)):
@@ -112,7 +120,10 @@ def test_nothing_but_the_place_beside_the_dot_tells_the_label(kind):
 def test_splits_are_apart_and_bytes_stay(source):
     data, again = (load(source, **SMALL) for _ in range(2))
     assert data.describe() == again.describe()
-    pinned = {"match": ("01fa4236681ffaea", "103d077b884f9160"), "pointer": ("3fb6b2fe4acf77a3", "cd3aedd9dbeb44c5")}
+    pinned = {
+        "match": ("01fa4236681ffaea", "103d077b884f9160"),
+        "pointer": ("3fb6b2fe4acf77a3", "cd3aedd9dbeb44c5"),
+    }
     found = tuple(data.describe()[split]["digest"] for split in ("train", "test"))
     assert found == pinned[source]
     judged = load(source, judged_on="validation", **SMALL)

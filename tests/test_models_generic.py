@@ -14,7 +14,8 @@ from hybridlib.models import CLASSES, SIZES, create
 NANOS = [(model, size) for model in SIZES for size in SIZES[model] if size.startswith("nano")]
 EVERY = [(model, size) for model in SIZES for size in SIZES[model]]
 
-# Learned numbers with 1000 classes. The papers' sizes are also held against public code, in tests/parity.
+# Learned numbers with 1000 classes. The papers' sizes are also held against public code, in
+# tests/parity.
 PARAMETERS = {
     ("convnet", "nano"): 170_794,
     ("convnet", "ResNet-18"): 11_689_512,
@@ -108,7 +109,8 @@ def test_no_size_is_left_out_of_the_table():
 
 @pytest.mark.parametrize("model, size", EVERY, ids="/".join)
 def test_parameters_and_a_forward_pass_of_every_size(model, size):
-    """On the meta device, where a model takes no memory and a forward pass checks the shapes alone."""
+    """On the meta device, where a model takes no memory and a forward pass checks the shapes
+    alone."""
     with torch.device("meta"):
         built = create(model, size)
         side = SIZES[model][size]["image_size"]
@@ -136,8 +138,13 @@ def test_trace_has_the_models_logits(nano, dtype, tolerance):
 
 
 def deaf_parameters(model: nn.Module) -> tuple[str, ...]:
-    """Beginnings of the names that no gradient can reach. CeiT's last LeFF changes patches alone, and only class tokens go on."""
-    return (f"blocks.{len(model.blocks) - 1}.mlp.",) if type(model).__name__ == "CeiT" else ("no such name",)
+    """Beginnings of the names that no gradient can reach. CeiT's last LeFF changes patches alone,
+    and only class tokens go on."""
+    return (
+        (f"blocks.{len(model.blocks) - 1}.mlp.",)
+        if type(model).__name__ == "CeiT"
+        else ("no such name",)
+    )
 
 
 def test_trace_has_the_models_gradients(nano):
@@ -177,7 +184,8 @@ def test_a_seed_fixes_the_start(model, size):
 
 @pytest.mark.parametrize("model, size", NANOS, ids="/".join)
 def test_weights_go_through_a_file_into_a_model_from_the_meta_device(model, size):
-    """Nothing that the output needs is left out of the state dict or made anew by the constructor alone."""
+    """Nothing that the output needs is left out of the state dict or made anew by the constructor
+    alone."""
     source = make(model, size)
     state = load(save(source.state_dict()))  # safetensors: no shared and no strided memory
     fresh = make(model, size, seed=1)

@@ -16,14 +16,16 @@ ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 IGNORE = "nbval-ignore-output"
 MAX_IGNORED = 4  # cells of a chapter whose outputs nbval does not compare: timings and progress
-MAX_WIDGET_DATA = 600_000  # bytes of widget state: the code and pictures of five explorables, and no trained model
+# bytes of widget state: the code and pictures of five explorables, and no trained model
+MAX_WIDGET_DATA = 600_000
 MAX_SIZE = 3_000_000  # bytes of a notebook, figures included
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 LOCAL_PATH = re.compile(r"(?:/home/|/Users/|/root/|/tmp/|/work/|/content/|[A-Z]:\\)[\w.-]")
 
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
-CHAPTERS = [path for path in NOTEBOOKS if path.name[:2].isdigit()]  # the others are pages to play on, such as the workbench
+# the others are pages to play on, such as the workbench
+CHAPTERS = [path for path in NOTEBOOKS if path.name[:2].isdigit()]
 PAGES = sorted([*BOOK.glob("*.md"), *NOTEBOOKS])
 
 
@@ -68,11 +70,16 @@ def named(path):
 
 
 def links(path):
-    """Yield each link of a page to another place of the book, with the file and the anchor it names."""
+    """Yield each link of a page to another place of the book, with the file and the anchor it
+    names."""
     for target in LINK.findall(markdown(path)):
         parts = urlsplit(target)
         if not parts.scheme:
-            yield target, (path.parent / parts.path).resolve() if parts.path else path, parts.fragment
+            yield (
+                target,
+                (path.parent / parts.path).resolve() if parts.path else path,
+                parts.fragment,
+            )
 
 
 def per_notebook(test):
@@ -127,7 +134,8 @@ def test_every_widget_view_has_its_state(path):
     state = notebook.metadata.get("widgets", {}).get(notebooks.STATE, {}).get("state", {})
     views = [
         output.data[notebooks.VIEW].model_id
-        for cell in code_cells(notebook) for output in cell.outputs
+        for cell in code_cells(notebook)
+        for output in cell.outputs
         if notebooks.VIEW in output.get("data", {})
     ]
     assert set(views) <= set(state)
@@ -148,7 +156,7 @@ def test_few_cells_are_left_uncompared_and_each_is_followed_by_a_check(path):
     ignored = [i for i, cell in enumerate(cells) if IGNORE in cell.metadata.get("tags", [])]
     assert len(ignored) <= MAX_IGNORED
     for index in ignored:
-        rest = cells[index + 1:]
+        rest = cells[index + 1 :]
         assert any("assert" in cell.source for cell in rest[:2]), cells[index].source[:80]
 
 
@@ -174,13 +182,18 @@ def test_links_inside_the_book_lead_somewhere(path):
     for target, file, anchor in links(path):
         assert file.is_file(), f"{path.name}: no file for {target}"
         if anchor:
-            assert anchor in {*map(slug, headings(file)), *named(file)}, f"{path.name}: no anchor for {target}"
+            assert anchor in {*map(slug, headings(file)), *named(file)}, (
+                f"{path.name}: no anchor for {target}"
+            )
 
 
 @per_chapter
 def test_links_inside_a_chapter_lead_somewhere_in_jupyter(path):
-    """nbconvert names headings as JupyterLab does: by their text, with its capitals, commas and colons."""
-    text = nbformat.v4.new_notebook(cells=[c for c in read(path).cells if c.cell_type == "markdown"])
+    """nbconvert names headings as JupyterLab does: by their text, with its capitals, commas and
+    colons."""
+    text = nbformat.v4.new_notebook(
+        cells=[c for c in read(path).cells if c.cell_type == "markdown"]
+    )
     page, _ = HTMLExporter(template_name="basic").from_notebook_node(text)
     ids = set(re.findall(r'<h[1-6] id="([^"]*)"', page))
     inside = [anchor for _, file, anchor in links(path) if file == path]
@@ -190,10 +203,13 @@ def test_links_inside_a_chapter_lead_somewhere_in_jupyter(path):
 
 @per_page
 def test_links_to_markdown_pages_lead_somewhere_on_github(path):
-    """GitHub writes anchors small and without punctuation, and finds them whatever the case in the link."""
+    """GitHub writes anchors small and without punctuation, and finds them whatever the case in the
+    link."""
     for target, file, anchor in links(path):
         if anchor and file.suffix == ".md":
-            assert anchor.lower() in map(github_slug, headings(file)) or anchor in named(file), f"{path.name}: {target}"
+            assert anchor.lower() in map(github_slug, headings(file)) or anchor in named(file), (
+                f"{path.name}: {target}"
+            )
 
 
 @per_page
@@ -215,5 +231,3 @@ def test_glossary_gives_each_term_a_chinese_word_and_a_chapter():
         assert len(definition.split("\n\n## ")[0]) > 20, name
     slugs = [slug(entry.split("\n")[0]) for entry in entries]
     assert len(set(slugs)) == len(slugs)
-
-

@@ -16,9 +16,14 @@ SETTINGS = dict(lr=0.02, weight_decay=0.1)
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 3, bias=False), nn.Flatten(),
-        nn.Linear(24, 12), nn.ReLU(), nn.Linear(12, 4),
-    )  # fmt: skip
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.Conv2d(8, 6, 3, bias=False),
+        nn.Flatten(),
+        nn.Linear(24, 12),
+        nn.ReLU(),
+        nn.Linear(12, 4),
+    )
 
 
 HIDDEN = ("2.weight", "4.weight")  # not the first and not the last

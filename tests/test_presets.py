@@ -51,10 +51,19 @@ def test_every_value_has_a_meaning_and_a_source():
 def test_deits_recipe_as_its_table_9_has_it():
     found = settled("deit")
     assert found | {"augment": None} == dict(
-        epochs=300, batch_size=1024, optimizer="adamw", lr=0.001, min_lr=1e-5, weight_decay=0.05,
-        warmup=pytest.approx(5 / 300), label_smoothing=0.1, clip=None, ema=None, repeats=3,
+        epochs=300,
+        batch_size=1024,
+        optimizer="adamw",
+        lr=0.001,
+        min_lr=1e-5,
+        weight_decay=0.05,
+        warmup=pytest.approx(5 / 300),
+        label_smoothing=0.1,
+        clip=None,
+        ema=None,
+        repeats=3,
         augment=None,
-    )  # fmt: skip
+    )
     assert names(found) == ["RandomResizedCrop", "RandAugment", "Erase", "flip", "Mix"]
     _, rand, erase, _, mix = found["augment"]
     assert (rand.magnitude, rand.spread, rand.fill) == (9, 0.5, (128, 128, 128))

@@ -43,8 +43,12 @@ def torchrun(*arguments):
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone")
     done = subprocess.run(
         [*launcher, "--nproc-per-node", "2", "-m", "hybridlib", *arguments],
-        capture_output=True, text=True, timeout=240, env=environment, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env=environment,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

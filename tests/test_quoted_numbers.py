@@ -1,7 +1,9 @@
-"""Every percentage in the prose has a source: a recorded run, a citation beside it, or a computation here.
+"""Every percentage in the prose has a source: a recorded run, a citation beside it, or a
+computation here.
 
-A result of ours is quoted in a page that loads its study (a chapter, by `studies.load`) or names it in the same paragraph
-(`study_name`), and must then be in its records, as a mean or a spread over seeds or as one run's value, at the decimals quoted.
+A result of ours is quoted in a page that loads its study (a chapter, by `studies.load`) or names it
+in the same paragraph (`study_name`), and must then be in its records, as a mean or a spread over
+seeds or as one run's value, at the decimals quoted.
 """
 
 import inspect
@@ -24,19 +26,25 @@ BOOK = ROOT / "book"
 MADE = {BOOK / "claims.md", BOOK / "recorded.md"}
 PAGES = sorted({*BOOK.glob("*.ipynb"), *BOOK.glob("*.md"), ROOT / "README.md"} - MADE)
 CLAIMS = json.loads((BOOK / "claims.json").read_text("utf-8"))
-NUMBER = re.compile(r"(\d+(?:\.\d+)?)(?:\s*±\s*(\d+(?:\.\d+)?))?(?:\\,|\s)*(?:\\?%|per cent|percent)|(\d+(?:\.\d+)?)\s*±\s*(\d+(?:\.\d+)?)")
+NUMBER = re.compile(
+    r"(\d+(?:\.\d+)?)(?:\s*±\s*(\d+(?:\.\d+)?))?(?:\\,|\s)*(?:\\?%|per"
+    r" cent|percent)|(\d+(?:\.\d+)?)\s*±\s*(\d+(?:\.\d+)?)"
+)
 CITATION = re.compile(r"\]\(https?://|\{cite|\bcites? |\breports? ")
 
 
 def pair_share(side: int) -> float:
-    """Part of a ViT-B block's multiply-adds that the pairs of tokens take, in %, at an image of that side."""
+    """Part of a ViT-B block's multiply-adds that the pairs of tokens take, in %, at an image of
+    that side."""
     n, dim = (side // 16) ** 2 + 1, 768
     return 100 * 2 * n**2 * dim / (count_attention_macs(n, dim) + 8 * n * dim**2)
 
 
 # (page, number as quoted): what computes it
 COMPUTED = {
-    ("01_convolution_vs_attention", "95"): lambda: 100 * inspect.signature(analysis.mass_within).parameters["share"].default,
+    ("01_convolution_vs_attention", "95"): lambda: (
+        100 * inspect.signature(analysis.mass_within).parameters["share"].default
+    ),
     ("02_vit", "4"): lambda: pair_share(224),
     ("02_vit", "4.1"): lambda: pair_share(224),
     ("02_vit", "47"): lambda: pair_share(1024),
@@ -44,10 +52,13 @@ COMPUTED = {
 
 
 def paragraphs(path: Path) -> list[str]:
-    """The prose of a page. A table belongs to the paragraph behind it, which says where it is from."""
+    """The prose of a page. A table belongs to the paragraph behind it, which says where it is
+    from."""
     text = path.read_text("utf-8")
     if path.suffix == ".ipynb":
-        text = "\n\n".join(c.source for c in nbformat.reads(text, as_version=4).cells if c.cell_type == "markdown")
+        text = "\n\n".join(
+            c.source for c in nbformat.reads(text, as_version=4).cells if c.cell_type == "markdown"
+        )
     text = re.sub(r"```.*?```", "", text, flags=re.S)
     blocks, table = [], ""
     for block in re.split(r"\n\s*\n", text):
@@ -61,11 +72,16 @@ def paragraphs(path: Path) -> list[str]:
 
 def loaded(path: Path) -> set[str]:
     """The studies whose records a page reads in its code."""
-    return set(re.findall(r"studies\.load\(\\?[\"'](\w+)", path.read_text("utf-8"))) if path.suffix == ".ipynb" else set()
+    return (
+        set(re.findall(r"studies\.load\(\\?[\"'](\w+)", path.read_text("utf-8")))
+        if path.suffix == ".ipynb"
+        else set()
+    )
 
 
 def recorded(study: str) -> set[float]:
-    """Everything that may be quoted of a study, in % or as it is: single runs, means and spreads."""
+    """Everything that may be quoted of a study, in % or as it is: single runs, means and
+    spreads."""
     if not (studies.results_folder() / study).is_dir():
         return set()  # nothing is recorded yet
     records, found = studies.load(study, data=None), set()
@@ -73,10 +89,19 @@ def recorded(study: str) -> set[float]:
     layouts = module.TABLE if isinstance(module.TABLE, tuple) else (module.TABLE,)
     for layout, data in itertools.product(layouts, sorted({r["data"]["name"] for r in records})):
         only = layout.get("only", {})
-        kept = [r for r in records if r["data"]["name"] == data and all(value_of(r, k) in v for k, v in only.items())]
+        kept = [
+            r
+            for r in records
+            if r["data"]["name"] == data and all(value_of(r, k) in v for k, v in only.items())
+        ]
         rows = studies.summarise(kept, by=layout["by"], value=layout.get("value", "test_accuracy"))
         scale = layout.get("scale", 100)
-        found |= {scale * v for row in rows for v in (row["mean"], row["sd"], *row["values"]) if v is not None}
+        found |= {
+            scale * v
+            for row in rows
+            for v in (row["mean"], row["sd"], *row["values"])
+            if v is not None
+        }
     return found
 
 
@@ -146,10 +171,15 @@ def test_a_number_without_a_source_is_seen():
 def test_steps_that_the_ceit_study_quotes():
     steps = {True: set(), False: set()}
     for record in studies.load("ceit"):
-        whole = record["settings"]["system"] == "CeiT" and all(record["settings"][part] for part in ceit.PARTS)
+        whole = record["settings"]["system"] == "CeiT" and all(
+            record["settings"][part] for part in ceit.PARTS
+        )
         if whole or record["settings"]["system"] == "DeiT":
             steps[whole].add(ceit.steps_to(record, 0.80))
-    said = re.search(r"has four fifths right after (\d+) to (\d+) steps and DeiT after (\d+) to (\d+)", ceit.FINDING)
+    said = re.search(
+        r"has four fifths right after (\d+) to (\d+) steps and DeiT after (\d+) to (\d+)",
+        ceit.FINDING,
+    )
     found = [min(steps[True]), max(steps[True]), min(steps[False]), max(steps[False])]
     assert [int(n) for n in said.groups()] == found
 
@@ -157,7 +187,11 @@ def test_steps_that_the_ceit_study_quotes():
 def test_mean_gates_that_the_convit_study_quotes():
     digits, cifar = re.findall(r"from (0\.\d+) to about (0\.\d+)", convit.FINDING)
     for data, quoted in (("digits", digits), ("cifar10-jpeg", cifar)):
-        whole = [r for r in studies.load("convit", data=data) if r["settings"] == {"system": "ConViT", "fraction": 1.0}]
+        whole = [
+            r
+            for r in studies.load("convit", data=data)
+            if r["settings"] == {"system": "ConViT", "fraction": 1.0}
+        ]
         for text, when in zip(quoted, ("start", "end")):
             gates = [g for r in whole for layer in r["result"][when]["gates"] for g in layer]
             assert agrees(text, sum(gates) / len(gates))
@@ -167,5 +201,7 @@ def test_what_is_computed_here_is_quoted():
     """Each entry of COMPUTED is used, so that none goes stale."""
     for page, number in COMPUTED:
         (path,) = [p for p in PAGES if p.stem == page]
-        quoted = {n for block in paragraphs(path) for m in NUMBER.finditer(block) for n in m.groups() if n}
+        quoted = {
+            n for block in paragraphs(path) for m in NUMBER.finditer(block) for n in m.groups() if n
+        }
         assert number in quoted, (page, number)

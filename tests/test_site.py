@@ -22,7 +22,8 @@ from hybridlib.widgets.equation_systems import check_state, from_link
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE_WEIGHT = 1_500_000  # bytes over the wire with gzip, widget data included
-PAGE_WEIGHTS = {"/book/02_vit.html": 980_000}  # 281 kB of page, 244 kB of figures, what every page needs, and room; no model
+# 281 kB of page, 244 kB of figures, what every page needs, and room; no model
+PAGE_WEIGHTS = {"/book/02_vit.html": 980_000}
 SHELL_WEIGHT = 100_000  # what every page needs; less would mean that not everything was weighed
 WIDTHS = (320, 375, 1280)  # the narrowest screen that WCAG asks for, a phone, a laptop
 
@@ -33,7 +34,9 @@ def toc_pages():
     """Return the addresses of all pages of _toc.yml, of the search page, and of the front door."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
-    return [f"{name}.html" for name in [toc["root"], *(c["file"] for c in chapters), "search", "index"]]
+    return [
+        f"{name}.html" for name in [toc["root"], *(c["file"] for c in chapters), "search", "index"]
+    ]
 
 
 class Visit:
@@ -62,8 +65,11 @@ class Visit:
 
     def foreign(self, address):
         here = urlsplit(address).netloc
-        return [url for url in self.requests
-                if urlsplit(url).scheme not in ("data", "blob") and urlsplit(url).netloc != here]
+        return [
+            url
+            for url in self.requests
+            if urlsplit(url).scheme not in ("data", "blob") and urlsplit(url).netloc != here
+        ]
 
     def resize(self, width):
         self.page.set_viewport_size({"width": width, "height": 800})
@@ -127,7 +133,11 @@ def visit(request, browser, book, address):
 def test_page_is_quiet_light_and_complete(visit, address):
     assert visit.foreign(address) == []
     assert visit.errors == []
-    assert SHELL_WEIGHT < visit.weight() <= PAGE_WEIGHTS.get(urlsplit(visit.page.url).path, PAGE_WEIGHT)
+    assert (
+        SHELL_WEIGHT
+        < visit.weight()
+        <= PAGE_WEIGHTS.get(urlsplit(visit.page.url).path, PAGE_WEIGHT)
+    )
     assert visit.page.title().strip()
     assert visit.page.locator("html").get_attribute("lang") == "en"
     description = visit.page.locator('meta[name="description"]').get_attribute("content")
@@ -169,44 +179,76 @@ def test_icons_have_their_glyphs(browser, address):
 
 # What a link calls an explorable.
 OTHERS = {
-    "bench": ".DistillationBench", "tokens": ".LiveTokens", "tables": ".LiveTables", "gates": ".LiveGates",
-    "steps": ".LiveCeiT", "rates": ".RateMaps", "stem": ".LiveStem", "bias": ".LiveBias", "layout": ".LayoutBuilder",
-    "field": ".FieldChart", "papers": ".FieldChart", "guide": ".ChoiceGuide",
+    "bench": ".DistillationBench",
+    "tokens": ".LiveTokens",
+    "tables": ".LiveTables",
+    "gates": ".LiveGates",
+    "steps": ".LiveCeiT",
+    "rates": ".RateMaps",
+    "stem": ".LiveStem",
+    "bias": ".LiveBias",
+    "layout": ".LayoutBuilder",
+    "field": ".FieldChart",
+    "papers": ".FieldChart",
+    "guide": ".ChoiceGuide",
 }
 
 
 def sets_a_panel(address, page):
-    """Whether a link names an explorable of that page; for an EquationPanel, also whether it can show what is said."""
+    """Whether a link names an explorable of that page; for an EquationPanel, also whether it can
+    show what is said."""
     name = address.removeprefix("#").split("?")[0]
     if name in OTHERS:  # explorables that check in the browser what a link says
-        return any(str(state.get("_anywidget_id")).endswith(OTHERS[name]) for state in widget_states(page))
+        return any(
+            str(state.get("_anywidget_id")).endswith(OTHERS[name]) for state in widget_states(page)
+        )
     for state in widget_states(page):
         said = from_link(address, name=state["name"]) if "setup" in state else None
         if said is not None:
-            start = state["state"] if said.get("system", state["state"]["system"]) == state["state"]["system"] else {}
+            start = (
+                state["state"]
+                if said.get("system", state["state"]["system"]) == state["state"]["system"]
+                else {}
+            )
             check_state({**start, **said}, pictures=json.loads(state["setup"])["starts"], side=SIDE)
             return True
     return False
 
 
 def widget_states(page):
-    stored = re.search(r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', page, re.DOTALL)
+    stored = re.search(
+        r'<script type="application/vnd.jupyter.widget-state\+json">(.*?)</script>', page, re.DOTALL
+    )
     return [widget["state"] for widget in json.loads(stored[1])["state"].values()] if stored else []
 
 
 def test_links_that_set_a_panel_are_checked():
     shown = EquationPanel("vit")
-    state = {"1": {"state": {"name": shown.name, "setup": shown.setup, "state": shown.state}}, "2": {"state": {}}}
-    page = f'<script type="application/vnd.jupyter.widget-state+json">{json.dumps({"state": state})}</script>'
-    assert sets_a_panel("#panel?positions=0&query=3,4", page) and sets_a_panel("#panel?system=convit&gate=-2", page)
-    assert not sets_a_panel("#other?positions=0", page) and not sets_a_panel("#panel?positions=0", "")
+    state = {
+        "1": {"state": {"name": shown.name, "setup": shown.setup, "state": shown.state}},
+        "2": {"state": {}},
+    }
+    page = (
+        "<script"
+        f' type="application/vnd.jupyter.widget-state+json">{json.dumps({"state": state})}</script>'
+    )
+    assert sets_a_panel("#panel?positions=0&query=3,4", page) and sets_a_panel(
+        "#panel?system=convit&gate=-2", page
+    )
+    assert not sets_a_panel("#other?positions=0", page) and not sets_a_panel(
+        "#panel?positions=0", ""
+    )
     with pytest.raises(ValueError, match="has no 'gate'"):
         sets_a_panel("#panel?gate=-2", page)
 
 
 def test_every_link_inside_the_book_leads_somewhere(book):
     """Each address in each page names a file of the book, and each anchor an element in it."""
-    pages = {path: path.read_text("utf-8") for path in book.rglob("*.html") if "_static" not in path.parts}
+    pages = {
+        path: path.read_text("utf-8")
+        for path in book.rglob("*.html")
+        if "_static" not in path.parts
+    }
     ids = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in pages.items()}
     followed = 0
     for path, text in pages.items():
@@ -216,8 +258,11 @@ def test_every_link_inside_the_book_leads_somewhere(book):
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             assert target.is_file(), f"{path.name}: {address}"
-            if "?" in parts.fragment and target in ids:  # sets an explorable: hybridlib/widgets/state_links.js
-                assert sets_a_panel(f"#{unquote(parts.fragment)}", pages[target]), f"{path.name}: {address}"
+            # sets an explorable: hybridlib/widgets/state_links.js
+            if "?" in parts.fragment and target in ids:
+                assert sets_a_panel(f"#{unquote(parts.fragment)}", pages[target]), (
+                    f"{path.name}: {address}"
+                )
             elif parts.fragment and target in ids:
                 assert unquote(parts.fragment) in ids[target], f"{path.name}: {address}"
                 followed += 1
@@ -229,19 +274,26 @@ def test_a_chapter_has_the_number_of_its_file(book):
     assert len(pages) >= 4
     for page in pages:
         number = int(page.name[:2])
-        text = page.read_text(encoding="utf-8").split("<article", 1)[1].split("prev-next-area", 1)[0]
+        text = (
+            page.read_text(encoding="utf-8").split("<article", 1)[1].split("prev-next-area", 1)[0]
+        )
         counted = re.findall(r'class="(?:section-number">|caption-number">Fig\. )(\d+)\.', text)
         assert counted and set(map(int, counted)) == {number}, page.name
 
 
-@pytest.mark.parametrize("chapter", sorted((ROOT / "book").glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "chapter", sorted((ROOT / "book").glob("*.ipynb")), ids=lambda path: path.stem
+)
 def test_a_page_without_javascript_says_where_an_explorable_would_stand(browser, book, chapter):
     stored = chapter.read_text("utf-8").count('"application/vnd.jupyter.widget-view+json": {')
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto((book / "book" / f"{chapter.stem}.html").as_uri())
     told = page.locator("noscript p")
-    assert stored and told.all_inner_texts() == ["An explorable stands here. It needs JavaScript."] * stored
+    assert (
+        stored
+        and told.all_inner_texts() == ["An explorable stands here. It needs JavaScript."] * stored
+    )
     assert all(line.is_visible() for line in told.all())
     context.close()
 
@@ -261,7 +313,10 @@ COLAB = "https://colab.research.google.com"
 def test_pages_point_to_the_repository_only_if_there_is_one(book, sample_book):
     """The sample book has an address, and the book's own is whatever _config.yml says."""
     url, branch = address_of_the_book.read()
-    expected = {book: url if address_of_the_book.is_set(url) else None, sample_book: sample_of_a_book.ADDRESS}
+    expected = {
+        book: url if address_of_the_book.is_set(url) else None,
+        sample_book: sample_of_a_book.ADDRESS,
+    }
     for folder, repository in expected.items():
         for page in folder.glob("book/*.html"):
             text = page.read_text("utf-8")
@@ -273,7 +328,9 @@ def test_pages_point_to_the_repository_only_if_there_is_one(book, sample_book):
             notebook = ROOT / "book" / f"{page.stem}.ipynb"
             if repository is not None and (notebook.is_file() or folder == sample_book):
                 owner = repository.removeprefix("https://github.com")
-                assert f"{COLAB}/github{owner}/blob/{branch}/book/{page.stem}.ipynb" in text, page.name
+                assert f"{COLAB}/github{owner}/blob/{branch}/book/{page.stem}.ipynb" in text, (
+                    page.name
+                )
 
 
 def test_the_book_offers_the_wheel_that_its_pages_name(book):
@@ -281,7 +338,9 @@ def test_the_book_offers_the_wheel_that_its_pages_name(book):
     name = address_of_the_book.wheel_name()
     with zipfile.ZipFile(book / name) as archive:
         packed = set(archive.namelist())
-        metadata = archive.read(f"hybridlib-{address_of_the_book.version()}.dist-info/METADATA").decode()
+        metadata = archive.read(
+            f"hybridlib-{address_of_the_book.version()}.dist-info/METADATA"
+        ).decode()
     assert f"\nVersion: {address_of_the_book.version()}\n" in metadata
     assert {"hybridlib/__init__.py", "hybridlib/weights/vit_nano_digits.safetensors"} <= packed
     links = re.findall(r'href="([^"]+\.whl)"', (book / "book" / "intro.html").read_text("utf-8"))
@@ -306,10 +365,17 @@ def test_the_vit_of_chapter_2_is_fetched_at_the_first_drawing(browser, book, add
         visit.settle()
         canvas = pad.locator("canvas")
         ink = torch.tensor(pixels(canvas)[..., 0], dtype=torch.float32) / 255
-        mean, std = (torch.tensor(part)[:, None, None] for part in weights.normalisation("vit_nano_digits"))
+        mean, std = (
+            torch.tensor(part)[:, None, None] for part in weights.normalisation("vit_nano_digits")
+        )
         with torch.no_grad():
-            shares = 100 * weights.load("vit_nano_digits")(((ink - mean) / std)[None]).softmax(-1)[0]
-        shown = [float(text.removesuffix(" %")) for text in visit.page.locator(".hx-share").all_text_contents()]
+            shares = (
+                100 * weights.load("vit_nano_digits")(((ink - mean) / std)[None]).softmax(-1)[0]
+            )
+        shown = [
+            float(text.removesuffix(" %"))
+            for text in visit.page.locator(".hx-share").all_text_contents()
+        ]
         torch.testing.assert_close(torch.tensor(shown), shares, rtol=0, atol=0.51)  # whole percents
         assert visit.errors == []
 

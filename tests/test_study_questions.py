@@ -57,7 +57,9 @@ def test_every_learning_rate_is_the_best_of_a_ladder_that_goes_further_on_both_s
         assert set(tuning.LADDER) <= set(found)
 
 
-@pytest.mark.parametrize("study", [distillation, convit, ceit, botnet, coatnet, coatnet_transfer, field, early_conv])
+@pytest.mark.parametrize(
+    "study", [distillation, convit, ceit, botnet, coatnet, coatnet_transfer, field, early_conv]
+)
 def test_all_runs_of_a_study_have_the_same_budget(study):
     budgets = [
         {k: v for k, v in s.recipe.items() if k not in ("lr", "weight_decay", "optimizer")}
@@ -66,7 +68,9 @@ def test_all_runs_of_a_study_have_the_same_budget(study):
     assert all(budget == budgets[0] for budget in budgets)
 
 
-@pytest.mark.parametrize("study", [tuning, distillation, convit, ceit, botnet, coatnet, field, early_conv])
+@pytest.mark.parametrize(
+    "study", [tuning, distillation, convit, ceit, botnet, coatnet, field, early_conv]
+)
 def test_another_source_gets_the_longer_budget_and_no_digits(study):
     for spec in study.runs("cifar10", (0,)):
         assert spec.data["source"] == "cifar10" and spec.data["image_size"] == 32
@@ -90,7 +94,8 @@ def test_convit_ablations_do_what_they_are_called(data):
             assert torch.allclose(attention.gates, share, atol=1e-4)
             assert torch.equal(attention.to_v.weight, torch.eye(64)) is ("start" not in without)
             strongest = attention.position_weights((6, 6)).amax(dim=-1).mean().item()
-            assert (strongest < 0.05) is ("start" in without)  # 1/36 is uniform; a convolution holds 0.2 and more
+            # 1/36 is uniform; a convolution holds 0.2 and more
+            assert (strongest < 0.05) is ("start" in without)
 
 
 def test_convit_is_observed_head_by_head(data):
@@ -98,17 +103,27 @@ def test_convit_is_observed_head_by_head(data):
     torch.manual_seed(0)
     model = convit.build(spec, data).eval()
     seen = convit.measure(spec, model, data)
-    assert [len(layer) for layer in seen["gates"]] == [len(layer) for layer in seen["nonlocality"]] == [4, 4, 4]
+    assert (
+        [len(layer) for layer in seen["gates"]]
+        == [len(layer) for layer in seen["nonlocality"]]
+        == [4, 4, 4]
+    )
     assert seen["gates"][0] == [pytest.approx(0.7311, abs=1e-4)] * 4
     images, _ = data.test.batch(torch.linspace(0, len(data.test) - 1, convit.PROBES).long())
-    weights = model.trace(data.test.normalise(images)).maps[2].weights.double()  # the first block's gated map
+    # the first block's gated map
+    weights = model.trace(data.test.normalise(images)).maps[2].weights.double()
     total = 0.0
     for q in range(36):
         for k in range(36):
             distance = ((q // 6 - k // 6) ** 2 + (q % 6 - k % 6) ** 2) ** 0.5
             total += weights[:, 1, q, k].mean().item() * distance
     assert seen["nonlocality"][0][1] == pytest.approx(total / 36, abs=1e-3)
-    assert convit.measure(first(convit, system="DeiT", fraction=1.0), create("deit", num_classes=10), data) == {}
+    assert (
+        convit.measure(
+            first(convit, system="DeiT", fraction=1.0), create("deit", num_classes=10), data
+        )
+        == {}
+    )
 
 
 # --------------------------------------------------------------------------------------------- CeiT
@@ -119,7 +134,9 @@ def test_ceit_parts_are_there_or_not(data):
         model = ceit.build(spec, data)
         kinds = {type(m).__name__ for m in model.modules()}
         parts = {"i2t": "ImageToTokens", "leff": "LeFF", "lca": "LCA"}
-        assert {part: name in kinds for part, name in parts.items()} == {p: spec.settings[p] for p in parts}, spec.name
+        assert {part: name in kinds for part, name in parts.items()} == {
+            p: spec.settings[p] for p in parts
+        }, spec.name
 
 
 def test_steps_to_an_accuracy():
@@ -132,24 +149,42 @@ def test_steps_to_an_accuracy():
 
 def record(model, steps, accuracy, seed=0, data=""):
     return dict(
-        run=f"{model}-{steps}-{seed}{data[7:]}", model=model, steps=steps, seed=seed,
-        result=dict(test_accuracy=accuracy), command=f"python -m hybridlib study run x {data}",
-    )  # fmt: skip
+        run=f"{model}-{steps}-{seed}{data[7:]}",
+        model=model,
+        steps=steps,
+        seed=seed,
+        result=dict(test_accuracy=accuracy),
+        command=f"python -m hybridlib study run x {data}",
+    )
 
 
 def test_teacher_of_like_accuracy_is_the_nearest(monkeypatch, tmp_path):
     ladder = [(40, 0.3), (80, 0.8), (160, 0.93), (800, 0.99)]
-    records = [record("vit", 4000, 0.9), *(record("convnet", n, a) for n, a in ladder), record("convnet", 80, 0.9, seed=1)]
-    records += [record(m, 9, 0.91, data="--data photos") for m in ("vit", "convnet")]  # of other pictures
+    records = [
+        record("vit", 4000, 0.9),
+        *(record("convnet", n, a) for n, a in ladder),
+        record("convnet", 80, 0.9, seed=1),
+    ]
+    # of other pictures
+    records += [record(m, 9, 0.91, data="--data photos") for m in ("vit", "convnet")]
     (tmp_path / "distillation_teachers").mkdir()
     for made in records:
         (tmp_path / "distillation_teachers" / f"{made['run']}.json").write_text(json.dumps(made))
     monkeypatch.setattr("hybridlib.studies.records.results_folder", lambda: tmp_path)
     assert distillation_teachers.choose("vit", data="my/photos", seed=0)["steps"] == 9
-    with pytest.raises(FileNotFoundError, match="no runs on 'cifar10'; it has some on digits, photos"):
+    with pytest.raises(
+        FileNotFoundError, match="no runs on 'cifar10'; it has some on digits, photos"
+    ):
         distillation_teachers.choose("vit", data="cifar10", seed=0)
-    chosen = {t: distillation_teachers.choose(t, data="digits", seed=0)["run"] for t in ("vit", "convnet", "best convnet")}
-    assert chosen == {"vit": "vit-4000-0", "convnet": "convnet-160-0", "best convnet": "convnet-800-0"}
+    chosen = {
+        t: distillation_teachers.choose(t, data="digits", seed=0)["run"]
+        for t in ("vit", "convnet", "best convnet")
+    }
+    assert chosen == {
+        "vit": "vit-4000-0",
+        "convnet": "convnet-160-0",
+        "best convnet": "convnet-800-0",
+    }
     with pytest.raises(ValueError, match="seed 1.*study run distillation_teachers"):
         distillation_teachers.choose("vit", data="digits", seed=1)
     with pytest.raises(ValueError, match="best convnet"):
@@ -165,7 +200,11 @@ def test_each_arm_has_its_loss(data, monkeypatch):
     seen = set()
     for spec in distillation.runs("digits", (0,)):
         model = create("deit", spec.size, num_classes=10, image_size=24)
-        heads = (model(images),) * 2 if spec.settings["tokens"] == "class" else model.both_logits(images)
+        heads = (
+            (model(images),) * 2
+            if spec.settings["tokens"] == "class"
+            else model.both_logits(images)
+        )
         truth = [F.cross_entropy(head, labels) for head in heads]
         expected = {
             "none": sum(truth) / 2,
@@ -173,7 +212,9 @@ def test_each_arm_has_its_loss(data, monkeypatch):
             "hard": hard_distillation_loss(*heads, judged, labels),
         }[spec.settings["loss"]]
         loss = distillation.make_loss(spec, data)
-        found = F.cross_entropy(model(images), labels) if loss is None else loss(model, images, labels)
+        found = (
+            F.cross_entropy(model(images), labels) if loss is None else loss(model, images, labels)
+        )
         assert torch.isclose(found, expected), spec.name
         seen.add((spec.settings["loss"], spec.settings["tokens"], loss is None))
     assert len(seen) == 6
@@ -186,7 +227,9 @@ def test_classes_of_pretraining_and_transfer_do_not_meet():
     few = dict(copies=1, test_copies=1, per_class=5)
     earlier = coatnet_pretrain.runs("digits", (0,))[0]
     later = coatnet_transfer.runs("digits", (0,))[0]
-    seen = coatnet_pretrain.load_data(type(earlier)(**vars(earlier) | dict(data=earlier.data | few)))
+    seen = coatnet_pretrain.load_data(
+        type(earlier)(**vars(earlier) | dict(data=earlier.data | few))
+    )
     new = coatnet_transfer.load_data(type(later)(**vars(later) | dict(data=later.data | few)))
     assert set(seen.train.labels.tolist()) == set(seen.test.labels.tolist()) == set(range(5))
     assert set(new.train.labels.tolist()) == set(new.test.labels.tolist()) == set(range(5, 10))
@@ -196,13 +239,22 @@ def test_classes_of_pretraining_and_transfer_do_not_meet():
 
 def test_transfer_takes_everything_but_the_head(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    specs = {s.settings["start"]: s for s in coatnet_transfer.runs("digits", (0,)) if s.settings["layout"] == "CCTT"}
+    specs = {
+        s.settings["start"]: s
+        for s in coatnet_transfer.runs("digits", (0,))
+        if s.settings["layout"] == "CCTT"
+    }
     data = load(**tiers.DIGITS | SMALL)
-    with pytest.raises(FileNotFoundError, match="study run coatnet_pretrain --only digits-CCTT-seed-0"):
+    with pytest.raises(
+        FileNotFoundError, match="study run coatnet_pretrain --only digits-CCTT-seed-0"
+    ):
         coatnet_transfer.build(specs["pretrained"], data)
     torch.manual_seed(1)
     earlier = create("coatnet", num_classes=10, image_size=24)
-    save_weights(earlier, tmp_path / "runs" / "coatnet_pretrain" / "digits-CCTT-seed-0" / "weights.safetensors")
+    save_weights(
+        earlier,
+        tmp_path / "runs" / "coatnet_pretrain" / "digits-CCTT-seed-0" / "weights.safetensors",
+    )
     assert weights_of("coatnet_pretrain", "digits-CCTT-seed-0").is_file()
     model = coatnet_transfer.build(specs["pretrained"], data).state_dict()
     for name, value in earlier.state_dict().items():
@@ -212,7 +264,9 @@ def test_transfer_takes_everything_but_the_head(tmp_path, monkeypatch):
 def test_coatnet_gap_is_train_minus_test(data):
     spec = first(coatnet, layout="ViT_REL", regime="little")
     torch.manual_seed(0)
-    found = coatnet.measure(spec, create("coatnet", "nano ViT_REL", num_classes=10, image_size=24).eval(), data)
+    found = coatnet.measure(
+        spec, create("coatnet", "nano ViT_REL", num_classes=10, image_size=24).eval(), data
+    )
     assert 0 <= found["train_accuracy"] <= 1 and -1 <= found["gap"] <= found["train_accuracy"]
 
 
@@ -233,5 +287,7 @@ def studies_models():
 
 
 def test_records_of_a_curve_may_hold_what_was_observed():
-    schema = json.loads((Path(__file__).parents[1] / "book" / "results" / "schema.json").read_text())
+    schema = json.loads(
+        (Path(__file__).parents[1] / "book" / "results" / "schema.json").read_text()
+    )
     assert schema["properties"]["curve"]["items"]["properties"]["observed"]["type"] == "object"

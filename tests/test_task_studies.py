@@ -1,5 +1,5 @@
-"""The studies that draw their own pictures: rates that are chosen by validation alone, and what each
-does to its models and images."""
+"""The studies that draw their own pictures: rates that are chosen by validation alone, and what
+each does to its models and images."""
 
 import json
 
@@ -48,10 +48,13 @@ def test_a_ladder_is_climbed_until_its_best_rung_is_not_at_an_end():
 
 def write(folder, study, system, lr, accuracy):
     record = dict(
-        run=f"{system}-{lr}", seed=100, settings=dict(system=system, lr=lr),
-        result=dict(test_accuracy=accuracy), data=dict(name="lookup"),
+        run=f"{system}-{lr}",
+        seed=100,
+        settings=dict(system=system, lr=lr),
+        result=dict(test_accuracy=accuracy),
+        data=dict(name="lookup"),
         command=f"python -m hybridlib study run {study} --only x",
-    )  # fmt: skip
+    )
     path = folder / study / f"{record['run']}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(record))
@@ -86,7 +89,10 @@ def test_rates_are_judged_on_validation_pictures_with_a_seed_of_their_own(study)
         first = spec.data | dict(pictures=30, test_pictures=20)
         if spec.data["source"] == "lookup":
             few = dict(per_class=100, seed=spec.seed)
-            seen = (draw_scenes(split, pictures=500, **few).originals for split in ("train", "validation"))
+            seen = (
+                draw_scenes(split, pictures=500, **few).originals
+                for split in ("train", "validation")
+            )
             train, judges = (set(originals.flatten().tolist()) for originals in seen)
             assert not train & judges and first["per_class"] == 100
     users = [other for other in OWN if other not in TUNING]
@@ -102,7 +108,9 @@ def test_studies_are_judged_on_test_pictures_at_rates_that_their_ladders_chose(s
 def test_a_run_without_a_rate_is_refused():
     spec = lookup_tuning.runs("digits", (100,))[0]
     spec.recipe["lr"] = None
-    with pytest.raises(ValueError, match="learning rate of 'lookup-convnet.*study run lookup_tuning"):
+    with pytest.raises(
+        ValueError, match="learning rate of 'lookup-convnet.*study run lookup_tuning"
+    ):
         tasks.load_tuned(spec)
 
 
@@ -160,7 +168,9 @@ def test_deit_looks_up_with_the_convnet_of_its_seed(tmp_path, monkeypatch):
         lookup.make_loss(spec, data)
     torch.manual_seed(1)
     teacher = create("convnet", num_classes=10, image_size=32)
-    save_weights(teacher, tmp_path / "runs" / "lookup" / "lookup-convnet-seed-0" / "weights.safetensors")
+    save_weights(
+        teacher, tmp_path / "runs" / "lookup" / "lookup-convnet-seed-0" / "weights.safetensors"
+    )
     loss = lookup.make_loss(spec, data)
     assert isinstance(loss, Distillation) and loss.kind == "hard"
     assert all(torch.equal(a, b) for a, b in zip(loss.teacher.parameters(), teacher.parameters()))
@@ -176,7 +186,9 @@ def test_fast_gates_move_30_times_as_far_and_change_nothing_else():
     gradients = []
     for model in (plain, fast):
         model(images).square().mean().backward()
-        gradients.append({n.split(".parametrizations")[0]: p.grad for n, p in model.named_parameters()})
+        gradients.append(
+            {n.split(".parametrizations")[0]: p.grad for n, p in model.named_parameters()}
+        )
     ours = [n for n in gradients[1] if n.endswith("attention")]
     assert len(ours) == 3  # one of each local block
     for block in range(3):
@@ -202,9 +214,13 @@ def test_gates_are_observed_with_their_mean_and_lowest():
         flat = [g for layer in seen["gates"] for g in layer]
         assert len(flat) == 12 and seen["lowest_gate"] == pytest.approx(min(flat), abs=1e-4)
         assert seen["mean_gate"] == pytest.approx(sum(flat) / 12, abs=1e-3)
-        assert seen["mean_gate"] == pytest.approx(0.5 if system == "no gating" else 0.7311, abs=1e-4)
+        assert seen["mean_gate"] == pytest.approx(
+            0.5 if system == "no gating" else 0.7311, abs=1e-4
+        )
         assert 0 < seen["mean_nonlocality"] < 8
-    assert [s.data["source"] for s in gates.runs("digits", (0,))] == ["digits"] * 4 + ["match"] * 4 + ["lookup"] * 4
+    assert [s.data["source"] for s in gates.runs("digits", (0,))] == ["digits"] * 4 + [
+        "match"
+    ] * 4 + ["lookup"] * 4
     assert gates.rate("digits") == tiers.LEARNING_RATES["convit", "nano"]
 
 
@@ -226,7 +242,11 @@ def test_without_positions_biases_are_zero_and_stay_so():
         kinds.add(type(model.stages[-1][0].spatial.positions).__name__)
     assert len(kinds) == 3
     for spec in place.runs("digits", (0,)):
-        assert spec.data.get("rule") == "right" and spec.data["jitter"] or spec.data["displacement"] == 5
+        assert (
+            spec.data.get("rule") == "right"
+            and spec.data["jitter"]
+            or spec.data["displacement"] == 5
+        )
 
 
 def test_layouts_look_up_and_recognise_on_the_same_canvas():
@@ -258,7 +278,9 @@ def test_students_and_teachers_learn_from_the_same_wrong_labels_and_are_judged_b
         spec = small(spec, **few)
         record = run_one(distillation_labels, spec, command="python -m x", **places)
         seen.add((record["data"]["train"]["digest"], record["data"]["test"]["digest"]))
-        assert record["data"]["wrong"] == 0.37 and "37% of the labels wrong" in record["data"]["name"]
+        assert (
+            record["data"]["wrong"] == 0.37 and "37% of the labels wrong" in record["data"]["name"]
+        )
         loss = {"none": "cross-entropy"}.get(spec.settings["loss"], "Distillation")
         assert record["recipe"]["loss"] == loss
     assert len(seen) == 1
@@ -266,16 +288,24 @@ def test_students_and_teachers_learn_from_the_same_wrong_labels_and_are_judged_b
     assert torch.equal(data.train.images, right.train.images)
     assert (data.train.labels != right.train.labels).float().mean() == pytest.approx(0.37, abs=1e-3)
     assert torch.equal(data.test.labels, right.test.labels)
-    steps = {s.settings["student"]: s.recipe["steps"] for s in distillation_labels.runs("digits", (0,))}
+    steps = {
+        s.settings["student"]: s.recipe["steps"] for s in distillation_labels.runs("digits", (0,))
+    }
     assert steps == {"convnet": 400, "ViT": 800, "DeiT": 800}
 
 
 @pytest.mark.parametrize("study", [lookup, gates], ids=lambda s: s.NAME)
 def test_a_run_is_recorded(study, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    spec = first(study, system="ViT") if study is lookup else first(study, task="match", system=gates.FAST)
+    spec = (
+        first(study, system="ViT")
+        if study is lookup
+        else first(study, task="match", system=gates.FAST)
+    )
     spec = small(spec, evaluate_every=1)
-    record = run_one(study, spec, command="x", results=tmp_path / "r", scratch=tmp_path / "s", progress=False)
+    record = run_one(
+        study, spec, command="x", results=tmp_path / "r", scratch=tmp_path / "s", progress=False
+    )
     assert [p["step"] for p in record["curve"] if "test_accuracy" in p] == [1, 2]
     measured = {"lookup": "gap", "gates": "mean_gate"}[study.NAME]
     assert measured in record["result"]["end"]

@@ -50,7 +50,8 @@ def stored_models(notebook):
 def views(notebook):
     return [
         output.data[notebooks.VIEW].model_id
-        for cell in notebook.cells for output in cell.get("outputs", [])
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
         if notebooks.VIEW in output.get("data", {})
     ]
 
@@ -111,9 +112,9 @@ def test_metadata_keeps_only_what_means_something(executed):
 
 
 def test_a_new_cell_leaves_the_other_ids_alone():
-    notebook = nbformat.v4.new_notebook(cells=[
-        nbformat.v4.new_code_cell(text) for text in ("a = 1", "a", "a")
-    ])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(text) for text in ("a = 1", "a", "a")]
+    )
     before = [cell.id for cell in notebooks.normalise(copy.deepcopy(notebook)).cells]
     notebook.cells.insert(0, nbformat.v4.new_code_cell("import math"))
     after = [cell.id for cell in notebooks.normalise(notebook).cells]
@@ -128,7 +129,8 @@ def test_streams_are_merged_as_a_terminal_shows_them():
     outputs.append(nbformat.v4.new_output("stream", name="stderr", text="careful\n"))
     merged = notebooks.merge_streams(outputs)
     assert [(o.name, o.text) for o in merged] == [
-        ("stdout", "100%\ndone\n"), ("stderr", "careful\n")
+        ("stdout", "100%\ndone\n"),
+        ("stderr", "careful\n"),
     ]
 
 
@@ -146,7 +148,9 @@ def test_figures_are_stored_with_a_palette_and_once_is_enough():
 
 def test_a_figures_words_are_kept_and_progress_bars_are_not():
     words = {"figure": {"caption": "What to see in it."}, "image": {"alt": "A line."}}
-    cell = nbformat.v4.new_code_cell("1", metadata={"mystnb": words, "jupyter": {"source_hidden": True}, "tags": ["hide-input"]})
+    cell = nbformat.v4.new_code_cell(
+        "1", metadata={"mystnb": words, "jupyter": {"source_hidden": True}, "tags": ["hide-input"]}
+    )
     bar = "training: 100%|##########| 200/200 [00:58<00:00,  3.41step/s, loss=0.230]\n"
     for name, text in (("stderr", bar), ("stdout", "right\n"), ("stderr", "\n")):
         cell.outputs.append(nbformat.v4.new_output("stream", name=name, text=text))
@@ -186,7 +190,8 @@ def test_a_chapter_runs_only_when_its_inputs_change(project):
     (project.parents[1] / "hybridlib" / "code.py").write_text("one = 2\n")
     assert changed()
     assert not changed()
-    (project.parents[1] / "hybridlib" / "other.py").write_text("two = 3\n")  # which of them counts: test_inputs.py
+    # which of them counts: test_inputs.py
+    (project.parents[1] / "hybridlib" / "other.py").write_text("two = 3\n")
     (project.parent / "results" / "run.json").write_text("{}")
     assert not changed()
     notebooks.main(["--force"])
@@ -236,7 +241,9 @@ def test_tables_of_the_page_say_what_the_terminal_says(name):
     printed = list(tables(runner.find(name), load(name, data=None)))
     assert [html.unescape(title) for title, _ in shown] == [title for title, _ in printed]
     for (_, table), (_, text) in zip(shown, printed):
-        cells = [html.unescape(cell) for cell in re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", table)]
+        cells = [
+            html.unescape(cell) for cell in re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", table)
+        ]
         words = " ".join({"yes": "True", "no": "False"}.get(cell, cell) for cell in cells)
         assert words.split() == text.split()
 
@@ -247,35 +254,61 @@ def test_each_run_is_a_dot_of_the_drawing(name):
     study, records = runner.find(name), load(name, data=None)
     (drawing,) = re.findall(r"<svg.*?</svg>", recorded.section(name), re.S)
     layout = study.TABLE[0] if isinstance(study.TABLE, tuple) else study.TABLE
-    records = [r for r in records if all(value_of(r, key) in values for key, values in layout.get("only", {}).items())]
+    records = [
+        r
+        for r in records
+        if all(value_of(r, key) in values for key, values in layout.get("only", {}).items())
+    ]
     panels = re.split(r'<text class="runs-title"', drawing)[1:]
     sources = sorted({record["data"]["name"] for record in records})
     assert [html.unescape(panel.split(">", 1)[1].split(":")[0]) for panel in panels] == sources
     for panel, source in zip(panels, sources):
         values = sorted(
             layout.get("scale", 100) * value_of(record, layout.get("value", "test_accuracy"))
-            for record in records if record["data"]["name"] == source
-        )  # fmt: skip
+            for record in records
+            if record["data"]["name"] == source
+        )
         lanes = re.findall(r'<g class="runs-\d">(.*?)</g>', panel)
-        dots = sorted(float(x) for lane in lanes for path in re.findall(r'<path d="([^"]+)"', lane) for x in re.findall(r"M(\S+) \S+m", path))
+        dots = sorted(
+            float(x)
+            for lane in lanes
+            for path in re.findall(r'<path d="([^"]+)"', lane)
+            for x in re.findall(r"M(\S+) \S+m", path)
+        )
         assert len(dots) == len(values)
-        ticks = [(float(tick), float(x)) for x, tick in re.findall(r'class="runs-tick" x="(\S+)" y="\S+">([^<]+)<', panel)]
+        ticks = [
+            (float(tick), float(x))
+            for x, tick in re.findall(r'class="runs-tick" x="(\S+)" y="\S+">([^<]+)<', panel)
+        ]
         assert ticks == sorted(ticks) and len(ticks) >= 2
         (first, left), (last, right) = ticks[0], ticks[-1]
-        assert dots == pytest.approx([left + (value - first) / (last - first) * (right - left) for value in values], abs=0.2)
+        assert dots == pytest.approx(
+            [left + (value - first) / (last - first) * (right - left) for value in values], abs=0.2
+        )
         assert 0 <= min(dots) and max(dots) <= recorded.WIDTH
 
 
 def test_a_drawing_says_in_words_what_it_shows():
-    (words,) = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)"', recorded.section("vit_digits"))
+    (words,) = re.findall(
+        r'<svg [^>]*role="img" aria-label="([^"]+)"', recorded.section("vit_digits")
+    )
     rows = summarise(load("vit_digits"), by=("positions",))
-    low, high = (f"{100 * row['mean']:.1f} ({row['positions']})" for row in sorted(rows, key=lambda row: row["mean"]))
+    low, high = (
+        f"{100 * row['mean']:.1f} ({row['positions']})"
+        for row in sorted(rows, key=lambda row: row["mean"])
+    )
     assert f"digits, test accuracy in %: means from {low} to {high}." in words
 
 
-@pytest.mark.parametrize("low, high, expected", [
-    (94.2, 98.1, [94, 95, 96, 97, 98, 99]), (0, 100, [0, 20, 40, 60, 80, 100]), (99.9, 99.9, [80, 100]), (0.02, 0.37, [0, 0.1, 0.2, 0.3, 0.4]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "low, high, expected",
+    [
+        (94.2, 98.1, [94, 95, 96, 97, 98, 99]),
+        (0, 100, [0, 20, 40, 60, 80, 100]),
+        (99.9, 99.9, [80, 100]),
+        (0.02, 0.37, [0, 0.1, 0.2, 0.3, 0.4]),
+    ],
+)
 def test_axes_have_round_numbers(low, high, expected):
     assert recorded.marks(low, high) == expected
 
@@ -311,12 +344,15 @@ def test_a_written_chapter_leaves_no_claim_open():
     assert left == []
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"settled": "true"}, "settled is 'true'; use one of"),
-    ({"settled": "proved"}, "is proved, so 'how' must be filled in"),
-    ({"how": "By looking."}, "is open, so 'how' must be empty"),
-    ({"note": ""}, "it needs"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"settled": "true"}, "settled is 'true'; use one of"),
+        ({"settled": "proved"}, "is proved, so 'how' must be filled in"),
+        ({"how": "By looking."}, "is open, so 'how' must be empty"),
+        ({"note": ""}, "it needs"),
+    ],
+)
 def test_a_wrong_claim_is_refused(change, message):
     claim = dict(id="1x", chapter=1, claim="c", who="w", settled="open", how="", link="")
     claims.check(claim)
@@ -327,9 +363,9 @@ def test_a_wrong_claim_is_refused(change, message):
 # The interpreter
 
 
-@pytest.mark.parametrize("version, fits", [
-    ("3.9.18", False), ("3.10.0", True), ("3.13.1", True), ("3.14.0", False),
-])
+@pytest.mark.parametrize(
+    "version, fits", [("3.9.18", False), ("3.10.0", True), ("3.13.1", True), ("3.14.0", False)]
+)
 def test_only_a_fitting_python_is_taken(tmp_path, version, fits):
     python = tmp_path / "python3"
     python.write_text(

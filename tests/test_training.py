@@ -347,10 +347,7 @@ def test_images_from_files_train_like_images_in_memory(tmp_path):
         (dict(steps=0), "steps=0 must be above 0"),
         (dict(steps=2.5), "steps=2.5 must be above 0, and steps whole"),
         (dict(steps=None, epochs=float("inf")), "epochs=inf must be above 0"),
-        (
-            dict(batch_size=0),
-            "batch_size=0 must be whole, from 1 on, for example batch_size=128",
-        ),
+        (dict(batch_size=0), "batch_size=0 must be whole, from 1 on, for example batch_size=128"),
         (dict(lr=-1), "lr=-1 must be above 0"),
         (dict(warmup=1), "warmup=1 must be a part of the budget"),
         (dict(optimizer="adam"), "optimizer='adam' must be one of 'muon', 'sgd', 'adamw'"),

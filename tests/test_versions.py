@@ -23,7 +23,8 @@ def test_the_tests_that_a_set_leaves_out_exist():
 
 @functools.cache
 def imported(path):
-    """Return the packages that a test file imports as it is read, itself or through files beside it."""
+    """Return the packages that a test file imports as it is read, itself or through files beside
+    it."""
     names = set()
     for node in ast.parse(path.read_text("utf-8")).body:
         if isinstance(node, ast.Import):
@@ -41,7 +42,11 @@ def imported(path):
 def test_what_a_set_does_not_install_no_file_of_its_tests_imports():
     drawing = {"axe_playwright_python", "playwright", "jupyter_book", "sphinx", "nbval", "nbdime"}
     left = [ROOT / path for path in versions.LEFT_OUT]
-    tried = [p for p in (ROOT / "tests").rglob("test_*.py") if not any(p == q or q in p.parents for q in left)]
+    tried = [
+        p
+        for p in (ROOT / "tests").rglob("test_*.py")
+        if not any(p == q or q in p.parents for q in left)
+    ]
     assert len(tried) > 30
     assert {p.name: sorted(found) for p in tried if (found := imported(p) & drawing)} == {}
     assert "axe_playwright_python" in imported(ROOT / "tests" / "test_home.py")
@@ -51,7 +56,8 @@ def test_a_machine_without_colabs_python_takes_the_one_at_hand(monkeypatch, tmp_
     monkeypatch.setattr(versions, "HOME", tmp_path)
     monkeypatch.setattr(versions, "find_python", lambda version: None)
     assert versions.usable("colab").python == "any"
-    assert versions.usable("python310") == versions.read_sets()["python310"]  # which then says what is missing
+    # which then says what is missing
+    assert versions.usable("python310") == versions.read_sets()["python310"]
     with pytest.raises(LookupError, match="no Python 3.10 with venv.*python310"):
         versions.environment(versions.usable("python310"))
 
@@ -62,7 +68,10 @@ def test_a_set_that_could_not_be_installed_points_to_no_log(monkeypatch, tmp_pat
     (tmp_path / "python310.log").write_text("of an earlier try")
     assert versions.main(["python310"]) == 1
     said = capsys.readouterr().out
-    assert said.startswith("python310: no Python 3.10 with venv is on this machine") and "less" not in said
+    assert (
+        said.startswith("python310: no Python 3.10 with venv is on this machine")
+        and "less" not in said
+    )
     assert list(tmp_path.iterdir()) == []
 
 

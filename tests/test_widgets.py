@@ -1,4 +1,5 @@
-"""Explorables from the Python side: stable names, pictures to fall back on, joined scripts, words for bad input."""
+"""Explorables from the Python side: stable names, pictures to fall back on, joined scripts, words
+for bad input."""
 
 import base64
 import io
@@ -33,9 +34,24 @@ from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
-    AttentionExplorer, ChoiceGuide, DistillationBench, FieldChart, LayoutBuilder, LiveBias, LiveCeiT, LiveGates, LiveStem,
-    LiveTables, LiveTokens, LiveViT, NineHeads, PatchExplorer, RateMaps, ReceptiveField, base,
-)  # fmt: skip
+    AttentionExplorer,
+    ChoiceGuide,
+    DistillationBench,
+    FieldChart,
+    LayoutBuilder,
+    LiveBias,
+    LiveCeiT,
+    LiveGates,
+    LiveStem,
+    LiveTables,
+    LiveTokens,
+    LiveViT,
+    NineHeads,
+    PatchExplorer,
+    RateMaps,
+    ReceptiveField,
+    base,
+)
 from hybridlib.widgets.attention_explorer import to_bytes
 from hybridlib.widgets.nine_heads import head_maps
 from hybridlib.widgets.patch_explorer import middle_square, photographs
@@ -59,7 +75,8 @@ def test_display_is_the_same_in_every_run(name):
 
 @every
 def test_the_still_picture_says_how_to_get_the_live_one(name, monkeypatch):
-    """Before the cell is run JupyterLab shows the picture alone, which looks like the explorable and does nothing."""
+    """Before the cell is run JupyterLab shows the picture alone, which looks like the explorable
+    and does nothing."""
     drawn = []
     savefig = Figure.savefig
 
@@ -70,7 +87,9 @@ def test_the_still_picture_says_how_to_get_the_live_one(name, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", note)
     EXPLORABLES[name]()._repr_mimebundle_()
     (figure,) = drawn
-    (told,) = [text for text in figure.findobj(Text) if text.get_text() == "Run this cell to use it."]
+    (told,) = [
+        text for text in figure.findobj(Text) if text.get_text() == "Run this cell to use it."
+    ]
     line, whole = told.get_window_extent(), figure.bbox
     assert whole.x0 <= line.x0 and line.x1 <= whole.x1 and whole.y0 <= line.y0
     for ax in figure.axes:  # it stands below everything else
@@ -82,7 +101,9 @@ def test_the_still_picture_says_how_to_get_the_live_one(name, monkeypatch):
 def test_state_travels_as_plain_json_and_bytes(name):
     explorable = EXPLORABLES[name]()
     state = {k: v for k, v in explorable.get_state().items() if k != "layout"}
-    json.dumps({k: v for k, v in state.items() if not isinstance(v, bytes | memoryview)}, allow_nan=False)
+    json.dumps(
+        {k: v for k, v in state.items() if not isinstance(v, bytes | memoryview)}, allow_nan=False
+    )
     again = EXPLORABLES[name]().get_state()
     assert {k: v for k, v in again.items() if k != "layout"} == state
 
@@ -94,7 +115,9 @@ def test_the_script_is_one_module_that_asks_nobody(name):
     script, style = explorable._esm, explorable._css
     assert not re.search(r"^\s*import\b|\bfrom \"", script, re.MULTILINE)
     assert script.count("export default") == 1
-    defined = re.findall(r"^(?:export )?(?:async )?(?:function|const|let) (\w+)", script, re.MULTILINE)
+    defined = re.findall(
+        r"^(?:export )?(?:async )?(?:function|const|let) (\w+)", script, re.MULTILINE
+    )
     assert len(defined) == len(set(defined))  # two files of one module may not use a name twice
     hosts = set(re.findall(r"https?://[^\"'\s]+", script + style))
     assert hosts <= {"http://www.w3.org/2000/svg"}  # a namespace, never fetched
@@ -112,7 +135,9 @@ def test_imports_come_first_and_once():
 def test_scripts_stay_short():
     files = sorted(Path(base.__file__).parent.glob("*.js"))
     assert len(files) > 10
-    assert {f.name: n for f in files if (n := len(f.read_text(encoding="utf-8").splitlines())) > 350} == {}
+    assert {
+        f.name: n for f in files if (n := len(f.read_text(encoding="utf-8").splitlines())) > 350
+    } == {}
 
 
 # --- numbers behind the pictures to fall back on ---
@@ -125,18 +150,23 @@ def test_head_maps_equal_the_library_s_layer():
 
 
 def test_path_counts_are_a_gradient():
-    layers = ReceptiveField([{"kernel": 3, "dilation": 2}, {"kernel": 5, "stride": 2}, {"kernel": 2, "stride": 2}]).layers
+    layers = ReceptiveField(
+        [{"kernel": 3, "dilation": 2}, {"kernel": 5, "stride": 2}, {"kernel": 2, "stride": 2}]
+    ).layers
     image = torch.zeros(1, 1, 24, requires_grad=True)
     out = F.conv1d(image, torch.ones(1, 1, 3), dilation=2, padding=2)
     out = F.conv1d(out, torch.ones(1, 1, 5), stride=2, padding=2)
     out = F.conv1d(out, torch.ones(1, 1, 2), stride=2)
     (expected,) = torch.autograd.grad(out[0, 0, out.shape[-1] // 2], image)
     np.testing.assert_array_equal(path_counts(layers, 24), expected[0, 0])
-    np.testing.assert_array_equal(path_counts([*layers, {"attention": True}], 24).sum(), 6 * 2 * 5 * 3 - lost(layers))
+    np.testing.assert_array_equal(
+        path_counts([*layers, {"attention": True}], 24).sum(), 6 * 2 * 5 * 3 - lost(layers)
+    )
 
 
 def lost(layers):
-    """Paths of all output units of a 24-pixel row that start in the padding: counted with a row of ones and one of twos."""
+    """Paths of all output units of a 24-pixel row that start in the padding: counted with a row of
+    ones and one of twos."""
     ones = torch.ones(1, 1, 24)
     out = F.conv1d(ones, torch.ones(1, 1, 3), dilation=2, padding=2)
     out = F.conv1d(out, torch.ones(1, 1, 5), stride=2, padding=2)
@@ -173,7 +203,8 @@ def test_the_middle_square_keeps_the_middle():
 
 
 def test_a_page_stays_light():
-    """Three pictures through a nano ViT, and the live one, whose weights do not travel with the page."""
+    """Three pictures through a nano ViT, and the live one, whose weights do not travel with the
+    page."""
     model = ViT.from_size("nano", num_classes=10)
     images = pictures(3)
     maps = model.trace(torch.tensor(images).permute(0, 3, 1, 2) / 255).maps
@@ -183,7 +214,8 @@ def test_a_page_stays_light():
     drawing = live_vit()
     state = drawing.get_state()
     told = sum(len(value) for value in state.values() if isinstance(value, bytes | str))
-    assert told < 90_000 and len(drawing.samples) == 3 * 16 * 16, told  # its scripts and style sheets
+    # its scripts and style sheets
+    assert told < 90_000 and len(drawing.samples) == 3 * 16 * 16, told
 
 
 # --- bad input: the value, the rule, a value that works ---
@@ -203,8 +235,12 @@ GATES = dict(samples=np.zeros((2, 32, 32), np.uint8), labels="70")
 STEM_FILES = live.shipped("early_conv_nano_digits", "vit_nano_digits")
 RUNS = rate_runs()
 RATES = dict(stems={"patches": "P", "convolutions": "C"}, sources={"digits": "digits"})
-POINT = dict(system="ViT", mark="2", kind="attention", data="digits", values=dict(macs=2.0, accuracy=[1.0]))
-REASON = dict(question="Far?", answer="yes", system="ViT", points=1, text="It looks far.", source="measured")
+POINT = dict(
+    system="ViT", mark="2", kind="attention", data="digits", values=dict(macs=2.0, accuracy=[1.0])
+)
+REASON = dict(
+    question="Far?", answer="yes", system="ViT", points=1, text="It looks far.", source="measured"
+)
 
 
 def charted(**changes):
@@ -212,11 +248,17 @@ def charted(**changes):
 
 
 def guided(**changes):
-    return ChoiceGuide({"ViT": "2", "CeiT": "6"}, questions={"Far?": ["yes", "no"]}, reasons=[REASON | changes])
+    return ChoiceGuide(
+        {"ViT": "2", "CeiT": "6"}, questions={"Far?": ["yes", "no"]}, reasons=[REASON | changes]
+    )
 
 
 def packed_with(**header):
-    return live.pack(live.graph_path("vit_nano_digits").read_text("utf-8"), weights.load("vit_nano_digits"), header=header)
+    return live.pack(
+        live.graph_path("vit_nano_digits").read_text("utf-8"),
+        weights.load("vit_nano_digits"),
+        header=header,
+    )
 
 
 def sized(**layouts):
@@ -241,9 +283,18 @@ def sized(**layouts):
         (lambda: ReceptiveField(grid=1000), r"grid is 1000.*5 to 256"),
         (lambda: ReceptiveField([3, 3]), r"3 is not a layer.*\{'kernel': 3"),
         (lambda: ReceptiveField({"kernel": 3}), r"layers is \{'kernel': 3\}: it must be a list"),
-        (lambda: ReceptiveField([{"kernel": 16, "stride": 16}] * 2), r"grid is 33.*at least grid=256"),
-        (lambda: ReceptiveField([{"kernel": 16, "stride": 16}] * 3), r"needs a picture of 4096 pixels a side and 256 is the most"),
-        (lambda: NineHeads([[0, 1, 0], [1]]), r"image is \[\[0, 1, 0\], \[1\]\].*rows of equal length"),
+        (
+            lambda: ReceptiveField([{"kernel": 16, "stride": 16}] * 2),
+            r"grid is 33.*at least grid=256",
+        ),
+        (
+            lambda: ReceptiveField([{"kernel": 16, "stride": 16}] * 3),
+            r"needs a picture of 4096 pixels a side and 256 is the most",
+        ),
+        (
+            lambda: NineHeads([[0, 1, 0], [1]]),
+            r"image is \[\[0, 1, 0\], \[1\]\].*rows of equal length",
+        ),
         (lambda: NineHeads(kernel="blur"), r"kernel is 'blur'.*\(3, 3\)"),
         (lambda: AttentionExplorer([], [MAP]), r"images is empty"),
         (lambda: AttentionExplorer(IMAGES / 255, [MAP]), r"images\[0\].*float64.*uint8"),
@@ -254,98 +305,266 @@ def sized(**layouts):
         (lambda: AttentionExplorer(IMAGES, [MAP], head=1), r"head is 1.*0 to 0"),
         (lambda: AttentionExplorer([IMAGES[0], IMAGES[0, :4]], [MAP]), r"one size"),
         (lambda: PatchExplorer(patch_size=10), r"patch_size is 10.*16"),
-        (lambda: PatchExplorer({"a": np.zeros((9, 9), np.uint8)}), r"images\[0\] has shape \(9, 9\)"),
+        (
+            lambda: PatchExplorer({"a": np.zeros((9, 9), np.uint8)}),
+            r"images\[0\] has shape \(9, 9\)",
+        ),
         (lambda: PatchExplorer(positions=np.zeros((10, 10))), r"\(10, 10\).*\(64, 64\)"),
         (lambda: PatchExplorer(positions=np.full((4, 4), 3.0)), r"reach 3\.0.*-1\.\.1"),
         (lambda: LiveViT({}, **VIT), r"model is \{\}.*hybridlib\.live\.shipped"),
-        (lambda: LiveViT("vit_nano_digits", **VIT), r"model is 'vit_nano_digits'.*hybridlib\.live\.shipped"),
-        (lambda: LiveViT({"mine": b"some bytes, not of a model"}, **VIT), r"b'some bytes.*hybridlib\.live\.pack"),
+        (
+            lambda: LiveViT("vit_nano_digits", **VIT),
+            r"model is 'vit_nano_digits'.*hybridlib\.live\.shipped",
+        ),
+        (
+            lambda: LiveViT({"mine": b"some bytes, not of a model"}, **VIT),
+            r"b'some bytes.*hybridlib\.live\.pack",
+        ),
         (lambda: LiveViT({"mine": save({"a": torch.ones(1)})}, **VIT), r"hybridlib\.live\.pack"),
         (lambda: LiveViT({"mine": [1, 2]}, **VIT), r"\[1, 2\].*hybridlib\.live\.pack"),
-        (lambda: LiveViT(VIT_FILE, classes=["a"]), r"classes has 1 names.*'vit_nano_digits' needs 10"),
-        (lambda: LiveViT(live.shipped("convnet_nano_digits"), **VIT), r"'convnet_nano_digits' gives no attention maps"),
-        (lambda: LiveViT({"mine": packed_with(mean="0.5")}, **VIT), r"mean in the model's file is '0\.5'.*3 numbers"),
-        (lambda: LiveViT(VIT_FILE, **VIT, samples=np.zeros((2, 40, 40), np.uint8)), r"40 pixels wide: at most 32"),
+        (
+            lambda: LiveViT(VIT_FILE, classes=["a"]),
+            r"classes has 1 names.*'vit_nano_digits' needs 10",
+        ),
+        (
+            lambda: LiveViT(live.shipped("convnet_nano_digits"), **VIT),
+            r"'convnet_nano_digits' gives no attention maps",
+        ),
+        (
+            lambda: LiveViT({"mine": packed_with(mean="0.5")}, **VIT),
+            r"mean in the model's file is '0\.5'.*3 numbers",
+        ),
+        (
+            lambda: LiveViT(VIT_FILE, **VIT, samples=np.zeros((2, 40, 40), np.uint8)),
+            r"40 pixels wide: at most 32",
+        ),
         (lambda: LiveViT(VIT_FILE, **VIT, samples=np.zeros((2, 8, 8))), r"float64.*\(10, 16, 16\)"),
         (lambda: LiveTables({}, **SHEETS), r"model is \{\}.*hybridlib\.live\.shipped"),
-        (lambda: LiveTables(VIT_FILE, **SHEETS), r"'vit_nano_digits' has no tables: give a BoTNet.*'botnet_nano_digits'"),
-        (lambda: LiveTables(BOTNET_FILE, **SHEETS | dict(samples=np.zeros((1, 16, 16), np.uint8))), r"\(1, 16, 16\).*\(40, 32, 32\)"),
-        (lambda: LiveTables(BOTNET_FILE, **SHEETS | dict(labels=[])), r"labels has 0 names for 1 samples"),
-        (lambda: LiveTables(BOTNET_FILE, **SHEETS | dict(labels=["ten"])), r"labels has 'ten', which is none of the classes 0, 1"),
-        (lambda: LiveTables(BOTNET_FILE, **SHEETS, block=4), r"block is 4: there are 4 layers with tables, so it must be 0 to 3"),
+        (
+            lambda: LiveTables(VIT_FILE, **SHEETS),
+            r"'vit_nano_digits' has no tables: give a BoTNet.*'botnet_nano_digits'",
+        ),
+        (
+            lambda: LiveTables(
+                BOTNET_FILE, **SHEETS | dict(samples=np.zeros((1, 16, 16), np.uint8))
+            ),
+            r"\(1, 16, 16\).*\(40, 32, 32\)",
+        ),
+        (
+            lambda: LiveTables(BOTNET_FILE, **SHEETS | dict(labels=[])),
+            r"labels has 0 names for 1 samples",
+        ),
+        (
+            lambda: LiveTables(BOTNET_FILE, **SHEETS | dict(labels=["ten"])),
+            r"labels has 'ten', which is none of the classes 0, 1",
+        ),
+        (
+            lambda: LiveTables(BOTNET_FILE, **SHEETS, block=4),
+            r"block is 4: there are 4 layers with tables, so it must be 0 to 3",
+        ),
         (lambda: LiveTables(BOTNET_FILE, **SHEETS, head=4), r"head is 4: there are 4 heads"),
-        (lambda: LiveTables(BOTNET_FILE, **SHEETS, name="two words"), r"name is 'two words'.*'tables'"),
-        (lambda: LiveTokens({}, **SHEETS), r"model is \{\}.*hybridlib\.live\.shipped\(\"deit_nano_digits"),
-        (lambda: LiveTokens(VIT_FILE, **SHEETS), r"'vit_nano_digits' has no distillation token: give a DeiT.*'deit_nano_digits'"),
-        (lambda: LiveTokens(DEIT_FILE, **SHEETS | dict(samples=np.zeros((1, 16, 16), np.uint8))), r"\(1, 16, 16\).*\(40, 32, 32\)"),
-        (lambda: LiveTokens(DEIT_FILE, **SHEETS | dict(labels=["ten"])), r"labels has 'ten', which is none of the classes 0, 1"),
-        (lambda: LiveTokens(DEIT_FILE, **SHEETS, block=4), r"block is 4: there are 4 blocks, so it must be 0 to 3"),
-        (lambda: LiveTokens(DEIT_FILE, **SHEETS, name="two words"), r"name is 'two words'.*'tokens'"),
+        (
+            lambda: LiveTables(BOTNET_FILE, **SHEETS, name="two words"),
+            r"name is 'two words'.*'tables'",
+        ),
+        (
+            lambda: LiveTokens({}, **SHEETS),
+            r"model is \{\}.*hybridlib\.live\.shipped\(\"deit_nano_digits",
+        ),
+        (
+            lambda: LiveTokens(VIT_FILE, **SHEETS),
+            r"'vit_nano_digits' has no distillation token: give a DeiT.*'deit_nano_digits'",
+        ),
+        (
+            lambda: LiveTokens(DEIT_FILE, **SHEETS | dict(samples=np.zeros((1, 16, 16), np.uint8))),
+            r"\(1, 16, 16\).*\(40, 32, 32\)",
+        ),
+        (
+            lambda: LiveTokens(DEIT_FILE, **SHEETS | dict(labels=["ten"])),
+            r"labels has 'ten', which is none of the classes 0, 1",
+        ),
+        (
+            lambda: LiveTokens(DEIT_FILE, **SHEETS, block=4),
+            r"block is 4: there are 4 blocks, so it must be 0 to 3",
+        ),
+        (
+            lambda: LiveTokens(DEIT_FILE, **SHEETS, name="two words"),
+            r"name is 'two words'.*'tokens'",
+        ),
         (lambda: DistillationBench(classes=["cat"]), r"classes has 1 names: give 2 to 6"),
         (lambda: DistillationBench(teacher=[1, 2]), r"teacher has 2 logits for 3 classes"),
-        (lambda: DistillationBench(student=[1, 2, 9]), r"student has a logit 9: it must lie in -8\.\.8"),
-        (lambda: DistillationBench(kind="warm"), r"kind is 'warm': it must be one of 'soft', 'hard'"),
+        (
+            lambda: DistillationBench(student=[1, 2, 9]),
+            r"student has a logit 9: it must lie in -8\.\.8",
+        ),
+        (
+            lambda: DistillationBench(kind="warm"),
+            r"kind is 'warm': it must be one of 'soft', 'hard'",
+        ),
         (lambda: DistillationBench(temperature=0), r"temperature is 0: it must lie in 0\.5\.\.10"),
         (lambda: DistillationBench(weight=2), r"weight is 2: it must lie in 0\.\.1"),
-        (lambda: DistillationBench(label=3), r"label is 3: there are 3 classes, so it must be 0 to 2"),
+        (
+            lambda: DistillationBench(label=3),
+            r"label is 3: there are 3 classes, so it must be 0 to 2",
+        ),
         (lambda: DistillationBench(heads=3), r"heads is 3: it must be 1 or 2"),
         (lambda: LiveBias({}, **SHEETS), r"model is \{\}.*coatnet_nano_digits"),
-        (lambda: LiveBias(VIT_FILE, **SHEETS), r"'vit_nano_digits' has no relative biases: give a CoAtNet.*'coatnet_nano_digits'"),
-        (lambda: LiveBias(COATNET_FILE, **SHEETS, block=3), r"block is 3: there are 3 layers with biases, so it must be 0 to 2"),
-        (lambda: LiveBias(COATNET_FILE, **SHEETS, block=2, head=6), r"head is 6: there are 6 heads"),
+        (
+            lambda: LiveBias(VIT_FILE, **SHEETS),
+            r"'vit_nano_digits' has no relative biases: give a CoAtNet.*'coatnet_nano_digits'",
+        ),
+        (
+            lambda: LiveBias(COATNET_FILE, **SHEETS, block=3),
+            r"block is 3: there are 3 layers with biases, so it must be 0 to 2",
+        ),
+        (
+            lambda: LiveBias(COATNET_FILE, **SHEETS, block=2, head=6),
+            r"head is 6: there are 6 heads",
+        ),
         (lambda: LiveBias(COATNET_FILE, **SHEETS, name="a b"), r"name is 'a b'.*'bias'"),
         (lambda: LayoutBuilder({}), r"sizes is \{\}: it must name at least one"),
-        (lambda: LayoutBuilder({"nano": dict(sides=[32], classes=10)}), r"size 'nano' lacks 'layouts'.*'CCTT' among"),
+        (
+            lambda: LayoutBuilder({"nano": dict(sides=[32], classes=10)}),
+            r"size 'nano' lacks 'layouts'.*'CCTT' among",
+        ),
         (lambda: LayoutBuilder(sized(CCCC=PLAN)), r"size 'nano' lacks 'CCTT'"),
-        (lambda: LayoutBuilder(sized(CCTT=PLAN | dict(depths=[1, 2]))), r"depths of layout 'CCTT', size 'nano', has 2 entries: give 4"),
-        (lambda: LayoutBuilder(sized(CCTT=PLAN, CCX=PLAN)), r"letters is 'CCX': it must be four letters.*'ViT_REL'"),
-        (lambda: LayoutBuilder(sized(CCTT={"widths": [1, 1, 1, 1]})), r"layout 'CCTT' of size 'nano' lacks 'stem_width'"),
+        (
+            lambda: LayoutBuilder(sized(CCTT=PLAN | dict(depths=[1, 2]))),
+            r"depths of layout 'CCTT', size 'nano', has 2 entries: give 4",
+        ),
+        (
+            lambda: LayoutBuilder(sized(CCTT=PLAN, CCX=PLAN)),
+            r"letters is 'CCX': it must be four letters.*'ViT_REL'",
+        ),
+        (
+            lambda: LayoutBuilder(sized(CCTT={"widths": [1, 1, 1, 1]})),
+            r"layout 'CCTT' of size 'nano' lacks 'stem_width'",
+        ),
         (lambda: LayoutBuilder(sized(CCTT=PLAN), letters="CTC"), r"letters is 'CTC'"),
-        (lambda: LayoutBuilder(sized(CCTT=PLAN), letters="ViT_REL"), r"for which size 'nano' has no numbers; it has CCTT"),
-        (lambda: LayoutBuilder(sized(CCTT=PLAN), size="large"), r"size is 'large': it must be one of 'nano'"),
-        (lambda: LayoutBuilder(sized(CCTT=PLAN), side=40), r"side is 40: for size 'nano' it must be one of 32"),
-        (lambda: LayoutBuilder(sized(CCTT=PLAN), measured=[MEASURED | dict(size="large")]), r"'x' was measured of size 'large'"),
-        (lambda: LayoutBuilder(sized(CCTT=PLAN), measured=[MEASURED | dict(values={"CCTT": [930]})]), r"'x' has \[930\] for 'CCTT': give accuracies in %"),
+        (
+            lambda: LayoutBuilder(sized(CCTT=PLAN), letters="ViT_REL"),
+            r"for which size 'nano' has no numbers; it has CCTT",
+        ),
+        (
+            lambda: LayoutBuilder(sized(CCTT=PLAN), size="large"),
+            r"size is 'large': it must be one of 'nano'",
+        ),
+        (
+            lambda: LayoutBuilder(sized(CCTT=PLAN), side=40),
+            r"side is 40: for size 'nano' it must be one of 32",
+        ),
+        (
+            lambda: LayoutBuilder(sized(CCTT=PLAN), measured=[MEASURED | dict(size="large")]),
+            r"'x' was measured of size 'large'",
+        ),
+        (
+            lambda: LayoutBuilder(
+                sized(CCTT=PLAN), measured=[MEASURED | dict(values={"CCTT": [930]})]
+            ),
+            r"'x' has \[930\] for 'CCTT': give accuracies in %",
+        ),
         (lambda: LiveGates({}, **GATES), r"model is \{\}.*convit_nano_digits"),
         (lambda: LiveGates(VIT_FILE, **GATES), r"'vit_nano_digits' has no gates.*local block"),
-        (lambda: LiveGates(CONVIT_FILE, **GATES | dict(labels="7")), r"labels has 1 names for 2 samples"),
+        (
+            lambda: LiveGates(CONVIT_FILE, **GATES | dict(labels="7")),
+            r"labels has 1 names for 2 samples",
+        ),
         (lambda: LiveGates(CONVIT_FILE, **GATES | dict(labels="7x")), r"labels has 'x'.*0, 1, 2"),
-        (lambda: LiveGates(CONVIT_FILE, **GATES | dict(samples=np.zeros((2, 16, 16), np.uint8))), r"\(2, 16, 16\).*\(40, 32, 32\)"),
+        (
+            lambda: LiveGates(CONVIT_FILE, **GATES | dict(samples=np.zeros((2, 16, 16), np.uint8))),
+            r"\(2, 16, 16\).*\(40, 32, 32\)",
+        ),
         (lambda: LiveGates(CONVIT_FILE, **GATES, block=3), r"block is 3.*3 gated layers.*0 to 2"),
         (lambda: LiveGates(CONVIT_FILE, **GATES, head=4), r"head is 4.*4 heads.*0 to 3"),
         (lambda: LiveStem(VIT_FILE, **GATES), r"models is .*two names.*early_conv_nano_digits"),
-        (lambda: LiveStem(dict(reversed(STEM_FILES.items())), **GATES), r"'vit_nano_digits' has no convolution stem.*first"),
-        (lambda: LiveStem(live.shipped("early_conv_nano_digits", "convnet_nano_digits"), **GATES), r"'convnet_nano_digits' cuts no patches"),
-        (lambda: LiveStem(STEM_FILES, **GATES | dict(labels="7")), r"labels has 1 names for 2 samples"),
+        (
+            lambda: LiveStem(dict(reversed(STEM_FILES.items())), **GATES),
+            r"'vit_nano_digits' has no convolution stem.*first",
+        ),
+        (
+            lambda: LiveStem(
+                live.shipped("early_conv_nano_digits", "convnet_nano_digits"), **GATES
+            ),
+            r"'convnet_nano_digits' cuts no patches",
+        ),
+        (
+            lambda: LiveStem(STEM_FILES, **GATES | dict(labels="7")),
+            r"labels has 1 names for 2 samples",
+        ),
         (lambda: LiveStem(STEM_FILES, **GATES, name="two words"), r"name is 'two words'.*'stem'"),
-        (lambda: RateMaps(RUNS, **RATES | dict(stems={"patches": "P"})), r"stems has 1 names.*must have 2"),
+        (
+            lambda: RateMaps(RUNS, **RATES | dict(stems={"patches": "P"})),
+            r"stems has 1 names.*must have 2",
+        ),
         (lambda: RateMaps(RUNS, **RATES, within=30), r"within is 30: it must be 0 to 20"),
-        (lambda: RateMaps([{"data": "digits"}], **RATES), r"a run has no 'accuracy': it must have accuracy, data"),
-        (lambda: RateMaps([RUNS[0] | {"accuracy": 95}], **RATES), r"accuracy is 95: it must be a share of 1"),
-        (lambda: RateMaps(RUNS[:-2] + RUNS[:-14], **RATES | dict(sources={"photographs": "p"})), r"on 'photographs' differ.*same rates"),
-        (lambda: RateMaps(RUNS, **RATES | dict(sources={"stamps": "s"})), r"on 'stamps' differ or are empty \(no runs\)"),
+        (
+            lambda: RateMaps([{"data": "digits"}], **RATES),
+            r"a run has no 'accuracy': it must have accuracy, data",
+        ),
+        (
+            lambda: RateMaps([RUNS[0] | {"accuracy": 95}], **RATES),
+            r"accuracy is 95: it must be a share of 1",
+        ),
+        (
+            lambda: RateMaps(RUNS[:-2] + RUNS[:-14], **RATES | dict(sources={"photographs": "p"})),
+            r"on 'photographs' differ.*same rates",
+        ),
+        (
+            lambda: RateMaps(RUNS, **RATES | dict(sources={"stamps": "s"})),
+            r"on 'stamps' differ or are empty \(no runs\)",
+        ),
         (lambda: FieldChart([], axes=FIELD_AXES), r"points is empty: give one dict"),
-        (lambda: FieldChart([POINT], axes={"macs": FIELD_AXES["macs"]}), r"axes has 1 entries.*two or more"),
+        (
+            lambda: FieldChart([POINT], axes={"macs": FIELD_AXES["macs"]}),
+            r"axes has 1 entries.*two or more",
+        ),
         (lambda: FieldChart([POINT], axes=FIELD_AXES | {"macs": {}}), r"axis 'macs' has no label"),
-        (lambda: FieldChart([POINT], axes=FIELD_AXES | {"macs": dict(label="m", scale="root")}), r"scale of axis 'macs' is 'root'.*'linear', 'log'"),
-        (lambda: FieldChart([POINT], axes=FIELD_AXES, x="flops"), r"x is 'flops'.*'macs', 'accuracy', 'seconds'"),
+        (
+            lambda: FieldChart([POINT], axes=FIELD_AXES | {"macs": dict(label="m", scale="root")}),
+            r"scale of axis 'macs' is 'root'.*'linear', 'log'",
+        ),
+        (
+            lambda: FieldChart([POINT], axes=FIELD_AXES, x="flops"),
+            r"x is 'flops'.*'macs', 'accuracy', 'seconds'",
+        ),
         (lambda: FieldChart([{"system": "ViT"}], axes=FIELD_AXES), r"a point has no 'mark'"),
-        (lambda: charted(kind="new"), r"kind of 'ViT' is 'new'.*'convolution', 'attention', 'both'"),
+        (
+            lambda: charted(kind="new"),
+            r"kind of 'ViT' is 'new'.*'convolution', 'attention', 'both'",
+        ),
         (lambda: charted(values=dict(speed=1.0)), r"a value of 'ViT' is 'speed'.*'macs'"),
         (lambda: charted(values=dict(macs=0.0)), r"macs of 'ViT' is 0\.0.*above 0"),
         (lambda: charted(values=dict(accuracy=[np.nan])), r"accuracy of 'ViT' is \[nan\].*finite"),
-        (lambda: ChoiceGuide({"ViT": "2"}, questions={}, reasons=[]), r"systems has 1 entries.*two or more"),
-        (lambda: ChoiceGuide({"ViT": "2", "CeiT": "6"}, questions={"Far?": "yes"}, reasons=[]), r"question 'Far\?' has the answers 'yes'"),
+        (
+            lambda: ChoiceGuide({"ViT": "2"}, questions={}, reasons=[]),
+            r"systems has 1 entries.*two or more",
+        ),
+        (
+            lambda: ChoiceGuide({"ViT": "2", "CeiT": "6"}, questions={"Far?": "yes"}, reasons=[]),
+            r"question 'Far\?' has the answers 'yes'",
+        ),
         (lambda: guided(answer="perhaps"), r"answer of a reason is 'perhaps'.*'yes', 'no'"),
         (lambda: guided(system="DeiT"), r"system of a reason is 'DeiT'.*'ViT', 'CeiT'"),
         (lambda: guided(points=1.5), r"points of a reason is 1\.5.*whole number from -3 to 3"),
         (lambda: guided(source="heard"), r"source of a reason is 'heard'.*'measured'"),
         (lambda: LiveCeiT({}, **SHEETS), r"model is \{\}.*hybridlib\.live\.shipped"),
-        (lambda: LiveCeiT(VIT_FILE, **SHEETS), r"'vit_nano_digits' has no i2t: give a CeiT.*'ceit_nano_digits'"),
+        (
+            lambda: LiveCeiT(VIT_FILE, **SHEETS),
+            r"'vit_nano_digits' has no i2t: give a CeiT.*'ceit_nano_digits'",
+        ),
         (lambda: LiveCeiT(CEIT_FILE, **SHEETS, part="mlp"), r"part is 'mlp'.*'i2t', 'leff', 'lca'"),
-        (lambda: LiveCeiT(CEIT_FILE, **SHEETS | dict(samples=np.zeros((1, 16, 16), np.uint8))), r"\(1, 16, 16\).*\(40, 32, 32\)"),
-        (lambda: LiveCeiT(CEIT_FILE, **SHEETS | dict(labels=["ten"])), r"labels has 'ten', which is none of the classes 0, 1"),
-        (lambda: LiveCeiT(CEIT_FILE, **SHEETS, channel=16), r"channel is 16: there are 16 channels in the stem.*0 to 15"),
+        (
+            lambda: LiveCeiT(CEIT_FILE, **SHEETS | dict(samples=np.zeros((1, 16, 16), np.uint8))),
+            r"\(1, 16, 16\).*\(40, 32, 32\)",
+        ),
+        (
+            lambda: LiveCeiT(CEIT_FILE, **SHEETS | dict(labels=["ten"])),
+            r"labels has 'ten', which is none of the classes 0, 1",
+        ),
+        (
+            lambda: LiveCeiT(CEIT_FILE, **SHEETS, channel=16),
+            r"channel is 16: there are 16 channels in the stem.*0 to 15",
+        ),
         (lambda: LiveCeiT(CEIT_FILE, **SHEETS, name="two words"), r"name is 'two words'.*'steps'"),
     ],
 )
@@ -359,15 +578,26 @@ def test_bad_input_is_refused_in_words(make, told):
 def test_the_smallest_picture_is_as_small_as_it_says(side, seed):
     """One pixel less, and PyTorch's convolutions run out of pixels too."""
     generator = np.random.default_rng(seed)
-    layers = [{"kernel": int(k), "stride": int(s), "dilation": int(d)} for k, s, d in generator.integers(1, (9, 4, 4), (3, 3))]
+    layers = [
+        {"kernel": int(k), "stride": int(s), "dilation": int(d)}
+        for k, s, d in generator.integers(1, (9, 4, 4), (3, 3))
+    ]
     needed = smallest_grid(layers)
     out = torch.zeros(1, 1, needed)
     for layer in layers:
         padding = layer["dilation"] * (layer["kernel"] - 1) // 2 if layer["kernel"] % 2 else 0
-        out = F.conv1d(out, torch.ones(1, 1, layer["kernel"]), stride=layer["stride"], dilation=layer["dilation"], padding=padding)
+        out = F.conv1d(
+            out,
+            torch.ones(1, 1, layer["kernel"]),
+            stride=layer["stride"],
+            dilation=layer["dilation"],
+            padding=padding,
+        )
     assert out.shape[-1] == 1
     if needed > side:
-        with pytest.raises(ValueError, match=f"grid is {side}.*grid={needed}|needs a picture of {needed} pixels"):
+        with pytest.raises(
+            ValueError, match=f"grid is {side}.*grid={needed}|needs a picture of {needed} pixels"
+        ):
             ReceptiveField(layers, grid=side)
     elif side <= 256:
         assert path_counts(ReceptiveField(layers, grid=side).layers, side).sum() > 0
@@ -428,21 +658,31 @@ def test_a_value_set_later_takes_the_forms_that_the_constructor_takes():
     assert heads.kernel == list(range(9))
     heads.query = [7, 7]
     heads.image = np.full((5, 4), 0.123456)
-    assert heads.image == [[0.1235] * 4] * 5 and heads.query == [2, 2] and repr(heads) == "NineHeads(image=5 x 4, alpha=1)"
+    assert (
+        heads.image == [[0.1235] * 4] * 5
+        and heads.query == [2, 2]
+        and repr(heads) == "NineHeads(image=5 x 4, alpha=1)"
+    )
     heads.query = [4, 3]
     heads.image = np.zeros((9, 9))
     assert heads.query == [4, 3]  # still inside
     field = ReceptiveField()
     field.layers = [{"kernel": 3}, {"kernel": 2, "stride": 2, "name": "patches"}]
-    assert field.layers == ReceptiveField([{"kernel": 3}, {"kernel": 2, "stride": 2, "name": "patches"}]).layers
+    assert (
+        field.layers
+        == ReceptiveField([{"kernel": 3}, {"kernel": 2, "stride": 2, "name": "patches"}]).layers
+    )
     assert field.layers[0] == {"kernel": 3, "stride": 1, "dilation": 1}
 
 
 def test_a_layer_with_fewer_heads():
-    """Layer and head are checked together: what the view sends in one message, or Python one by one."""
+    """Layer and head are checked together: what the view sends in one message, or Python one by
+    one."""
     explorable = mixed_attention()  # heads of its layers: 2, 3, 2, 1
     explorable.set_state({"layer": 1, "head": 2})
-    with pytest.raises(ValueError, match="layer 2 has heads 0 to 1; -1 is their mean, set it before the layer"):
+    with pytest.raises(
+        ValueError, match="layer 2 has heads 0 to 1; -1 is their mean, set it before the layer"
+    ):
         explorable.layer = 2
     assert (explorable.layer, explorable.head) == (1, 2)
     explorable.set_state({"layer": 2, "head": 1})
@@ -455,7 +695,8 @@ def test_a_layer_with_fewer_heads():
 
 
 def test_a_stack_may_outgrow_its_picture_later():
-    """Layers and grid can be set one after the other, in any order; the still picture then says what is wrong."""
+    """Layers and grid can be set one after the other, in any order; the still picture then says
+    what is wrong."""
     field = ReceptiveField()
     field.layers = [{"kernel": 16, "stride": 16}] * 2
     assert "too few" in field.fallback().axes[0].get_title()
@@ -468,5 +709,10 @@ def test_a_stack_may_outgrow_its_picture_later():
 def test_maps_of_every_kind_are_described():
     explorable = mixed_attention()
     assert [meta["kind"] for meta in explorable.layers][::3] == ["position", "class-over-layers"]
-    assert [(meta["queries"], meta["keys"]) for meta in explorable.layers] == [(16, 16), (5, 5), (1, 5), (1, 3)]
+    assert [(meta["queries"], meta["keys"]) for meta in explorable.layers] == [
+        (16, 16),
+        (5, 5),
+        (1, 5),
+        (1, 3),
+    ]
     assert attention_explorer().summary() == "images=3, layers=3, heads=4"

@@ -30,9 +30,25 @@ def test_the_systems_stand_in_the_books_order_under_their_names():
     models = [*weights.names(), "mine"]
     bench = workbench(systems=["ceit", "deit_nano_digits"], models=dict.fromkeys(models, b"x"))
     assert [name for name, _ in bench.models] == [
-        *(f"{name}_nano_digits" for name in ("convnet", "vit", "botnet", "deit", "convit", "ceit", "early_conv", "coatnet")), "mine",
-    ]  # fmt: skip
-    assert dict(bench.models)["convit_nano_digits"] == "ConViT" and bench.models[-1] == ["mine", "mine"]
+        *(
+            f"{name}_nano_digits"
+            for name in (
+                "convnet",
+                "vit",
+                "botnet",
+                "deit",
+                "convit",
+                "ceit",
+                "early_conv",
+                "coatnet",
+            )
+        ),
+        "mine",
+    ]
+    assert dict(bench.models)["convit_nano_digits"] == "ConViT" and bench.models[-1] == [
+        "mine",
+        "mine",
+    ]
     assert bench.systems == ["ceit_nano_digits", "deit_nano_digits"]
     assert repr(bench) == "Workbench(ceit_nano_digits and deit_nano_digits; models=9, samples=3)"
 
@@ -42,10 +58,19 @@ def test_the_systems_stand_in_the_books_order_under_their_names():
     [
         (dict(models={}), r"models is empty: .* hybridlib\.live\.shipped\(\)"),
         (dict(models={"a": 3}, systems=["a"]), "model 'a' is a int"),
-        (dict(systems=["vit", "nobody"]), r"systems is \['vit', 'nobody'\]: .* one or two of convnet_nano_digits, vit_nano_digits"),
+        (
+            dict(systems=["vit", "nobody"]),
+            (
+                r"systems is \['vit', 'nobody'\]: .* one or two of convnet_nano_digits,"
+                r" vit_nano_digits"
+            ),
+        ),
         (dict(systems=[]), "one or two of"),
         (dict(systems=["vit"] * 3), "one or two of"),
-        (dict(samples=np.zeros((2, 16, 16), np.uint8), labels="ab"), r"shape \(2, 16, 16\) and type uint8: .* uint8 n 32 32"),
+        (
+            dict(samples=np.zeros((2, 16, 16), np.uint8), labels="ab"),
+            r"shape \(2, 16, 16\) and type uint8: .* uint8 n 32 32",
+        ),
         (dict(samples=np.zeros((2, 32, 32)), labels="ab"), "type float64"),
         (dict(samples=pictures(2)[..., 0]), "labels has 3 texts for 2 samples"),
         (dict(start=3), r"start is 3: there are 3 samples, so it must be -1 \(none\) to 2"),
@@ -69,22 +94,30 @@ def test_systems_set_later_are_checked_and_a_refused_value_is_taken_back():
 def test_held_out_digits_are_test_digits_that_all_read_or_some_misread(test_split):
     told = live.held_out()
     same = ("canvas", "scale", "position", "clutter", "test_copies", "seed")
-    used = {name: known.default for name, known in inspect.signature(digits).parameters.items()} | dict(DIGITS)
+    used = {
+        name: known.default for name, known in inspect.signature(digits).parameters.items()
+    } | dict(DIGITS)
     assert {key: module.DIGITS[key] for key in same} == {key: used[key] for key in same}
     chosen = [*module.READ, *module.MISREAD]
     images = torch.stack([test_split.images[i] for i in chosen])
     np.testing.assert_array_equal(told.pictures, images[:, 0].numpy())
     classes = test_split.labels[chosen]
     assert classes[:10].tolist() == list(range(10))
-    assert told.labels[:10] == list("0123456789") and told.labels[10:] == [f"a {k}, which some misread" for k in classes[10:]]
+    assert told.labels[:10] == list("0123456789") and told.labels[10:] == [
+        f"a {k}, which some misread" for k in classes[10:]
+    ]
     right = torch.stack([answers(name, images).argmax(-1) == classes for name in weights.names()])
     assert right[:, :10].all()
     assert ((~right[:, 10:]).sum(0) >= 3).all()
 
 
 def test_the_tours_numbers(test_split):
-    """One pixel: 250 test digits, four directions, mean change of the probability of the right class, in points."""
-    images, labels = (torch.stack([test_split.images[i] for i in range(0, 1000, 4)]), test_split.labels[::4])
+    """One pixel: 250 test digits, four directions, mean change of the probability of the right
+    class, in points."""
+    images, labels = (
+        torch.stack([test_split.images[i] for i in range(0, 1000, 4)]),
+        test_split.labels[::4],
+    )
 
     def change(name):
         before = answers(name, images)[range(250), labels]
@@ -92,9 +125,14 @@ def test_the_tours_numbers(test_split):
         for axis in (2, 3):
             for by in (1, -1):
                 moved = torch.roll(images, by, axis)
-                moved.select(axis, 0 if by == 1 else 31).zero_()  # what leaves does not come in at the other side
+                # what leaves does not come in at the other side
+                moved.select(axis, 0 if by == 1 else 31).zero_()
                 changes.append((answers(name, moved)[range(250), labels] - before).abs().mean())
         return 100 * float(torch.stack(changes).mean())
 
-    said = re.search(r"by ([\d.]+) points in the convnet and by ([\d.]+) in the ViT", read("workbench_tour.js"))
-    assert [f"{change(name):.1f}" for name in ("convnet_nano_digits", "vit_nano_digits")] == list(said.groups())
+    said = re.search(
+        r"by ([\d.]+) points in the convnet and by ([\d.]+) in the ViT", read("workbench_tour.js")
+    )
+    assert [f"{change(name):.1f}" for name in ("convnet_nano_digits", "vit_nano_digits")] == list(
+        said.groups()
+    )

@@ -1,8 +1,9 @@
 """The API reference: which names of hybridlib are public, and how their docstrings become pages.
 
-autodoc, napoleon and autosummary of Sphinx do the work. Three directives stand on the pages in book/api/ (in eval-rst):
-`api` writes the names of a module, `sizes` the table of a model's sizes, `weights` what there is to load.
-The docstrings are Google's style and plain text, with code in single backticks; `to_rst` makes reStructuredText of them.
+autodoc, napoleon and autosummary of Sphinx do the work. Three directives stand on the pages in
+book/api/ (in eval-rst): `api` writes the names of a module, `sizes` the table of a model's sizes,
+`weights` what there is to load. The docstrings are Google's style and plain text, with code in
+single backticks; `to_rst` makes reStructuredText of them.
 """
 
 import ast
@@ -22,11 +23,17 @@ from hybridlib.models import SIZES
 
 PACKAGE = "hybridlib"
 CODE = re.compile(r"`([^`]+)`")
-VALUE = re.compile(r'(?<![^\s(\[{])("[\w./+|-]+")(?![^\s)\]},.;:])')  # text as one types it, which must keep its straight quotes
+# text as one types it, which must keep its straight quotes
+VALUE = re.compile(r'(?<![^\s(\[{])("[\w./+|-]+")(?![^\s)\]},.;:])')
 NAME = re.compile(r"[A-Za-z_][\w.]*")
-LABEL = re.compile(r"^(Shapes|Source): (?=\S)", re.M)  # paragraphs of the house's docstrings that begin with a word
-LINES = re.compile(r"(<span class=\"sig-paren\">\(</span>)\s*<dl>(.*?)</dl>\s*(?=<span class=\"sig-paren\">)", re.S)  # of a signature
-TOP = ("class", "data", "exception", "function")  # a method is named with its class, unless it is the class's own
+# paragraphs of the house's docstrings that begin with a word
+LABEL = re.compile(r"^(Shapes|Source): (?=\S)", re.M)
+# of a signature
+LINES = re.compile(
+    r"(<span class=\"sig-paren\">\(</span>)\s*<dl>(.*?)</dl>\s*(?=<span class=\"sig-paren\">)", re.S
+)
+# a method is named with its class, unless it is the class's own
+TOP = ("class", "data", "exception", "function")
 BULLET = re.compile(r"\s*- ")
 
 
@@ -47,14 +54,18 @@ def setup(app):
 
 
 def public(module):
-    """The public names of a module: `__all__`, or else the functions and classes that are defined in it."""
+    """The public names of a module: `__all__`, or else the functions and classes that are defined
+    in it."""
     if hasattr(module, "__all__"):
         return list(module.__all__)
     return [
-        name for name, value in vars(module).items()
-        if not name.startswith("_") and callable(value) and getattr(value, "__module__", "") == module.__name__
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and callable(value)
+        and getattr(value, "__module__", "") == module.__name__
         and (inspect.isclass(value) or inspect.isfunction(value))
-    ]  # fmt: skip
+    ]
 
 
 def directive_for(value):
@@ -66,7 +77,8 @@ def directive_for(value):
 class Api(SphinxDirective):
     """A table of a module's public names, and what each is.
 
-    The content, if any, names those that are wanted, in order; `:first:` names one that stands before the others.
+    The content, if any, names those that are wanted, in order; `:first:` names one that stands
+    before the others.
     """
 
     required_arguments = 1
@@ -79,7 +91,12 @@ class Api(SphinxDirective):
         names = sorted(names, key=lambda name: name != self.options.get("first"))
         lines = [f".. currentmodule:: {module.__name__}", ""]
         if len(names) > 1:
-            lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in names)]
+            lines += [
+                ".. autosummary::",
+                "   :nosignatures:",
+                "",
+                *(f"   {name}" for name in names),
+            ]
         for name in names:
             lines += ["", f".. {directive_for(getattr(module, name))}:: {name}"]
             lines += ["   :members:"] * inspect.isclass(getattr(module, name))
@@ -87,13 +104,19 @@ class Api(SphinxDirective):
 
 
 def readable(app, what, name, obj, options, signature, returns):
-    """Sphinx's event autodoc-process-signature: what an explorable takes, and a default that is a class by its name.
+    """Sphinx's event autodoc-process-signature: what an explorable takes, and a default that is a
+    class by its name.
 
-    Sphinx would take `(*args, **kwargs)` from traitlets, and cannot parse `<class 'torch.nn.ReLU'>`.
+    Sphinx would take `(*args, **kwargs)` from traitlets, and cannot parse `<class
+    'torch.nn.ReLU'>`.
     """
     if what == "class" and signature and signature.startswith("(*args"):
-        taken = sphinx_inspect.signature(obj.__init__, bound_method=True, type_aliases=app.config.autodoc_type_aliases)
-        signature = sphinx_inspect.stringify_signature(taken, show_return_annotation=False, unqualified_typehints=True)
+        taken = sphinx_inspect.signature(
+            obj.__init__, bound_method=True, type_aliases=app.config.autodoc_type_aliases
+        )
+        signature = sphinx_inspect.stringify_signature(
+            taken, show_return_annotation=False, unqualified_typehints=True
+        )
     return signature and re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", signature), returns
 
 
@@ -122,7 +145,8 @@ def to_rst(app, what, name, obj, options, lines):
 
 
 def blocks(lines):
-    """Split a docstring into text and the indented blocks between blank lines, which are code or diagrams."""
+    """Split a docstring into text and the indented blocks between blank lines, which are code or
+    diagrams."""
     found, before = [("text", [])], ""
     for line in lines:
         blank_above = not (found[-1][1] and found[-1][1][-1].strip())
@@ -131,20 +155,34 @@ def blocks(lines):
             if found[-1][0] == "code":
                 if not indented:
                     found.append(("text", [""]))
-            elif indented and blank_above and before and not before.startswith(" ") and not BULLET.match(before):
+            elif (
+                indented
+                and blank_above
+                and before
+                and not before.startswith(" ")
+                and not BULLET.match(before)
+            ):
                 found.append(("code", []))
             before = line
         if found[-1][0] == "text":
             with_room(found[-1][1], line)
         else:
             found[-1][1].append(line)
-    return [(kind, inspect.cleandoc("\n".join(block)).split("\n") if kind == "code" else block) for kind, block in found]
+    return [
+        (kind, inspect.cleandoc("\n".join(block)).split("\n") if kind == "code" else block)
+        for kind, block in found
+    ]
 
 
 def with_room(block, line):
     """Append a line, with a blank one where a list begins or ends: reStructuredText needs it."""
     above = block[-1] if block else ""
-    begins = BULLET.match(line) and above.strip() and not BULLET.match(above) and not above.startswith("  ")
+    begins = (
+        BULLET.match(line)
+        and above.strip()
+        and not BULLET.match(above)
+        and not above.startswith("  ")
+    )
     ends = line[:1].strip() and not BULLET.match(line) and (BULLET.match(above) or in_list(block))
     block += [""] * bool(begins or ends) + [line]
 
@@ -164,31 +202,42 @@ def is_python(block):
         tree = ast.parse("\n".join(block))
     except SyntaxError:
         return False
-    return not all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Name) for node in tree.body)
+    return not all(
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Name) for node in tree.body
+    )
 
 
 def rewritten(text, known):
-    """Plain text with code in backticks as reStructuredText; a name that is no argument becomes a link where it can."""
+    """Plain text with code in backticks as reStructuredText; a name that is no argument becomes a
+    link where it can."""
     parts = CODE.split(text)  # words and code by turns
     for i, part in enumerate(parts):
         if i % 2 == 0:
             pieces = VALUE.split(part)  # words and values by turns
-            parts[i] = "".join(f"``{piece}``" if k % 2 else escaped(piece) for k, piece in enumerate(pieces))
+            parts[i] = "".join(
+                f"``{piece}``" if k % 2 else escaped(piece) for k, piece in enumerate(pieces)
+            )
         else:
             linked = NAME.fullmatch(part) and part not in known
             touches = [re.match(r"\w", beside) for beside in (parts[i - 1][-1:], parts[i + 1][:1])]
-            parts[i] = "\\ " * bool(touches[0]) + (f":api:`{part}`" if linked else f"``{part}``") + "\\ " * bool(touches[1])
+            parts[i] = (
+                "\\ " * bool(touches[0])
+                + (f":api:`{part}`" if linked else f"``{part}``")
+                + "\\ " * bool(touches[1])
+            )
     return "".join(parts)
 
 
 def escaped(words):
-    """Words without the signs that reStructuredText would read; the stars of `**values:` in a list of arguments stay for napoleon."""
+    """Words without the signs that reStructuredText would read; the stars of `**values:` in a list
+    of arguments stay for napoleon."""
     words = re.sub(r"(?m)([\\|]|(?<!^)(?<!^ {4})(?<!^ {4}\*)\*)", r"\\\1", words)
     return re.sub(r"(?<=\w)_(?!\w)", r"\\_", words)
 
 
 def arguments(obj, name):
-    """What is not a name of the library in the docstring of `obj`: its arguments, its attributes and itself."""
+    """What is not a name of the library in the docstring of `obj`: its arguments, its attributes
+    and itself."""
     known = {name, name.rpartition(".")[2]}
     owner = obj
     if inspect.isfunction(obj) and "." in getattr(obj, "__qualname__", ""):
@@ -206,16 +255,28 @@ def arguments(obj, name):
 
 
 class ApiRole(SphinxRole):
-    """Code that is a link if it names something in the reference, and nothing else if it does not."""
+    """Code that is a link if it names something in the reference, and nothing else if it does
+    not."""
 
     def run(self):
         code = nodes.literal(self.text, self.text, classes=["py"])
         where = {key: self.env.ref_context.get(f"py:{key}") or "" for key in ("module", "class")}
-        return [pending_xref("", code, refdomain="", reftype="api", reftarget=self.text, refdoc=self.env.docname, **where)], []
+        return [
+            pending_xref(
+                "",
+                code,
+                refdomain="",
+                reftype="api",
+                reftarget=self.text,
+                refdoc=self.env.docname,
+                **where,
+            )
+        ], []
 
 
 def resolve(app, env, node, contnode):
-    """Find what code in a docstring names, and let types of other libraries be words (Sphinx's event missing-reference)."""
+    """Find what code in a docstring names, and let types of other libraries be words (Sphinx's
+    event missing-reference)."""
     target = node["reftarget"]
     if node["reftype"] == "api":
         return link_to(app, env, node, contnode) or contnode
@@ -229,20 +290,31 @@ def resolve(app, env, node, contnode):
 def link_to(app, env, node, contnode):
     objects = env.get_domain("py").objects
     target, module = node["reftarget"], node["module"]
-    inside = [f"{module}.{node['class']}.{target}", f"{module}.{target}", f"{PACKAGE}.{target}", target]
+    inside = [
+        f"{module}.{node['class']}.{target}",
+        f"{module}.{target}",
+        f"{PACKAGE}.{target}",
+        target,
+    ]
     found = [name for name in inside if name in objects][:1]
     found = found or [
-        name for name, entry in objects.items()
-        if name.endswith(f".{target}") and not entry.aliased and ("." in target or entry.objtype in TOP)
-    ]  # fmt: skip
+        name
+        for name, entry in objects.items()
+        if name.endswith(f".{target}")
+        and not entry.aliased
+        and ("." in target or entry.objtype in TOP)
+    ]
     if len(found) != 1 or objects[found[0]].objtype == "module":
         return None
     entry = objects[found[0]]
-    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, found[0])
+    return make_refnode(
+        app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, found[0]
+    )
 
 
 def exists(target):
-    """Whether the package has it, though the reference does not show it: the type of an inner part."""
+    """Whether the package has it, though the reference does not show it: the type of an inner
+    part."""
     module, _, name = target.rpartition(".")
     try:
         return hasattr(import_module(module), name)
@@ -251,10 +323,18 @@ def exists(target):
 
 
 def write_lines(app, pagename, templatename, context, doctree):
-    """Write the lines of a long signature as spans: Sphinx makes a list of answers without questions, which is none."""
+    """Write the lines of a long signature as spans: Sphinx makes a list of answers without
+    questions, which is none."""
     if "sig-paren" in context.get("body", ""):
         lines = r'\1<span class="sig-lines">\2</span>'
-        context["body"] = LINES.sub(lambda found: found.expand(lines).replace("<dd>", '<span class="sig-line">').replace("</dd>", "</span>"), context["body"])
+        context["body"] = LINES.sub(
+            lambda found: (
+                found.expand(lines)
+                .replace("<dd>", '<span class="sig-line">')
+                .replace("</dd>", "</span>")
+            ),
+            context["body"],
+        )
 
 
 # ------------------------------------------------------------------------------------------ tables
@@ -268,12 +348,14 @@ def table(head, rows):
 
 
 def written(value):
-    """A setting as one writes it: numbers as words, the rest as code, whose quotes must stay straight."""
+    """A setting as one writes it: numbers as words, the rest as code, whose quotes must stay
+    straight."""
     return str(value) if isinstance(value, int | float) else f"``{value!r}``".replace("'", '"')
 
 
 class Sizes(SphinxDirective):
-    """The sizes of one model with their settings, and the trained weights that come with the package."""
+    """The sizes of one model with their settings, and the trained weights that come with the
+    package."""
 
     required_arguments = 1
 
@@ -282,12 +364,20 @@ class Sizes(SphinxDirective):
         sizes = SIZES[model]
         keys = list(dict.fromkeys(key for settings in sizes.values() for key in settings))
         rows = [
-            (f'``"{size}"``', *(written(settings[key]) if key in settings else "\\" for key in keys)) for size, settings in sizes.items()
+            (
+                f'``"{size}"``',
+                *(written(settings[key]) if key in settings else "\\" for key in keys),
+            )
+            for size, settings in sizes.items()
         ]
         told = [(name, weights.header(name)) for name in weights.names()]
-        mine = [f'``{name}`` (``"{told["size"]}"``)' for name, told in told if told["model"] == model]
+        mine = [
+            f'``{name}`` (``"{told["size"]}"``)' for name, told in told if told["model"] == model
+        ]
         text = f"\n\nTrained weights of the package: {', '.join(mine)}." if mine else ""
-        return self.parse_text_to_nodes(table(("size", *(f"``{key}``" for key in keys)), rows) + text)
+        return self.parse_text_to_nodes(
+            table(("size", *(f"``{key}``" for key in keys)), rows) + text
+        )
 
 
 class Weights(SphinxDirective):
@@ -298,10 +388,22 @@ class Weights(SphinxDirective):
     def run(self):
         if self.arguments[0] == "shipped":
             told = ((name, weights.header(name)) for name in weights.names())
-            rows = [(f"``{name}``", t["model"], t["size"], t["image_size"], t["study"]) for name, t in told]
+            rows = [
+                (f"``{name}``", t["model"], t["size"], t["image_size"], t["study"])
+                for name, t in told
+            ]
             head = ("name", "model", "size", "image side", "study")
         else:
             public = pretrained.PUBLIC.values()
-            rows = [(f"``{p.name}``", p.model, p.size, p.preparation.image_size, p.licence or "not stated") for p in public]
+            rows = [
+                (
+                    f"``{p.name}``",
+                    p.model,
+                    p.size,
+                    p.preparation.image_size,
+                    p.licence or "not stated",
+                )
+                for p in public
+            ]
             head = ("name", "model", "size", "image side", "licence")
         return self.parse_text_to_nodes(table(head, rows))

@@ -1,4 +1,5 @@
-"""Write the claims ledger: book/claims.json, book/effects.json and the records in book/results -> book/claims.md.
+"""Write the claims ledger: book/claims.json, book/effects.json and the records in book/results ->
+book/claims.md.
 
 Each claim has an id, a chapter, the claim, who makes it, and how the book settles it:
 
@@ -7,8 +8,9 @@ Each claim has an id, a chapter, the claim, who makes it, and how the book settl
 * `how`: one sentence that says what was checked, with the figures. Empty while open;
 * `link`: the section that does it, such as "02_vit.ipynb#Cut-into-patches". Empty while open.
 
-What a measured claim's effects are stands in effects.json (see effects.py), which has an entry for each of them and
-for no other. The page is one table, a <tbody> for each claim, in which ledger.js filters.
+What a measured claim's effects are stands in effects.json (see effects.py), which has an entry for
+each of them and for no other. The page is one table, a <tbody> for each claim, in which ledger.js
+filters.
 """
 
 import html
@@ -25,9 +27,14 @@ import effects
 BOOK = Path(__file__).resolve().parents[1]
 SETTLED = ("proved", "measured", "cited", "open")
 MARKS = {
-    "proved": "=", "measured": "±", "cited": "“", "open": "?",
-    effects.REPRODUCED: "✓", effects.WEAK: "~", effects.CONTRADICTED: "✗",
-}  # fmt: skip
+    "proved": "=",
+    "measured": "±",
+    "cited": "“",
+    "open": "?",
+    effects.REPRODUCED: "✓",
+    effects.WEAK: "~",
+    effects.CONTRADICTED: "✗",
+}
 KEYS = ["id", "chapter", "claim", "who", "settled", "how", "link"]
 HEAD = """\
 # Claims ledger
@@ -63,7 +70,13 @@ FILTER_END = """\
 <p><span role="status" id="ledger-count"></span> <button type="reset">Show all</button></p>
 </form>
 """
-COLUMNS = ("", "Claim, and what was compared", "In the paper", "Here, with 95 % interval", "Verdict")
+COLUMNS = (
+    "",
+    "Claim, and what was compared",
+    "In the paper",
+    "Here, with 95 % interval",
+    "Verdict",
+)
 PLOT = 120, 18  # width and height of an interval's drawing
 
 
@@ -101,7 +114,10 @@ def render(claims, measured=None):
     measured = effects.load() if measured is None else measured
     wrong = {c["id"] for c in claims if c["settled"] == "measured"} ^ measured.keys()
     if wrong:
-        raise ValueError(f"claims {sorted(wrong)}: effects.json has an entry for each measured claim and for no other")
+        raise ValueError(
+            f"claims {sorted(wrong)}: effects.json has an entry for each measured claim and for no"
+            " other"
+        )
     parts = [head(claims, measured), filters(claims, measured), TABLE_START]
     for chapter, its in groupby(claims, key=lambda claim: claim["chapter"]):
         parts.append(chapter_row(chapter))
@@ -120,8 +136,10 @@ def head(claims, measured):
         settled=listed(f"{counts[state]} {state}" for state in SETTLED if counts[state]),
         judged=verdicts.total(),
         verdicts=listed(f"{verdicts[verdict]} are {verdict}" for verdict in effects.VERDICTS),
-        protocols=f"{same or 'None'} of them ran under {'its' if same < 2 else 'their'} paper's protocol: "
-        "our pictures, networks and trainings are far smaller.",
+        protocols=(
+            f"{same or 'None'} of them ran under {'its' if same < 2 else 'their'} paper's protocol:"
+            " our pictures, networks and trainings are far smaller."
+        ),
     )
 
 
@@ -147,17 +165,25 @@ def filters(claims, measured):
     found = [facets(claim, measured.get(claim["id"], [])) for claim in claims]
     choices = {
         "chapter": list(dict.fromkeys(str(claim["chapter"]) for claim in claims)),
-        "settled": [state for state in SETTLED if any(claim["settled"] == state for claim in claims)],
+        "settled": [
+            state for state in SETTLED if any(claim["settled"] == state for claim in claims)
+        ],
         "verdict": list(effects.VERDICTS),
     }
-    legends = {"chapter": "Chapter", "settled": "How it is settled", "verdict": "What an effect of it is"}
+    legends = {
+        "chapter": "Chapter",
+        "settled": "How it is settled",
+        "verdict": "What an effect of it is",
+    }
     lines = ['<form class="ledger-filter" aria-label="Filter the claims" hidden>']
     for name, values in choices.items():
         lines.append(f"<fieldset><legend>{legends[name]}</legend>")
         for value in values:
             count = sum(value in one[name] for one in found)
             words = value if name == "chapter" else f"{mark(value)} {value} ({count})"
-            lines.append(f'<label><input type="checkbox" name="{name}" value="{value}"> {words}</label>')
+            lines.append(
+                f'<label><input type="checkbox" name="{name}" value="{value}"> {words}</label>'
+            )
         lines.append("</fieldset>")
     return "\n".join(lines) + "\n" + FILTER_END
 
@@ -169,30 +195,42 @@ def mark(state):
 # The table
 
 TABLE_START = (
-    '<div class="ledger-box">\n<table class="ledger" role="table">\n'
-    '<caption>All claims. A measured claim has a row for each effect.</caption>\n<thead role="rowgroup"><tr role="row">'
-    + "".join(f'<th role="columnheader" scope="col">{name or "<span>No.</span>"}</th>' for name in COLUMNS)
+    '<div class="ledger-box">\n<table class="ledger" role="table">\n<caption>All claims. A measured'
+    ' claim has a row for each effect.</caption>\n<thead role="rowgroup"><tr role="row">'
+    + "".join(
+        f'<th role="columnheader" scope="col">{name or "<span>No.</span>"}</th>' for name in COLUMNS
+    )
     + "</tr></thead>\n"
 )
 
 
 def chapter_row(chapter):
     headings = headings_of(chapter)
-    words = f"[Chapter {chapter}: {headings[0][0]}]({headings[0][1]})" if headings else f"Chapter {chapter}"
+    words = (
+        f"[Chapter {chapter}: {headings[0][0]}]({headings[0][1]})"
+        if headings
+        else f"Chapter {chapter}"
+    )
     return (
-        '<tbody class="ledger-chapter" role="rowgroup"><tr role="row"><th role="rowheader" scope="rowgroup" colspan="5">\n\n'
-        f"{words}\n\n</th></tr></tbody>\n"
+        '<tbody class="ledger-chapter" role="rowgroup"><tr role="row"><th role="rowheader"'
+        f' scope="rowgroup" colspan="5">\n\n{words}\n\n</th></tr></tbody>\n'
     )
 
 
 @cache
 def headings_of(chapter):
-    """Return a chapter's headings, each with the address of its section; the first is the chapter's own. None if the
-    chapter is not there."""
+    """Return a chapter's headings, each with the address of its section; the first is the chapter's
+    own. None if the chapter is not there."""
     found = []
     for path in BOOK.glob(f"{chapter:02d}_*.ipynb"):
-        cells = [cell for cell in json.loads(path.read_text("utf-8"))["cells"] if cell["cell_type"] == "markdown"]
-        titles = re.findall(r"^#+ +(.+?) *$", "\n\n".join("".join(cell["source"]) for cell in cells), re.M)
+        cells = [
+            cell
+            for cell in json.loads(path.read_text("utf-8"))["cells"]
+            if cell["cell_type"] == "markdown"
+        ]
+        titles = re.findall(
+            r"^#+ +(.+?) *$", "\n\n".join("".join(cell["source"]) for cell in cells), re.M
+        )
         found = [(title, f"{path.name}#{title.replace(' ', '-')}") for title in titles]
         found[0] = titles[0], path.name
     return found
@@ -208,16 +246,22 @@ def where(claim):
 
 def rows(claim, its):
     """Return a claim's <tbody>: a row for the claim, and one for each of its effects."""
-    data = " ".join(f'data-{name}="{"|".join(values)}"' for name, values in facets(claim, its).items())
+    data = " ".join(
+        f'data-{name}="{"|".join(values)}"' for name, values in facets(claim, its).items()
+    )
     if claim["settled"] == "open":
         how = f"Chapter {claim['chapter']} has not settled it yet."
     else:
         how = f"{claim['how']} {where(claim)}"
     return (
-        f'<tbody class="ledger-claim" id="Claim-{claim["id"]}" role="rowgroup" {data}><tr role="row">'
-        f'<th role="rowheader" scope="rowgroup" rowspan="{1 + len(its)}">{claim["id"]}</th><td role="cell" colspan="3">\n\n'
+        f'<tbody class="ledger-claim" id="Claim-{claim["id"]}" role="rowgroup" {data}><tr'
+        ' role="row">'
+        f'<th role="rowheader" scope="rowgroup" rowspan="{1 + len(its)}">{claim["id"]}</th><td'
+        ' role="cell" colspan="3">\n\n'
         f"{claim['claim']} *({claim['who']})*\n\n{how}\n\n"
-        f'</td><td role="cell">{state(claim["settled"])}</td></tr>\n' + "".join(effect_row(effect, its) for effect in its) + "</tbody>\n"
+        f'</td><td role="cell">{state(claim["settled"])}</td></tr>\n'
+        + "".join(effect_row(effect, its) for effect in its)
+        + "</tbody>\n"
     )
 
 
@@ -232,9 +276,7 @@ def effect_row(effect, its):
         "Here": here(effect) + plot(effect, its),
         "Verdict": judgement(effect),
     }
-    inside = "".join(
-        f'<td role="cell"{named(name)}>{cell}</td>' for name, cell in cells.items()
-    )
+    inside = "".join(f'<td role="cell"{named(name)}>{cell}</td>' for name, cell in cells.items())
     return f'<tr class="ledger-effect" role="row">{inside}</tr>\n'
 
 
@@ -247,9 +289,15 @@ def in_the_paper(effect):
     paper = effect.spec.get("paper")
     if paper is None:
         return '<span class="ledger-silent">no figure</span>'
-    sizes = ", ".join(f"{number(size, effect.spec)}{f' ({html.escape(name)})' if name else ''}" for name, size in effect.paper)
+    sizes = ", ".join(
+        f"{number(size, effect.spec)}{f' ({html.escape(name)})' if name else ''}"
+        for name, size in effect.paper
+    )
     protocol = "the same protocol" if effect.spec.get("same") else "another protocol"
-    return f"{html.escape(paper.get('words', '')) or sizes}<small>{html.escape(paper['source'])}; {protocol}</small>"
+    return (
+        f"{html.escape(paper.get('words', '')) or sizes}<small>{html.escape(paper['source'])};"
+        f" {protocol}</small>"
+    )
 
 
 def here(effect):
@@ -268,37 +316,58 @@ def judgement(effect):
     unit = " points" if effect.spec["unit"] == "points" else ""
     if effect.spec.get("claimed") == "none":
         matters = number(sum(effect.spec["matters"]["terms"]), effect.spec, sign=False)
-        words += f"<small>would matter from {matters}{unit} on: {html.escape(effect.spec['matters']['why'])}</small>"
+        words += (
+            f"<small>would matter from {matters}{unit} on:"
+            f" {html.escape(effect.spec['matters']['why'])}</small>"
+        )
     if effect.verdict == effects.WEAK or effect.spec.get("claimed") == "none":
         factor = "a factor of " if effect.spec["unit"] == "times" else ""
-        words += f"<small>could have seen {factor}{number(effect.seen, effect.spec, sign=False)}{unit}</small>"
+        words += (
+            "<small>could have seen"
+            f" {factor}{number(effect.seen, effect.spec, sign=False)}{unit}</small>"
+        )
     return words
 
 
 def number(value, spec, sign=True):
-    """Return a number of an effect as it is printed: points with one decimal, all else with two, and with one more
-    where it would round to zero and is not."""
+    """Return a number of an effect as it is printed: points with one decimal, all else with two,
+    and with one more where it would round to zero and is not."""
     decimals = 1 if spec["unit"] == "points" else 2
     while 0 < abs(value) < 0.5 * 10**-decimals and decimals < 4:
         decimals += 1
-    text = f"{value:+.{decimals}f}" if sign and value and spec["unit"] != "times" else f"{value:.{decimals}f}"
+    text = (
+        f"{value:+.{decimals}f}"
+        if sign and value and spec["unit"] != "times"
+        else f"{value:.{decimals}f}"
+    )
     return text.replace("-", "−")
 
 
 def plot(effect, its):
-    """Return an interval as a drawing, to one scale with the claim's other effects of that unit; the words say the same."""
+    """Return an interval as a drawing, to one scale with the claim's other effects of that unit;
+    the words say the same."""
     width, height = PLOT
     ratio = effect.spec["unit"] == "times"
-    alike = [other for other in its if (other.spec["unit"], other.spec.get("value")) == (effect.spec["unit"], effect.spec.get("value"))]
+    alike = [
+        other
+        for other in its
+        if (other.spec["unit"], other.spec.get("value"))
+        == (effect.spec["unit"], effect.spec.get("value"))
+    ]
     change = math.log if ratio else float
-    reach = max(abs(change(v)) for other in alike for v in (other.low, other.high, *(size for _, size in other.paper)))
+    reach = max(
+        abs(change(v))
+        for other in alike
+        for v in (other.low, other.high, *(size for _, size in other.paper))
+    )
 
     def x(value):
         return f"{width / 2 + change(value) / reach * (width / 2 - 5):.1f}"
 
     middle = height / 2
     diamonds = "".join(
-        f'<path class="ledger-paper" d="M{x(size)} {middle - 4:g}l4 4-4 4-4-4z"/>' for _, size in effect.paper
+        f'<path class="ledger-paper" d="M{x(size)} {middle - 4:g}l4 4-4 4-4-4z"/>'
+        for _, size in effect.paper
     )
     return (
         f'<svg class="ledger-plot" viewBox="0 0 {width} {height}" aria-hidden="true">'

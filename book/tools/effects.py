@@ -1,22 +1,27 @@
-"""Effects with their intervals: book/effects.json and the records in book/results -> what the ledger prints.
+"""Effects with their intervals: book/effects.json and the records in book/results -> what the
+ledger prints.
 
 An entry of effects.json belongs to a claim and says what is compared, never how it came out:
 
 * `what`: the quantity, in words;
-* `study`, `data`: where its runs are (`data` as the records call it); `arms`: a list of [factor, settings] or
-  [factor, settings, value]. The effect of a seed is the sum of factor times value over the arms, so
-  [[1, a], [-1, b]] is a minus b;
-* `value`: an entry of the records ("test_accuracy" unless given), or a name in VALUES, ARMS or SHARES;
-* `unit`: "points" (of something in %), "times" (the first arm divided by the second), or the word to print;
-* `claimed`: "more", "less" or "none", the side of zero (of one, for a ratio) on which the claim puts the effect;
-  left out where the claim names none, and then there is no verdict;
+* `study`, `data`: where its runs are (`data` as the records call it); `arms`: a list of [factor,
+  settings] or [factor, settings, value]. The effect of a seed is the sum of factor times value over
+  the arms, so [[1, a], [-1, b]] is a minus b;
+* `value`: an entry of the records ("test_accuracy" unless given), or a name in VALUES, ARMS or
+  SHARES;
+* `unit`: "points" (of something in %), "times" (the first arm divided by the second), or the word
+  to print;
+* `claimed`: "more", "less" or "none", the side of zero (of one, for a ratio) on which the claim
+  puts the effect; left out where the claim names none, and then there is no verdict;
 * `matters`: for "none", how large an effect would matter (`terms`, summed) and why;
-* `paper`: the paper's effect: `figures`, each a name and the numbers of which it is the sum (the one factor of a
-  ratio), or `words`, and the `source`; left out where the paper gives none that we have read;
+* `paper`: the paper's effect: `figures`, each a name and the numbers of which it is the sum (the
+  one factor of a ratio), or `words`, and the `source`; left out where the paper gives none that we
+  have read;
 * `same`: whether the protocol is the paper's (false unless given);
 * `blind`: why the arms could not have shown the claim's effect, whatever came out.
 
-An entry with `computed`, a name in COMPUTED, has no runs: it is a small experiment that is made with the page.
+An entry with `computed`, a name in COMPUTED, has no runs: it is a small experiment that is made
+with the page.
 """
 
 import json
@@ -35,7 +40,20 @@ from hybridlib.studies.records import value_of
 
 BOOK = Path(__file__).resolve().parents[1]
 LEVEL = 0.95
-KEYS = {"what", "study", "data", "arms", "value", "unit", "claimed", "matters", "paper", "same", "blind", "computed"}
+KEYS = {
+    "what",
+    "study",
+    "data",
+    "arms",
+    "value",
+    "unit",
+    "claimed",
+    "matters",
+    "paper",
+    "same",
+    "blind",
+    "computed",
+}
 SIDES = (None, "more", "less", "none")
 VERDICTS = REPRODUCED, WEAK, CONTRADICTED = ("reproduced", "too weak to tell", "contradicted")
 
@@ -44,9 +62,10 @@ VERDICTS = REPRODUCED, WEAK, CONTRADICTED = ("reproduced", "too weak to tell", "
 class Effect:
     """One entry of effects.json with what the records say.
 
-    `mean`, `low` and `high` are in the unit that is printed; `seen` is the smallest effect that could have been seen,
-    half of the interval's width (for a ratio, as a factor); `paper` has a name and a size for each of the paper's
-    figures; `protocol` says in words what the runs were; `verdict` is "" if the claim names no side.
+    `mean`, `low` and `high` are in the unit that is printed; `seen` is the smallest effect that
+    could have been seen, half of the interval's width (for a ratio, as a factor); `paper` has a
+    name and a size for each of the paper's figures; `protocol` says in words what the runs were;
+    `verdict` is "" if the claim names no side.
     """
 
     spec: dict
@@ -78,32 +97,43 @@ def gained(name):
     def change(record):
         start, end = (value_of(record, f"{when}.{name}") for when in ("start", "end"))
         if isinstance(end, list):
-            start, end = (statistics.fmean(value for row in rows for value in row) for rows in (start, end))
+            start, end = (
+                statistics.fmean(value for row in rows for value in row) for rows in (start, end)
+            )
         return end - start
 
     return change
 
 
 def log_odds(record):
-    """Of the test accuracy, with half an image added to right and wrong, so that neither is none."""
+    """Of the test accuracy, with half an image added to right and wrong, so that neither is
+    none."""
     right, images = value_of(record, "test_accuracy"), value_of(record, "test_images")
     return math.log((right * images + 0.5) / ((1 - right) * images + 0.5))
 
 
 def half_way(record):
     """The test accuracy at half of the steps."""
-    return next(p["test_accuracy"] for p in record["curve"] if "test_accuracy" in p and 2 * p["step"] >= record["steps"])
+    return next(
+        p["test_accuracy"]
+        for p in record["curve"]
+        if "test_accuracy" in p and 2 * p["step"] >= record["steps"]
+    )
 
 
 VALUES = {
     "attention distance, last minus first layer": first_to_last("ink_attention_distance_px"),
-    "cosine, last minus input": lambda record: value_of(record, "end.cosine_last") - value_of(record, "end.cosine_input"),
+    "cosine, last minus input": lambda record: (
+        value_of(record, "end.cosine_last") - value_of(record, "end.cosine_input")
+    ),
     "gate, last minus first layer": first_to_last("gates"),
     "log-odds": log_odds,
     "mean gate gained": gained("gates"),
     "position-grid correlation gained": gained("position_grid_correlation"),
     "steps to 80 %": lambda record: steps_to(record, 0.80),
-    "train minus test": lambda record: value_of(record, "end.train_accuracy") - value_of(record, "test_accuracy"),
+    "train minus test": lambda record: (
+        value_of(record, "end.train_accuracy") - value_of(record, "test_accuracy")
+    ),
 }
 
 
@@ -111,7 +141,10 @@ def by_seed(records, value):
     read = VALUES.get(value, lambda record: value_of(record, value))
     found = {record["seed"]: read(record) for record in records}
     if len(found) < len(records):
-        raise ValueError(f"several runs of one seed, such as {records[0]['run']}: the settings must single out one")
+        raise ValueError(
+            f"several runs of one seed, such as {records[0]['run']}: the settings must single"
+            " out one"
+        )
     return found
 
 
@@ -123,12 +156,17 @@ def best_setting(records):
     groups = {}
     for record in records:
         groups.setdefault(json.dumps(record["settings"], sort_keys=True), []).append(record)
-    return max(groups.values(), key=lambda runs: statistics.fmean(value_of(run, "test_accuracy") for run in runs))
+    return max(
+        groups.values(),
+        key=lambda runs: statistics.fmean(value_of(run, "test_accuracy") for run in runs),
+    )
 
 
 ARMS = {
     "best setting": lambda records: by_seed(best_setting(records), "test_accuracy"),
-    "best setting, half-way": lambda records: {record["seed"]: half_way(record) for record in best_setting(records)},
+    "best setting, half-way": lambda records: {
+        record["seed"]: half_way(record) for record in best_setting(records)
+    },
 }
 
 
@@ -146,9 +184,10 @@ SHARES = {"share within four points of the best": near_the_best}
 
 @cache
 def field_growth():
-    """By seed, how much more slowly the effective field of a random stack grows with depth than the theoretical one:
-    the difference of their exponents of depth between 2 and 20 layers, with chapter 1's stacks. An effective field's
-    size is the root mean square distance of its gradient from the centre."""
+    """By seed, how much more slowly the effective field of a random stack grows with depth than the
+    theoretical one: the difference of their exponents of depth between 2 and 20 layers, with
+    chapter 1's stacks. An effective field's size is the root mean square distance of its gradient
+    from the centre."""
     import torch
     from torch import nn
 
@@ -165,16 +204,26 @@ def field_growth():
         for conv in convs:
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
         stack = nn.Sequential(*(module for conv in convs for module in (conv, nn.ReLU())))
-        field = torch.as_tensor(analysis.effective_receptive_field(stack, noise), dtype=torch.float64)
+        field = torch.as_tensor(
+            analysis.effective_receptive_field(stack, noise), dtype=torch.float64
+        )
         return math.sqrt((field * squares).sum() / field.sum())
 
     def exponent(small, large):
         return math.log(large / small) / math.log(20 / 2)
 
-    return [exponent(radius(2, seed), radius(20, seed)) - exponent(2 * 2 + 1, 2 * 20 + 1) for seed in (0, 1, 2)]
+    return [
+        exponent(radius(2, seed), radius(20, seed)) - exponent(2 * 2 + 1, 2 * 20 + 1)
+        for seed in (0, 1, 2)
+    ]
 
 
-COMPUTED = {"growth of the effective field": (field_growth, "random stacks of 2 and 20 layers, 3 seeds, made with this page")}
+COMPUTED = {
+    "growth of the effective field": (
+        field_growth,
+        "random stacks of 2 and 20 layers, 3 seeds, made with this page",
+    )
+}
 
 
 # Intervals
@@ -189,7 +238,8 @@ def interval(values):
 
 
 def of_shares(near, runs, near_2, runs_2):
-    """Return the difference of two shares and the ends of its interval: Newcombe's, for runs that are not paired."""
+    """Return the difference of two shares and the ends of its interval: Newcombe's, for runs that
+    are not paired."""
     z = norm.ppf((1 + LEVEL) / 2)
 
     def wilson(k, n):
@@ -211,7 +261,10 @@ def records_of(study, folder):
 
 def load(path=BOOK / "effects.json"):
     """Return claim -> effects, computed."""
-    return {claim: [compute(claim, spec) for spec in specs] for claim, specs in json.loads(path.read_text("utf-8")).items()}
+    return {
+        claim: [compute(claim, spec) for spec in specs]
+        for claim, specs in json.loads(path.read_text("utf-8")).items()
+    }
 
 
 def compute(claim, spec, folder=None):
@@ -226,9 +279,13 @@ def compute(claim, spec, folder=None):
     if unknown := set(spec) - KEYS:
         raise ValueError(f"{where} has {sorted(unknown)}; an entry may have {sorted(KEYS)}")
     if spec.get("claimed") not in SIDES:
-        raise ValueError(f"{where}: claimed is {spec['claimed']!r}; use one of {SIDES[1:]}, or leave it out")
+        raise ValueError(
+            f"{where}: claimed is {spec['claimed']!r}; use one of {SIDES[1:]}, or leave it out"
+        )
     if (spec.get("claimed") == "none") != ("matters" in spec):
-        raise ValueError(f"{where}: 'matters', how large an effect would matter, goes with 'claimed': 'none'")
+        raise ValueError(
+            f"{where}: 'matters', how large an effect would matter, goes with 'claimed': 'none'"
+        )
     try:
         mean, low, high, protocol = measure(spec, folder)
     except (ValueError, KeyError, FileNotFoundError) as error:
@@ -243,27 +300,42 @@ def compute(claim, spec, folder=None):
 
 
 def measure(spec, folder=None):
-    """Return an effect, the ends of its interval and the protocol in words; of a ratio, the logarithms."""
+    """Return an effect, the ends of its interval and the protocol in words; of a ratio, the
+    logarithms."""
     if "computed" in spec:
         values, protocol = COMPUTED[spec["computed"]][0](), COMPUTED[spec["computed"]][1]
         mean, half = interval(values)
         return mean, mean - half, mean + half, protocol
-    arms = [(factor, runs_of(spec, settings, folder), *rest) for factor, settings, *rest in spec["arms"]]
+    arms = [
+        (factor, runs_of(spec, settings, folder), *rest) for factor, settings, *rest in spec["arms"]
+    ]
     kept = [record for _, records, *_ in arms for record in records]
     if spec.get("value") in SHARES:
         (_, first), (_, second) = arms
         count = SHARES[spec["value"]]
-        return *of_shares(*count(first), *count(second)), f"{told(kept)}, {len(first)} runs an arm, unpaired"
-    values = differences(arms, spec.get("value", "test_accuracy"), math.log if spec["unit"] == "times" else float)
+        return (
+            *of_shares(*count(first), *count(second)),
+            f"{told(kept)}, {len(first)} runs an arm, unpaired",
+        )
+    values = differences(
+        arms, spec.get("value", "test_accuracy"), math.log if spec["unit"] == "times" else float
+    )
     mean, half = interval(values)
-    return mean, mean - half, mean + half, f"{told(kept)}, {len(values)} seeds" + ", paired" * (len(arms) > 1)
+    return (
+        mean,
+        mean - half,
+        mean + half,
+        f"{told(kept)}, {len(values)} seeds" + ", paired" * (len(arms) > 1),
+    )
 
 
 def runs_of(spec, settings, folder):
     found = [
-        record for record in records_of(spec["study"], folder)
-        if record["data"]["name"] == spec["data"] and all(value_of(record, key) == value for key, value in settings.items())
-    ]  # fmt: skip
+        record
+        for record in records_of(spec["study"], folder)
+        if record["data"]["name"] == spec["data"]
+        and all(value_of(record, key) == value for key, value in settings.items())
+    ]
     if not found:
         raise ValueError(f"no run of study {spec['study']!r} on {spec['data']!r} has {settings}")
     return found
@@ -273,7 +345,8 @@ def differences(arms, value, change=float):
     """Return the effect of each seed.
 
     Raises:
-        ValueError: if the arms have other seeds, or saw other pictures at the same seed, so that they are not paired.
+        ValueError: if the arms have other seeds, or saw other pictures at the same seed, so that
+            they are not paired.
     """
     found, pictures = [], {}
     for factor, records, *own in arms:
@@ -284,16 +357,25 @@ def differences(arms, value, change=float):
             pictures.setdefault((record["seed"], train["images"]), set()).add(train["digest"])
     seeds = {tuple(sorted(values)) for _, values in found}
     if len(seeds) > 1:
-        raise ValueError(f"its arms have the seeds {sorted(seeds)}, so they are not paired: record the missing runs")
+        raise ValueError(
+            f"its arms have the seeds {sorted(seeds)}, so they are not paired: record the missing"
+            " runs"
+        )
     if any(len(digests) > 1 for digests in pictures.values()):
         raise ValueError("its arms saw other pictures at the same seed, so they are not paired")
-    return [sum(factor * change(values[seed]) for factor, values in found) for seed in next(iter(seeds))]
+    return [
+        sum(factor * change(values[seed]) for factor, values in found) for seed in next(iter(seeds))
+    ]
 
 
 def told(records):
     """Return in words on what and how long an effect's runs trained."""
     steps = sorted({record["steps"] for record in records})
-    return f"{records[0]['data']['name']}, " + " to ".join(f"{n:,}" for n in dict.fromkeys((steps[0], steps[-1]))) + " steps"
+    return (
+        f"{records[0]['data']['name']}, "
+        + " to ".join(f"{n:,}" for n in dict.fromkeys((steps[0], steps[-1])))
+        + " steps"
+    )
 
 
 def paper_effects(spec):
@@ -301,7 +383,10 @@ def paper_effects(spec):
     figures = spec.get("paper", {}).get("figures", ())
     if spec.get("value") != "log-odds":
         return tuple((name, sum(terms)) for name, *terms in figures)
-    return tuple((name, sum(math.copysign(1, t) * math.log(abs(t) / (100 - abs(t))) for t in terms)) for name, *terms in figures)
+    return tuple(
+        (name, sum(math.copysign(1, t) * math.log(abs(t) / (100 - abs(t))) for t in terms))
+        for name, *terms in figures
+    )
 
 
 def verdict(spec, low, high, paper=()):

@@ -1,12 +1,13 @@
 """The minutes of a GPU, well spent: records the studies that take a night of two cores.
 
-Begins with what matters most, writes a record as each run ends, and goes on where it was stopped. At
-the end it prints what is left and packs the new records, and weights that may ship, into archives.
+Begins with what matters most, writes a record as each run ends, and goes on where it was stopped.
+At the end it prints what is left and packs the new records, and weights that may ship, into
+archives.
 
     python book/tools/gpu.py --minutes 12 --photos cifar10-jpeg.npz --out OUT
 
-The photographs may be a folder of images, or an archive of NumPy with `jpeg` (the bytes of all files),
-`offsets`, `label`, `is_test` and `classes`, whole or cut into parts (--photos part1 part2).
+The photographs may be a folder of images, or an archive of NumPy with `jpeg` (the bytes of all
+files), `offsets`, `label`, `is_test` and `classes`, whole or cut into parts (--photos part1 part2).
 """
 
 from __future__ import annotations
@@ -29,10 +30,21 @@ sys.path.insert(0, str(ROOT))
 
 # The most important first; a study stands behind those that it reads, a long run early.
 STUDIES = (
-    "lookup_tuning", "lookup", "lookup_convnet", "match_tuning", "match", "gates", "place_tuning",
-    "pointer_tuning", "place", "pointer", "lookup_layouts_tuning", "lookup_layouts", "alike",
+    "lookup_tuning",
+    "lookup",
+    "lookup_convnet",
+    "match_tuning",
+    "match",
+    "gates",
+    "place_tuning",
+    "pointer_tuning",
+    "place",
+    "pointer",
+    "lookup_layouts_tuning",
+    "lookup_layouts",
+    "alike",
     "reach",
-)  # fmt: skip
+)
 LAST = ("reach",)  # after the photographs
 PHOTO_STUDIES = ("alike",)
 FOLDER = "cifar10-jpeg"  # by which records and reports know these photographs
@@ -57,8 +69,8 @@ def photos_folder(parts: Sequence[Path], to: Path) -> Path:
         labels, is_test, classes = pack["label"], pack["is_test"], pack["classes"]
     except (ValueError, KeyError, OSError) as error:
         raise SystemExit(
-            f"--photos {' '.join(map(str, parts))}: {error}; give a folder of images, or an archive "
-            "with jpeg, offsets, label, is_test and classes, its parts in their order"
+            f"--photos {' '.join(map(str, parts))}: {error}; give a folder of images, or an archive"
+            " with jpeg, offsets, label, is_test and classes, its parts in their order"
         ) from error
     folder = to / FOLDER
     for split in ("train", "test"):
@@ -107,9 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     left = args.minutes - (time.time() - start) / 60
     try:
         failed = run_many(
-            names, minutes=left, device=args.device, at_once=args.at_once, shorten=args.shorten,
+            names,
+            minutes=left,
+            device=args.device,
+            at_once=args.at_once,
+            shorten=args.shorten,
             say=partial(print, flush=True),
-        )  # fmt: skip
+        )
     finally:
         results = results_folder()
         new = [p for p in results.glob("*/*.json") if p.stat().st_mtime >= start]

@@ -1,6 +1,8 @@
-"""The first page: its numbers read from the data, its map from _toc.yml, and a piece of the workbench that is alive in it.
+"""The first page: its numbers read from the data, its map from _toc.yml, and a piece of the
+workbench that is alive in it.
 
-book/intro.md says where each stands: `{{claims}}` and the like for a number, an empty `<div class="home-…"></div>` for the rest.
+book/intro.md says where each stands: `{{claims}}` and the like for a number, an empty `<div
+class="home-…"></div>` for the rest.
 """
 
 import base64
@@ -43,14 +45,20 @@ def numbers(root=ROOT):
         "claims": str(len(ledger)),
         "settled": str(settled) if settled < len(ledger) else "all",
         "equal": WORDS[len({pair.model for pair in PAIRS})],
-        "here": f"{WORDS[len(written)]} of nine chapters are here; the others are in preparation." if len(written) < 9 else "All nine chapters are here.",
+        "here": (
+            f"{WORDS[len(written)]} of nine chapters are here; the others are in preparation."
+            if len(written) < 9
+            else "All nine chapters are here."
+        ),
     }
 
 
 def chapters(root=ROOT):
     """The chapters of _toc.yml: `number -> "02_vit.html"`, as their names say it."""
     text = (root / "_toc.yml").read_text("utf-8")
-    files = [chapter["file"] for part in yaml.safe_load(text)["parts"] for chapter in part["chapters"]]
+    files = [
+        chapter["file"] for part in yaml.safe_load(text)["parts"] for chapter in part["chapters"]
+    ]
     stems = [posixpath.basename(file) for file in files]
     return {int(stem[:2]): f"{stem}.html" for stem in stems if re.match(r"\d\d_", stem)}
 
@@ -63,15 +71,22 @@ def fill_in(app, docname, source):
 
 
 def furnish(app, pagename, templatename, context, doctree):
-    """Put map, list of chapters and explorable in their places (Sphinx's event html-page-context)."""
+    """Put map, list of chapters and explorable in their places (Sphinx's event
+    html-page-context)."""
     if pagename != PAGE:
         return
     context["docstitle"] = ""
     context["title"] = TITLE
-    for name, made in (("live", explorable()), ("map", home_map.draw(chapters())), ("list", listing(chapters()))):
+    for name, made in (
+        ("live", explorable()),
+        ("map", home_map.draw(chapters())),
+        ("list", listing(chapters())),
+    ):
         place = f'<div class="home-{name}"></div>'
         assert place in context["body"], f"book/intro.md has no {place}"
-        context["body"] = context["body"].replace(place, f'{place.removesuffix("</div>")}{made}</div>')
+        context["body"] = context["body"].replace(
+            place, f"{place.removesuffix('</div>')}{made}</div>"
+        )
     app.add_js_file("host.js", defer="defer")
 
 
@@ -80,8 +95,14 @@ def listing(pages):
     rows = []
     for system in home_map.SYSTEMS:
         there = pages.get(system.chapter)
-        where = f'<a href="{there}">Chapter {system.chapter}</a>' if there else f"Chapter {system.chapter}, in preparation"
-        rows.append(f"<li><strong>{system.name}</strong> ({system.date}). {system.line} {where}</li>")
+        where = (
+            f'<a href="{there}">Chapter {system.chapter}</a>'
+            if there
+            else f"Chapter {system.chapter}, in preparation"
+        )
+        rows.append(
+            f"<li><strong>{system.name}</strong> ({system.date}). {system.line} {where}</li>"
+        )
     return f"<ul>{''.join(rows)}</ul>"
 
 
@@ -91,11 +112,21 @@ def explorable():
     pictures, _ = live.held_out()
     picture = pictures[SAMPLE]
     shares = [shares_of(name, picture) for name in SYSTEMS]
-    widget = Glance(models=live.shipped(*SYSTEMS), picture=picture, shares=shares, sample=SAMPLE, workbench=WORKBENCH)
+    widget = Glance(
+        models=live.shipped(*SYSTEMS),
+        picture=picture,
+        shares=shares,
+        sample=SAMPLE,
+        workbench=WORKBENCH,
+    )
     traits = {name: getattr(widget, name) for name in widget.trait_names(sync=True)}
-    plain = {name: value for name, value in traits.items() if isinstance(value, str | int | list)} | {"_esm": widget._esm, "_css": widget._css}
+    plain = {
+        name: value for name, value in traits.items() if isinstance(value, str | int | list)
+    } | {"_esm": widget._esm, "_css": widget._css}
     buffers = [
-        {"path": [name], "data": base64.b64encode(value).decode(), "encoding": "base64"} for name, value in traits.items() if isinstance(value, bytes)
+        {"path": [name], "data": base64.b64encode(value).decode(), "encoding": "base64"}
+        for name, value in traits.items()
+        if isinstance(value, bytes)
     ]
     state = {"state": {"glance": {"state": plain, "buffers": buffers}}}
     return script(STATE, state) + script(VIEW, {"model_id": "glance"})
@@ -110,22 +141,44 @@ def shares_of(name, picture):
     """What a shipped model says of a picture, uint8 `32 32`: a share for each class."""
     images = torch.from_numpy(picture)[None, None].expand(1, 3, -1, -1)
     with torch.no_grad():
-        return weights.load(name)(normalise(images, *weights.normalisation(name))).softmax(-1)[0].tolist()
+        return (
+            weights.load(name)(normalise(images, *weights.normalisation(name)))
+            .softmax(-1)[0]
+            .tolist()
+        )
 
 
 def card(url, branch, title, description):
-    """What a page that links here may show: title, description and, where the book has an address, a picture."""
-    tags = {"og:type": "book", "og:title": title, "og:description": description, "og:site_name": "Convolution meets attention"}
+    """What a page that links here may show: title, description and, where the book has an address,
+    a picture."""
+    tags = {
+        "og:type": "book",
+        "og:title": title,
+        "og:description": description,
+        "og:site_name": "Convolution meets attention",
+    }
     if address.is_set(url):
         raw = url.replace("https://github.com/", "https://raw.githubusercontent.com/")
-        tags |= {"og:image": f"{raw}/{branch}/book/site_assets/card.png", "og:image:width": "1200", "og:image:height": "630"}
-        tags |= {"og:image:alt": "Convolution meets attention: a kernel of nine cells, and lines of attention from its middle"}
-    found = [f'<meta property="{name}" content="{html.escape(text)}" />' for name, text in tags.items()]
+        tags |= {
+            "og:image": f"{raw}/{branch}/book/site_assets/card.png",
+            "og:image:width": "1200",
+            "og:image:height": "630",
+        }
+        tags |= {
+            "og:image:alt": (
+                "Convolution meets attention: a kernel of nine cells, and lines of attention from"
+                " its middle"
+            )
+        }
+    found = [
+        f'<meta property="{name}" content="{html.escape(text)}" />' for name, text in tags.items()
+    ]
     return "\n".join(["", *found, '<meta name="twitter:card" content="summary_large_image" />'])
 
 
 def write_index(outdir):
-    """Write index.html: the first page itself, at the book's front door, with addresses as seen from there."""
+    """Write index.html: the first page itself, at the book's front door, with addresses as seen
+    from there."""
     text = (outdir / f"{PAGE}.html").read_text("utf-8")
 
     def from_the_front(match):
@@ -135,6 +188,9 @@ def write_index(outdir):
         path, mark, rest = re.match(r"([^?#]*)([?#]?)(.*)", there, re.S).groups()
         return f'{name}="{posixpath.normpath(posixpath.join("book", path)) if path else ""}{mark}{rest}"'
 
-    text = LINK.sub(from_the_front, text).replace('data-content_root="../"', 'data-content_root="./"')
-    text = text.replace(f'"workbench": "{WORKBENCH}"', f'"workbench": "book/{WORKBENCH}"')  # in the explorable's state
+    text = LINK.sub(from_the_front, text).replace(
+        'data-content_root="../"', 'data-content_root="./"'
+    )
+    # in the explorable's state
+    text = text.replace(f'"workbench": "{WORKBENCH}"', f'"workbench": "book/{WORKBENCH}"')
     (outdir / "index.html").write_text(text, "utf-8")

@@ -1,12 +1,13 @@
-"""What a chapter's outputs are computed from: the files of hybridlib and book/results that it can reach.
+"""What a chapter's outputs are computed from: the files of hybridlib and book/results that it can
+reach.
 
     python book/tools/inputs.py [CHAPTER ...] [--files]
 
 Found by reading the code of its cells; nothing is run. A chapter reaches
 
-* the modules that its cells import, and what these import in turn, inside functions too. A package's
-  `__init__` that does nothing but hand names on is a door: it leads to the module that a name is
-  from, not to all the others;
+* the modules that its cells import, and what these import in turn, inside functions too. A
+  package's `__init__` that does nothing but hand names on is a door: it leads to the module that a
+  name is from, not to all the others;
 * the files beside a module that the module names, and those that they name: scripts, style sheets;
 * the weights and the records that are loaded by a literal name. Where the name is computed, the
   whole folder of them.
@@ -27,7 +28,8 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "hybridlib"
 FOLDERS = (PACKAGE, "book/results")  # all that can be reached
-INSTALL = "install"  # tag of the cell that says where hybridlib comes from; book/tools/address.py writes it
+# tag of the cell that says where hybridlib comes from; book/tools/address.py writes it
+INSTALL = "install"
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,35 @@ WHERE = "results_folder"  # a call of it must be followed by / "NAME"
 LOADERS = {
     "hybridlib.weights": Loader(WEIGHTS, named=("load", "header", "normalisation", "card")),
     "hybridlib.live.pack": Loader(
-        WEIGHTS, named=("packed", "shipped", "shipped_graph", "graph_path", "store"), others=("pack",)
+        WEIGHTS,
+        named=("packed", "shipped", "shipped_graph", "graph_path", "store"),
+        others=("pack",),
     ),
-    "hybridlib.widgets.network": Loader(WEIGHTS, named=("Network",), keywords=("known",), others=("graph_of",)),
+    "hybridlib.widgets.network": Loader(
+        WEIGHTS, named=("Network",), keywords=("known",), others=("graph_of",)
+    ),
     "hybridlib.studies.records": Loader(
         RECORDS,
         named=("load",),
-        others=("summarise", "table", "tables", "value_of", "lay_out", "data_of", "save", "PACKAGE"),
+        others=(
+            "summarise",
+            "table",
+            "tables",
+            "value_of",
+            "lay_out",
+            "data_of",
+            "save",
+            "PACKAGE",
+        ),
     ),
 }
-FINDS_FILES = {"hybridlib.widgets.base", "hybridlib.weights", "hybridlib.studies.records"}  # the modules that may use __file__: these rules know what they read
+# the modules that may use __file__: these rules know what they read
+FINDS_FILES = {"hybridlib.widgets.base", "hybridlib.weights", "hybridlib.studies.records"}
 RUNS_TEXT = {"exec", "eval", "__import__"}
-STARTS_PROGRAMS = {"runpy", "subprocess", "multiprocessing", "IPython"}  # in cells; the library starts programs of its own
-PATH = re.compile(r"(?:^|/)(?:results|hybridlib)(?:/|$)")  # a string of a cell that leads into these folders
+# in cells; the library starts programs of its own
+STARTS_PROGRAMS = {"runpy", "subprocess", "multiprocessing", "IPython"}
+# a string of a cell that leads into these folders
+PATH = re.compile(r"(?:^|/)(?:results|hybridlib)(?:/|$)")
 
 
 class CannotTell(Exception):
@@ -93,21 +111,30 @@ class Source:
                 for alias in node.names:
                     self.imports.append((alias.name, ()))
                     top = alias.name.split(".")[0]
-                    self.aliases.setdefault(alias.asname or top, set()).add(alias.name if alias.asname else top)
+                    self.aliases.setdefault(alias.asname or top, set()).add(
+                        alias.name if alias.asname else top
+                    )
             elif isinstance(node, ast.ImportFrom):
                 module = absolute(node, package)
                 self.imports.append((module, tuple(alias.name for alias in node.names)))
                 for alias in node.names:
-                    self.aliases.setdefault(alias.asname or alias.name, set()).add(f"{module}.{alias.name}")
+                    self.aliases.setdefault(alias.asname or alias.name, set()).add(
+                        f"{module}.{alias.name}"
+                    )
 
     def dotted(self, node: ast.AST) -> set[str]:
         """What an expression such as `studies.load` can stand for, if it starts from an import."""
         if isinstance(node, ast.Name):
             return self.aliases.get(node.id, set())
-        return {f"{base}.{node.attr}" for base in self.dotted(node.value)} if isinstance(node, ast.Attribute) else set()
+        return (
+            {f"{base}.{node.attr}" for base in self.dotted(node.value)}
+            if isinstance(node, ast.Attribute)
+            else set()
+        )
 
     def strings(self, node: ast.AST) -> set[str]:
-        """The strings that an expression can be: a literal, a constant, or a parameter that is one of these in every call."""
+        """The strings that an expression can be: a literal, a constant, or a parameter that is one
+        of these in every call."""
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return {node.value}
         if isinstance(node, (ast.Tuple, ast.List)):
@@ -116,11 +143,18 @@ class Source:
             raise CannotTell(ast.unparse(node))
         function = self.parents[node]
         while not isinstance(function, (ast.FunctionDef, ast.Lambda, ast.Module)):
-            if isinstance(function, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.ClassDef)):
-                if any(isinstance(n, ast.Name) and n.id == node.id and isinstance(n.ctx, ast.Store) for n in ast.walk(function)):
+            if isinstance(
+                function, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.ClassDef)
+            ):
+                if any(
+                    isinstance(n, ast.Name) and n.id == node.id and isinstance(n.ctx, ast.Store)
+                    for n in ast.walk(function)
+                ):
                     raise CannotTell(ast.unparse(node))
             function = self.parents[function]
-        if isinstance(function, ast.FunctionDef) and node.id in (names := [a.arg for a in function.args.args]):
+        if isinstance(function, ast.FunctionDef) and node.id in (
+            names := [a.arg for a in function.args.args]
+        ):
             return self._argument(function, names.index(node.id), node.id)
         values = [self.parents[n] for n in self.nodes if self._binds(n, node.id)]
         if len(values) == 1 and isinstance(values[0], ast.Assign) and values[0] in self.tree.body:
@@ -136,15 +170,25 @@ class Source:
         )
 
     def _argument(self, function: ast.FunctionDef, index: int, name: str) -> set[str]:
-        """The strings that a function gets for its parameter; it must be called by its own name and nothing else."""
-        alone = sum(self._binds(n, function.name) for n in self.nodes) == 1 and function in self.tree.body
-        if not alone or function.decorator_list or any(self._binds(n, name) for part in function.body for n in ast.walk(part)):
+        """The strings that a function gets for its parameter; it must be called by its own name and
+        nothing else."""
+        alone = (
+            sum(self._binds(n, function.name) for n in self.nodes) == 1
+            and function in self.tree.body
+        )
+        if (
+            not alone
+            or function.decorator_list
+            or any(self._binds(n, name) for part in function.body for n in ast.walk(part))
+        ):
             raise CannotTell(name)
         found = set()
         for node in self.nodes:
             if isinstance(node, ast.Name) and node.id == function.name:
                 call = self.parents[node]
-                if not (isinstance(call, ast.Call) and call.func is node and len(call.args) > index):
+                if not (
+                    isinstance(call, ast.Call) and call.func is node and len(call.args) > index
+                ):
                     raise CannotTell(name)
                 found |= self.strings(call.args[index])
         return found
@@ -178,7 +222,9 @@ class Library:
     def file(self, module: str) -> str | None:
         """The file of a dotted module, or None if there is none."""
         path = module.replace(".", "/")
-        return next((file for file in (f"{path}/__init__.py", f"{path}.py") if file in self.files), None)
+        return next(
+            (file for file in (f"{path}/__init__.py", f"{path}.py") if file in self.files), None
+        )
 
     def source(self, module: str) -> Source:
         file = self.file(module)
@@ -187,10 +233,20 @@ class Library:
 
     @functools.cached_property
     def quiet(self) -> bool:
-        """Whether importing any module only binds names, so that one which is imported and not used changes nothing."""
-        modules = [file.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".") for file in self.files if file.endswith(".py")]
+        """Whether importing any module only binds names, so that one which is imported and not used
+        changes nothing."""
+        modules = [
+            file.removesuffix("/__init__.py").removesuffix(".py").replace("/", ".")
+            for file in self.files
+            if file.endswith(".py")
+        ]
         try:
-            return all(binds_names(s) for module in modules if not module.endswith(".__main__") for s in self.source(module).tree.body)
+            return all(
+                binds_names(s)
+                for module in modules
+                if not module.endswith(".__main__")
+                for s in self.source(module).tree.body
+            )
         except CannotTell:
             return False
 
@@ -200,7 +256,8 @@ class Library:
             self.file(module).endswith("__init__.py")
             and self.quiet
             and all(
-                isinstance(s, (ast.Import, ast.ImportFrom, ast.Expr)) or (isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == "__all__")
+                isinstance(s, (ast.Import, ast.ImportFrom, ast.Expr))
+                or (isinstance(s, ast.Assign) and ast.unparse(s.targets[0]) == "__all__")
                 for s in self.source(module).tree.body
             )
         )
@@ -235,7 +292,9 @@ class Library:
         source, inner = self.source(package), f"{package}.{name}"
         if self.is_door(package) and name in source.aliases:
             origins = [origin.rpartition(".") for origin in source.aliases[name]]
-            return set().union(*(self.targets(module, (inner_name,)) for module, _, inner_name in origins))
+            return set().union(
+                *(self.targets(module, (inner_name,)) for module, _, inner_name in origins)
+            )
         if self.file(inner):
             return {inner}
         if any(source._binds(node, name) for node in source.nodes):
@@ -249,14 +308,23 @@ class Library:
             module, name = ".".join(parts[:n]), parts[n]
             if self.file(module):
                 found = self.source(module).aliases.get(name, set()) - {f"{module}.{name}"}
-                rests = [".".join([origin, *parts[n + 1 :]]) for origin in found if origin.split(".")[0] == PACKAGE]
+                rests = [
+                    ".".join([origin, *parts[n + 1 :]])
+                    for origin in found
+                    if origin.split(".")[0] == PACKAGE
+                ]
                 return {dotted}.union(*map(self.origins, rests))
         return {dotted}
 
     def beside(self, file: str) -> set[str]:
-        """The files in a module's folder that it names, with those that they name; a script brings its style sheet."""
+        """The files in a module's folder that it names, with those that they name; a script brings
+        its style sheet."""
         folder = file.rpartition("/")[0]
-        data = {f.rpartition("/")[2]: f for f in self.files if f.rpartition("/")[0] == folder and not f.endswith((".py", ".safetensors"))}
+        data = {
+            f.rpartition("/")[2]: f
+            for f in self.files
+            if f.rpartition("/")[0] == folder and not f.endswith((".py", ".safetensors"))
+        }
         found, waiting = set(), [file]
         while waiting:
             path = self.root / waiting.pop()
@@ -279,15 +347,26 @@ class Library:
                 module, _, name = dotted.rpartition(".")
                 if module in LOADERS and self.file(dotted) is None:
                     found |= self.by_name(LOADERS[module], name, source, parent, node)
-                elif self.file(dotted) and not isinstance(parent, ast.Attribute):  # the module itself, to do anything with
-                    owners = [owner for owner in LOADERS if f"{owner}.".startswith(f"{dotted}.") or self.hands_on(dotted, owner)]
+                # the module itself, to do anything with
+                elif self.file(dotted) and not isinstance(parent, ast.Attribute):
+                    owners = [
+                        owner
+                        for owner in LOADERS
+                        if f"{owner}.".startswith(f"{dotted}.") or self.hands_on(dotted, owner)
+                    ]
                     found |= set().union(*(self.below(LOADERS[owner].folder) for owner in owners))
         return found
 
     def hands_on(self, package: str, owner: str) -> bool:
-        return any(origin.startswith(f"{owner}.") for origins in self.source(package).aliases.values() for origin in origins)
+        return any(
+            origin.startswith(f"{owner}.")
+            for origins in self.source(package).aliases.values()
+            for origin in origins
+        )
 
-    def by_name(self, loader: Loader, name: str, source: Source, parent: ast.AST, node: ast.AST) -> set[str]:
+    def by_name(
+        self, loader: Loader, name: str, source: Source, parent: ast.AST, node: ast.AST
+    ) -> set[str]:
         everything = self.below(loader.folder)
         if name in loader.others:
             return set()
@@ -296,24 +375,39 @@ class Library:
         try:
             if name == WHERE:
                 step = source.parents[parent]
-                if not (isinstance(step, ast.BinOp) and isinstance(step.op, ast.Div) and step.left is parent):
+                if not (
+                    isinstance(step, ast.BinOp)
+                    and isinstance(step.op, ast.Div)
+                    and step.left is parent
+                ):
                     return everything
                 names = source.strings(step.right)
-            elif name in loader.named and parent.args and all(keyword.arg for keyword in parent.keywords):
-                others = [keyword.value for keyword in parent.keywords if keyword.arg in loader.keywords]
+            elif (
+                name in loader.named
+                and parent.args
+                and all(keyword.arg for keyword in parent.keywords)
+            ):
+                others = [
+                    keyword.value for keyword in parent.keywords if keyword.arg in loader.keywords
+                ]
                 names = set().union(*map(source.strings, [*parent.args, *others]))
             else:
                 return everything
         except CannotTell:
             return everything
         firsts = {name.split("/")[0].split(".")[0] for name in names}
-        return {f for f in everything if f.removeprefix(loader.folder + "/").split("/")[0].split(".")[0] in firsts}
+        return {
+            f
+            for f in everything
+            if f.removeprefix(loader.folder + "/").split("/")[0].split(".")[0] in firsts
+        }
 
     def below(self, folder: str) -> set[str]:
         return {file for file in self.files if file.startswith(folder + "/")}
 
     def inputs(self, cells: list[str]) -> set[str]:
-        """The files that a notebook of these code cells reaches; all of them where reading cannot tell."""
+        """The files that a notebook of these code cells reaches; all of them where reading cannot
+        tell."""
         try:
             chapter = read("\n".join(cells), "")
             check_cells(chapter)
@@ -336,7 +430,11 @@ def binds_names(statement: ast.stmt) -> bool:
         return all(map(binds_names, [*statement.body, *statement.orelse]))
     if isinstance(statement, (ast.Assign, ast.AnnAssign)):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        return all(isinstance(n, (ast.Name, ast.Tuple, ast.expr_context)) for target in targets for n in ast.walk(target))
+        return all(
+            isinstance(n, (ast.Name, ast.Tuple, ast.expr_context))
+            for target in targets
+            for n in ast.walk(target)
+        )
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Constant)
     return isinstance(statement, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
@@ -345,8 +443,15 @@ def binds_names(statement: ast.stmt) -> bool:
 def check(source: Source, *, may_find_files: bool = False) -> None:
     """Raise CannotTell if a source does what reading cannot follow."""
     for node in source.nodes:
-        name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
-        runs = name == "import_module" or (isinstance(node, ast.Name) and name in RUNS_TEXT)  # not model.eval()
+        name = (
+            node.id
+            if isinstance(node, ast.Name)
+            else node.attr
+            if isinstance(node, ast.Attribute)
+            else ""
+        )
+        # not model.eval()
+        runs = name == "import_module" or (isinstance(node, ast.Name) and name in RUNS_TEXT)
         finds = name == "executable" or (name == "__file__" and not may_find_files)
         star = isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
         if runs or finds or star:
@@ -360,14 +465,22 @@ def check_cells(source: Source) -> None:
         if module.split(".")[0] in STARTS_PROGRAMS:
             raise CannotTell(f"import {module}")
     for node in source.nodes:
-        leads = isinstance(node, ast.Constant) and isinstance(node.value, str) and PATH.search(node.value)
+        leads = (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and PATH.search(node.value)
+        )
         if leads or (isinstance(node, ast.Name) and node.id == "get_ipython"):
             raise CannotTell(ast.unparse(node))
 
 
 def code(notebook) -> list[str]:
     """The code cells of a notebook but the one that installs hybridlib."""
-    return [cell.source for cell in notebook.cells if cell.cell_type == "code" and INSTALL not in cell.metadata.get("tags", ())]
+    return [
+        cell.source
+        for cell in notebook.cells
+        if cell.cell_type == "code" and INSTALL not in cell.metadata.get("tags", ())
+    ]
 
 
 def inputs(notebook, root: Path = ROOT) -> list[str]:
@@ -377,18 +490,35 @@ def inputs(notebook, root: Path = ROOT) -> list[str]:
 
 def main(arguments=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("chapter", nargs="*", type=Path, help="paths of notebooks; default: all of the book")
+    parser.add_argument(
+        "chapter", nargs="*", type=Path, help="paths of notebooks; default: all of the book"
+    )
     parser.add_argument("--files", action="store_true", help="name the files")
     options = parser.parse_args(arguments)
     total = Library(ROOT).files
-    print(f"| chapter | of {len(total)} files | code | scripts and styles | weights | records |\n|---|---:|---:|---:|---:|---:|")
+    print(
+        f"| chapter | of {len(total)} files | code | scripts and styles | weights | records"
+        " |\n|---|---:|---:|---:|---:|---:|"
+    )
     for path in options.chapter or sorted((ROOT / "book").glob("*.ipynb")):
         found = inputs(nbformat.read(path, as_version=4))
         records = sum(file.startswith("book/results/") for file in found)
-        weights = sum(file.startswith("hybridlib/weights/") and not file.endswith(".py") for file in found)
+        weights = sum(
+            file.startswith("hybridlib/weights/") and not file.endswith(".py") for file in found
+        )
         scripts = sum(file.endswith((".js", ".css", ".wat")) for file in found)
-        counts = (len(found), sum(file.endswith(".py") for file in found), scripts, weights, records)
-        print(f"| {path.stem} | {' | '.join(map(str, counts))} |", *(found if options.files else ()), sep="\n")
+        counts = (
+            len(found),
+            sum(file.endswith(".py") for file in found),
+            scripts,
+            weights,
+            records,
+        )
+        print(
+            f"| {path.stem} | {' | '.join(map(str, counts))} |",
+            *(found if options.files else ()),
+            sep="\n",
+        )
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ This is the one way in which a chapter's outputs are made. Two runs leave the sa
 
 * A digest of everything a chapter's outputs come from (its code cells but the one that installs
   hybridlib, and the modules, scripts, weights and records that they reach: inputs.py) is stored in
-  the notebook. While the digest is unchanged the chapter is not run again. `--force` runs it all the
-  same.
+  the notebook. While the digest is unchanged the chapter is not run again. `--force` runs it all
+  the same.
 * A forced run writes the same bytes again, but for the outputs of cells tagged
   `nbval-ignore-output` (timings, progress bars). Ids of widgets and cells, execution times,
   versions and the order of keys are normalised, and repeated output is merged as a terminal
@@ -35,7 +35,8 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 PNG = "image/png"
 COLOURS = 256  # of a figure's palette
 REFERENCE = "IPY_MODEL_"
-KEPT = ("mystnb", "tags")  # of a cell's metadata; mystnb holds a figure's caption and the words for who cannot see it
+# of a cell's metadata; mystnb holds a figure's caption and the words for who cannot see it
+KEPT = ("mystnb", "tags")
 PROGRESS = re.compile(r"\d+%\|.*\|\s*\d+/\d+ \[")  # what tqdm writes
 CELL_TIMEOUT = 600  # seconds; a chapter's longest cell may take 60 on two cores
 
@@ -64,8 +65,12 @@ def execute(notebook, *, cwd, kernel="python3"):
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
     client = NotebookClient(
-        notebook, timeout=CELL_TIMEOUT, kernel_name=kernel, store_widget_state=True,
-        resources={"metadata": {"path": str(cwd)}}, extra_arguments=["--log-level=ERROR"],
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name=kernel,
+        store_widget_state=True,
+        resources={"metadata": {"path": str(cwd)}},
+        extra_arguments=["--log-level=ERROR"],
     )
     client.execute(env=env)
     return notebook
@@ -73,17 +78,21 @@ def execute(notebook, *, cwd, kernel="python3"):
 
 def normalise(notebook):
     """Remove from `notebook`, in place, what changes from run to run without any meaning."""
-    notebook.metadata = nbformat.from_dict({
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python", "pygments_lexer": "ipython3"},
-        **{k: v for k, v in notebook.metadata.items() if k in ("hybrid_book", "widgets")},
-    })
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python", "pygments_lexer": "ipython3"},
+            **{k: v for k, v in notebook.metadata.items() if k in ("hybrid_book", "widgets")},
+        }
+    )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     count = 0
     ids = set()
     for cell in notebook.cells:
         cell.id = new_id(cell, ids)
-        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k in KEPT and v})
+        cell.metadata = nbformat.from_dict(
+            {k: v for k, v in cell.metadata.items() if k in KEPT and v}
+        )
         if cell.cell_type != "code":
             continue
         if cell.source.strip():
@@ -129,16 +138,21 @@ def worth_reading(output):
     """Whether an output is neither a progress bar nor blank."""
     if output.output_type != "stream":
         return True
-    output.text = "".join(line for line in output.text.splitlines(keepends=True) if not PROGRESS.search(line))
+    output.text = "".join(
+        line for line in output.text.splitlines(keepends=True) if not PROGRESS.search(line)
+    )
     return bool(output.text.strip())
 
 
 def with_a_palette(picture):
-    """Return a PNG, in base64, with 256 colours of its own: a third of a figure's bytes, and it looks the same."""
+    """Return a PNG, in base64, with 256 colours of its own: a third of a figure's bytes, and it
+    looks the same."""
     image = Image.open(io.BytesIO(base64.b64decode(picture)))
     if image.mode == "P":
         return picture
-    image = image.convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    image = image.convert("RGB").quantize(
+        COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
+    )
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return min(picture, base64.b64encode(file.getvalue()).decode() + "\n", key=len)
@@ -157,8 +171,10 @@ def normalise_widgets(notebook):
 
     views = [
         output.data[VIEW]
-        for cell in notebook.cells if cell.cell_type == "code"
-        for output in cell.outputs if VIEW in output.get("data", {})
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+        if VIEW in output.get("data", {})
     ]
     for view in views:
         visit(view["model_id"])
@@ -174,7 +190,7 @@ def normalise_widgets(notebook):
 def references(value):
     """Yield the model ids that `value` refers to, in a stable order."""
     if isinstance(value, str) and value.startswith(REFERENCE):
-        yield value[len(REFERENCE):]
+        yield value[len(REFERENCE) :]
     elif isinstance(value, dict):
         for key in sorted(value):
             yield from references(value[key])
@@ -186,7 +202,7 @@ def references(value):
 def rename(value, names):
     """Return `value` with each reference to a model renamed."""
     if isinstance(value, str) and value.startswith(REFERENCE):
-        return REFERENCE + names.get(value[len(REFERENCE):], value[len(REFERENCE):])
+        return REFERENCE + names.get(value[len(REFERENCE) :], value[len(REFERENCE) :])
     if isinstance(value, dict):
         return {key: rename(value[key], names) for key in sorted(value)}
     if isinstance(value, list):

@@ -1,7 +1,8 @@
 """Write the page of all recorded studies: hybridlib.studies and book/results -> book/recorded.md.
 
-A study has its tables, and with them a drawing of the first: each run a dot, the mean a line, the standard deviation
-over seeds a bar. It is SVG in the page itself, so it has the page's colours, in light and in dark.
+A study has its tables, and with them a drawing of the first: each run a dot, the mean a line, the
+standard deviation over seeds a bar. It is SVG in the page itself, so it has the page's colours, in
+light and in dark.
 """
 
 import html
@@ -36,7 +37,14 @@ of their own.
 """
 
 
-NAMES = {"vit": "ViT", "convit": "ConViT", "ceit": "CeiT", "botnet": "BoTNet", "coatnet": "CoAtNet", "lookup": "Look-up"}
+NAMES = {
+    "vit": "ViT",
+    "convit": "ConViT",
+    "ceit": "CeiT",
+    "botnet": "BoTNet",
+    "coatnet": "CoAtNet",
+    "lookup": "Look-up",
+}
 
 
 def heading(name):
@@ -55,13 +63,17 @@ def section(name):
         parts.append(f"*What it shows.* {finding}\n")
     for data, done, declared in runner.states(study, results_folder()):
         if done < declared:
-            parts.append(f"*Not finished: on {data} {declared - done} of {declared} runs are to do.*\n")
+            parts.append(
+                f"*Not finished: on {data} {declared - done} of {declared} runs are to do.*\n"
+            )
     if not (results_folder() / name).is_dir():
         return "\n".join(parts)
     panels = results(study, load(name, data=None))
     drawn = drawing(name, [panel for panel in panels if panel["first"]])
     tables = "\n".join(map(table, panels))
-    parts.append(f'<div class="runs-all">\n{drawn}\n<div class="runs-tables">\n{tables}\n</div></div>\n')
+    parts.append(
+        f'<div class="runs-all">\n{drawn}\n<div class="runs-tables">\n{tables}\n</div></div>\n'
+    )
     parts.append(f"`python -m hybridlib study run {name}`\n")
     return "\n".join(parts)
 
@@ -70,24 +82,36 @@ def section(name):
 
 
 def results(study, records):
-    """Return the tables of a study as `hybridlib.studies.records.tables` orders them: for each its title and data, the
-    names of its keys, the entry across it if any, its scale and decimals, its rows as from `summarise`, and whether it
-    is the first of its data."""
+    """Return the tables of a study as `hybridlib.studies.records.tables` orders them: for each its
+    title and data, the names of its keys, the entry across it if any, its scale and decimals, its
+    rows as from `summarise`, and whether it is the first of its data."""
     layouts = study.TABLE if isinstance(study.TABLE, tuple) else (study.TABLE,)
     panels = []
     for data in sorted({record["data"]["name"] for record in records}):
         these = [record for record in records if record["data"]["name"] == data]
         judged = these[0]["data"].get("judged_on", "test")
         for number, layout in enumerate(layouts):
-            kept = [r for r in these if all(value_of(r, k) in v for k, v in layout.get("only", {}).items())]
+            kept = [
+                r
+                for r in these
+                if all(value_of(r, k) in v for k, v in layout.get("only", {}).items())
+            ]
             if kept:
                 across = layout.get("across")
-                panels.append(dict(
-                    data=data, title=layout.get("title", f"{judged} accuracy in %"), first=not number, across=across,
-                    keys=[key for key in layout["by"] if key != across],
-                    scale=layout.get("scale", 100.0), digits=layout.get("digits", 1),
-                    rows=summarise(kept, by=layout["by"], value=layout.get("value", "test_accuracy")),
-                ))  # fmt: skip
+                panels.append(
+                    dict(
+                        data=data,
+                        title=layout.get("title", f"{judged} accuracy in %"),
+                        first=not number,
+                        across=across,
+                        keys=[key for key in layout["by"] if key != across],
+                        scale=layout.get("scale", 100.0),
+                        digits=layout.get("digits", 1),
+                        rows=summarise(
+                            kept, by=layout["by"], value=layout.get("value", "test_accuracy")
+                        ),
+                    )
+                )
     return panels
 
 
@@ -109,7 +133,8 @@ def table(panel):
     )
     title = html.escape(f"{panel['data']}: {panel['title']}")
     return (
-        f'<figure><figcaption>{title}</figcaption><table class="table">\n<thead><tr>{head}</tr></thead>\n'
+        f"<figure><figcaption>{title}</figcaption><table"
+        f' class="table">\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody>\n</table></figure>"
     )
 
@@ -126,22 +151,27 @@ def worded(value):
 
 # Drawings
 
-WIDTH = 340  # of a drawing; at this width its letters are as small as they may be, and a phone shows it so
+# of a drawing; at this width its letters are as small as they may be, and a phone shows it so
+WIDTH = 340
 LANE, LETTER, GAP = 12, 6.0, 6  # height of a run's lane, width of a letter, room between things
 SERIES = 4  # so many entries across a table have a shape each; more are named in every lane
 
 
 def drawing(name, panels):
-    """Return a study's drawing, one part for each of its data, with the same figures in words for who cannot see it."""
+    """Return a study's drawing, one part for each of its data, with the same figures in words for
+    who cannot see it."""
     parts, said, top = [], [], 0
     for panel in panels:
         part, height = part_of(panel, top)
         parts.append(part)
         said.append(told(panel))
         top += height + 2 * GAP
-    words = html.escape(f"Each run of study {name} as a dot. {' '.join(said)} The tables have all figures.")
+    words = html.escape(
+        f"Each run of study {name} as a dot. {' '.join(said)} The tables have all figures."
+    )
     return (
-        f'<figure class="runs"><svg viewBox="0 0 {WIDTH} {top - 2 * GAP}" role="img" aria-label="{words}">'
+        f'<figure class="runs"><svg viewBox="0 0 {WIDTH} {top - 2 * GAP}" role="img"'
+        f' aria-label="{words}">'
         f"{''.join(parts)}</svg></figure>"
     )
 
@@ -150,23 +180,32 @@ def told(panel):
     """Return in words between what a panel's means lie."""
     label = labels(panel)
     low, high = (choose(panel["rows"], key=lambda row: row["mean"]) for choose in (min, max))
-    ends = [f"{row['mean'] * panel['scale']:.{panel['digits']}f} ({' '.join(label(row)).strip()})" for row in (low, high)]
+    ends = [
+        f"{row['mean'] * panel['scale']:.{panel['digits']}f} ({' '.join(label(row)).strip()})"
+        for row in (low, high)
+    ]
     return f"{panel['data']}, {panel['title']}: means from {ends[0]} to {ends[1]}."
 
 
 def labels(panel):
-    """Return a function that names a row: its keys, and the entry across. Left out are keys that those before them
-    determine, such as a system's parameters."""
+    """Return a function that names a row: its keys, and the entry across. Left out are keys that
+    those before them determine, such as a system's parameters."""
     keys, across, rows = panel["keys"], panel["across"], panel["rows"]
     kept = [
-        key for number, key in enumerate(keys)
-        if len({tuple(r[k] for k in keys[: number + 1]) for r in rows}) > len({tuple(r[k] for k in keys[:number]) for r in rows})
+        key
+        for number, key in enumerate(keys)
+        if len({tuple(r[k] for k in keys[: number + 1]) for r in rows})
+        > len({tuple(r[k] for k in keys[:number]) for r in rows})
         or not number
-    ]  # fmt: skip
+    ]
     switches = bool(kept) and all(isinstance(row[key], bool) for row in rows for key in kept)
 
     def label(row):
-        parts = [key for key in kept if row[key]] or ["none"] if switches else [worded(row[key]) for key in kept]
+        parts = (
+            [key for key in kept if row[key]] or ["none"]
+            if switches
+            else [worded(row[key]) for key in kept]
+        )
         return (" + " if switches else ", ").join(parts), str(row[across]) if across else ""
 
     return label
@@ -177,17 +216,31 @@ def part_of(panel, top):
     rows, scale, label = panel["rows"], panel["scale"], labels(panel)
     across = sorted({row[panel["across"]] for row in rows}) if panel["across"] else [""]
     named = len(across) > SERIES
-    rows = sorted(rows, key=lambda row: [row[key] for key in panel["keys"]])  # lanes of one label lie together
+    # lanes of one label lie together
+    rows = sorted(rows, key=lambda row: [row[key] for key in panel["keys"]])
     names = [" ".join(label(row)).strip() if named else label(row)[0] for row in rows]
     left = round(min(150, max(map(len, names)) * LETTER + 2 * GAP))
-    ends = [scale * value for row in rows for value in (*row["values"], row["mean"] - (row["sd"] or 0), row["mean"] + (row["sd"] or 0))]
+    ends = [
+        scale * value
+        for row in rows
+        for value in (
+            *row["values"],
+            row["mean"] - (row["sd"] or 0),
+            row["mean"] + (row["sd"] or 0),
+        )
+    ]
     ticks = marks(min(ends), max(ends))
     low, high = min(ticks[0], *ends), max(ticks[-1], *ends)
 
     def x(value):
-        return f"{left + GAP + (value - low) / (high - low) * (WIDTH - left - 3 * GAP):.1f}".removesuffix(".0")
+        return f"{left + GAP + (value - low) / (high - low) * (WIDTH - left - 3 * GAP):.1f}".removesuffix(
+            ".0"
+        )
 
-    parts = [f'<text class="runs-title" x="0" y="{top + 11}">{html.escape(panel["data"])}: {html.escape(panel["title"])}</text>']
+    parts = [
+        f'<text class="runs-title" x="0" y="{top + 11}">{html.escape(panel["data"])}:'
+        f" {html.escape(panel['title'])}</text>"
+    ]
     y = top + 18
     if not named and len(across) > 1:
         parts.append(legend(across, y + 6))
@@ -207,13 +260,18 @@ def part_of(panel, top):
         inside = ""
         if row["sd"] is not None:
             sides = [x(scale * (row["mean"] + sign * row["sd"])) for sign in (-1, 1)]
-            inside = f'<path class="runs-sd" d="M{sides[0]} {middle:g}H{sides[1]}"/><path class="runs-mean" d="M{mean} {y + 1:g}v{LANE - 2}"/>'
+            inside = (
+                f'<path class="runs-sd" d="M{sides[0]} {middle:g}H{sides[1]}"/><path'
+                f' class="runs-mean" d="M{mean} {y + 1:g}v{LANE - 2}"/>'
+            )
         dots = "".join(dot(series, float(x(scale * value)), middle) for value in row["values"])
         lanes.append(f'<g class="runs-{series}">{inside}<path d="{dots}"/></g>')
         y += LANE
     lanes.append(heading_of(before, left, (first + y) / 2))
     grid = "".join(f"M{x(tick)} {start:g}V{y + 3:g}" for tick in ticks)
-    words = "".join(f'<text class="runs-tick" x="{x(tick)}" y="{y + 13:g}">{tick:g}</text>' for tick in ticks)
+    words = "".join(
+        f'<text class="runs-tick" x="{x(tick)}" y="{y + 13:g}">{tick:g}</text>' for tick in ticks
+    )
     parts += [f'<path class="runs-grid" d="{grid}"/>', words, *lanes]
     return "".join(parts), round(y + 16 - top)
 
@@ -222,7 +280,9 @@ def heading_of(name, left, middle):
     """Return the words beside a row's lanes."""
     most = int((left - GAP) / LETTER)
     shown = name if len(name) <= most else name[: most - 1] + "…"
-    return f'<text class="runs-name" x="{left - 2:g}" y="{middle + 3.5:g}">{html.escape(shown)}</text>'
+    return (
+        f'<text class="runs-name" x="{left - 2:g}" y="{middle + 3.5:g}">{html.escape(shown)}</text>'
+    )
 
 
 def legend(across, middle):
@@ -237,13 +297,23 @@ def legend(across, middle):
 def dot(series, x, y):
     """Return a series' own shape as a path: circle, square, triangle or diamond."""
     at = f"M{x:g} {y:g}"
-    return at + ("m-2.4 0a2.4 2.4 0 1 0 4.8 0a2.4 2.4 0 1 0-4.8 0", "m-2.1-2.1h4.2v4.2h-4.2z", "m0-2.9l2.8 4.9h-5.6z", "m0-3.1l3.1 3.1-3.1 3.1-3.1-3.1z")[series]
+    return (
+        at
+        + (
+            "m-2.4 0a2.4 2.4 0 1 0 4.8 0a2.4 2.4 0 1 0-4.8 0",
+            "m-2.1-2.1h4.2v4.2h-4.2z",
+            "m0-2.9l2.8 4.9h-5.6z",
+            "m0-3.1l3.1 3.1-3.1 3.1-3.1-3.1z",
+        )[series]
+    )
 
 
 def marks(low, high, most=5):
     """Return round numbers for an axis that holds low and high, some four of them."""
     reach = (high - low) or abs(high) or 1
-    step = next(s for p in range(-6, 7) for s in (10.0**p, 2 * 10.0**p, 5 * 10.0**p) if reach / s <= most)
+    step = next(
+        s for p in range(-6, 7) for s in (10.0**p, 2 * 10.0**p, 5 * 10.0**p) if reach / s <= most
+    )
     first = math.floor(low / step + 1e-9)
     return [round(step * n, 6) for n in range(first, math.ceil(high / step - 1e-9) + 1)]
 

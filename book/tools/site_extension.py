@@ -1,4 +1,5 @@
-"""What the book adds to Sphinx: light icons, a local MathJax, a description on each page, links as in Jupyter, trained models.
+"""What the book adds to Sphinx: light icons, a local MathJax, a description on each page, links as
+in Jupyter, trained models.
 
 Jupyter Book loads this file (`local_extensions` in _config.yml). Nothing here reads the network.
 """
@@ -70,8 +71,8 @@ def setup(app):
 
 
 def number_by_file(app, env):
-    """Give each chapter the number in its file's name: Sphinx counts, and while a chapter is missing it would call
-    book/05_convit the fourth."""
+    """Give each chapter the number in its file's name: Sphinx counts, and while a chapter is
+    missing it would call book/05_convit the fourth."""
     for page, numbers in env.toc_secnumbers.items():
         told = re.match(r"book/(\d\d)_", page)
         if not told:
@@ -88,15 +89,18 @@ def number_by_file(app, env):
 
 
 def heading_slug(title):
-    """Return what stands after the # in a link to a heading: the form that JupyterLab and nbconvert know.
+    """Return what stands after the # in a link to a heading: the form that JupyterLab and nbconvert
+    know.
 
-    The pages keep Sphinx's own ids. This is only how a chapter's text names a heading (_config.yml).
+    The pages keep Sphinx's own ids. This is only how a chapter's text names a heading
+    (_config.yml).
     """
     return title.strip().replace(" ", "-")
 
 
 def know_own_anchors(app, doctree):
-    """Let links lead to the ids that a page's own HTML has, such as the ledger's rows, and not to headings alone."""
+    """Let links lead to the ids that a page's own HTML has, such as the ledger's rows, and not to
+    headings alone."""
     known = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
     for node in doctree.findall(nodes.raw):
         for anchor in re.findall(r'<tbody[^>]* id="([^"]+)"', node.astext()):
@@ -110,20 +114,28 @@ def add_no_script(app, pagename, templatename, context, doctree):
 
 
 def add_models(app, pagename, templatename, context, doctree):
-    """Tell a page with explorables which trained models there are, each with the digest of its file.
+    """Tell a page with explorables which trained models there are, each with the digest of its
+    file.
 
     The digest is part of the file's address, so that a browser's cache never gives an old one.
     """
     if VIEW.search(context.get("body", "")):
-        versions = {name: hashlib.sha256(script.encode()).hexdigest()[:8] for name, script in model_scripts().items()}
+        versions = {
+            name: hashlib.sha256(script.encode()).hexdigest()[:8]
+            for name, script in model_scripts().items()
+        }
         context["body"] += MODELS.format(json.dumps(versions))
 
 
 @functools.cache
 def model_scripts():
-    """Return the script of every model that comes with hybridlib: `name -> text`. A page loads one at first use."""
+    """Return the script of every model that comes with hybridlib: `name -> text`. A page loads one
+    at first use."""
     return {
-        name: f"hybridModels.take({json.dumps(name)}, {json.dumps(base64.b64encode(make()).decode())});\n"
+        name: (
+            f"hybridModels.take({json.dumps(name)},"
+            f" {json.dumps(base64.b64encode(make()).decode())});\n"
+        )
         for name, make in live.shipped().items()
     }
 
@@ -140,7 +152,9 @@ def add_description(app, pagename, templatename, context, doctree):
     text = text or f"{context.get('title', pagename)}: {app.config.html_title}"
     tag = f'\n<meta name="description" content="{html.escape(text)}" />'
     title = re.sub("<[^>]+>", "", context.get("title", ""))
-    context["metatags"] = context.get("metatags", "") + tag + home.card(*address.read(Path(app.srcdir)), title, text)
+    context["metatags"] = (
+        context.get("metatags", "") + tag + home.card(*address.read(Path(app.srcdir)), title, text)
+    )
 
 
 def describe(doctree):

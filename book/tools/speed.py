@@ -65,12 +65,14 @@ def table(record):
 
 def machine(record):
     """Return the sentence that says where and how the figures were taken."""
-    versions = ", ".join(f"{name} {record['versions'][name]}" for name in ("torch", "torchvision", "timm"))
+    versions = ", ".join(
+        f"{name} {record['versions'][name]}" for name in ("torch", "torchvision", "timm")
+    )
     return (
-        f"{record['machine']['name']}, {record['threads']} thread of {record['machine']['cores']} cores, "
-        f"batches of {record['batch_size']} images of 224 pixels in float32, median of "
-        f"{record['repeats']} turns; {versions}; {record['date']}. No GPU was at hand. "
-        f"`{record['command']}`"
+        f"{record['machine']['name']}, {record['threads']} thread of {record['machine']['cores']}"
+        f" cores, batches of {record['batch_size']} images of 224 pixels in float32, median of"
+        f" {record['repeats']} turns; {versions}; {record['date']}. No GPU was at hand."
+        f" `{record['command']}`"
     )
 
 

@@ -1,4 +1,5 @@
-"""Try the book on other versions: each line of tests/versions/sets.txt in an environment of its own.
+"""Try the book on other versions: each line of tests/versions/sets.txt in an environment of its
+own.
 
     python book/tools/versions.py [SET ...]
 
@@ -29,8 +30,13 @@ HOME = ROOT / ".venvs"
 TESTING = ["pytest>=8", "hypothesis>=6.100", "timm>=1.0.9", "nbclient>=0.10", "setuptools>=70.1"]
 # Drawing pages and storing chapters is the book's own environment's work, whatever runs the cells.
 LEFT_OUT = [
-    "tests/browser", "tests/test_site.py", "tests/test_chapters.py", "tests/test_home.py",
-    "tests/test_tools.py", "tests/test_notebooks.py", "tests/test_colab.py",
+    "tests/browser",
+    "tests/test_site.py",
+    "tests/test_chapters.py",
+    "tests/test_home.py",
+    "tests/test_tools.py",
+    "tests/test_notebooks.py",
+    "tests/test_colab.py",
 ]
 
 
@@ -59,8 +65,15 @@ class Set:
 
 def read_sets(path: Path = SETS) -> dict[str, Set]:
     """Return the sets of the file, by name."""
-    lines = [line for line in path.read_text("utf-8").splitlines() if line.strip() and not line.startswith("#")]
-    return {name: Set(name, python, tuple(packages)) for name, python, *packages in map(str.split, lines)}
+    lines = [
+        line
+        for line in path.read_text("utf-8").splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
+    return {
+        name: Set(name, python, tuple(packages))
+        for name, python, *packages in map(str.split, lines)
+    }
 
 
 def find_python(version: str) -> str | None:
@@ -68,16 +81,26 @@ def find_python(version: str) -> str | None:
     if version == "any":
         return sys.executable
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    candidates = [f"python{version}", *sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python")))]
+    candidates = [
+        f"python{version}",
+        *sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python"))),
+    ]
     for candidate in candidates:
         path = shutil.which(candidate)
-        if path and subprocess.run([path, "-c", "import ensurepip, venv"], capture_output=True).returncode == 0:
+        if (
+            path
+            and subprocess.run(
+                [path, "-c", "import ensurepip, venv"], capture_output=True
+            ).returncode
+            == 0
+        ):
             return path
     return None
 
 
 def usable(name: str) -> Set:
-    """Return the set of that name, or NAME-notebook, its packages on the Python at hand, if the machine lacks its Python."""
+    """Return the set of that name, or NAME-notebook, its packages on the Python at hand, if the
+    machine lacks its Python."""
     sets = read_sets()
     instead = sets.get(f"{name}-notebook")
     return instead if instead and find_python(sets[name].python) is None else sets[name]
@@ -99,18 +122,24 @@ def environment(chosen: Set) -> Path:
         return chosen.executable
     python = find_python(chosen.python)
     if python is None:
-        raise LookupError(f"no Python {chosen.python} with venv is on this machine, which the set {chosen.name} needs")
+        raise LookupError(
+            f"no Python {chosen.python} with venv is on this machine, which the set {chosen.name}"
+            " needs"
+        )
     print(f"Making the environment {chosen.folder.relative_to(ROOT)} with {python}", flush=True)
     shutil.rmtree(chosen.folder, ignore_errors=True)
     subprocess.run([python, "-m", "venv", chosen.folder], check=True)
     install = [chosen.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*install, *chosen.packages, "ipykernel", *TESTING, "-e", "."], cwd=ROOT, check=True)
+    subprocess.run(
+        [*install, *chosen.packages, "ipykernel", *TESTING, "-e", "."], cwd=ROOT, check=True
+    )
     stamp.write_text(key)
     return chosen.executable
 
 
 def run_notebook(notebook, *, python: Path, cwd: Path):
-    """Run `notebook` in place from a fresh kernel of `python`, in the folder `cwd`, and return it."""
+    """Run `notebook` in place from a fresh kernel of `python`, in the folder `cwd`, and return
+    it."""
     with tempfile.TemporaryDirectory() as folder:
         kernel = Path(folder) / "kernels" / "of-the-set"
         kernel.mkdir(parents=True)
@@ -145,7 +174,18 @@ def try_set(chosen: Set) -> tuple[str, dict[str, float]]:
     ignored = [f"--ignore={path}" for path in LEFT_OUT]
     env = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     with log.open("w") as out:
-        command = [python, "-m", "pytest", "-q", "-m", "not browser", "-p", "no:nbval", *ignored, "tests"]
+        command = [
+            python,
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "not browser",
+            "-p",
+            "no:nbval",
+            *ignored,
+            "tests",
+        ]
         status = subprocess.run(command, cwd=ROOT, env=env, stdout=out, stderr=out).returncode
     said = log.read_text("utf-8").strip().splitlines()[-1].strip("= ")
     lap("tests")
@@ -153,7 +193,8 @@ def try_set(chosen: Set) -> tuple[str, dict[str, float]]:
         how = "ran"
         try:
             run_notebook(nbformat.read(path, as_version=4), python=python, cwd=notebooks.BOOK)
-        except (CellExecutionError, CellTimeoutError, RuntimeError) as error:  # the last: no kernel, or a dead one
+        # the last: no kernel, or a dead one
+        except (CellExecutionError, CellTimeoutError, RuntimeError) as error:
             how = f"fails\n{error}"
             said, status = f"{said}; {path.stem} fails", 1
         lap(path.stem)
@@ -166,11 +207,15 @@ def main(arguments: list[str] | None = None) -> int:
     sets = read_sets()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("set", nargs="*", metavar="SET", help=f"of {', '.join(sets)}; default: all")
-    parser.add_argument("--install", action="store_true", help="make the environments and try nothing")
+    parser.add_argument(
+        "--install", action="store_true", help="make the environments and try nothing"
+    )
     options = parser.parse_args(arguments)
     chosen = options.set or list(sets)
     if unknown := [name for name in chosen if name not in sets]:
-        parser.error(f"no set {unknown[0]!r} in {SETS.relative_to(ROOT)}; it has: {', '.join(sets)}")
+        parser.error(
+            f"no set {unknown[0]!r} in {SETS.relative_to(ROOT)}; it has: {', '.join(sets)}"
+        )
     HOME.mkdir(exist_ok=True)
     if options.install:
         for name in chosen:

@@ -38,8 +38,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     models = actions.add_parser(
         "models",
         help="every system and its peer, on the same weights and images",
-        description="Forward, forward with attention maps, training step and peak memory of each "
-        f"system and of its peer with the same weights, by turns. {READING}",
+        description=(
+            "Forward, forward with attention maps, training step and peak memory of each "
+            f"system and of its peer with the same weights, by turns. {READING}"
+        ),
     )
     models.add_argument("--only", metavar="TEXT", help="models whose name has this in it")
     models.add_argument(
@@ -55,25 +57,34 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     latency = actions.add_parser(
         "latency",
         help="BoTNet beside EfficientNet at several resolutions",
-        description="Time of a forward pass and of a training step (one image more) of BoTNet, "
-        "ResNet and EfficientNet (torchvision) with random weights, by turns.",
+        description=(
+            "Time of a forward pass and of a training step (one image more) of BoTNet, "
+            "ResNet and EfficientNet (torchvision) with random weights, by turns."
+        ),
     )
     latency.add_argument(
-        "--sides", type=int, nargs="+", default=SIDES, help="of the images in pixels, default "
-        + " ".join(map(str, SIDES)),
-    )  # fmt: skip
+        "--sides",
+        type=int,
+        nargs="+",
+        default=SIDES,
+        help="of the images in pixels, default " + " ".join(map(str, SIDES)),
+    )
     _add_options(latency, batch_size=1)
     latency.set_defaults(run=_latency)
 
     page = actions.add_parser(
         "live",
         help="the trained models in a browser",
-        description="Size, time and largest error against PyTorch of the trained models in Chromium, "
-        "with WebAssembly and in plain JavaScript.",
+        description=(
+            "Size, time and largest error against PyTorch of the trained models in Chromium, "
+            "with WebAssembly and in plain JavaScript."
+        ),
     )
     page.add_argument("--only", default="", metavar="TEXT", help="models whose name has this in it")
     page.add_argument("--runs", type=int, default=50, metavar="N", help="timed runs, default 50")
-    page.add_argument("--browser", metavar="PATH", help="a Chrome or Chromium; default an installed one")
+    page.add_argument(
+        "--browser", metavar="PATH", help="a Chrome or Chromium; default an installed one"
+    )
     page.add_argument("--json", type=Path, metavar="FILE", help="write rows and machine there")
     page.set_defaults(run=_live)
 
@@ -173,21 +184,49 @@ def _latency(args: argparse.Namespace) -> None:
 def _live(args: argparse.Namespace) -> None:
     names = [name for name in weights.names() if args.only in name]
     if not names:
-        raise ValueError(f"--only {args.only!r} is in no name; there are {', '.join(weights.names())}")
+        raise ValueError(
+            f"--only {args.only!r} is in no name; there are {', '.join(weights.names())}"
+        )
     layout = "{:<18} {:<5} {:>9} {:>9} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>6}".format
-    print(layout("model", "", "file", "gzip", "graph", "load", "min ms", "median", "cpu ms", "logits", "maps", "agree"))
+    print(
+        layout(
+            "model",
+            "",
+            "file",
+            "gzip",
+            "graph",
+            "load",
+            "min ms",
+            "median",
+            "cpu ms",
+            "logits",
+            "maps",
+            "agree",
+        )
+    )
     rows = []
     for row in measure_live(names, runs=args.runs, browser=args.browser):
         rows.append(row)
         sizes = (f"{row[key]:,}" for key in ("file", "file_gzip", "graph_gzip"))
-        times = f"{row['load_ms']:.0f}", *(f"{row[key]:.1f}" for key in ("min_ms", "median_ms", "cpu_ms"))
-        errors = ("-" if row[key] is None else f"{row[key]:.1e}" for key in ("logits_error", "maps_error"))
+        times = (
+            f"{row['load_ms']:.0f}",
+            *(f"{row[key]:.1f}" for key in ("min_ms", "median_ms", "cpu_ms")),
+        )
+        errors = (
+            "-" if row[key] is None else f"{row[key]:.1e}" for key in ("logits_error", "maps_error")
+        )
         name, kind = row["model"].removesuffix("_digits"), "wasm" if row["wasm"] else "plain"
-        print(layout(name, kind, *sizes, *times, *errors, f"{row['agree']}/{row['images']}"), flush=True)
+        print(
+            layout(name, kind, *sizes, *times, *errors, f"{row['agree']}/{row['images']}"),
+            flush=True,
+        )
     scripts = runtime_sizes()
     machine = describe_device(torch.device("cpu"), processes=1)
     load = [round(value, 1) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
-    print(f"\nRuntime {scripts['script']:,} bytes, {scripts['script_gzip']:,} compressed. {machine['name']}; load average {load}")
+    print(
+        f"\nRuntime {scripts['script']:,} bytes, {scripts['script_gzip']:,} compressed."
+        f" {machine['name']}; load average {load}"
+    )
     _write(args, {"machine": machine["name"], "load": load, **scripts, "rows": rows})
 
 

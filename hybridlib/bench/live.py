@@ -1,4 +1,5 @@
-"""The trained models in a browser: size, time and error of each, with WebAssembly and in plain JavaScript."""
+"""The trained models in a browser: size, time and error of each, with WebAssembly and in plain
+JavaScript."""
 
 from __future__ import annotations
 
@@ -24,8 +25,10 @@ PAUSE = 10  # runs between two breaks, as a page takes them
 
 # Largest errors are found in the page: maps of twenty images would be slow to send back.
 DRIVER = """
-const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
-const farthest = (made, expected) => made.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i])), 0);
+const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+const floats = (text) => new Float32Array(bytes(text).buffer);
+const farthest = (made, expected) =>
+  made.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i])), 0);
 window.start = async (file, wasm) => {
   const before = performance.now();
   window.net = await load(file, { wasm });
@@ -56,10 +59,12 @@ document.body.dataset.ready = "yes";
 def measure_live(
     names: Sequence[str], *, runs: int = 50, images: int = 20, browser: str | None = None
 ) -> Iterator[dict]:
-    """Two rows for each model, with and without WebAssembly: sizes in bytes, times in ms, largest errors against PyTorch.
+    """Two rows for each model, with and without WebAssembly: sizes in bytes, times in ms, largest
+    errors against PyTorch.
 
-    `min_ms` and `median_ms` are by the clock on the wall. On a machine with other work to do they say more about that work;
-    `cpu_ms` is the mean of the processor's time that the page's thread took.
+    `min_ms` and `median_ms` are by the clock on the wall. On a machine with other work to do they
+    say more about that work; `cpu_ms` is the mean of the processor's time that the page's thread
+    took.
 
     Args:
         names: of shipped weights.
@@ -82,16 +87,21 @@ def measure_live(
 
 @contextmanager
 def opened(browser: str | None) -> Iterator:
-    """A page of a running browser with the runtime in it, and a clock: seconds of processor time that the page's thread took."""
+    """A page of a running browser with the runtime in it, and a clock: seconds of processor time
+    that the page's thread took."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
-        raise ValueError("bench live drives a browser through Playwright: pip install playwright") from error
+        raise ValueError(
+            "bench live drives a browser through Playwright: pip install playwright"
+        ) from error
     path = browser or next(filter(None, map(shutil.which, BROWSERS)), None)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=path, args=FLAGS)
         page = started.new_page()
-        page.set_content(f'<body><p>live</p><script type="module">{bundle("live_graph.js")}{DRIVER}</script>')
+        page.set_content(
+            f'<body><p>live</p><script type="module">{bundle("live_graph.js")}{DRIVER}</script>'
+        )
         page.wait_for_selector("body[data-ready]")
         session = page.context.new_cdp_session(page)
         session.send("Performance.enable", {"timeDomain": "threadTicks"})
@@ -104,32 +114,56 @@ def opened(browser: str | None) -> Iterator:
         started.close()
 
 
-def measure_one(page, clock: Callable[[], float], name: str, images: Tensor, *, runs: int) -> Iterator[dict]:
+def measure_one(
+    page, clock: Callable[[], float], name: str, images: Tensor, *, runs: int
+) -> Iterator[dict]:
     """The two rows of one model; see `measure_live`."""
     packed, graph = live.packed(name), live.graph_path(name).read_bytes()
     with torch.no_grad():
         trace = weights.load(name).trace(images)
     file = base64.b64encode(packed).decode()
-    sizes = dict(file=len(packed), file_gzip=len(gzip.compress(packed, 9)), graph_gzip=len(gzip.compress(graph, 9)))
+    sizes = dict(
+        file=len(packed),
+        file_gzip=len(gzip.compress(packed, 9)),
+        graph_gzip=len(gzip.compress(graph, 9)),
+    )
     for wasm in (True, False):
-        row = {"model": name, **sizes, **page.evaluate("([file, wasm]) => start(file, wasm)", [file, wasm])}
+        row = {
+            "model": name,
+            **sizes,
+            **page.evaluate("([file, wasm]) => start(file, wasm)", [file, wasm]),
+        }
         found = [
             page.evaluate(
                 "([image, logits, maps]) => check(image, logits, maps)",
-                [encode(images[i]), encode(trace.logits[i]), [encode(shown.weights[i]) for shown in trace.maps]],
+                [
+                    encode(images[i]),
+                    encode(trace.logits[i]),
+                    [encode(shown.weights[i]) for shown in trace.maps],
+                ],
             )
             for i in range(len(images))
         ]
-        agree = sum(one["answer"] == int(logits.argmax()) for one, logits in zip(found, trace.logits))
-        page.evaluate("([image, runs, pause]) => time(image, runs, pause)", [encode(images[0]), WARM, PAUSE])
+        agree = sum(
+            one["answer"] == int(logits.argmax()) for one, logits in zip(found, trace.logits)
+        )
+        page.evaluate(
+            "([image, runs, pause]) => time(image, runs, pause)", [encode(images[0]), WARM, PAUSE]
+        )
         before = clock()
-        times = page.evaluate("([image, runs, pause]) => time(image, runs, pause)", [encode(images[0]), runs, PAUSE])
+        times = page.evaluate(
+            "([image, runs, pause]) => time(image, runs, pause)", [encode(images[0]), runs, PAUSE]
+        )
         cpu = 1000 * (clock() - before) / runs
         yield row | dict(
             logits_error=max(one["logits"] for one in found),
             maps_error=max(one["maps"] for one in found) if trace.maps else None,
-            agree=agree, images=len(images), min_ms=min(times), median_ms=median(times), cpu_ms=cpu,
-        )  # fmt: skip
+            agree=agree,
+            images=len(images),
+            min_ms=min(times),
+            median_ms=median(times),
+            cpu_ms=cpu,
+        )
 
 
 def runtime_sizes() -> dict[str, int]:

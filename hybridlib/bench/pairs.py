@@ -194,9 +194,7 @@ def timm_coatnet(entry: dict) -> nn.Module:
         block_type=tuple(entry["layout"]),
         stem_width=entry["stem_width"],
         conv_cfg=conv,
-        transformer_cfg=maxxvit.MaxxVitTransformerCfg(
-            dim_head=entry["head_dim"], pool_type="max"
-        ),
+        transformer_cfg=maxxvit.MaxxVitTransformerCfg(dim_head=entry["head_dim"], pool_type="max"),
         head_hidden_size=None,
     )
     return maxxvit.MaxxVit(config, img_size=entry["image_size"])
@@ -372,17 +370,47 @@ def _pairs() -> list[Pair]:
     resnet, timm, vision = "torchvision ResNet", "timm VisionTransformer", torchvision_maps
     add("convnet", resnet, torchvision_resnet, convnet.convert, None, default=["ResNet-50"])
     add("vit", timm, timm_vit, vit.convert, timm_maps, default=["S/16"])
-    add("botnet", f"{resnet} with timm BottleneckAttn", assembled_botnet, botnet.convert,
-        softmax_maps, default=["BoTNet-50"])  # fmt: skip
-    add("deit", f"{timm} (Distilled)", timm_vit, deit.convert, timm_maps,
-        default=["Ti", "Ti distilled"])  # fmt: skip
+    add(
+        "botnet",
+        f"{resnet} with timm BottleneckAttn",
+        assembled_botnet,
+        botnet.convert,
+        softmax_maps,
+        default=["BoTNet-50"],
+    )
+    add(
+        "deit",
+        f"{timm} (Distilled)",
+        timm_vit,
+        deit.convert,
+        timm_maps,
+        default=["Ti", "Ti distilled"],
+    )
     add("convit", "timm ConVit", timm_convit, convit.convert, timm_maps, default=["Ti"])
-    add("ceit", "torch's LeFF with timm Attention", assembled_ceit, ceit.convert, timm_maps,
-        default=["T"])  # fmt: skip
-    add("early_conv", "torchvision VisionTransformer", torchvision_vit, early_conv.convert, vision,
-        default=["P-1GF", "C-1GF"])  # fmt: skip
-    add("coatnet", "timm MaxxVit set to the paper", timm_coatnet, coatnet.convert, timm_maps,
-        default=["CoAtNet-0"])  # fmt: skip
+    add(
+        "ceit",
+        "torch's LeFF with timm Attention",
+        assembled_ceit,
+        ceit.convert,
+        timm_maps,
+        default=["T"],
+    )
+    add(
+        "early_conv",
+        "torchvision VisionTransformer",
+        torchvision_vit,
+        early_conv.convert,
+        vision,
+        default=["P-1GF", "C-1GF"],
+    )
+    add(
+        "coatnet",
+        "timm MaxxVit set to the paper",
+        timm_coatnet,
+        coatnet.convert,
+        timm_maps,
+        default=["CoAtNet-0"],
+    )
     return rows
 
 

@@ -108,10 +108,21 @@ def load(
         ConnectionError: if CIFAR must be downloaded and cannot be.
     """
     drawn = dict(
-        scale=scale, position=position, clutter=clutter, copies=copies, test_copies=test_copies,
-        count=count, rule=rule, distance=distance, tiles=tiles, displacement=displacement,
-        jitter=jitter, pictures=pictures, test_pictures=test_pictures, judged_on=judged_on,
-    )  # fmt: skip
+        scale=scale,
+        position=position,
+        clutter=clutter,
+        copies=copies,
+        test_copies=test_copies,
+        count=count,
+        rule=rule,
+        distance=distance,
+        tiles=tiles,
+        displacement=displacement,
+        jitter=jitter,
+        pictures=pictures,
+        test_pictures=test_pictures,
+        judged_on=judged_on,
+    )
     drawn = {key: value for key, value in drawn.items() if value is not None}
     check_positive(image_size=image_size)
     if per_class is not None and fraction is not None:

@@ -18,7 +18,6 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
 
-
 # From a picture's height and width: top, left, height and width of the part that is wanted.
 Window = Callable[[int, int], tuple[int, int, int, int]]
 ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # of EXIF: height and width change places
@@ -85,7 +84,8 @@ def upright(picture: Image.Image) -> Tensor:
 
 
 def framed_side(image_size: int, crop: float) -> int:
-    """Pixels that `frame` gives the shorter side before it cuts: image_size / crop, rounded down."""
+    """Pixels that `frame` gives the shorter side before it cuts: image_size / crop, rounded
+    down."""
     return floor(image_size / crop)
 
 

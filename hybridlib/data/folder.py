@@ -95,9 +95,7 @@ def folder(
     )
 
 
-def held_out(
-    path: str | Path, preparation: Preparation
-) -> tuple[tuple[str, ...], FileImages]:
+def held_out(path: str | Path, preparation: Preparation) -> tuple[tuple[str, ...], FileImages]:
     """Every image of a folder as one split to test on, such as ImageNet's validation folder.
 
     Args:
@@ -123,10 +121,15 @@ def held_out(
     _check_enough(path, files, least=1)
     labels = torch.tensor([k for k, paths in enumerate(files.values()) for _ in paths])
     images = FileImages(
-        sum(files.values(), []), labels, root=path,
-        image_size=preparation.image_size, mean=preparation.mean, std=preparation.std,
-        crop=preparation.crop, interpolation=preparation.interpolation,
-    )  # fmt: skip
+        sum(files.values(), []),
+        labels,
+        root=path,
+        image_size=preparation.image_size,
+        mean=preparation.mean,
+        std=preparation.std,
+        crop=preparation.crop,
+        interpolation=preparation.interpolation,
+    )
     return tuple(files), images
 
 

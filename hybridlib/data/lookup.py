@@ -67,18 +67,18 @@ def lookup(
     """Handwritten digits of scikit-learn in their own 8x8 pixels, white ink on tiles of different
     colours, and one plain tile, the cue. The label is the class of the digit that the cue asks for.
 
-    The classes and colours of the digits in a picture are different. Under the rule "colour" the cue
-    has the colour of the digit asked for; under the others it has that of any of the digits, and its
-    place decides. Training pictures are made of the digits' 1,297 training originals alone, test
-    pictures of the 500 for testing. The same arguments give the same bytes; a picture depends on
-    the seed, its split and its own number, so fewer pictures are a part of more.
+    The classes and colours of the digits in a picture are different. Under the rule "colour" the
+    cue has the colour of the digit asked for; under the others it has that of any of the digits,
+    and its place decides. Training pictures are made of the digits' 1,297 training originals alone,
+    test pictures of the 500 for testing. The same arguments give the same bytes; a picture depends
+    on the seed, its split and its own number, so fewer pictures are a part of more.
 
     Chance (`chances` of the result). The label of picture i is i mod 10, so "blind" is 1/10. Given
     all the digits, their places and colours, the one asked for is drawn uniformly and the cue is
     laid by it, so that who recognises all the digits and does not use the cue gets 1/count: "reads
-    but cannot look up". Nothing in a picture but cue and rule tells the digit from the others: under
-    "near" and "far" all of them are near or far, and under the rules of place the cue's colour is
-    drawn apart.
+    but cannot look up". Nothing in a picture but cue and rule tells the digit from the others:
+    under "near" and "far" all of them are near or far, and under the rules of place the cue's
+    colour is drawn apart.
 
     Args:
         canvas: side of the pictures in pixels.
@@ -104,9 +104,14 @@ def lookup(
     settings = dict(image_size=canvas, **arguments, pictures=pictures, test_pictures=test_pictures)
     settings |= dict(judged_on=judged_on, per_class=per_class, fraction=fraction, seed=seed)
     check_source(
-        canvas=canvas, tile=TILE, jitter=jitter, pictures=pictures, test_pictures=test_pictures,
-        seed=seed, judged_on=judged_on,
-    )  # fmt: skip
+        canvas=canvas,
+        tile=TILE,
+        jitter=jitter,
+        pictures=pictures,
+        test_pictures=test_pictures,
+        seed=seed,
+        judged_on=judged_on,
+    )
     shared = arguments | dict(canvas=canvas, seed=seed, per_class=per_class, fraction=fraction)
     drawn = {}
     for split, number in (("train", pictures), (judged_on, test_pictures)):
@@ -135,15 +140,21 @@ def draw_scenes(
     fraction: float | None = None,
     seed: int = 0,
 ) -> LookupScenes:
-    """What the pictures of a split show: "train", "test" or "validation"; arguments as for `lookup`.
+    """What the pictures of a split show: "train", "test" or "validation"; arguments as for
+    `lookup`.
 
     Raises:
         ValueError: for what cannot be; the message says what can.
     """
     check_source(
-        canvas=canvas, tile=TILE, jitter=jitter, pictures=pictures, test_pictures=pictures,
-        seed=seed, judged_on="test" if split == "train" else split,
-    )  # fmt: skip
+        canvas=canvas,
+        tile=TILE,
+        jitter=jitter,
+        pictures=pictures,
+        test_pictures=pictures,
+        seed=seed,
+        judged_on="test" if split == "train" else split,
+    )
     check_choice("rule", rule, RULES)
     check_choice("distance", distance, DISTANCES)
     if distance != "any" and rule != "colour":
@@ -188,7 +199,9 @@ def paint(scenes: LookupScenes, *, canvas: int = 32) -> np.ndarray:
     ink = split_originals()[0][..., None] / 255  # n 8 8 1
     pictures = np.zeros((len(scenes.classes), canvas, canvas, 3), np.uint8)
     for k in range(scenes.cells.shape[1]):
-        tiles = np.broadcast_to(RGB[scenes.colours[:, k], None, None], (len(pictures), TILE, TILE, 3))
+        tiles = np.broadcast_to(
+            RGB[scenes.colours[:, k], None, None], (len(pictures), TILE, TILE, 3)
+        )
         if k < scenes.originals.shape[1]:
             own = ink[scenes.originals[:, k]]
             tiles = np.floor(tiles * (1 - own) + 255 * own + 0.5 + 1e-6).astype(np.uint8)

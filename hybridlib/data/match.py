@@ -90,9 +90,14 @@ def match(
     settings = dict(image_size=canvas, **arguments, pictures=pictures, test_pictures=test_pictures)
     settings |= dict(judged_on=judged_on, per_class=per_class, fraction=fraction, seed=seed)
     check_source(
-        canvas=canvas, tile=TILE, jitter=jitter, pictures=pictures, test_pictures=test_pictures,
-        seed=seed, judged_on=judged_on,
-    )  # fmt: skip
+        canvas=canvas,
+        tile=TILE,
+        jitter=jitter,
+        pictures=pictures,
+        test_pictures=test_pictures,
+        seed=seed,
+        judged_on=judged_on,
+    )
     drawn = {}
     for split, number in (("train", pictures), (judged_on, test_pictures)):
         scenes = draw_scenes(split, pictures=number, canvas=canvas, seed=seed, **arguments)

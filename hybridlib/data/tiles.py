@@ -1,8 +1,9 @@
-"""What the look-up, the match and the pointer share: random numbers for each picture, coloured tiles
-on a board of cells, and the checks of their arguments.
+"""What the look-up, the match and the pointer share: random numbers for each picture, coloured
+tiles on a board of cells, and the checks of their arguments.
 
-A board is `side x side` cells in reading order. A tile lies in its cell; with `jitter` the cells are
-that much wider than the tiles, and each tile is moved within its own, so that none covers another.
+A board is `side x side` cells in reading order. A tile lies in its cell; with `jitter` the cells
+are that much wider than the tiles, and each tile is moved within its own, so that none covers
+another.
 """
 
 from __future__ import annotations
@@ -146,14 +147,21 @@ def check_range(name: str, value: int, low: int, high: int, why: str) -> None:
     if not low <= value <= high or value != int(value):
         works = min(max(low, round(value)), high)
         raise ValueError(
-            f"{name}={value} must be a whole number from {low} to {high} ({why}); use {name}={works}"
+            f"{name}={value} must be a whole number from {low} to {high} ({why}); use"
+            f" {name}={works}"
         )
 
 
 def check_source(
-    *, canvas: int, tile: int, jitter: int, pictures: int, test_pictures: int, seed: int,
+    *,
+    canvas: int,
+    tile: int,
+    jitter: int,
+    pictures: int,
+    test_pictures: int,
+    seed: int,
     judged_on: str,
-) -> None:  # fmt: skip
+) -> None:
     """Raise ValueError for what no source on a board can use."""
     check_positive(pictures=pictures, test_pictures=test_pictures)
     check_choice("judged_on", judged_on, ("test", "validation"))

@@ -23,7 +23,8 @@ def attention_weights(query: Tensor, key: Tensor, *, bias: Tensor | None = None)
 
     Source: Vaswani et al. (2017), equation 1, with the bias of Dai et al. (2021), equation 3.
     """
-    scaled = query * query.shape[-1] ** -0.5  # here it costs q d products, after the product with the keys q k
+    # here it costs q d products, after the product with the keys q k
+    scaled = query * query.shape[-1] ** -0.5
     logits = scaled @ key.transpose(-2, -1)  # ... q k
     if bias is not None:
         logits = logits + bias
@@ -33,8 +34,9 @@ def attention_weights(query: Tensor, key: Tensor, *, bias: Tensor | None = None)
 def attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = None) -> Tensor:
     """softmax(Q K^T / sqrt(d) + B) V by the fastest way.
 
-    PyTorch's fused kernel, but for two cases of training on a CPU where the softmax in the open is faster: a learned bias,
-    for which there is no fused gradient (up to a third), and bfloat16, whose fused gradient is slow (two to seven times).
+    PyTorch's fused kernel, but for two cases of training on a CPU where the softmax in the open is
+    faster: a learned bias, for which there is no fused gradient (up to a third), and bfloat16,
+    whose fused gradient is slow (two to seven times).
 
     Args:
         query: shape `b h q d`.
@@ -44,26 +46,34 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = N
     Returns:
         Shape `b h q d`.
     """
-    slow = bias is not None and bias.requires_grad or query.requires_grad and query.dtype == torch.bfloat16
+    slow = (
+        bias is not None
+        and bias.requires_grad
+        or query.requires_grad
+        and query.dtype == torch.bfloat16
+    )
     if slow and query.device.type == "cpu":
         return attention_weights(query, key, bias=bias) @ value
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 
 
 class MultiHeadSelfAttention(nn.Module):
-    """Multi-head self-attention: N_h heads look at the same tokens, each in its own d-dimensional subspace.
+    """Multi-head self-attention: N_h heads look at the same tokens, each in its own d-dimensional
+    subspace.
 
-    `forward` takes the fastest way; `trace` computes the softmax in the open. Both give the same output.
+    `forward` takes the fastest way; `trace` computes the softmax in the open. Both give the same
+    output.
 
     Args:
         dim: width D of a token.
         num_heads: N_h; must divide `dim`. Each head works in d = D / N_h dimensions.
-        qkv_bias: whether the query, key and value projections have a bias (timm's ViT: yes; ConViT: no).
+        qkv_bias: whether the query, key and value projections have a bias (timm's ViT: yes; ConViT:
+            no).
 
     Shapes: tokens `b n d` in, tokens `b n d` out.
 
-    Source: Vaswani et al. (2017), section 3.2.2. The output channels of `to_qkv` are q | k | v, each split by head,
-    as in timm and the official DeiT, ConViT and CeiT.
+    Source: Vaswani et al. (2017), section 3.2.2. The output channels of `to_qkv` are q | k | v,
+    each split by head, as in timm and the official DeiT, ConViT and CeiT.
     """
 
     def __init__(self, dim: int, *, num_heads: int, qkv_bias: bool = True) -> None:
@@ -75,7 +85,9 @@ class MultiHeadSelfAttention(nn.Module):
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of tokens `b n d`, each `b h n d` with d = dim / num_heads."""
-        q, k, v = rearrange(self.to_qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.num_heads)
+        q, k, v = rearrange(
+            self.to_qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.num_heads
+        )
         return q, k, v
 
     def join(self, heads: Tensor) -> Tensor:
@@ -97,8 +109,8 @@ class MultiHeadSelfAttention(nn.Module):
 def count_attention_macs(tokens: int, dim: int) -> int:
     """Multiply-adds of one self-attention layer on N tokens of width D: 4 N D^2 + 2 N^2 D.
 
-    The first term is the four projections (q, k, v, out); the second the two products with the N x N matrix, Q K^T and
-    A V. Softmax and biases are left out, as in the papers' counts.
+    The first term is the four projections (q, k, v, out); the second the two products with the N x
+    N matrix, Q K^T and A V. Softmax and biases are left out, as in the papers' counts.
 
     Args:
         tokens: their number N.

@@ -26,9 +26,15 @@ def check_share(**values: float) -> None:
 
 
 def check_divides(
-    divisor: int, value: int, *, divisor_name: str | None = None, value_name: str, fixed: bool = False
+    divisor: int,
+    value: int,
+    *,
+    divisor_name: str | None = None,
+    value_name: str,
+    fixed: bool = False,
 ) -> None:
-    """Raise ValueError unless `divisor` divides `value`; the message offers the nearest values that work.
+    """Raise ValueError unless `divisor` divides `value`; the message offers the nearest values that
+    work.
 
     Args:
         divisor: for example a patch size or a number of heads.
@@ -40,15 +46,22 @@ def check_divides(
     check_positive(**{divisor_name or "divisor": divisor})
     rule = f"a multiple of {divisor_name}={divisor}" if divisor_name else f"a multiple of {divisor}"
     if value <= 0:
-        raise ValueError(f"{value_name}={value} must be greater than 0 and {rule}, for example {value_name}={divisor}")
+        raise ValueError(
+            f"{value_name}={value} must be greater than 0 and {rule}, for example"
+            f" {value_name}={divisor}"
+        )
     if value % divisor:
         lower, upper = value // divisor * divisor, (value // divisor + 1) * divisor
         works = f"{lower} or {upper}" if lower else f"{upper}"
         some = ", ".join(map(str, divisors(value)[:8]))
-        instead = f", or a {divisor_name} that divides {value}: {some}" if divisor_name and not fixed else ""
+        instead = (
+            f", or a {divisor_name} that divides {value}: {some}"
+            if divisor_name and not fixed
+            else ""
+        )
         raise ValueError(
-            f"{value_name}={value} is not {rule} ({value} = {value // divisor} x {divisor} + {value % divisor}); "
-            f"use {value_name}={works}{instead}"
+            f"{value_name}={value} is not {rule} ({value} = {value // divisor} x {divisor} +"
+            f" {value % divisor}); use {value_name}={works}{instead}"
         )
 
 
@@ -65,11 +78,13 @@ def check_image(x, *, channels: int, side_multiple: int = 1, side_name: str = "p
         side = side_multiple * max(1, 32 // side_multiple)
         single = "; add the batch axis of a single image with x[None]" if x.ndim == 3 else ""
         raise ValueError(
-            f"expected a batch of images of shape (batch, channels, height, width), got {tuple(x.shape)}, "
-            f"for example (2, {channels}, {side}, {side}){single}"
+            "expected a batch of images of shape (batch, channels, height, width), got"
+            f" {tuple(x.shape)}, for example (2, {channels}, {side}, {side}){single}"
         )
     if x.shape[1] != channels:
-        grey = f", or repeat a grey image: x.expand(-1, {channels}, -1, -1)" if x.shape[1] == 1 else ""
+        grey = (
+            f", or repeat a grey image: x.expand(-1, {channels}, -1, -1)" if x.shape[1] == 1 else ""
+        )
         raise ValueError(
             f"the images have {x.shape[1]} channels and this model was built for {channels}; "
             f"build it with in_channels={x.shape[1]}{grey}"

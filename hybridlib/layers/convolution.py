@@ -1,4 +1,5 @@
-"""Convolution, normalisation and activation as one brick; squeeze-and-excitation; the inverted bottleneck MBConv."""
+"""Convolution, normalisation and activation as one brick; squeeze-and-excitation; the inverted
+bottleneck MBConv."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from hybridlib.layers.checks import check_divides, check_positive, check_share, 
 
 
 class ConvNormAct(nn.Sequential):
-    """K x K convolution without bias, BatchNorm, activation; padded by K // 2, so that stride 1 keeps the size.
+    """K x K convolution without bias, BatchNorm, activation; padded by K // 2, so that stride 1
+    keeps the size.
 
     Args:
         in_channels, out_channels: channels in and out.
@@ -41,13 +43,22 @@ class ConvNormAct(nn.Sequential):
         if math.gcd(in_channels, out_channels) % groups:
             works = " or ".join(map(str, divisors(math.gcd(in_channels, out_channels))))
             raise ValueError(
-                f"groups={groups} must divide in_channels={in_channels} and out_channels={out_channels}; "
-                f"use groups={works}"
+                f"groups={groups} must divide in_channels={in_channels} and"
+                f" out_channels={out_channels}; use groups={works}"
             )
         if kernel % 2 == 0:
-            raise ValueError(f"kernel={kernel} must be odd to have a centre; use kernel={kernel - 1} or {kernel + 1}")
+            raise ValueError(
+                f"kernel={kernel} must be odd to have a centre; use kernel={kernel - 1} or"
+                f" {kernel + 1}"
+            )
         conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            padding=kernel // 2,
+            groups=groups,
+            bias=False,
         )
         layers = [conv, nn.BatchNorm2d(out_channels)]
         if act:  # a ReLU may write over its input, which no gradient needs: no new map to fill
@@ -56,7 +67,8 @@ class ConvNormAct(nn.Sequential):
 
 
 class SqueezeExcite(nn.Module):
-    """Average each channel over the map, and let two linear layers decide how much of each channel goes on.
+    """Average each channel over the map, and let two linear layers decide how much of each channel
+    goes on.
 
     Args:
         channels: channels of the map.
@@ -70,29 +82,39 @@ class SqueezeExcite(nn.Module):
     def __init__(self, channels: int, *, hidden: int) -> None:
         super().__init__()
         check_positive(channels=channels, hidden=hidden)
-        self.gate = nn.Sequential(nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, channels), nn.Sigmoid())
+        self.gate = nn.Sequential(
+            nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, channels), nn.Sigmoid()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x.mean(dim=(-2, -1)))[:, :, None, None]
 
 
 class MBConv(nn.Module):
-    """x <- Proj(Pool(x)) + Conv(SE(DepthConv(Conv(Norm(x))))): wide in the middle, where a depthwise kernel sees the map.
+    """x <- Proj(Pool(x)) + Conv(SE(DepthConv(Conv(Norm(x))))): wide in the middle, where a
+    depthwise kernel sees the map.
 
     Args:
         in_channels, out_channels: channels in and out.
         stride: 2 halves the map, in the first 1x1 convolution.
         expansion: channels in the middle over `out_channels`.
-        drop_path: probability that the branch is left out for a sample in training (stochastic depth).
+        drop_path: probability that the branch is left out for a sample in training (stochastic
+            depth).
 
     Shapes: `b c h w` in, `b c' ceil(h/stride) ceil(w/stride)` out.
 
-    Source: Sandler et al. (2018), with the normalisation before the block as in Dai et al. (2021), section 2.2 and
-    appendix A.1: GELU; squeeze-and-excitation with a quarter of `out_channels`.
+    Source: Sandler et al. (2018), with the normalisation before the block as in Dai et al. (2021),
+    section 2.2 and appendix A.1: GELU; squeeze-and-excitation with a quarter of `out_channels`.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, stride: int = 1, expansion: int = 4, drop_path: float = 0.0
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        expansion: int = 4,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         check_positive(in_channels=in_channels, stride=stride, expansion=expansion)
@@ -113,7 +135,8 @@ class MBConv(nn.Module):
 
 
 def make_pool(stride: int) -> nn.Module:
-    """A 3x3 max pooling of that stride, which keeps the corners aligned with a strided convolution; identity for 1.
+    """A 3x3 max pooling of that stride, which keeps the corners aligned with a strided convolution;
+    identity for 1.
 
     Args:
         stride: by how much the map shrinks.
@@ -122,20 +145,24 @@ def make_pool(stride: int) -> nn.Module:
 
 
 def make_pool_shortcut(in_channels: int, out_channels: int, *, stride: int) -> nn.Module:
-    """Proj(Pool(x)): max pooling where the map shrinks, then a 1x1 convolution where the channels change.
+    """Proj(Pool(x)): max pooling where the map shrinks, then a 1x1 convolution where the channels
+    change.
 
     Args:
         in_channels, out_channels: channels in and out.
         stride: by how much the map shrinks.
     """
-    project = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+    project = (
+        nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+    )
     return nn.Sequential(make_pool(stride), project)
 
 
 def channels_last(x: Tensor) -> Tensor:
     """The same map `b c h w` with each pixel's channels side by side in memory.
 
-    Convolutions after it run faster, and the map that they make becomes tokens `b (h w) c` without a copy.
+    Convolutions after it run faster, and the map that they make becomes tokens `b (h w) c` without
+    a copy.
 
     Args:
         x: shape `b c h w`.
@@ -143,8 +170,11 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def count_conv_macs(size: tuple[int, int], in_channels: int, out_channels: int, *, kernel: int, groups: int = 1) -> int:
-    """Multiply-adds of one convolution with an output map of `size` (rows, columns): H W K^2 C_in C_out / groups.
+def count_conv_macs(
+    size: tuple[int, int], in_channels: int, out_channels: int, *, kernel: int, groups: int = 1
+) -> int:
+    """Multiply-adds of one convolution with an output map of `size` (rows, columns): H W K^2 C_in
+    C_out / groups.
 
     Args:
         size: rows H and columns W of the output map.

@@ -1,4 +1,5 @@
-"""Where a token stands: learned and sin-cos tables; relative offsets, vectors and biases; the quadratic encoding."""
+"""Where a token stands: learned and sin-cos tables; relative offsets, vectors and biases; the
+quadratic encoding."""
 
 from __future__ import annotations
 
@@ -11,18 +12,19 @@ from hybridlib.layers.checks import check_divides, check_positive
 
 
 class LearnedPositions(nn.Module):
-    """A learned vector for each position of a grid, and for the extra tokens before it, added to the tokens.
+    """A learned vector for each position of a grid, and for the extra tokens before it, added to
+    the tokens.
 
     Args:
         grid: rows and columns of the patch grid that the model is built for.
         dim: width D of a token.
         extra: how many tokens come before the patches (1 in ViT: the class token).
 
-    Shapes: tokens `b (extra + n) d` in and out. For another grid the patch rows of the table are resized bicubically and
-    the extra rows are kept.
+    Shapes: tokens `b (extra + n) d` in and out. For another grid the patch rows of the table are
+    resized bicubically and the extra rows are kept.
 
-    Source: Dosovitskiy et al. (2021), equation 1 and section 3.2; bicubic as in DeiT (Touvron et al., 2021, section 6),
-    which found that bilinear resizing shrinks the norm of the vectors.
+    Source: Dosovitskiy et al. (2021), equation 1 and section 3.2; bicubic as in DeiT (Touvron et
+    al., 2021, section 6), which found that bilinear resizing shrinks the norm of the vectors.
     """
 
     def __init__(self, grid: tuple[int, int], dim: int, *, extra: int = 0) -> None:
@@ -47,14 +49,16 @@ class LearnedPositions(nn.Module):
         table = self.for_grid(grid)
         if tokens.shape[-2] != table.shape[-2]:  # a single token would be broadcast without a word
             raise ValueError(
-                f"tokens of shape {tuple(tokens.shape)} do not fit a {grid[0]}x{grid[1]} grid with {self.extra} extra "
-                f"tokens: expected shape (batch, {table.shape[-2]}, {table.shape[-1]})"
+                f"tokens of shape {tuple(tokens.shape)} do not fit a {grid[0]}x{grid[1]} grid with"
+                f" {self.extra} extra tokens: expected shape (batch, {table.shape[-2]},"
+                f" {table.shape[-1]})"
             )
         return tokens + table
 
 
 def sincos_positions(grid: tuple[int, int], dim: int, *, temperature: float = 10_000.0) -> Tensor:
-    """A fixed 2-D encoding: a quarter of the width each for sin and cos of the row and of the column.
+    """A fixed 2-D encoding: a quarter of the width each for sin and cos of the row and of the
+    column.
 
     Args:
         grid: rows and columns.
@@ -97,7 +101,8 @@ def relative_offsets(grid: tuple[int, int]) -> Tensor:
 
 
 def quadratic_encoding(offsets: Tensor) -> Tensor:
-    """r_delta = (|delta|^2, delta_1, delta_2): three numbers that let a dot product draw any round Gaussian.
+    """r_delta = (|delta|^2, delta_1, delta_2): three numbers that let a dot product draw any round
+    Gaussian.
 
     Args:
         offsets: shape `... 2`, rows and columns.
@@ -112,7 +117,8 @@ def quadratic_encoding(offsets: Tensor) -> Tensor:
 
 
 def axis_offsets(length: int, *, device: torch.device | None = None) -> Tensor:
-    """key - query + (length - 1) for every two places on an axis: shape `q k`, from 0 to 2 length - 2.
+    """key - query + (length - 1) for every two places on an axis: shape `q k`, from 0 to 2 length -
+    2.
 
     The row of a table that belongs to the offset, where the table starts at -(length - 1).
 
@@ -125,20 +131,23 @@ def axis_offsets(length: int, *, device: torch.device | None = None) -> Tensor:
 
 
 class RelativePositions2d(nn.Module):
-    """A learned vector for each row offset and each column offset: a key is worth q . (r_row + r_column) to a query q.
+    """A learned vector for each row offset and each column offset: a key is worth q . (r_row +
+    r_column) to a query q.
 
-    The heads of a layer share the vectors. No table of r for every pair of cells, `n n d`, is made: a query is
-    multiplied with the (2H - 1) + (2W - 1) vectors, and the logits of the H rows and W columns that it sees are added by
-    broadcasting.
+    The heads of a layer share the vectors. No table of r for every pair of cells, `n n d`, is made:
+    a query is multiplied with the (2H - 1) + (2W - 1) vectors, and the logits of the H rows and W
+    columns that it sees are added by broadcasting.
 
     Args:
         grid: rows H and columns W of the map.
         dim: width d of a head.
 
-    Shapes: queries `b h n d` in, logits `b h q k` out. Row `offset + H - 1` of the table is for the offset key - query.
+    Shapes: queries `b h n d` in, logits `b h q k` out. Row `offset + H - 1` of the table is for the
+    offset key - query.
 
-    Source: Srinivas et al. (2021), figure 4, after Shaw et al. (2018) and Bello et al. (2019). The vectors start with a
-    standard deviation of d^-0.5, which the authors' code means; by a slip it makes that the mean.
+    Source: Srinivas et al. (2021), figure 4, after Shaw et al. (2018) and Bello et al. (2019). The
+    vectors start with a standard deviation of d^-0.5, which the authors' code means; by a slip it
+    makes that the mean.
     """
 
     def __init__(self, grid: tuple[int, int], dim: int) -> None:
@@ -166,7 +175,8 @@ def _pick(logits: Tensor, index: Tensor) -> Tensor:
 
 
 class RelativeBias(nn.Module):
-    """A learned number for each head and each offset between two cells, added to the logits whatever the image holds.
+    """A learned number for each head and each offset between two cells, added to the logits
+    whatever the image holds.
 
     Args:
         grid: rows H and columns W of the map that the table is built for.
@@ -174,8 +184,8 @@ class RelativeBias(nn.Module):
 
     Shapes: a grid in, biases `h q k` out. For another grid the table is resized bilinearly.
 
-    Source: Dai et al. (2021), equation 3 and appendix A.1: the offset is query - key. Bilinear with half-pixel centres,
-    as MaxViT's official code resizes the same table (google-research/maxvit).
+    Source: Dai et al. (2021), equation 3 and appendix A.1: the offset is query - key. Bilinear with
+    half-pixel centres, as MaxViT's official code resizes the same table (google-research/maxvit).
     """
 
     def __init__(self, grid: tuple[int, int], num_heads: int) -> None:
@@ -195,7 +205,8 @@ class RelativeBias(nn.Module):
     def forward(self, grid: tuple[int, int]) -> Tensor:
         # The transpose of key - query is query - key.
         rows, columns = (axis_offsets(length, device=self.table.device).T for length in grid)
-        index = rows[:, None, :, None] * (2 * grid[1] - 1) + columns[None, :, None, :]  # row column row column
+        # row column row column
+        index = rows[:, None, :, None] * (2 * grid[1] - 1) + columns[None, :, None, :]
         # index_select, as its gradient is summed four times faster than that of table[:, index].
         table = self.for_grid(grid).flatten(1).index_select(1, index.flatten())
         return rearrange(table, "h (q k) -> h q k", q=grid[0] * grid[1])

@@ -16,12 +16,14 @@ class AttentionMap:
 
     Attributes:
         weights: shape `b h q k`; every row `weights[b, h, q]` sums to 1.
-        grid: rows and columns of the patch tokens among the keys. It changes by stage in BoTNet and CoAtNet.
+        grid: rows and columns of the patch tokens among the keys. It changes by stage in BoTNet and
+            CoAtNet.
         extra: names of the tokens that come before the patches, in order: `("class",)` in ViT,
             `("class", "distillation")` in a distilled DeiT, `()` where there are none.
         block: index of the block in the model, from 0.
-        kind: which softmax this is. "content" is the ordinary one; ConViT adds "position" and "gated", the
-            mixture of both; CeiT adds "class-over-layers", whose keys are one token for each block.
+        kind: which softmax this is. "content" is the ordinary one; ConViT adds "position" and
+            "gated", the mixture of both; CeiT adds "class-over-layers", whose keys are one token
+            for each block.
     """
 
     weights: Tensor
@@ -34,8 +36,9 @@ class AttentionMap:
         expected = len(self.extra) + self.grid[0] * self.grid[1]
         if self.weights.ndim != 4 or self.weights.shape[-1] != expected:
             raise ValueError(
-                f"weights of shape {tuple(self.weights.shape)} do not fit a {self.grid[0]}x{self.grid[1]} grid with "
-                f"{len(self.extra)} extra tokens: expected shape (batch, heads, queries, {expected})"
+                f"weights of shape {tuple(self.weights.shape)} do not fit a"
+                f" {self.grid[0]}x{self.grid[1]} grid with {len(self.extra)} extra tokens: expected"
+                f" shape (batch, heads, queries, {expected})"
             )
 
 

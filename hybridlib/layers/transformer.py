@@ -8,7 +8,8 @@ from torchvision.ops import StochasticDepth
 from hybridlib.layers.attention import MultiHeadSelfAttention
 from hybridlib.layers.checks import check_divides, check_positive, check_share
 
-LAYER_NORM_EPS = 1e-6  # timm, torchvision and the official DeiT, ConViT and CeiT; PyTorch's own default is 1e-5
+# timm, torchvision and the official DeiT, ConViT and CeiT; PyTorch's own default is 1e-5
+LAYER_NORM_EPS = 1e-6
 
 
 class MLP(nn.Sequential):
@@ -16,7 +17,8 @@ class MLP(nn.Sequential):
 
     Args:
         dim: width D of a token, in and out.
-        ratio: the hidden layer is `ratio` times as wide (4 in ViT, 3 in the small Early Convolutions models).
+        ratio: the hidden layer is `ratio` times as wide (4 in ViT, 3 in the small Early
+            Convolutions models).
 
     Source: Dosovitskiy et al. (2021), section 3.1.
     """
@@ -35,7 +37,10 @@ def hidden_width(dim: int, ratio: float) -> int:
     """
     check_positive(dim=dim, ratio=ratio)
     if dim * ratio < 1:
-        raise ValueError(f"ratio={ratio} leaves no hidden unit for dim={dim}; ratio x dim must be at least 1, for example ratio=4")
+        raise ValueError(
+            f"ratio={ratio} leaves no hidden unit for dim={dim}; ratio x dim must be at least 1,"
+            " for example ratio=4"
+        )
     return int(dim * ratio)
 
 
@@ -47,16 +52,23 @@ class TransformerBlock(nn.Module):
         num_heads: heads of the attention; must divide `dim`.
         mlp_ratio: hidden width of the MLP over D.
         qkv_bias: whether query, key and value have a bias.
-        drop_path: probability that a residual branch is left out for a sample in training (stochastic depth).
+        drop_path: probability that a residual branch is left out for a sample in training
+            (stochastic depth).
 
-    Shapes: tokens `b n d` in, tokens `b n d` out; with `keep` only the first `keep` of them, for a last block of which no
-    other token is read.
+    Shapes: tokens `b n d` in, tokens `b n d` out; with `keep` only the first `keep` of them, for a
+    last block of which no other token is read.
 
     Source: Dosovitskiy et al. (2021), equations 2 and 3.
     """
 
     def __init__(
-        self, dim: int, *, num_heads: int, mlp_ratio: float = 4.0, qkv_bias: bool = True, drop_path: float = 0.0
+        self,
+        dim: int,
+        *,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
@@ -79,7 +91,8 @@ class TransformerBlock(nn.Module):
 
 
 def drop_path_schedule(rate: float, depth: int) -> list[float]:
-    """Stochastic depth that grows linearly from 0 in the first block to `rate` in the last (Huang et al., 2016).
+    """Stochastic depth that grows linearly from 0 in the first block to `rate` in the last (Huang
+    et al., 2016).
 
     Args:
         rate: of the last block, 0..1.

@@ -1,11 +1,13 @@
-"""Models that run in the reader's browser: from a PyTorch model to one file that live_graph.js loads.
+"""Models that run in the reader's browser: from a PyTorch model to one file that live_graph.js
+loads.
 
     graph = live.export(model, (3, 32, 32))     # any model: ours, or a reader's own
     data = live.pack(graph, model)              # bytes: the graph and the weights
     data = live.packed("convit_nano_digits")    # the same for a model that comes with the package
     live.shipped("convit_nano_digits")          # {name: function that makes it}, for explorables
 
-`python -m hybridlib live` writes the graphs of the latter beside their weights, so that the page needs no torch.export.
+`python -m hybridlib live` writes the graphs of the latter beside their weights, so that the page
+needs no torch.export.
 """
 
 from hybridlib.live.export import export
@@ -15,6 +17,16 @@ from hybridlib.live.samples import HeldOut, held_out
 from hybridlib.live.translate import SUPPORTED
 
 __all__ = [
-    "FORMAT", "SUPPORTED", "Graph", "HeldOut", "export", "graph_path", "held_out",
-    "pack", "packed", "shipped", "shipped_graph", "store",
-]  # fmt: skip
+    "FORMAT",
+    "SUPPORTED",
+    "Graph",
+    "HeldOut",
+    "export",
+    "graph_path",
+    "held_out",
+    "pack",
+    "packed",
+    "shipped",
+    "shipped_graph",
+    "store",
+]

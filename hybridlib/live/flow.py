@@ -1,7 +1,9 @@
-"""How the parts of a network follow each other: read off the steps of its graph, for a picture of it.
+"""How the parts of a network follow each other: read off the steps of its graph, for a picture of
+it.
 
-A flow is a list of what comes after what. Each entry is the place of a module in `graph.modules`, or two branches that meet:
-{"add": [[7, 9], []]} is 7, then 9, added to what came in (a skip connection); {"add": [[7, 8], [11]]} has 11 on the way around.
+A flow is a list of what comes after what. Each entry is the place of a module in `graph.modules`,
+or two branches that meet: {"add": [[7, 9], []]} is 7, then 9, added to what came in (a skip
+connection); {"add": [[7, 8], [11]]} has 11 on the way around.
 """
 
 from __future__ import annotations
@@ -16,21 +18,27 @@ STRIDED = {"conv", "max_pool", "avg_pool"}
 
 
 def add_flow(graph: Graph, entered: Sequence[int | None]) -> None:
-    """Say of every module with parts, and of the graph, how the parts follow each other; and of some what they are set to.
+    """Say of every module with parts, and of the graph, how the parts follow each other; and of
+    some what they are set to.
 
-    Keys added to the modules: `flow`; `parts`, the places of all direct parts; of a step of the model's own `takes`, the
-    modules (places) and weights (names) that it reads, and `tokens`, what it puts before the patches, as the maps call it;
-    `window`, `stride` and `depthwise` of a convolution or a pooling; `heads` of what makes an attention map.
+    Keys added to the modules: `flow`; `parts`, the places of all direct parts; of a step of the
+    model's own `takes`, the modules (places) and weights (names) that it reads, and `tokens`, what
+    it puts before the patches, as the maps call it; `window`, `stride` and `depthwise` of a
+    convolution or a pooling; `heads` of what makes an attention map.
 
     Args:
         graph: with its modules.
-        entered: of each module the buffer of the tensor that goes in; None for a step of the model's own.
+        entered: of each module the buffer of the tensor that goes in; None for a step of the
+            model's own.
     """
     reader = _Reader(graph, entered)
     for place, module in enumerate(graph.modules):
         module |= reader.settings(place)
         if parts := reader.parts[place]:
-            module |= {"flow": reader.flow(parts, made=reader.made[place], entry=reader.entered[place]), "parts": parts}
+            module |= {
+                "flow": reader.flow(parts, made=reader.made[place], entry=reader.entered[place]),
+                "parts": parts,
+            }
     graph.flow = reader.flow(reader.parts[None], made=graph.logits.buffer, entry=graph.input.buffer)
 
 
@@ -56,8 +64,11 @@ class _Reader:
         return buffer
 
     def _parts(self) -> dict[int | None, list[int]]:
-        """Of every module, and of the model (None), the places of its direct parts; a part stands behind its whole."""
-        parts: dict[int | None, list[int]] = {None: []} | {place: [] for place in range(len(self.graph.modules))}
+        """Of every module, and of the model (None), the places of its direct parts; a part stands
+        behind its whole."""
+        parts: dict[int | None, list[int]] = {None: []} | {
+            place: [] for place in range(len(self.graph.modules))
+        }
         last: dict[str, int] = {}
         for place, module in enumerate(self.graph.modules):
             name = module["name"]
@@ -71,10 +82,17 @@ class _Reader:
     def sources(self, buffer: int) -> list[int]:
         """What a buffer is made from, as far as it depends on the image."""
         given = self.makers[buffer][2] if buffer in self.makers else ()
-        return list(dict.fromkeys(self._plain(x.buffer) for x in given if isinstance(x, Operand) and x.buffer in self.seen))
+        return list(
+            dict.fromkeys(
+                self._plain(x.buffer)
+                for x in given
+                if isinstance(x, Operand) and x.buffer in self.seen
+            )
+        )
 
     def flow(self, parts: Sequence[int], *, made: int, entry: int | None) -> Flow:
-        """From the buffer that goes in to the one that is made. Parts that no image goes through are left out."""
+        """From the buffer that goes in to the one that is made. Parts that no image goes through
+        are left out."""
         self.by_buffer, self.ways = {}, {}
         for place in parts:
             self.by_buffer.setdefault(self.made[place], place)
@@ -87,7 +105,8 @@ class _Reader:
             return self.sources(buffer)
         if self.entered[place] is not None:
             return [self.entered[place]] if self.entered[place] in self.seen else []
-        return [max(self.sources(buffer), key=self._age)] if self.sources(buffer) else []  # a step: the newest
+        # a step: the newest
+        return [max(self.sources(buffer), key=self._age)] if self.sources(buffer) else []
 
     def _age(self, buffer: int) -> int:
         return self.order.get(buffer, -1)
@@ -103,7 +122,9 @@ class _Reader:
                 fork = self._fork(back)
                 branches = [self._chain(source, fork) for source in back]
                 if any(branches):
-                    found.insert(0, {self.makers[buffer][0]: sorted(branches, key=len, reverse=True)})
+                    found.insert(
+                        0, {self.makers[buffer][0]: sorted(branches, key=len, reverse=True)}
+                    )
                 back = [] if fork is None else [fork]
             if not back:
                 break
@@ -119,14 +140,20 @@ class _Reader:
         """Buffers that everything goes through on its way to this one, itself included."""
         if buffer not in self.ways:
             back = self._back(buffer)
-            self.ways[buffer] = {buffer} | (set.intersection(*map(self._ways, back)) if back else set())
+            self.ways[buffer] = {buffer} | (
+                set.intersection(*map(self._ways, back)) if back else set()
+            )
         return self.ways[buffer]
 
     def settings(self, place: int) -> dict:
         """What a convolution, a pooling, an attention or a step of the model's own is set to."""
         module = self.graph.modules[place]
         buffer = module["at"].buffer
-        maps = [shown["at"].shape[1] for shown in self.graph.maps if module["name"] and shown["module"] == module["name"]]
+        maps = [
+            shown["at"].shape[1]
+            for shown in self.graph.maps
+            if module["name"] and shown["module"] == module["name"]
+        ]
         if maps:
             return {"heads": maps[0]}
         if not module["name"]:
@@ -134,17 +161,30 @@ class _Reader:
         kind, _, given, *settings = self.makers.get(buffer, ("", None, ()))
         if self.parts[place] or kind not in STRIDED:
             return {}
-        told = {"window": list(given[1].shape[2:]) if kind == "conv" else settings[0]["kernel"], "stride": settings[0]["stride"]}
-        return told | ({"depthwise": True} if settings[0].get("groups", 1) == given[0].shape[1] > 1 else {})
+        told = {
+            "window": list(given[1].shape[2:]) if kind == "conv" else settings[0]["kernel"],
+            "stride": settings[0]["stride"],
+        }
+        return told | (
+            {"depthwise": True} if settings[0].get("groups", 1) == given[0].shape[1] > 1 else {}
+        )
 
     def _takes(self, place: int, buffer: int) -> list[int | str]:
-        """Of a step its sources: earlier modules of the model's own level by place, weights by name."""
+        """Of a step its sources: earlier modules of the model's own level by place, weights by
+        name."""
         names = {at: name for name, at in self.graph.weights.items()}
         makers = {self.made[i]: i for i in self.parts[None] if i < place}
-        return [makers.get(self._plain(x.buffer), names.get(x.buffer)) for x in self.makers[buffer][2]]
+        return [
+            makers.get(self._plain(x.buffer), names.get(x.buffer)) for x in self.makers[buffer][2]
+        ]
 
     def _tokens(self, module: dict) -> dict:
-        """Names of the tokens that are no patches, if some map has as many keys as this step makes tokens."""
+        """Names of the tokens that are no patches, if some map has as many keys as this step makes
+        tokens."""
         shape = module["at"].shape
         keys = {shown["at"].shape[3]: list(shown["extra"]) for shown in self.graph.maps}
-        return {"tokens": keys[shape[1]]} if module["kind"] == "token" and len(shape) == 3 and keys.get(shape[1]) else {}
+        return (
+            {"tokens": keys[shape[1]]}
+            if module["kind"] == "token" and len(shape) == 3 and keys.get(shape[1])
+            else {}
+        )

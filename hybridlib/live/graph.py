@@ -13,22 +13,28 @@ FORMAT = "hybridlib-live-1"
 
 @dataclass
 class Graph:
-    """The steps from an image to logits and maps, without the weights. Every operand is [buffer, offset, shape, strides].
+    """The steps from an image to logits and maps, without the weights. Every operand is [buffer,
+    offset, shape, strides].
 
     Attributes:
         about: what the model is: its class, and more if the caller adds it. Text only.
         input: the image `1 c h w`.
         sizes: of each buffer, in 4-byte numbers.
         weights: name in the state dict -> buffer.
-        tables: what depends on no parameter, computed at export: dicts of buffer, type ("I32" or "F32"), values.
-        nodes: [kind, out, operands, settings]; `once` among the settings marks what depends on parameters alone.
+        tables: what depends on no parameter, computed at export: dicts of buffer, type ("I32" or
+            "F32"), values.
+        nodes: [kind, out, operands, settings]; `once` among the settings marks what depends on
+            parameters alone.
         logits: `1 k`.
-        maps: dicts of `at` (`1 h q k`, contiguous), grid, extra, block, kind, as in AttentionMap, and module, where it arose.
-        layers: dicts of the `block`'s name and `at`, the logits `1 k` read off after it, or None where the head does not fit.
-        modules: dicts of name, class, kind and `at`, what the module made, from the stem to the head, a part behind its
-            whole. Name "" is a step of the model's own: the class token put first (cat), the average over the map (mean).
-            More about each: flow.py.
-        flow: how the modules of the model's own level follow each other; flow.py says how it is written.
+        maps: dicts of `at` (`1 h q k`, contiguous), grid, extra, block, kind, as in AttentionMap,
+            and module, where it arose.
+        layers: dicts of the `block`'s name and `at`, the logits `1 k` read off after it, or None
+            where the head does not fit.
+        modules: dicts of name, class, kind and `at`, what the module made, from the stem to the
+            head, a part behind its whole. Name "" is a step of the model's own: the class token put
+            first (cat), the average over the map (mean). More about each: flow.py.
+        flow: how the modules of the model's own level follow each other; flow.py says how it is
+            written.
     """
 
     about: dict[str, str]
@@ -48,8 +54,9 @@ class Graph:
         return "".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
-        yield f'{{"format":{_compact(FORMAT)},\n"about":{_compact(self.about)},\n"input":{_compact(self.input)},\n'
-        yield f'"logits":{_compact(self.logits)},\n"sizes":{_compact(self.sizes)},\n"weights":{_compact(self.weights)}'
+        yield f'{{"format":{_compact(FORMAT)}'
+        for name in ("about", "input", "logits", "sizes", "weights"):
+            yield f',\n"{name}":{_compact(getattr(self, name))}'
         for name in ("tables", "nodes", "maps", "layers", "modules"):
             rows = ",\n".join(map(_compact, getattr(self, name)))
             yield f',\n"{name}":[\n{rows}\n]' if rows else f',\n"{name}":[]'
@@ -57,4 +64,6 @@ class Graph:
 
 
 def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=Operand.written)
+    return json.dumps(
+        value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=Operand.written
+    )

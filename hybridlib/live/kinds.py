@@ -1,4 +1,5 @@
-"""What a part of a network is, for a picture of it: found out by what it is made of, never by a list for each model."""
+"""What a part of a network is, for a picture of it: found out by what it is made of, never by a
+list for each model."""
 
 from __future__ import annotations
 
@@ -10,9 +11,19 @@ from hybridlib.layers.position import LearnedPositions, RelativeBias, RelativePo
 from hybridlib.models.botnet import AbsolutePositions2d
 
 Kind = Literal[
-    "convolution", "attention", "feed-forward", "norm", "token", "pooling",
-    "position", "linear", "head", "activation", "block", "other",
-]  # fmt: skip
+    "convolution",
+    "attention",
+    "feed-forward",
+    "norm",
+    "token",
+    "pooling",
+    "position",
+    "linear",
+    "head",
+    "activation",
+    "block",
+    "other",
+]
 
 CONVOLUTIONS = nn.modules.conv._ConvNd
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
@@ -22,7 +33,13 @@ STEPS = {"cat": "token", "mean": "pooling"}  # what a model does itself, outside
 
 
 def kind_of(
-    module: nn.Module, *, name: str, attention: set[str], takes: int | None, gives: int, classes: int | None
+    module: nn.Module,
+    *,
+    name: str,
+    attention: set[str],
+    takes: int | None,
+    gives: int,
+    classes: int | None,
 ) -> Kind:
     """The kind of one module in one call.
 
@@ -30,8 +47,8 @@ def kind_of(
         module: what was called.
         name: its name.
         attention: names of the modules in which a softmax is computed.
-        takes, gives: axes of the tensor that goes in (None if none does) and of the one that comes out: 4 for a map, 3 for
-            tokens, 2 for vectors.
+        takes, gives: axes of the tensor that goes in (None if none does) and of the one that comes
+            out: 4 for a map, 3 for tokens, 2 for vectors.
         classes: its outputs if they are the logits of a head at the top, else None.
     """
     if name in attention:

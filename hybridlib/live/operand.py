@@ -1,4 +1,5 @@
-"""Where a node finds its numbers: a buffer, and how to step through it. A view is another way of stepping, never work."""
+"""Where a node finds its numbers: a buffer, and how to step through it. A view is another way of
+stepping, never work."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ class Operand:
         buffer: which.
         offset: of the first number.
         shape: as PyTorch's.
-        strides: step of each axis, in numbers. An axis of length 1 has 0, so that equal views are written alike.
+        strides: step of each axis, in numbers. An axis of length 1 has 0, so that equal views are
+            written alike.
     """
 
     buffer: int
@@ -38,9 +40,13 @@ class Operand:
     def meta(self) -> Tensor:
         """A tensor of that shape and stepping without numbers."""
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides))
-        return torch.empty(last + 1, device="meta").as_strided(self.shape, self.strides, self.offset)
+        return torch.empty(last + 1, device="meta").as_strided(
+            self.shape, self.strides, self.offset
+        )
 
-    def viewed(self, view: Callable[[Tensor], Tensor | Sequence[Tensor]]) -> Operand | list[Operand]:
+    def viewed(
+        self, view: Callable[[Tensor], Tensor | Sequence[Tensor]]
+    ) -> Operand | list[Operand]:
         """What a view of PyTorch's makes of it.
 
         Raises:
@@ -49,7 +55,10 @@ class Operand:
         result = view(self.meta())
         if isinstance(result, Tensor):
             return Operand.of(self.buffer, result.storage_offset(), result.shape, result.stride())
-        return [Operand.of(self.buffer, part.storage_offset(), part.shape, part.stride()) for part in result]
+        return [
+            Operand.of(self.buffer, part.storage_offset(), part.shape, part.stride())
+            for part in result
+        ]
 
     def written(self) -> list:
         """As the file has it."""
@@ -62,13 +71,15 @@ def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def channels_last(shape: Sequence[int]) -> tuple[int, ...]:
-    """Steps of a map `b c h w` whose channels lie together: its cells are then tokens without a copy."""
+    """Steps of a map `b c h w` whose channels lie together: its cells are then tokens without a
+    copy."""
     b, c, h, w = shape
     return (c * h * w, 1, c * w, c)
 
 
 def as_lies(operand: Operand) -> tuple[int, ...]:
-    """Steps of a new tensor of the same shape whose axes follow each other in memory as this one's do."""
+    """Steps of a new tensor of the same shape whose axes follow each other in memory as this one's
+    do."""
     order = sorted(range(len(operand.shape)), key=lambda axis: (-operand.strides[axis], axis))
     steps, step = [0] * len(order), 1
     for axis in reversed(order):

@@ -22,16 +22,24 @@ from hybridlib.live.graph import Graph
 TYPES = {"I32": torch.int32, "F32": torch.float32}
 
 
-def pack(graph: Graph | str, model: nn.Module | dict[str, Tensor], *, header: dict[str, str] | None = None) -> bytes:
-    """The file that live_graph.js loads: safetensors, with the graph under `graph` in the header's metadata.
+def pack(
+    graph: Graph | str,
+    model: nn.Module | dict[str, Tensor],
+    *,
+    header: dict[str, str] | None = None,
+) -> bytes:
+    """The file that live_graph.js loads: safetensors, with the graph under `graph` in the header's
+    metadata.
 
-    The weights keep their names, type and bits; those that the graph does not read are left out. A table is called
-    `table.0`, and so on, after its place in the graph.
+    The weights keep their names, type and bits; those that the graph does not read are left out. A
+    table is called `table.0`, and so on, after its place in the graph.
 
     Args:
         graph: as `export` made it, or its text.
-        model: whose weights these are, or its tensors by name: float16 or float32 (others become float32).
-        header: more text for the metadata, for example mean and std of the training images, "0.19 0.19 0.19".
+        model: whose weights these are, or its tensors by name: float16 or float32 (others become
+            float32).
+        header: more text for the metadata, for example mean and std of the training images, "0.19
+            0.19 0.19".
 
     Raises:
         ValueError: if a weight is missing or has another size than in the graph.
@@ -42,15 +50,22 @@ def pack(graph: Graph | str, model: nn.Module | dict[str, Tensor], *, header: di
     tensors = {}
     for name, buffer in parts["weights"].items():
         if name not in state:
-            raise ValueError(f"the graph reads {name!r}, which is not among the weights; export this model anew")
+            raise ValueError(
+                f"the graph reads {name!r}, which is not among the weights; export this model anew"
+            )
         if state[name].numel() != parts["sizes"][buffer]:
             raise ValueError(
-                f"{name!r} has {state[name].numel()} numbers and the graph reads {parts['sizes'][buffer]}; export this model anew"
+                f"{name!r} has {state[name].numel()} numbers and the graph reads"
+                f" {parts['sizes'][buffer]}; export this model anew"
             )
         tensors[name] = state[name] if state[name].dtype == torch.float16 else state[name].float()
     for i, table in enumerate(parts["tables"]):
         tensors[f"table.{i}"] = torch.tensor(table.pop("values"), dtype=TYPES[table["type"]])
-    return _aligned(save(tensors, metadata={**(header or {}), "graph": json.dumps(parts, separators=(",", ":"))}))
+    return _aligned(
+        save(
+            tensors, metadata={**(header or {}), "graph": json.dumps(parts, separators=(",", ":"))}
+        )
+    )
 
 
 def _aligned(data: bytes) -> bytes:
@@ -63,7 +78,8 @@ def _aligned(data: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
-# ------------------------------------------------------------------------------------- models of the package
+# ------------------------------------------------------------------------------------- models of
+# the package
 
 
 def graph_path(name: str) -> Path:
@@ -84,7 +100,11 @@ def shipped_graph(name: str) -> Graph:
     """
     told = weights.header(name)
     side = int(told["image_size"])
-    return export(weights.load(name), (3, side, side), about={"name": name, "model": told["model"], "size": told["size"]})
+    return export(
+        weights.load(name),
+        (3, side, side),
+        about={"name": name, "model": told["model"], "size": told["size"]},
+    )
 
 
 def store(name: str) -> Path:
@@ -106,7 +126,8 @@ def store(name: str) -> Path:
 def packed(name: str) -> bytes:
     """The file of shipped weights for the browser, from the stored graph, without torch.export.
 
-    Its metadata has the weights' own header too: model, size, num_classes, image_size, mean, std, study, run.
+    Its metadata has the weights' own header too: model, size, num_classes, image_size, mean, std,
+    study, run.
 
     Args:
         name: one of `weights.names()`.
@@ -117,13 +138,16 @@ def packed(name: str) -> bytes:
     """
     path = graph_path(name)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no {path.name} beside the weights; make it: python -m hybridlib live {name}")
+        raise FileNotFoundError(
+            f"there is no {path.name} beside the weights; make it: python -m hybridlib live {name}"
+        )
     tensors, _ = read_tensors(weights.FOLDER / f"{name}.safetensors")
     return pack(path.read_text(encoding="utf-8"), tensors, header=weights.header(name))
 
 
 def shipped(*names: str) -> dict[str, Callable[[], bytes]]:
-    """Shipped models for an explorable: name -> the function that makes its file, which is called at first use.
+    """Shipped models for an explorable: name -> the function that makes its file, which is called
+    at first use.
 
     Args:
         names: which; default all.

@@ -1,15 +1,23 @@
-"""What each layer already knows: the class read off the tokens or the map after every block, by the model's own head.
+"""What each layer already knows: the class read off the tokens or the map after every block, by the
+model's own head.
 
-The head was trained on what leaves the last block only, so that earlier answers are what it makes of something it has not seen.
+The head was trained on what leaves the last block only, so that earlier answers are what it makes
+of something it has not seen.
 
 | model | read after | how |
 |---|---|---|
-| ViT, DeiT, EarlyConvViT | every block | `classify`: the class token (DeiT: both tokens) through norm and head |
-| ConViT | every block | the same; in the local blocks, which have no class token yet, the mean of the patches |
-| CeiT | every block, and LCA | the class token through norm and head; after LCA its token, which gives the logits |
-| ConvNet, BoTNet | the blocks as wide as the head's input | the average over the map through the head |
-| CoAtNet | the blocks as wide as the head's input | `classify`: the map through norm, average and head |
-| Flagship | the convolutions and each bottleneck with attention | `classify`: the map through the last stage and the head |
+| ViT, DeiT, EarlyConvViT | every block | `classify`: the class token (DeiT: both tokens) through
+norm and head |
+| ConViT | every block | the same; in the local blocks, which have no class token yet, the mean of
+the patches |
+| CeiT | every block, and LCA | the class token through norm and head; after LCA its token, which
+gives the logits |
+| ConvNet, BoTNet | the blocks as wide as the head's input | the average over the map through the
+head |
+| CoAtNet | the blocks as wide as the head's input | `classify`: the map through norm, average and
+head |
+| Flagship | the convolutions and each bottleneck with attention | `classify`: the map through the
+last stage and the head |
 """
 
 from __future__ import annotations
@@ -29,14 +37,18 @@ Read = Callable[[nn.Module, Tensor], Tensor | None]
 
 
 def readings(model: nn.Module) -> dict[str, Read]:
-    """For each block's name how to get logits from the model and what leaves that block, or None if the head does not fit; {}
-    for other models than ours."""
+    """For each block's name how to get logits from the model and what leaves that block, or None if
+    the head does not fit; {} for other models than ours."""
     if isinstance(model, ViT):
         return dict.fromkeys(_numbered(model, "blocks"), classify)
     if isinstance(model, ConViT):
-        return dict.fromkeys(_numbered(model, "local_blocks"), classify_mean) | dict.fromkeys(_numbered(model, "blocks"), classify)
+        return dict.fromkeys(_numbered(model, "local_blocks"), classify_mean) | dict.fromkeys(
+            _numbered(model, "blocks"), classify
+        )
     if isinstance(model, CeiT):
-        return dict.fromkeys(_numbered(model, "blocks"), before_lca) | ({"lca": after_lca} if model.lca else {})
+        return dict.fromkeys(_numbered(model, "blocks"), before_lca) | (
+            {"lca": after_lca} if model.lca else {}
+        )
     if isinstance(model, CoAtNet):
         return dict.fromkeys(_of_stages(model), classify_if_wide)
     if isinstance(model, ConvNet):  # BoTNet is one

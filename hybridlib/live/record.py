@@ -1,4 +1,5 @@
-"""A model whose forward pass hands out everything that a picture of it needs: logits, maps, layers and every module's result."""
+"""A model whose forward pass hands out everything that a picture of it needs: logits, maps, layers
+and every module's result."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from hybridlib.live.readout import Read
 
 @dataclass
 class Call:
-    """One call of a module: its name, the tensor that goes in (None if none does), what comes out."""
+    """One call of a module: its name, the tensor that goes in (None if none does), what comes
+    out."""
 
     name: str
     given: Tensor | None
@@ -29,12 +31,13 @@ class Call:
 class Recorded(nn.Module):
     """`forward` returns a flat tuple of tensors; the other attributes say what they are.
 
-    A part's `trace` counts as a call of it. Results are copied where they arise, since what follows may write over them; such
-    copies cost nothing later, as the exporter takes them for views.
+    A part's `trace` counts as a call of it. Results are copied where they arise, since what follows
+    may write over them; such copies cost nothing later, as the exporter takes them for views.
 
     Args:
         model: with `trace`, or logits alone. It is changed, so hand over a copy.
-        read: of some modules, by name, how to get logits from the model and what they make; see readout.py.
+        read: of some modules, by name, how to get logits from the model and what they make; see
+            readout.py.
 
     Attributes:
         maps: of the last pass: what each map knows of itself.
@@ -55,18 +58,27 @@ class Recorded(nn.Module):
                 continue
             if callable(getattr(part, "trace", None)):
                 part.trace = _as_call(part, part.trace)
-            part.register_forward_pre_hook(lambda _, args, kwargs, name=name: self._enter(name, args, kwargs), with_kwargs=True)
+            part.register_forward_pre_hook(
+                lambda _, args, kwargs, name=name: self._enter(name, args, kwargs), with_kwargs=True
+            )
             part.register_forward_hook(lambda _, args, made: self._leave(made))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         self.calls, self._open, self._listening = [], [], True
-        seen = self.model.trace(image) if callable(getattr(self.model, "trace", None)) else self.model(image)
+        seen = (
+            self.model.trace(image)
+            if callable(getattr(self.model, "trace", None))
+            else self.model(image)
+        )
         self._listening = False
         self.maps = check_maps(getattr(seen, "maps", ()))
-        logits = check_logits(getattr(seen, "logits", seen), self.model).clone()  # whatever follows reads layers
+        # whatever follows reads layers
+        logits = check_logits(getattr(seen, "logits", seen), self.model).clone()
         self.calls = [call for call in self.calls if call.made is not None]
         last = {call.name: call.made for call in self.calls}
-        answers = {name: read(self.model, last[name]) for name, read in self.read.items() if name in last}
+        answers = {
+            name: read(self.model, last[name]) for name, read in self.read.items() if name in last
+        }
         self.layers = [(name, answer is not None) for name, answer in answers.items()]
         return (
             logits,
@@ -113,8 +125,9 @@ def check_maps(maps: object) -> tuple[AttentionMap, ...]:
     for shown in maps:
         if not isinstance(shown, AttentionMap):
             raise ValueError(
-                f"trace(x).maps holds a {type(shown).__name__}; give hybridlib.layers.trace.AttentionMap, for example "
-                "AttentionMap(weights, grid=(8, 8), extra=('class',)) with weights of shape b h q k"
+                f"trace(x).maps holds a {type(shown).__name__}; give"
+                " hybridlib.layers.trace.AttentionMap, for example AttentionMap(weights, grid=(8,"
+                " 8), extra=('class',)) with weights of shape b h q k"
             )
     return tuple(maps)
 
@@ -122,9 +135,13 @@ def check_maps(maps: object) -> tuple[AttentionMap, ...]:
 def check_logits(logits: object, model: nn.Module) -> Tensor:
     """Logits of one image, or a ValueError that says what they must be."""
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != 1:
-        found = f"a tensor of shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        found = (
+            f"a tensor of shape {tuple(logits.shape)}"
+            if isinstance(logits, torch.Tensor)
+            else f"a {type(logits).__name__}"
+        )
         raise ValueError(
-            f"{type(model).__name__} makes {found} of one image; it must be logits of shape (1, classes), or trace(x) a "
-            "hybridlib.layers.trace.Trace with such logits"
+            f"{type(model).__name__} makes {found} of one image; it must be logits of shape (1,"
+            " classes), or trace(x) a hybridlib.layers.trace.Trace with such logits"
         )
     return logits

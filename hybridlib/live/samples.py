@@ -9,9 +9,13 @@ import torch
 
 from hybridlib.data import digits
 
-# What the shipped models were tested on (hybridlib.studies.vit_digits.DIGITS), with one copy of the training digits.
-DIGITS = dict(canvas=32, scale=(2.5, 3.75), position="random", clutter=0, copies=1, test_copies=2, seed=0)
-READ = (543, 63, 707, 422, 201, 20, 391, 853, 27, 805)  # one of each class, which all eight shipped models read
+# What the shipped models were tested on (hybridlib.studies.vit_digits.DIGITS), with one copy of the
+# training digits.
+DIGITS = dict(
+    canvas=32, scale=(2.5, 3.75), position="random", clutter=0, copies=1, test_copies=2, seed=0
+)
+# one of each class, which all eight shipped models read
+READ = (543, 63, 707, 422, 201, 20, 391, 853, 27, 805)
 MISREAD = (355, 644, 609, 309)  # which at least three of them misread
 
 
@@ -28,7 +32,8 @@ class HeldOut(NamedTuple):
 
 
 def held_out() -> HeldOut:
-    """One test digit of each class that all shipped models read, then some that at least three of them misread.
+    """One test digit of each class that all shipped models read, then some that at least three of
+    them misread.
 
     None was seen in training. Takes a few seconds.
     """
@@ -36,5 +41,7 @@ def held_out() -> HeldOut:
     chosen = [*READ, *MISREAD]
     pictures = torch.stack([test.images[i][0] for i in chosen]).numpy()
     classes = [int(test.labels[i]) for i in chosen]
-    labels = [str(k) if i in READ else f"a {k}, which some misread" for i, k in zip(chosen, classes)]
+    labels = [
+        str(k) if i in READ else f"a {k}, which some misread" for i, k in zip(chosen, classes)
+    ]
     return HeldOut(pictures, labels)

@@ -1,4 +1,5 @@
-"""From the core ATen operators of torch.export to the 19 kinds of node that the browser's kernels know."""
+"""From the core ATen operators of torch.export to the 19 kinds of node that the browser's kernels
+know."""
 
 from __future__ import annotations
 
@@ -17,16 +18,32 @@ aten = torch.ops.aten
 Value = object  # an Operand, a Tensor that depends on nothing, or a plain Python value
 
 VIEWS = {
-    aten.alias.default, aten.detach.default, aten.diagonal.default, aten.expand.default, aten.permute.default,
-    aten.select.int, aten.slice.Tensor, aten.split_with_sizes.default, aten.squeeze.dim, aten.squeeze.dims,
-    aten.unsqueeze.default, aten.view.default,
-}  # fmt: skip
-SAME = {aten.clone.default, aten._to_copy.default, aten.lift_fresh_copy.default}  # the runtime has one type, and its own steps
+    aten.alias.default,
+    aten.detach.default,
+    aten.diagonal.default,
+    aten.expand.default,
+    aten.permute.default,
+    aten.select.int,
+    aten.slice.Tensor,
+    aten.split_with_sizes.default,
+    aten.squeeze.dim,
+    aten.squeeze.dims,
+    aten.unsqueeze.default,
+    aten.view.default,
+}
+# the runtime has one type, and its own steps
+SAME = {aten.clone.default, aten._to_copy.default, aten.lift_fresh_copy.default}
 IGNORED = {aten._assert_tensor_metadata.default}
 BINARY = {
-    aten.add.Tensor: "add", aten.add.Scalar: "add", aten.sub.Tensor: "sub", aten.sub.Scalar: "sub",
-    aten.mul.Tensor: "mul", aten.mul.Scalar: "mul", aten.div.Tensor: "div", aten.div.Scalar: "div",
-}  # fmt: skip
+    aten.add.Tensor: "add",
+    aten.add.Scalar: "add",
+    aten.sub.Tensor: "sub",
+    aten.sub.Scalar: "sub",
+    aten.mul.Tensor: "mul",
+    aten.mul.Scalar: "mul",
+    aten.div.Tensor: "div",
+    aten.div.Scalar: "div",
+}
 UNARY = {aten.relu.default: "relu", aten.gelu.default: "gelu", aten.sigmoid.default: "sigmoid"}
 
 
@@ -50,7 +67,10 @@ class Translator:
             ValueError: for an operator that the browser has no kernel for.
         """
         self._node = node
-        args, settings = [read(arg) for arg in node.args], {key: read(arg) for key, arg in node.kwargs.items()}
+        args, settings = (
+            [read(arg) for arg in node.args],
+            {key: read(arg) for key, arg in node.kwargs.items()},
+        )
         if node.target is operator.getitem:
             return self._item(*args)
         if node.target in IGNORED:
@@ -82,14 +102,19 @@ class Translator:
         place = f"the module {path!r}" if path else "the model's own forward pass"
         name = str(self._node.target).removesuffix(".default")
         return ValueError(
-            f"the operator {name}{f' {why}' if why else ''} in {place} has no kernel in the browser; these have: "
-            f"{', '.join(SUPPORTED)}"
+            f"the operator {name}{f' {why}' if why else ''} in {place} has no kernel in the"
+            f" browser; these have: {', '.join(SUPPORTED)}"
         )
 
     # ------------------------------------------------------------------------------------- building
 
     def emit(
-        self, kind: str, operands: Sequence[Operand | float], shape: Sequence[int], steps: Sequence[int], **settings: object
+        self,
+        kind: str,
+        operands: Sequence[Operand | float],
+        shape: Sequence[int],
+        steps: Sequence[int],
+        **settings: object,
     ) -> Operand:
         """Add a node and the buffer that it fills, unless there is one like it."""
         inputs = [x for x in operands if isinstance(x, Operand)]
@@ -111,13 +136,16 @@ class Translator:
         return self.emit("copy", [x], x.shape, contiguous(x.shape))
 
     def operand(self, value: Value) -> Operand:
-        """A value as numbers in a buffer: constants become tables, of which repeated parts are stored once."""
+        """A value as numbers in a buffer: constants become tables, of which repeated parts are
+        stored once."""
         if isinstance(value, Operand):
             return value
         if not isinstance(value, Tensor):
             raise self.refuse(f"on {value!r}")
         whole = not value.dtype.is_floating_point
-        small = value[tuple(slice(0, 1) if step == 0 else slice(None) for step in value.stride())].contiguous()
+        small = value[
+            tuple(slice(0, 1) if step == 0 else slice(None) for step in value.stride())
+        ].contiguous()
         numbers = small.flatten().to(torch.int32 if whole else torch.float32).tolist()
         numbers = numbers if whole else [int(v) if v == int(v) else v for v in numbers]
         kind = "I32" if whole else "F32"
@@ -128,7 +156,10 @@ class Translator:
             table = {"buffer": len(self.graph.sizes), "type": kind, "values": numbers}
             self.graph.tables.append(table)
             self.graph.sizes.append(len(numbers))
-        steps = [0 if repeated == 0 else step for repeated, step in zip(value.stride(), contiguous(small.shape))]
+        steps = [
+            0 if repeated == 0 else step
+            for repeated, step in zip(value.stride(), contiguous(small.shape))
+        ]
         return Operand.of(table["buffer"], 0, value.shape, steps)
 
     def numbers(self, value: Value) -> Operand:
@@ -145,16 +176,29 @@ class Translator:
         if isinstance(value, (list, tuple)):
             return value[index]
         if index:
-            raise self.refuse(f"output {index}")  # of max pooling its indices, of a norm its statistics
+            # of max pooling its indices, of a norm its statistics
+            raise self.refuse(f"output {index}")
         return value
 
     def _binary(self, kind: str, a: Value, b: Value) -> Operand:
-        a, b = (value if isinstance(value, (int, float)) else self.numbers(value) for value in (a, b))
+        a, b = (
+            value if isinstance(value, (int, float)) else self.numbers(value) for value in (a, b)
+        )
         shapes = [x.shape for x in (a, b) if isinstance(x, Operand)]
         shape = tuple(torch.broadcast_shapes(*shapes))
-        full = next((x for x in (a, b) if isinstance(x, Operand) and x.shape == shape and 0 not in _long_steps(x)), None)
+        full = next(
+            (
+                x
+                for x in (a, b)
+                if isinstance(x, Operand) and x.shape == shape and 0 not in _long_steps(x)
+            ),
+            None,
+        )
         steps = contiguous(shape) if full is None else as_lies(full)
-        spread = [x.viewed(lambda tensor: tensor.expand(shape)) if isinstance(x, Operand) else x for x in (a, b)]
+        spread = [
+            x.viewed(lambda tensor: tensor.expand(shape)) if isinstance(x, Operand) else x
+            for x in (a, b)
+        ]
         return self.emit(kind, spread, shape, steps)
 
     # ------------------------------------------------------------------------------------ operators
@@ -164,7 +208,9 @@ class Translator:
         shape = (*a.shape[:-1], b.shape[-1])
         return self.emit("matmul", [a, b, *([bias] if bias else [])], shape, contiguous(shape))
 
-    def _addmm(self, bias: Value, a: Value, b: Value, *, beta: float = 1, alpha: float = 1) -> Operand:
+    def _addmm(
+        self, bias: Value, a: Value, b: Value, *, beta: float = 1, alpha: float = 1
+    ) -> Operand:
         if beta != 1 or alpha != 1:
             raise self.refuse("with alpha or beta")
         bias = self.numbers(bias)
@@ -173,7 +219,16 @@ class Translator:
         return self._binary("add", self._matmul(a, b), bias)
 
     def _convolution(
-        self, x: Value, weight: Value, bias: Value, stride: list, padding: list, dilation: list, turned: bool, _: list, groups: int
+        self,
+        x: Value,
+        weight: Value,
+        bias: Value,
+        stride: list,
+        padding: list,
+        dilation: list,
+        turned: bool,
+        _: list,
+        groups: int,
     ) -> Operand:
         x, weight = self.numbers(x), self.numbers(weight)
         if turned or len(x.shape) != 4:
@@ -185,11 +240,19 @@ class Translator:
         if not weight.is_contiguous:
             weight = self.copy(weight)
         given = [x, weight, *([] if bias is None else [self.numbers(bias)])]
-        settings = dict(stride=list(stride), padding=list(padding), dilation=list(dilation), groups=groups)
+        settings = dict(
+            stride=list(stride), padding=list(padding), dilation=list(dilation), groups=groups
+        )
         return self.emit("conv", given, shape, channels_last(shape), **settings)
 
     def _max_pool(
-        self, x: Value, kernel: list, stride: list = (), padding: list = (0,), dilation: list = (1,), ceil: bool = False
+        self,
+        x: Value,
+        kernel: list,
+        stride: list = (),
+        padding: list = (0,),
+        dilation: list = (1,),
+        ceil: bool = False,
     ) -> Operand:
         x, pairs = self._map(x), [_pair(v) for v in (kernel, stride or kernel, padding, dilation)]
         size = _windows(x.shape[2:], *pairs, ceil=ceil)
@@ -197,9 +260,15 @@ class Translator:
         return self._pooled("max_pool", x, size, **dict(zip(names, pairs)))
 
     def _avg_pool(
-        self, x: Value, kernel: list, stride: list = (), padding: list = (0,), ceil: bool = False,
-        count_padding: bool = True, divisor: int | None = None,
-    ) -> Operand:  # fmt: skip
+        self,
+        x: Value,
+        kernel: list,
+        stride: list = (),
+        padding: list = (0,),
+        ceil: bool = False,
+        count_padding: bool = True,
+        divisor: int | None = None,
+    ) -> Operand:
         if divisor is not None:
             raise self.refuse("with divisor_override")
         x, pairs = self._map(x), [_pair(v) for v in (kernel, stride or kernel, padding)]
@@ -217,7 +286,9 @@ class Translator:
         shape = (*x.shape[:2], *size)
         return self.emit(kind, [x], shape, channels_last(shape), **settings)
 
-    def _batch_norm(self, x: Value, weight: Value, bias: Value, mean: Value, var: Value, _: float, eps: float) -> Operand:
+    def _batch_norm(
+        self, x: Value, weight: Value, bias: Value, mean: Value, var: Value, _: float, eps: float
+    ) -> Operand:
         x, ones = self.numbers(x), torch.ones(x.shape[1])
         weight, bias = ones if weight is None else weight, 0 * ones if bias is None else bias
         given = [x, *(self.numbers(value) for value in (weight, bias, mean, var))]
@@ -227,13 +298,17 @@ class Translator:
         x, ones = self.numbers(x), torch.ones(shape)
         weight, bias = ones if weight is None else weight, 0 * ones if bias is None else bias
         given = [x, *(self.numbers(value) for value in (weight, bias))]
-        return self.emit("layer_norm", given, x.shape, contiguous(x.shape), axes=len(shape), eps=eps)
+        return self.emit(
+            "layer_norm", given, x.shape, contiguous(x.shape), axes=len(shape), eps=eps
+        )
 
     def _softmax(self, x: Value, axis: int, _: bool) -> Operand:
         x = self.numbers(x)
         return self.emit("softmax", [x], x.shape, contiguous(x.shape), axis=axis % len(x.shape))
 
-    def _mean(self, x: Value, axes: list | None = None, keep: bool = False, **settings: object) -> Operand:
+    def _mean(
+        self, x: Value, axes: list | None = None, keep: bool = False, **settings: object
+    ) -> Operand:
         x = self.numbers(x)
         axes = sorted({axis % len(x.shape) for axis in axes}) if axes else list(range(len(x.shape)))
         shape = [1 if axis in axes else length for axis, length in enumerate(x.shape)]
@@ -251,7 +326,9 @@ class Translator:
         if not isinstance(index, Tensor):
             raise self.refuse("with an index that depends on the image")
         x, index = self.numbers(x), self.operand(index)
-        return self.emit("gather", [x, index], index.shape, contiguous(index.shape), axis=axis % len(x.shape))
+        return self.emit(
+            "gather", [x, index], index.shape, contiguous(index.shape), axis=axis % len(x.shape)
+        )
 
     def _index_select(self, x: Value, axis: int, index: Value) -> Operand:
         if not isinstance(index, Tensor):
@@ -285,7 +362,8 @@ SUPPORTED = sorted(
 
 
 def module_of(node: Node) -> str:
-    """The name of the innermost module that a node of torch.export is from; "" for the model itself."""
+    """The name of the innermost module that a node of torch.export is from; "" for the model
+    itself."""
     stack = list(node.meta.get("nn_module_stack", {}).values())
     return stack[-1][0].removeprefix("model").removeprefix(".") if stack else ""
 
@@ -309,9 +387,14 @@ def _pair(values: Sequence[int]) -> list[int]:
 
 
 def _windows(
-    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
-    *, ceil: bool = False,
-) -> list[int]:  # fmt: skip
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    *,
+    ceil: bool = False,
+) -> list[int]:
     """Rows and columns that come out of a convolution or pooling."""
     result = []
     for n, k, s, p, d in zip(size, kernel, stride, padding, dilation):

@@ -1,7 +1,8 @@
 """The models, one paper one file, in the book's order; last the flagship, which is ours.
 
-`SIZES` gathers the tables that stand in those files, `PAPERS` says where each is from; `create` makes
-a model from one of their rows. (The layer of cordonnier.py is no classifier and is not among them.)
+`SIZES` gathers the tables that stand in those files, `PAPERS` says where each is from; `create`
+makes a model from one of their rows. (The layer of cordonnier.py is no classifier and is not among
+them.)
 """
 
 from __future__ import annotations
@@ -11,17 +12,7 @@ from inspect import signature
 from torch import nn
 
 from hybridlib.layers.checks import look_up
-from hybridlib.models import (
-    botnet,
-    ceit,
-    coatnet,
-    convit,
-    convnet,
-    deit,
-    early_conv,
-    flagship,
-    vit,
-)
+from hybridlib.models import botnet, ceit, coatnet, convit, convnet, deit, early_conv, flagship, vit
 
 CLASSES: dict[str, type[nn.Module]] = {
     "convnet": convnet.ConvNet,

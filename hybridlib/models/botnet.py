@@ -29,9 +29,7 @@ from hybridlib.layers.position import RelativePositions2d
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.models.convnet import Bottleneck, ConvNet, init_conv
 
-RESNET_50 = dict(
-    image_size=224, stem="large", widths=(256, 512, 1024, 2048), depths=(3, 4, 6, 3)
-)
+RESNET_50 = dict(image_size=224, stem="large", widths=(256, 512, 1024, 2048), depths=(3, 4, 6, 3))
 
 # size: the paper's; S1 keeps the 14x14 map in the last stage. nano is ours: as many operations as
 # ViT nano, attention on 16x16 and 8x8 cells of a 32x32 image.

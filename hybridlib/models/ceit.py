@@ -1,18 +1,23 @@
-"""CeiT: Yuan et al., "Incorporating Convolution Designs into Visual Transformers", ICCV 2021 (arXiv:2103.11816).
+"""CeiT: Yuan et al., "Incorporating Convolution Designs into Visual Transformers", ICCV 2021
+(arXiv:2103.11816).
 
     image b c h w -> I2T: 7x7 convolution, BatchNorm, max pooling, small patches -> tokens b n d
                   -> class token first b (1+n) d -> + positions
-                  -> L blocks: x <- x + MSA(LN(x)); x <- x + LeFF(LN(x)); its class token b d is noted
-                  -> LCA: the last class token looks at the L noted ones -> LayerNorm -> linear b k
+                  -> L blocks: x <- x + MSA(LN(x)); x <- x + LeFF(LN(x)); its class token b d is
+                  noted -> LCA: the last class token looks at the L noted ones -> LayerNorm ->
+                  linear b k
 
-Each of the paper's three ideas has a switch; with all three off this is a ViT. The authors published trained weights, so we
-follow their code (coeusguo/ceit) where the paper says otherwise or nothing:
-- LeFF hands back the normalised class token and the block adds it: x_class <- x_class + LN(x_class). The paper lets it pass.
+Each of the paper's three ideas has a switch; with all three off this is a ViT. The authors
+published trained weights, so we follow their code (coeusguo/ceit) where the paper says otherwise or
+nothing:
+- LeFF hands back the normalised class token and the block adds it: x_class <- x_class +
+  LN(x_class). The paper lets it pass.
 - There is no GELU after LeFF's third BatchNorm. The paper writes one.
-- LCA adds a learned vector for each layer. Queries, keys and values have biases; LayerNorm's eps is 1e-6.
-Where we differ from that code, without a change of the result: LCA computes one row of its attention, not L of which one is
-kept; patches are cut and projected as in our ViT. And where it takes a square image of one size, any multiple of the patch works.
-In both, the last block's LeFF cannot change the logits, because only class tokens leave that block; its gradient is zero.
+- LCA adds a learned vector for each layer. Queries, keys and values have biases; LayerNorm's eps is
+1e-6. Where we differ from that code, without a change of the result: LCA computes one row of its
+attention, not L of which one is kept; patches are cut and projected as in our ViT. And where it
+takes a square image of one size, any multiple of the patch works. In both, the last block's LeFF
+cannot change the logits, because only class tokens leave that block; its gradient is zero.
 """
 
 from __future__ import annotations
@@ -28,11 +33,16 @@ from hybridlib.layers.checks import check_divides, check_image, check_positive, 
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.position import LearnedPositions
 from hybridlib.layers.trace import AttentionMap, Trace
-from hybridlib.layers.transformer import LAYER_NORM_EPS, TransformerBlock, drop_path_schedule, hidden_width
+from hybridlib.layers.transformer import (
+    LAYER_NORM_EPS,
+    TransformerBlock,
+    drop_path_schedule,
+    hidden_width,
+)
 from hybridlib.models.vit import PatchEmbedding, init_linear
 
-# size: the authors' code; B is not in the paper. nano is ours: ViT nano's trunk, with 16 channels in the stem instead of 64 so
-# that the operations stay within 10 % of ViT nano's.
+# size: the authors' code; B is not in the paper. nano is ours: ViT nano's trunk, with 16 channels
+# in the stem instead of 64 so that the operations stay within 10 % of ViT nano's.
 SIZES: dict[str, dict] = {
     "nano": dict(image_size=32, patch_size=4, dim=64, depth=4, num_heads=4, stem_channels=16),
     "T": dict(image_size=224, patch_size=16, dim=192, depth=12, num_heads=3),
@@ -44,7 +54,8 @@ STEM_STRIDE = 4  # 2 from I2T's convolution, 2 from its pooling
 
 
 class ImageToTokens(nn.Module):
-    """I2T: a convolution and a max pooling shrink the image four times, then small patches of that map are projected.
+    """I2T: a convolution and a max pooling shrink the image four times, then small patches of that
+    map are projected.
 
     Args:
         patch_size: side P in pixels of the image area that a token stands for; a multiple of 4.
@@ -54,7 +65,8 @@ class ImageToTokens(nn.Module):
 
     Shapes: `b c (h p) (w p)` in, `b (h w) d` out, row by row.
 
-    Source: Yuan et al. (2021), "Image-to-Tokens with Low-level Features": x' = MaxPool(BN(Conv(x))), without activation.
+    Source: Yuan et al. (2021), "Image-to-Tokens with Low-level Features": x' =
+    MaxPool(BN(Conv(x))), without activation.
     """
 
     def __init__(self, *, patch_size: int, in_channels: int, channels: int, dim: int) -> None:
@@ -63,7 +75,9 @@ class ImageToTokens(nn.Module):
         check_divides(STEM_STRIDE, patch_size, value_name="patch_size")
         self.conv = ConvNormAct(in_channels, channels, kernel=7, stride=2, act=None)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.patches = PatchEmbedding(patch_size=patch_size // STEM_STRIDE, in_channels=channels, dim=dim)
+        self.patches = PatchEmbedding(
+            patch_size=patch_size // STEM_STRIDE, in_channels=channels, dim=dim
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.patches(self.pool(self.conv(channels_last(x))))  # b c h/4 w/4, then tokens
@@ -78,7 +92,8 @@ class LeFF(nn.Module):
 
     Shapes: tokens `b (1+n) d` in and out, the class token first; it comes back as it went in.
 
-    Source: Yuan et al. (2021), "Locally-Enhanced Feed-Forward Network"; biases and norms as in the authors' code.
+    Source: Yuan et al. (2021), "Locally-Enhanced Feed-Forward Network"; biases and norms as in the
+    authors' code.
     """
 
     def __init__(self, dim: int, *, ratio: float = 4.0) -> None:
@@ -93,7 +108,8 @@ class LeFF(nn.Module):
         self.act = nn.GELU()
 
     def forward(self, x: Tensor, *, grid: tuple[int, int]) -> Tensor:
-        # Copied once here, the map is channels last; the convolutions would each copy it for themselves.
+        # Copied once here, the map is channels last; the convolutions would each copy it for
+        # themselves.
         image = rearrange(x[:, 1:].contiguous(), "b (h w) d -> b d h w", h=grid[0], w=grid[1])
         image = self.act(self.norm1(self.widen(image)))
         image = self.act(self.norm2(self.depthwise(image)))
@@ -112,7 +128,13 @@ class CeiTBlock(TransformerBlock):
     """
 
     def __init__(
-        self, dim: int, *, num_heads: int, mlp_ratio: float = 4.0, leff: bool = True, drop_path: float = 0.0
+        self,
+        dim: int,
+        *,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        leff: bool = True,
+        drop_path: float = 0.0,
     ) -> None:
         super().__init__(dim, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_path=drop_path)
         self.leff = leff
@@ -135,7 +157,8 @@ class CeiTBlock(TransformerBlock):
 
 
 class LCA(TransformerBlock):
-    """Layer-wise class-token attention: a block in which only the last token asks, and all are asked.
+    """Layer-wise class-token attention: a block in which only the last token asks, and all are
+    asked.
 
     Args:
         dim, num_heads, mlp_ratio: as in TransformerBlock.
@@ -143,7 +166,8 @@ class LCA(TransformerBlock):
 
     Shapes: the class tokens of all layers `b l d` in, one token `b d` out.
 
-    Source: Yuan et al. (2021), "Layer-wise Class-Token Attention"; the layers' vectors are in the authors' code only.
+    Source: Yuan et al. (2021), "Layer-wise Class-Token Attention"; the layers' vectors are in the
+    authors' code only.
     """
 
     def __init__(self, dim: int, *, depth: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
@@ -178,7 +202,8 @@ class CeiT(nn.Module):
 
     Args:
         image_size: side of the square training image in pixels; a multiple of `patch_size`.
-        patch_size: side P in pixels of the area that a token stands for; with `i2t` a multiple of 4.
+        patch_size: side P in pixels of the area that a token stands for; with `i2t` a multiple of
+            4.
         dim: width D of a token.
         depth: number L of blocks.
         num_heads: heads N_h of each block and of LCA; must divide `dim`.
@@ -191,8 +216,8 @@ class CeiT(nn.Module):
         lca: False classifies by the class token that leaves the last block.
         drop_path: stochastic depth of the last block; it grows linearly from 0. LCA has none.
 
-    Shapes: images `b c h w` in, logits `b k` out. Images of another size than `image_size` work as long as the patch size
-    divides both sides; the position table is resized bicubically.
+    Shapes: images `b c h w` in, logits `b k` out. Images of another size than `image_size` work as
+    long as the patch size divides both sides; the position table is resized bicubically.
     """
 
     extra = ("class",)
@@ -215,14 +240,22 @@ class CeiT(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(depth=depth, num_classes=num_classes, in_channels=in_channels, stem_channels=stem_channels)
+        check_positive(
+            depth=depth,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            stem_channels=stem_channels,
+        )
         multiples = [n for n in divisors(image_size) if n % STEM_STRIDE == 0]
         if i2t and multiples and (patch_size <= 0 or patch_size % STEM_STRIDE):
             raise ValueError(
-                f"patch_size={patch_size} must be a multiple of {STEM_STRIDE}, by which I2T shrinks the image, and divide "
-                f"image_size={image_size}; use patch_size={' or '.join(map(str, multiples))}"
+                f"patch_size={patch_size} must be a multiple of {STEM_STRIDE}, by which I2T shrinks"
+                f" the image, and divide image_size={image_size}; use"
+                f" patch_size={' or '.join(map(str, multiples))}"
             )
-        check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size", fixed=i2t)
+        check_divides(
+            patch_size, image_size, divisor_name="patch_size", value_name="image_size", fixed=i2t
+        )
         check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         side = image_size // patch_size
         self.patch_size, self.in_channels = patch_size, in_channels
@@ -245,7 +278,12 @@ class CeiT(nn.Module):
 
     @classmethod
     def from_size(
-        cls, size: str, *, num_classes: int = 1000, image_size: int | None = None, drop_path: float = 0.0
+        cls,
+        size: str,
+        *,
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        drop_path: float = 0.0,
     ) -> CeiT:
         """A model of the table SIZES.
 
@@ -257,7 +295,9 @@ class CeiT(nn.Module):
         """
         entry = look_up(SIZES, size)
         image_size = entry["image_size"] if image_size is None else image_size
-        return cls(**{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path)
+        return cls(
+            **{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path
+        )
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens `b (1+n) d` that enter the first block, and the patch grid (rows, columns)."""
@@ -277,7 +317,8 @@ class CeiT(nn.Module):
         return self.head(self.norm(result))
 
     def trace(self, x: Tensor) -> Trace:
-        """As `forward`, with the attention map of every block and, last, LCA's, whose keys are the layers' class tokens."""
+        """As `forward`, with the attention map of every block and, last, LCA's, whose keys are the
+        layers' class tokens."""
         tokens, grid = self.embed(x)
         class_tokens, maps = [], []
         for i, block in enumerate(self.blocks):
@@ -288,5 +329,7 @@ class CeiT(nn.Module):
         if self.lca:
             result, weights = self.lca.trace(torch.stack(class_tokens, dim=1))
             layers = tuple(f"class of block {i}" for i in range(len(self.blocks)))
-            maps.append(AttentionMap(weights, (0, 0), layers, block=len(layers), kind="class-over-layers"))
+            maps.append(
+                AttentionMap(weights, (0, 0), layers, block=len(layers), kind="class-over-layers")
+            )
         return Trace(self.head(self.norm(result)), tuple(maps))

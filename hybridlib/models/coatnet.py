@@ -10,14 +10,14 @@
 
 No weights of the paper's are public, so we follow the paper: pre-activation throughout, stride in
 the first 1x1 convolution of MBConv, max pooling, GELU, expansion 4, a quarter for
-squeeze-and-excitation, heads of 32, average pooling and one linear layer as head. Where it is silent
-we do as timm's coatnet_N_224 and MaxViT's official code (google-research/maxvit) agree: expansion
-and squeeze are counted from the output channels; SiLU inside squeeze-and-excitation, which stands
-after the depthwise BatchNorm and GELU; biases on the last 1x1 convolution and on Proj; query, key
-and value are made in the new width. From MaxViT's code: bilinear tables with half-pixel centres.
-From timm: epsilon 1e-5 in BatchNorm and 1e-6 in LayerNorm, a pooling window of 3x3 (its "max"), two
-stem convolutions of one width, the last LayerNorm. timm's coatnet models as they come stride in the
-depthwise convolution, pool by averages and have a head of two layers.
+squeeze-and-excitation, heads of 32, average pooling and one linear layer as head. Where it is
+silent we do as timm's coatnet_N_224 and MaxViT's official code (google-research/maxvit) agree:
+expansion and squeeze are counted from the output channels; SiLU inside squeeze-and-excitation,
+which stands after the depthwise BatchNorm and GELU; biases on the last 1x1 convolution and on Proj;
+query, key and value are made in the new width. From MaxViT's code: bilinear tables with half-pixel
+centres. From timm: epsilon 1e-5 in BatchNorm and 1e-6 in LayerNorm, a pooling window of 3x3 (its
+"max"), two stem convolutions of one width, the last LayerNorm. timm's coatnet models as they come
+stride in the depthwise convolution, pool by averages and have a head of two layers.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ VIT_REL = "ViT_REL"  # one stage of transformer blocks on patches (section 2.2)
 NANO = dict(image_size=32, stem_stride=1, strides=(2, 1, 2, 2), head_dim=16)
 PAPER = dict(image_size=224, layout="CCTT", stem_stride=2, strides=(2, 2, 2, 2), head_dim=32)
 
-# size: table 3 of the paper. The nanos are ours, one for each layout of its study (section 2.2), each
-# with as many operations as ViT nano.
+# size: table 3 of the paper. The nanos are ours, one for each layout of its study (section 2.2),
+# each with as many operations as ViT nano.
 SIZES: dict[str, dict] = {
     "nano": dict(
         **NANO, layout="CCTT", stem_width=12, widths=(32, 32, 64, 96), depths=(1, 1, 2, 1)
@@ -107,7 +107,8 @@ class RelativeAttention(MultiHeadSelfAttention):
 
 
 class MapNorm(nn.LayerNorm):
-    """LayerNorm over the channels of each cell of a map `b c h w`; arguments as in `torch.nn.LayerNorm`.
+    """LayerNorm over the channels of each cell of a map `b c h w`; arguments as in
+    `torch.nn.LayerNorm`.
 
     Shapes: `b c h w` in and out.
     """

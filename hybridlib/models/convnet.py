@@ -1,10 +1,13 @@
-"""ResNet: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv:1512.03385), figures 2 and 5.
+"""ResNet: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (arXiv:1512.03385),
+figures 2 and 5.
 
-    image b c h w -> stem -> stages of residual blocks, each but the first halves the map -> average over the map -> linear b k
+    image b c h w -> stem -> stages of residual blocks, each but the first halves the map -> average
+    over the map -> linear b k
 
-The convolutional side of every comparison in this book: baseline, control, later DeiT's teacher, and the body that BoTNet
-changes. Trained weights exist, so we follow the public code (torchvision) in the one point where it differs from the paper:
-a bottleneck strides in its 3x3 convolution, not in the first 1x1 ("v1.5").
+The convolutional side of every comparison in this book: baseline, control, later DeiT's teacher,
+and the body that BoTNet changes. Trained weights exist, so we follow the public code (torchvision)
+in the one point where it differs from the paper: a bottleneck strides in its 3x3 convolution, not
+in the first 1x1 ("v1.5").
 """
 
 from __future__ import annotations
@@ -20,9 +23,15 @@ from hybridlib.layers.trace import Trace
 # size: table 1 of the paper. nano is ours: as many operations as ViT nano on a 32x32 image.
 SIZES: dict[str, dict] = {
     "nano": dict(image_size=32, stem="small", block="basic", widths=(18, 36, 72), depths=(1, 1, 1)),
-    "ResNet-18": dict(image_size=224, stem="large", block="basic", widths=(64, 128, 256, 512), depths=(2, 2, 2, 2)),
+    "ResNet-18": dict(
+        image_size=224, stem="large", block="basic", widths=(64, 128, 256, 512), depths=(2, 2, 2, 2)
+    ),
     "ResNet-50": dict(
-        image_size=224, stem="large", block="bottleneck", widths=(256, 512, 1024, 2048), depths=(3, 4, 6, 3)
+        image_size=224,
+        stem="large",
+        block="bottleneck",
+        widths=(256, 512, 1024, 2048),
+        depths=(3, 4, 6, 3),
     ),
 }
 
@@ -51,7 +60,8 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 to a quarter of the width, 3x3 there, 1x1 back (figure 5, right). BoTNet replaces the 3x3.
+    """1x1 to a quarter of the width, 3x3 there, 1x1 back (figure 5, right). BoTNet replaces the
+    3x3.
 
     Args:
         in_channels, out_channels: channels in and out.
@@ -82,8 +92,10 @@ class ConvNet(nn.Module):
     """A residual network.
 
     Args:
-        image_size: side in pixels of the images it is meant for. Any size works: the average over the map does not mind.
-        stem: "small" is one 3x3 convolution; "large" is a 7x7 of stride 2 and a 3x3 max pooling of stride 2.
+        image_size: side in pixels of the images it is meant for. Any size works: the average over
+            the map does not mind.
+        stem: "small" is one 3x3 convolution; "large" is a 7x7 of stride 2 and a 3x3 max pooling of
+            stride 2.
         block: "basic" or "bottleneck".
         widths: output channels of each stage.
         depths: blocks in each stage; each stage but the first begins with a block of stride 2.
@@ -122,14 +134,18 @@ class ConvNet(nn.Module):
         for stage, (width, depth) in enumerate(zip(widths, depths)):
             strides = [1 if stage == 0 else 2] + [1] * (depth - 1)
             inputs = [channels] + [width] * (depth - 1)
-            stages.append(nn.Sequential(*(make_block(c, width, stride=s) for c, s in zip(inputs, strides))))
+            stages.append(
+                nn.Sequential(*(make_block(c, width, stride=s) for c, s in zip(inputs, strides)))
+            )
             channels = width
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(channels, num_classes)
         self.apply(init_conv)
 
     @classmethod
-    def from_size(cls, size: str, *, num_classes: int = 1000, image_size: int | None = None) -> ConvNet:
+    def from_size(
+        cls, size: str, *, num_classes: int = 1000, image_size: int | None = None
+    ) -> ConvNet:
         """A model of the table SIZES.
 
         Args:
@@ -158,19 +174,24 @@ def make_stem(kind: str, in_channels: int, width: int) -> nn.Module:
     """The layers before the first stage.
 
     Args:
-        kind: "small" is one 3x3 convolution; "large" is a 7x7 of stride 2 and a 3x3 max pooling of stride 2.
+        kind: "small" is one 3x3 convolution; "large" is a 7x7 of stride 2 and a 3x3 max pooling of
+            stride 2.
         in_channels: channels of the image.
         width: channels that leave the stem.
     """
     if kind == "small":
         return ConvNormAct(in_channels, width)
     if kind == "large":
-        return nn.Sequential(ConvNormAct(in_channels, width, kernel=7, stride=2), nn.MaxPool2d(3, stride=2, padding=1))
+        return nn.Sequential(
+            ConvNormAct(in_channels, width, kernel=7, stride=2),
+            nn.MaxPool2d(3, stride=2, padding=1),
+        )
     raise ValueError(f"unknown stem {kind!r}; there are 'small' and 'large'")
 
 
 def make_shortcut(in_channels: int, out_channels: int, *, stride: int) -> nn.Module:
-    """The identity where shapes agree, else a 1x1 convolution with BatchNorm (option B of the paper).
+    """The identity where shapes agree, else a 1x1 convolution with BatchNorm (option B of the
+    paper).
 
     Args:
         in_channels, out_channels: channels in and out.
@@ -182,7 +203,8 @@ def make_shortcut(in_channels: int, out_channels: int, *, stride: int) -> nn.Mod
 
 
 def init_conv(module: nn.Module) -> None:
-    """He initialisation for convolutions: variance 2 / fan-out keeps the signal's scale through ReLUs.
+    """He initialisation for convolutions: variance 2 / fan-out keeps the signal's scale through
+    ReLUs.
 
     Args:
         module: changed in place if it is a convolution.

@@ -1,12 +1,17 @@
-"""ViT_C: Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021 (arXiv:2106.14881), figure 1, table 1.
+"""ViT_C: Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021
+(arXiv:2106.14881), figure 1, table 1.
 
-    ViT_P: image b c h w -> one 16x16 convolution of stride 16 (ViT's patches)                       -> tokens b n d -> L blocks
-    ViT_C: image b c h w -> 3x3 convolutions, BatchNorm, ReLU, total stride 16 -> 1x1 convolution -> tokens b n d -> L-1 blocks
+    ViT_P: image b c h w -> one 16x16 convolution of stride 16 (ViT's patches)
+        -> tokens b n d -> L blocks
+    ViT_C: image b c h w -> 3x3 convolutions, BatchNorm, ReLU, total stride 16 -> 1x1 convolution ->
+        tokens b n d -> L-1 blocks
 
-Everything after the stem is ViT. A stride-2 convolution doubles the channels and a stride-1 convolution keeps them; the stem
-costs about as much as the block that goes. The public code that we equal is torchvision's VisionTransformer with a conv stem
-(LayerNorm eps 1e-6; the authors' pycls has 1e-5). As in both, the 3x3 convolutions start as PyTorch starts them and the 1x1 at
-variance 2 / D. Unlike both, the head does not start at zero but as in our ViT, like every other model of the book.
+Everything after the stem is ViT. A stride-2 convolution doubles the channels and a stride-1
+convolution keeps them; the stem costs about as much as the block that goes. The public code that we
+equal is torchvision's VisionTransformer with a conv stem (LayerNorm eps 1e-6; the authors' pycls
+has 1e-5). As in both, the 3x3 convolutions start as PyTorch starts them and the 1x1 at variance 2 /
+D. Unlike both, the head does not start at zero but as in our ViT, like every other model of the
+book.
 """
 
 from __future__ import annotations
@@ -28,14 +33,18 @@ STEM_4GF = ((48, 2), (96, 2), (192, 2), (384, 2))
 STEM_18GF = ((64, 2), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2))
 STEM_NANO = ((32, 2), (32, 1), (64, 2))  # total stride 4; costs 1.1 of the block that goes
 
-# size: table 1 of the paper, named after the multiply-adds; P and C are twins. 36GF keeps 18GF's stem. nano is ours: ViT nano
-# with the stem exchanged for one block, and "nano P" is ViT nano.
+# size: table 1 of the paper, named after the multiply-adds; P and C are twins. 36GF keeps 18GF's
+# stem. nano is ours: ViT nano with the stem exchanged for one block, and "nano P" is ViT nano.
 SIZES: dict[str, dict] = {
     "nano": {**vit.SIZES["nano"], "depth": 3, "stem": STEM_NANO},
     "nano P": vit.SIZES["nano"],
-    "C-1GF": dict(image_size=224, patch_size=16, dim=192, depth=11, num_heads=3, mlp_ratio=3.0, stem=STEM_1GF),
+    "C-1GF": dict(
+        image_size=224, patch_size=16, dim=192, depth=11, num_heads=3, mlp_ratio=3.0, stem=STEM_1GF
+    ),
     "P-1GF": dict(image_size=224, patch_size=16, dim=192, depth=12, num_heads=3, mlp_ratio=3.0),
-    "C-4GF": dict(image_size=224, patch_size=16, dim=384, depth=11, num_heads=6, mlp_ratio=3.0, stem=STEM_4GF),
+    "C-4GF": dict(
+        image_size=224, patch_size=16, dim=384, depth=11, num_heads=6, mlp_ratio=3.0, stem=STEM_4GF
+    ),
     "P-4GF": dict(image_size=224, patch_size=16, dim=384, depth=12, num_heads=6, mlp_ratio=3.0),
     "C-18GF": dict(image_size=224, patch_size=16, dim=768, depth=11, num_heads=12, stem=STEM_18GF),
     "P-18GF": dict(image_size=224, patch_size=16, dim=768, depth=12, num_heads=12),
@@ -62,7 +71,9 @@ class ConvStem(nn.Sequential):
         for i, (channels, stride) in enumerate(stem):
             check_positive(**{f"stem[{i}][0]": channels, f"stem[{i}][1]": stride})
         widths = [in_channels, *(channels for channels, _ in stem)]
-        convs = (ConvNormAct(c, channels, stride=stride) for c, (channels, stride) in zip(widths, stem))
+        convs = (
+            ConvNormAct(c, channels, stride=stride) for c, (channels, stride) in zip(widths, stem)
+        )
         super().__init__(*convs, nn.Conv2d(widths[-1], dim, 1))
         nn.init.normal_(self[-1].weight, std=math.sqrt(2 / dim))
         nn.init.zeros_(self[-1].bias)
@@ -71,8 +82,11 @@ class ConvStem(nn.Sequential):
         return rearrange(super().forward(channels_last(x)), "b d h w -> b (h w) d")
 
 
-def check_stem(stem: Sequence[tuple[int, int]], *, image_size: int, patch_size: int, dim: int) -> None:
-    """Raise ValueError unless the strides multiply to the patch size and the patch size divides the image's side.
+def check_stem(
+    stem: Sequence[tuple[int, int]], *, image_size: int, patch_size: int, dim: int
+) -> None:
+    """Raise ValueError unless the strides multiply to the patch size and the patch size divides the
+    image's side.
 
     Args:
         stem: channels and stride of each 3x3 convolution.
@@ -84,21 +98,29 @@ def check_stem(stem: Sequence[tuple[int, int]], *, image_size: int, patch_size: 
     total = math.prod(strides)
     if total != patch_size or min(strides, default=1) <= 0:
         works = [f"patch_size={total}"] if total > 0 and image_size % total == 0 else []
-        works += [f"stem=(({dim}, {patch_size}),)"] if patch_size > 0 and image_size % patch_size == 0 else []
+        works += (
+            [f"stem=(({dim}, {patch_size}),)"]
+            if patch_size > 0 and image_size % patch_size == 0
+            else []
+        )
         if works:
             raise ValueError(
-                f"the strides of stem={stem} must be positive and multiply to patch_size={patch_size}, not to {total}; "
-                f"use {' or '.join(works)}"
+                f"the strides of stem={stem} must be positive and multiply to"
+                f" patch_size={patch_size}, not to {total}; use {' or '.join(works)}"
             )
-    check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size", fixed=True)
+    check_divides(
+        patch_size, image_size, divisor_name="patch_size", value_name="image_size", fixed=True
+    )
 
 
 class EarlyConvViT(ViT):
     """ViT with a convolutional stem (ViT_C), or with ViT's own patches (ViT_P).
 
     Args:
-        stem: (channels, stride) of each 3x3 convolution; the strides multiply to `patch_size`. None cuts patches.
-        image_size, patch_size, dim, depth, num_heads, mlp_ratio, num_classes, in_channels, drop_path: as in ViT.
+        stem: (channels, stride) of each 3x3 convolution; the strides multiply to `patch_size`. None
+            cuts patches.
+        image_size, patch_size, dim, depth, num_heads, mlp_ratio, num_classes, in_channels,
+            drop_path: as in ViT.
 
     Shapes: images `b c h w` in, logits `b k` out; other sizes as in ViT.
     """
@@ -135,7 +157,12 @@ class EarlyConvViT(ViT):
 
     @classmethod
     def from_size(
-        cls, size: str, *, num_classes: int = 1000, image_size: int | None = None, drop_path: float = 0.0
+        cls,
+        size: str,
+        *,
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        drop_path: float = 0.0,
     ) -> EarlyConvViT:
         """A model of the table SIZES.
 
@@ -147,4 +174,6 @@ class EarlyConvViT(ViT):
         """
         entry = look_up(SIZES, size)
         image_size = entry["image_size"] if image_size is None else image_size
-        return cls(**{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path)
+        return cls(
+            **{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path
+        )

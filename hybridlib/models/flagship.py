@@ -1,5 +1,5 @@
-"""The flagship: a hybrid of ours, made to learn small images in minutes on a processor. No system of
-the survey, and no part of the comparisons at equal budgets.
+"""The flagship: a hybrid of ours, made to learn small images in minutes on a processor. No system
+of the survey, and no part of the comparisons at equal budgets.
 
     image b c h w -> whiten 2x2 windows, ReLU -> (halve, refine) twice
                   -> bottlenecks with attention -> halve, refine
@@ -17,9 +17,9 @@ peak; depthwise ones cost more time than their operations say.
 
 What it takes from networks for fast training on CIFAR-10: the first layer sends neighbouring
 pixels, which are nearly equal, to numbers that are not correlated, so that what follows need not
-learn it (Page, "How to train your ResNet", 2018, whose residual convolutions these are too); pooling
-stands before the norm, which then has a quarter of the cells; convolutions start by passing their
-input on (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv:2404.00498).
+learn it (Page, "How to train your ResNet", 2018, whose residual convolutions these are too);
+pooling stands before the norm, which then has a quarter of the cells; convolutions start by passing
+their input on (Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv:2404.00498).
 """
 
 from __future__ import annotations
@@ -36,15 +36,9 @@ from hybridlib.models.botnet import BottleneckTransformer
 # Attention on 7x7 cells of a 32x32 image. nano: as many operations as ViT nano; small: for minutes
 # on two processor cores; base: for an hour.
 SIZES: dict[str, dict] = {
-    "nano": dict(
-        image_size=32, widths=(32, 64, 64), depths=(0, 1, 1), attention=2, num_heads=4
-    ),
-    "small": dict(
-        image_size=32, widths=(64, 160, 160), depths=(0, 1, 1), attention=2, num_heads=4
-    ),
-    "base": dict(
-        image_size=32, widths=(96, 256, 256), depths=(1, 1, 1), attention=2, num_heads=4
-    ),
+    "nano": dict(image_size=32, widths=(32, 64, 64), depths=(0, 1, 1), attention=2, num_heads=4),
+    "small": dict(image_size=32, widths=(64, 160, 160), depths=(0, 1, 1), attention=2, num_heads=4),
+    "base": dict(image_size=32, widths=(96, 256, 256), depths=(1, 1, 1), attention=2, num_heads=4),
 }
 STAGES = 3
 MEASURED = 4000  # images that suffice for the covariance of twelve numbers
@@ -55,8 +49,8 @@ FLOOR = 5e-4  # e: windows vary so little in the last directions that noise woul
 class Whiten(nn.Module):
     """Windows of 2x2 pixels to numbers that are not correlated, each with both signs.
 
-    The kernels are measured, not trained: a buffer. Until `measure` they are sums and differences of
-    the window's pixels, colour by colour.
+    The kernels are measured, not trained: a buffer. Until `measure` they are sums and differences
+    of the window's pixels, colour by colour.
 
     Args:
         in_channels: channels c of the image.
@@ -169,7 +163,9 @@ class Flagship(nn.Module):
         check_positive(**{f"widths[{i}]": width for i, width in enumerate(widths)})
         if min(depths) < 0:
             raise ValueError(f"depths={depths} must be 0 or more each, for example (0, 1, 1)")
-        check_divides(4 * num_heads, widths[1], divisor_name="4 x num_heads", value_name="widths[1]")
+        check_divides(
+            4 * num_heads, widths[1], divisor_name="4 x num_heads", value_name="widths[1]"
+        )
         if image_size < 2**STAGES + WINDOW - 1:
             raise ValueError(
                 f"image_size={image_size} must be at least {2**STAGES + WINDOW - 1}, so that "

@@ -1,11 +1,13 @@
-"""Vision Transformer: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021 (arXiv:2010.11929), figure 1.
+"""Vision Transformer: Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021
+(arXiv:2010.11929), figure 1.
 
-    image b c h w -> patches b n (c p p) -> linear b n d -> class token first b (1+n) d -> + positions
-                  -> L pre-norm blocks -> LayerNorm -> class token b d -> linear b k
+    image b c h w -> patches b n (c p p) -> linear b n d -> class token first b (1+n) d -> +
+                  positions -> L pre-norm blocks -> LayerNorm -> class token b d -> linear b k
 
-Trained weights exist in public code, so where the paper is silent we follow it (timm): LayerNorm eps 1e-6, biases on query,
-key and value, exact GELU, one linear layer as head. Where we differ from timm: patches are cut by `rearrange` and projected
-by a Linear instead of a strided convolution. The two are equal; chapter 2 shows it.
+Trained weights exist in public code, so where the paper is silent we follow it (timm): LayerNorm
+eps 1e-6, biases on query, key and value, exact GELU, one linear layer as head. Where we differ from
+timm: patches are cut by `rearrange` and projected by a Linear instead of a strided convolution. The
+two are equal; chapter 2 shows it.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from hybridlib.layers.position import LearnedPositions
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.layers.transformer import LAYER_NORM_EPS, TransformerBlock, drop_path_schedule
 
-# size: table 1 of the paper; "Ti" and "S" are DeiT's names. nano is ours: 64 tokens of a 32x32 image, a minute on a laptop.
+# size: table 1 of the paper; "Ti" and "S" are DeiT's names. nano is ours: 64 tokens of a 32x32
+# image, a minute on a laptop.
 SIZES: dict[str, dict] = {
     "nano": dict(image_size=32, patch_size=4, dim=64, depth=4, num_heads=4),
     "Ti/16": dict(image_size=224, patch_size=16, dim=192, depth=12, num_heads=3),
@@ -31,7 +34,8 @@ SIZES: dict[str, dict] = {
 
 
 class PatchEmbedding(nn.Module):
-    """Cut an image into P x P patches, flatten each (channel, row, column) and project it to D numbers.
+    """Cut an image into P x P patches, flatten each (channel, row, column) and project it to D
+    numbers.
 
     Args:
         patch_size: side P of a patch in pixels.
@@ -69,8 +73,8 @@ class ViT(nn.Module):
         in_channels: channels of the image.
         drop_path: stochastic depth of the last block; it grows linearly from 0.
 
-    Shapes: images `b c h w` in, logits `b k` out. Images of another size than `image_size` work as long as the patch size
-    divides both sides; the position table is resized bicubically.
+    Shapes: images `b c h w` in, logits `b k` out. Images of another size than `image_size` work as
+    long as the patch size divides both sides; the position table is resized bicubically.
     """
 
     extra = ("class",)
@@ -94,7 +98,9 @@ class ViT(nn.Module):
         check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         side = image_size // patch_size
         self.patch_size, self.in_channels = patch_size, in_channels
-        self.patch_embedding = PatchEmbedding(patch_size=patch_size, in_channels=in_channels, dim=dim)
+        self.patch_embedding = PatchEmbedding(
+            patch_size=patch_size, in_channels=in_channels, dim=dim
+        )
         self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.positions = LearnedPositions((side, side), dim, extra=1)
         self.blocks = nn.ModuleList(
@@ -109,7 +115,12 @@ class ViT(nn.Module):
 
     @classmethod
     def from_size(
-        cls, size: str, *, num_classes: int = 1000, image_size: int | None = None, drop_path: float = 0.0
+        cls,
+        size: str,
+        *,
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        drop_path: float = 0.0,
     ) -> ViT:
         """A model of the table SIZES.
 
@@ -121,7 +132,9 @@ class ViT(nn.Module):
         """
         entry = look_up(SIZES, size)
         image_size = entry["image_size"] if image_size is None else image_size
-        return cls(**{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path)
+        return cls(
+            **{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path
+        )
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens `b (1+n) d` that enter the first block, and the patch grid (rows, columns)."""
@@ -138,7 +151,8 @@ class ViT(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """The extra tokens that leave the last block, `b e d`, with e = 1 in ViT.
 
-        The heads read no other token, so the last block leaves out what it would do for the patches.
+        The heads read no other token, so the last block leaves out what it would do for the
+        patches.
         """
         tokens, _ = self.embed(x)
         for block in self.blocks[:-1]:
@@ -161,8 +175,9 @@ class ViT(nn.Module):
 def init_linear(module: nn.Module) -> None:
     """Xavier-uniform weights and zero biases, as the blocks of the official JAX code start.
 
-    timm and DeiT draw from a normal of standard deviation 0.02 whatever the width. At D = 768 the two are alike; at the
-    width 64 of our nano 0.02 is too small, and training stays at chance for hundreds of steps.
+    timm and DeiT draw from a normal of standard deviation 0.02 whatever the width. At D = 768 the
+    two are alike; at the width 64 of our nano 0.02 is too small, and training stays at chance for
+    hundreds of steps.
 
     Args:
         module: changed in place if it is linear or an attention layer.
@@ -171,13 +186,15 @@ def init_linear(module: nn.Module) -> None:
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    if isinstance(module, MultiHeadSelfAttention):  # visited after its parts: query, key and value are three matrices
+    # visited after its parts: query, key and value are three matrices
+    if isinstance(module, MultiHeadSelfAttention):
         for projection in module.to_qkv.weight.data.chunk(3):
             nn.init.xavier_uniform_(projection)
 
 
 def lecun_normal(module: nn.Module) -> None:
-    """Weights of standard deviation 1 / sqrt(fan-in), bias at zero: the patch projection of the official JAX code.
+    """Weights of standard deviation 1 / sqrt(fan-in), bias at zero: the patch projection of the
+    official JAX code.
 
     Args:
         module: a linear layer, changed in place.

@@ -34,8 +34,8 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Public names to ours; gradients convert too.
 
         torchvision ResNet with lucidrains' BottleStack as layer4   -> BoTNet
-        lucidrains' BottleStack                                     -> one stage, a sequence of blocks
-        timm's BottleneckAttn                                       -> BottleneckAttention
+        lucidrains' BottleStack                                     -> one stage, a sequence of
+        blocks timm's BottleneckAttn                                       -> BottleneckAttention
 
     The stack's shortcut must be a 1x1 convolution, as in the authors' code; lucidrains' own is 3x3.
     """

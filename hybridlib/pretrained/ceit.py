@@ -31,7 +31,8 @@ NAMES = {
 def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict of the authors' `CeIT` for our `CeiT`; gradients convert too.
 
-    The kernel of the strided patch convolution, `d c p p`, becomes the matrix `d (c p p)` of our Linear.
+    The kernel of the strided patch convolution, `d c p p`, becomes the matrix `d (c p p)` of our
+    Linear.
     """
     state = rename(state, NAMES)
     kernel = "patch_embedding.patches.project.weight"

@@ -47,8 +47,8 @@ def convert(
 
     The model must be set to the paper's text: coatnet_N_224 with head_hidden_size=0,
     conv_stride_mode="1x1", conv_pool_type="max" and transformer_pool_type="max". In timm's qkv each
-    head has its q, k and v side by side; in ours all heads' q come first. timm's table of biases has
-    a row for each offset; ours is a map for each head.
+    head has its q, k and v side by side; in ours all heads' q come first. timm's table of biases
+    has a row for each offset; ours is a map for each head.
 
     Args:
         state: by timm's names.
@@ -86,7 +86,7 @@ def _table_size(offsets: int, grid: tuple[int, int] | None) -> tuple[int, int]:
     rows, columns = (side, side) if grid is None else (2 * grid[0] - 1, 2 * grid[1] - 1)
     if rows * columns != offsets:
         raise ValueError(
-            f"a table of {offsets} offsets is not for a grid of {grid or 'equal sides'}; give grid=, "
-            f"the rows H and columns W of the map, with (2H - 1)(2W - 1) = {offsets}"
+            f"a table of {offsets} offsets is not for a grid of {grid or 'equal sides'}; give"
+            f" grid=, the rows H and columns W of the map, with (2H - 1)(2W - 1) = {offsets}"
         )
     return rows, columns

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-# Our name of each convolution, by torchvision's number, in a block of two and of three convolutions.
+# Our name of each convolution, by torchvision's number, in a block of two and of three
+# convolutions.
 BASIC = {"1": "conv1", "2": "conv2"}
 BOTTLENECK = {"1": "reduce", "2": "spatial", "3": "expand"}
 
@@ -16,8 +17,8 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """torchvision's names to ours; the tensors stay as they are.
 
         conv1, bn1           -> stem.0.0, stem.0.1
-        layerS.B.convN, bnN  -> stages.(S-1).B.NAME.0, .1     NAME: conv1, conv2, or reduce, spatial, expand
-        layerS.B.downsample  -> stages.(S-1).B.shortcut
+        layerS.B.convN, bnN  -> stages.(S-1).B.NAME.0, .1     NAME: conv1, conv2, or reduce,
+        spatial, expand layerS.B.downsample  -> stages.(S-1).B.shortcut
         fc                   -> head
 
     Args:

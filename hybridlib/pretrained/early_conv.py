@@ -1,4 +1,5 @@
-"""torchvision's VisionTransformer weights, with patches or a convolutional stem, under our names."""
+"""torchvision's VisionTransformer weights, with patches or a convolutional stem, under our
+names."""
 
 from __future__ import annotations
 
@@ -25,17 +26,23 @@ NAMES = {
 
 
 def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of torchvision's `VisionTransformer` for our `EarlyConvViT` (or `ViT`); gradients convert too.
+    """A state dict of torchvision's `VisionTransformer` for our `EarlyConvViT` (or `ViT`);
+    gradients convert too.
 
-    The kernel of its strided patch convolution, `d c p p`, becomes the matrix `d (c p p)` of our Linear; a convolutional
-    stem keeps its kernels, and its last one comes after the others in ours.
+    The kernel of its strided patch convolution, `d c p p`, becomes the matrix `d (c p p)` of our
+    Linear; a convolutional stem keeps its kernels, and its last one comes after the others in ours.
     """
     last = sum(name.endswith(".0.weight") and name.startswith("conv_proj.") for name in state)
     names = {**NAMES, "conv_last": str(last)}
-    state = {re.sub(r"(encoder_layer_|conv_bn_relu_)(\d+)", r"\2", name): tensor for name, tensor in state.items()}
+    state = {
+        re.sub(r"(encoder_layer_|conv_bn_relu_)(\d+)", r"\2", name): tensor
+        for name, tensor in state.items()
+    }
     state = rename(state, names)
     for part in ("weight", "bias"):
         if f"patch_embedding.{part}" in state:
             tensor = state.pop(f"patch_embedding.{part}")
-            state[f"patch_embedding.project.{part}"] = tensor.flatten(1) if part == "weight" else tensor
+            state[f"patch_embedding.project.{part}"] = (
+                tensor.flatten(1) if part == "weight" else tensor
+            )
     return state

@@ -1,8 +1,8 @@
 """Weights of all systems, trained alike, so that explorables may set them side by side.
 
 The digits are those of study `field`, large, so that their parts must be put together: every system
-sees 192,000 pictures. On CIFAR-10 every system sees 640,000, shifted and flipped. `study ship alike`
-puts the first seed's weights into the package, whatever its accuracy.
+sees 192,000 pictures. On CIFAR-10 every system sees 640,000, shifted and flipped. `study ship
+alike` puts the first seed's weights into the package, whatever its accuracy.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ QUESTION = "How accurate is each system after the same pictures, when they are e
 CLAIMS = ("9a",)
 SEEDS = (0, 1, 2)
 EFFORT = (
-    "The learning rates of study `field`. Nothing is tuned. DeiT's teacher is the convnet of the same "
-    "seed and budget, whose training is not counted in DeiT's."
+    "The learning rates of study `field`. Nothing is tuned. DeiT's teacher is the convnet of the"
+    " same seed and budget, whose training is not counted in DeiT's."
 )
 SHARED = dict(weight_decay=0.05, warmup=0.1, clip=1.0, mixed_precision="no", channels_last=True)
 DIGITS_RECIPE = SHARED | dict(steps=3000, batch_size=64, evaluate_every=500)

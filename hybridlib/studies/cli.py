@@ -1,4 +1,5 @@
-"""`python -m hybridlib study list | show NAME | run NAME | many NAME… | measure NAME | ship NAME`."""
+"""`python -m hybridlib study list | show NAME | run NAME | many NAME… | measure NAME | ship
+NAME`."""
 
 from __future__ import annotations
 

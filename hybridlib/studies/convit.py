@@ -54,10 +54,12 @@ FINDING = (
 TABLE = (
     dict(by=("fraction", "system"), across="system", only={"system": tuple(SYSTEMS)}),
     dict(
-        by=("fraction", "system"), across="system", title="ablations: test accuracy in %",
+        by=("fraction", "system"),
+        across="system",
+        title="ablations: test accuracy in %",
         only={"system": tuple(ABLATIONS), "fraction": ABLATED_AT},
     ),
-)  # fmt: skip
+)
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -98,7 +100,8 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
 
 
 def observe(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
-    """Of a ConViT: every head's gate, and how far it looks in patches (the paper's non-locality)."""
+    """Of a ConViT: every head's gate, and how far it looks in patches (the paper's
+    non-locality)."""
     if spec.model != "convit":
         return {}
     images = data.test.normalise(data.test.spread(PROBES)).to(device_of(model))

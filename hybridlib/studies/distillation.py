@@ -71,21 +71,31 @@ FINDING = (
 TABLE = (
     dict(by=("loss", "tokens", "teacher"), across="teacher"),
     dict(
-        by=("tokens", "loss", "teacher"), value="end.cosine_last", scale=1, digits=3,
-        across="teacher", title="cosine of the two tokens behind the last block",
+        by=("tokens", "loss", "teacher"),
+        value="end.cosine_last",
+        scale=1,
+        digits=3,
+        across="teacher",
+        title="cosine of the two tokens behind the last block",
         only={"tokens": ("two class", "distillation")},
     ),
     dict(
-        by=("tokens", "loss", "teacher"), value="end.cosine_input", scale=1, digits=3,
-        across="teacher", title="cosine of the two learned input tokens",
+        by=("tokens", "loss", "teacher"),
+        value="end.cosine_input",
+        scale=1,
+        digits=3,
+        across="teacher",
+        title="cosine of the two learned input tokens",
         only={"tokens": ("two class", "distillation")},
     ),
     dict(
-        by=("tokens", "loss", "teacher"), value="end.agreement_with_teacher", across="teacher",
+        by=("tokens", "loss", "teacher"),
+        value="end.agreement_with_teacher",
+        across="teacher",
         title="test images on which the student names the teacher's class, in %",
         only={"loss": ("soft", "hard")},
     ),
-)  # fmt: skip
+)
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -125,7 +135,8 @@ def make_teacher(spec: RunSpec, data: ImageData) -> nn.Module:
 
 
 def make_loss(spec: RunSpec, data: ImageData) -> Loss | None:
-    """The paper's loss with the run's teacher; without one, cross-entropy of one head or of both."""
+    """The paper's loss with the run's teacher; without one, cross-entropy of one head or of
+    both."""
     if spec.settings["loss"] in LOSSES:
         return Distillation(make_teacher(spec, data), spec.settings["loss"])
     return both_learn_the_label if spec.settings["tokens"] == "two class" else None
@@ -152,7 +163,8 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
             spec.settings["teacher"], data=spec.data["source"], seed=spec.seed
         )
         found |= dict(
-            agreement_with_teacher=same / len(data.test), teacher_run=record["run"],
+            agreement_with_teacher=same / len(data.test),
+            teacher_run=record["run"],
             teacher_accuracy=record["result"]["test_accuracy"],
-        )  # fmt: skip
+        )
     return found

@@ -3,8 +3,8 @@
 On the plain digits a teacher repeats the labels and has nothing to add. Here 37 % of the training
 labels are wrong, drawn for each picture, so that pictures of one original disagree, as crops of a
 photograph may show something else than its label. Teachers learn from the same labels. The test
-labels are right. DeiT's comparison of no, the soft and the hard loss (its table 3), with a convnet and
-a ViT as teachers.
+labels are right. DeiT's comparison of no, the soft and the hard loss (its table 3), with a convnet
+and a ViT as teachers.
 """
 
 from __future__ import annotations
@@ -24,28 +24,32 @@ from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recip
 from hybridlib.training import load_weights
 
 NAME = "distillation_labels"
-QUESTION = "Which loss and which teacher help a small DeiT when 37 % of the training labels are wrong?"
+QUESTION = (
+    "Which loss and which teacher help a small DeiT when 37 % of the training labels are wrong?"
+)
 CLAIMS = ("4b", "4c")
 SEEDS = (0, 1, 2)
 EFFORT = (
-    "The learning rates of study `tuning`, climbed with right labels: the ViT's for DeiT. The convnet "
-    "trains for half the student's steps, the ViT for as many: both were set beforehand and not "
-    "tuned. Temperature 3 and weights are the paper's. Float32."
+    "The learning rates of study `tuning`, climbed with right labels: the ViT's for DeiT. The"
+    " convnet trains for half the student's steps, the ViT for as many: both were set beforehand"
+    " and not tuned. Temperature 3 and weights are the paper's. Float32."
 )
 WRONG = 0.37  # part of the training labels
 TEACHERS = {"convnet": ("convnet", 0.5), "ViT": ("vit", 1.0)}  # model, steps as part of a student's
 LOSSES = ("soft", "hard")
 FINDING = (
-    "With more than a third of the training labels wrong, hard distillation from a convnet brings the student from "
-    "69.5 ± 3.6 to 83.9 ± 1.1 %, soft distillation to 72.0 ± 2.6 %; from a ViT, 74.5 ± 3.6 and 71.3 ± "
-    "2.5 %. The order is that of DeiT's tables: hard above soft, and a teacher that knows more than "
-    "the label helps. Wrong labels stand in for the mismatch of label and crop on ImageNet. The two "
-    "teachers are not equally accurate, 97.0 ± 1.0 and 69.5 ± 3.6 %, so this does not tell whether a "
-    "convnet teaches better than a ViT of its accuracy (4c)."
+    "With more than a third of the training labels wrong, hard distillation from a convnet brings"
+    " the student from 69.5 ± 3.6 to 83.9 ± 1.1 %, soft distillation to 72.0 ± 2.6 %; from a ViT,"
+    " 74.5 ± 3.6 and 71.3 ± 2.5 %. The order is that of DeiT's tables: hard above soft, and a"
+    " teacher that knows more than the label helps. Wrong labels stand in for the mismatch of label"
+    " and crop on ImageNet. The two teachers are not equally accurate, 97.0 ± 1.0 and 69.5 ± 3.6 %,"
+    " so this does not tell whether a convnet teaches better than a ViT of its accuracy (4c)."
 )
 TABLE = (
     dict(by=("loss", "teacher"), across="teacher", only={"student": ("DeiT",)}),
-    dict(by=("student",), only={"student": tuple(TEACHERS)}, title="the teachers' test accuracy in %"),
+    dict(
+        by=("student",), only={"student": tuple(TEACHERS)}, title="the teachers' test accuracy in %"
+    ),
 )
 
 
@@ -105,7 +109,9 @@ def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:
         return None
     teacher = spec.settings["teacher"]
     with torch.random.fork_rng(devices=[]):
-        model = create(TEACHERS[teacher][0], num_classes=data.num_classes, image_size=data.image_size)
+        model = create(
+            TEACHERS[teacher][0], num_classes=data.num_classes, image_size=data.image_size
+        )
     run = f"{label(spec.data['source'])}-teacher-{teacher}-seed-{spec.seed}"
     load_weights(model, weights_of(NAME, run))
     return Distillation(model, spec.settings["loss"])

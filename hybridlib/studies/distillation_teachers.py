@@ -14,13 +14,7 @@ from hybridlib.data import ImageData
 from hybridlib.layers.checks import look_up
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.records import load
-from hybridlib.studies.tiers import (
-    LEARNING_RATES,
-    data_arguments,
-    label,
-    recipe,
-    train_beside_test,
-)
+from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe, train_beside_test
 
 NAME = "distillation_teachers"
 QUESTION = "Which convnet is as accurate as a ViT that has trained long?"
@@ -40,7 +34,7 @@ TABLE = (
     dict(
         by=("model", "steps"), value="end.train_accuracy", title="accuracy on training images in %"
     ),
-)  # fmt: skip
+)
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -52,9 +46,7 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
             model=model,
             seed=seed,
             data=data_arguments(data) | dict(seed=seed),
-            recipe=recipe(
-                data, steps=steps, lr=LEARNING_RATES[model, "nano"], evaluate_every=None
-            ),
+            recipe=recipe(data, steps=steps, lr=LEARNING_RATES[model, "nano"], evaluate_every=None),
             settings=dict(teacher=model),
         )
         for seed in seeds
@@ -92,6 +84,8 @@ def choose(teacher: str, *, data: str, seed: int) -> dict:
     goal = by_model["vit"][-1]["result"]["test_accuracy"]
     nearest = min(by_model["convnet"], key=lambda r: abs(r["result"]["test_accuracy"] - goal))
     known = {
-        "vit": by_model["vit"][-1], "convnet": nearest, "best convnet": by_model["convnet"][-1]
-    }  # fmt: skip
+        "vit": by_model["vit"][-1],
+        "convnet": nearest,
+        "best convnet": by_model["convnet"][-1],
+    }
     return look_up(known, teacher)

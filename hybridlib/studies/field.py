@@ -49,16 +49,16 @@ SHIP = {  # name in hybridlib/weights: run. ViT's come from vit_digits, where it
     if system != "ViT"
 }
 FINDING = (
-    "Digits: whatever contains a convolution, a convolutional start included, reaches 98.7 to "
-    "99.6 %, the convnet first with half the parameters; the two that cut patches and hear no "
-    "neighbours stay at 91.1 ± 0.8 % (ViT) and 90.6 ± 2.3 % (DeiT, with the convnet as teacher). "
-    "CIFAR-10 (JPEG), one and a half passes over it: CeiT and the convnet lead, 63.9 ± 0.4 and 63.7 "
-    "± 0.4 %, then BoTNet, CoAtNet and Early Convolutions, 62.8 ± 0.8 to 60.3 ± 0.6 %; DeiT and ViT "
-    "are last again, 51.3 ± 0.4 and 50.2 ± 1.0 %. Only ConViT changes sides: on photographs its "
-    "convolutional start brings it to 53.6 ± 0.3 %, near the ViT, perhaps because it averages the "
-    "values of neighbouring patches where the others compute features of pixels. Equal operations "
-    "are not equal times: BoTNet takes four times as long as the ViT on a CPU. What the papers' "
-    "attention is for, capacity on much data, a thousand steps do not ask for."
+    "Digits: whatever contains a convolution, a convolutional start included, reaches 98.7 to 99.6"
+    " %, the convnet first with half the parameters; the two that cut patches and hear no"
+    " neighbours stay at 91.1 ± 0.8 % (ViT) and 90.6 ± 2.3 % (DeiT, with the convnet as teacher)."
+    " CIFAR-10 (JPEG), one and a half passes over it: CeiT and the convnet lead, 63.9 ± 0.4 and"
+    " 63.7 ± 0.4 %, then BoTNet, CoAtNet and Early Convolutions, 62.8 ± 0.8 to 60.3 ± 0.6 %; DeiT"
+    " and ViT are last again, 51.3 ± 0.4 and 50.2 ± 1.0 %. Only ConViT changes sides: on"
+    " photographs its convolutional start brings it to 53.6 ± 0.3 %, near the ViT, perhaps because"
+    " it averages the values of neighbouring patches where the others compute features of pixels."
+    " Equal operations are not equal times: BoTNet takes four times as long as the ViT on a CPU."
+    " What the papers' attention is for, capacity on much data, a thousand steps do not ask for."
 )
 TABLE = (
     dict(by=("system", "parameters", "end.macs"), across=None),
@@ -67,7 +67,8 @@ TABLE = (
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """All seeds of a system before the next, so that the teachers are there when DeiT is reached."""
+    """All seeds of a system before the next, so that the teachers are there when DeiT is
+    reached."""
     source = dict(DIGITS) if data == "digits" else data_arguments(data)
     return [
         RunSpec(
@@ -76,14 +77,16 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
             size=size,
             seed=seed,
             data=source | dict(seed=seed),
-            recipe=recipe(data, **BUDGET.get(data, {}), lr=LEARNING_RATES[
-                {"deit": "vit"}.get(model, model), "nano"
-            ]),
+            recipe=recipe(
+                data,
+                **BUDGET.get(data, {}),
+                lr=LEARNING_RATES[{"deit": "vit"}.get(model, model), "nano"],
+            ),
             settings=dict(system=system),
         )
         for system, (model, size) in SYSTEMS.items()
         for seed in seeds
-    ]  # fmt: skip
+    ]
 
 
 def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:

@@ -1,10 +1,10 @@
 """Do ConViT's heads leave locality when the task asks for something far?
 
 The gates start at sigmoid(1) = 0.73. Adam moves a parameter by about the sum of the learning rates,
-which in a short training is below 1: gates that want to leave cannot. So beside the plain ConViT one
-whose gates have a rate of their own, 30 times the others': lambda = 1 + 30 (u - 1), and u takes the
-gradient of lambda, so that nothing else in the training changes. On digits (near), match to sample and
-look-up (far); with gating and start ablated as in study `convit`.
+which in a short training is below 1: gates that want to leave cannot. So beside the plain ConViT
+one whose gates have a rate of their own, 30 times the others': lambda = 1 + 30 (u - 1), and u takes
+the gradient of lambda, so that nothing else in the training changes. On digits (near), match to
+sample and look-up (far); with gating and start ablated as in study `convit`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ CLAIMS = ("5b", "5c")
 PICTURES = "digits, match, lookup"
 SEEDS = (0, 1, 2)
 EFFORT = (
-    "ConViT's learning rates: on the digits that of study `tuning`, on match and look-up those of "
-    "`match_tuning` and `lookup_tuning`. The factor 30 of the gates' own rate was set beforehand: at "
-    "it 800 steps can move lambda by about 12. The ablations have ConViT's rates."
+    "ConViT's learning rates: on the digits that of study `tuning`, on match and look-up those of"
+    " `match_tuning` and `lookup_tuning`. The factor 30 of the gates' own rate was set beforehand:"
+    " at it 800 steps can move lambda by about 12. The ablations have ConViT's rates."
 )
 FAST = "ConViT, fast gates"
 FACTOR = 30
@@ -44,25 +44,31 @@ TASKS = {
     "lookup": (tasks.LOOKUP, tasks.RECIPE | dict(steps=lookup_tuning.STEPS, evaluate_every=250)),
 }
 FINDING = (
-    "At the plain rate the gates cannot tell: whatever the task they end between 0.70 and 0.74 on "
-    "average, from 0.73. With a rate of their own they follow the task: up on the digits, to 0.82 ± "
-    "0.01; down on the look-up, to 0.56 ± 0.04, with the lowest head at 0.09 ± 0.05; down on match, to "
-    "0.36 ± 0.13. So heads do leave locality for a far task and keep it for a near one, once the "
-    "budget lets them (5b). That they do so buys nothing that stands out: look-up 98.7 ± 0.3 % with "
-    "fast gates and 98.6 ± 0.4 % without, digits 97.4 ± 0.8 and 97.5 ± 0.6 %. On match the fixed even "
-    "mixture has 99.7 ± 0.5 %, beside 85.9 ± 12.3 % for ConViT, 75.6 ± 24.7 % with fast gates and 83.3 "
-    "± 28.7 % without the convolutional start: too wide a spread to tell those three apart. The start "
-    "helps on the near task, 97.5 ± 0.6 against 88.2 ± 3.0 %, and within the spread on the look-up."
+    "At the plain rate the gates cannot tell: whatever the task they end between 0.70 and 0.74 on"
+    " average, from 0.73. With a rate of their own they follow the task: up on the digits, to 0.82"
+    " ± 0.01; down on the look-up, to 0.56 ± 0.04, with the lowest head at 0.09 ± 0.05; down on"
+    " match, to 0.36 ± 0.13. So heads do leave locality for a far task and keep it for a near one,"
+    " once the budget lets them (5b). That they do so buys nothing that stands out: look-up 98.7 ±"
+    " 0.3 % with fast gates and 98.6 ± 0.4 % without, digits 97.4 ± 0.8 and 97.5 ± 0.6 %. On match"
+    " the fixed even mixture has 99.7 ± 0.5 %, beside 85.9 ± 12.3 % for ConViT, 75.6 ± 24.7 % with"
+    " fast gates and 83.3 ± 28.7 % without the convolutional start: too wide a spread to tell those"
+    " three apart. The start helps on the near task, 97.5 ± 0.6 against 88.2 ± 3.0 %, and within"
+    " the spread on the look-up."
 )
 TABLE = (
     dict(by=("system",)),
     dict(by=("system",), value="end.mean_gate", scale=1, digits=2, title="mean gate at the end"),
-    dict(by=("system",), value="end.lowest_gate", scale=1, digits=2, title="lowest gate at the end"),
     dict(
-        by=("system",), value="end.mean_nonlocality", scale=1, digits=2,
+        by=("system",), value="end.lowest_gate", scale=1, digits=2, title="lowest gate at the end"
+    ),
+    dict(
+        by=("system",),
+        value="end.mean_nonlocality",
+        scale=1,
+        digits=2,
         title="mean non-locality of the local layers at the end, in patches",
     ),
-)  # fmt: skip
+)
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:

@@ -54,7 +54,8 @@ def tried(study: str, **settings: object) -> dict[float, float]:
 
 
 def chosen(study: str, **settings: object) -> float | None:
-    """The rate that a tuning study chose for these settings; None while its ladder is not climbed."""
+    """The rate that a tuning study chose for these settings; None while its ladder is not
+    climbed."""
     found = tried(study, **settings)
     rungs = climb(found)
     return best_of(found, rungs) if all(rate in found for rate in rungs) else None

@@ -1,7 +1,7 @@
 """Which systems can look something up in the rest of the picture?
 
-The look-up by colour: recognise three digits, and compare a far tile with theirs. Accuracy by step is
-kept in the records' curves, for learning comes in a jump after a plateau at one in three. Read
+The look-up by colour: recognise three digits, and compare a far tile with theirs. Accuracy by step
+is kept in the records' curves, for learning comes in a jump after a plateau at one in three. Read
 beside the study `field`, whose digits ask for recognition alone.
 """
 
@@ -24,16 +24,17 @@ CLAIMS = ()  # of no paper: the book's own question
 PICTURES = "lookup"
 SEEDS = (0, 1, 2)
 EFFORT = (
-    "One learning rate for each system, the best of its ladder in study `lookup_tuning`, read from "
-    "its records. Nothing else is tuned. DeiT has the ViT's rate; its teacher is the convnet of the "
-    "same seed and budget, as in study `field`."
+    "One learning rate for each system, the best of its ladder in study `lookup_tuning`, read from"
+    " its records. Nothing else is tuned. DeiT has the ViT's rate; its teacher is the convnet of"
+    " the same seed and budget, as in study `field`."
 )
 FINDING = (
-    "Systems in which every token can ask every other in each block all learn to look up, in every run: "
-    "ConViT 98.7 ± 0.2 %, ViT 97.8 ± 0.9 %, Early convolutions 97.7 ± 0.3 %, CeiT 97.1 ± 0.2 %, DeiT "
-    "97.0 ± 0.8 %. The convnet, best on the digits of study `field`, has 57.4 ± 2.4 %. BoTNet and CoAtNet, "
-    "which attend in their late stages only, make the jump in one run of three each; in the others they "
-    "stay at one in three. Three seeds do not say how often they learn it."
+    "Systems in which every token can ask every other in each block all learn to look up, in every"
+    " run: ConViT 98.7 ± 0.2 %, ViT 97.8 ± 0.9 %, Early convolutions 97.7 ± 0.3 %, CeiT 97.1 ± 0.2"
+    " %, DeiT 97.0 ± 0.8 %. The convnet, best on the digits of study `field`, has 57.4 ± 2.4 %."
+    " BoTNet and CoAtNet, which attend in their late stages only, make the jump in one run of three"
+    " each; in the others they stay at one in three. Three seeds do not say how often they"
+    " learn it."
 )
 STEPS = 3000
 SYSTEMS = tasks.SYSTEMS | {"DeiT": ("deit", "nano distilled")}  # last: the convnet is its teacher

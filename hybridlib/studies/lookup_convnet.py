@@ -1,9 +1,9 @@
 """A convnet's best chance at the look-up: at what price does convolution look up?
 
-The nano convnet with four times the steps, with twice the blocks, and with a layer behind each stage
-through which the whole map speaks to each cell: squeeze-excite, or a global context (Cao et al.,
-"GCNet", 2019, arXiv:1904.11492), which pools by attention. Read beside the plain convnet of study
-`lookup`.
+The nano convnet with four times the steps, with twice the blocks, and with a layer behind each
+stage through which the whole map speaks to each cell: squeeze-excite, or a global context (Cao et
+al., "GCNet", 2019, arXiv:1904.11492), which pools by attention. Read beside the plain convnet of
+study `lookup`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ CLAIMS = ()  # of no paper: the book's own question
 PICTURES = "lookup"
 SEEDS = (0, 1, 2)
 EFFORT = (
-    "The learning rate of the convnet in study `lookup_tuning` for all, which none of these variants "
-    "climbed themselves."
+    "The learning rate of the convnet in study `lookup_tuning` for all, which none of these"
+    " variants climbed themselves."
 )
 VARIANTS = {  # variant: steps
     "squeeze-excite": lookup.STEPS,
@@ -38,12 +38,13 @@ VARIANTS = {  # variant: steps
     "four times the steps": 4 * lookup.STEPS,
 }
 FINDING = (
-    "Looking up is not impossible for a convnet, it is expensive. Beside the plain convnet's 57.4 ± "
-    "2.4 % after 3,000 steps (study `lookup`): four times the steps 70.6 ± 3.2 %, twice the blocks 64.3 ± 0.7 %, "
-    "squeeze-excite 52.9 ± 2.0 %, a global context 38.1 ± 3.2 %. ViT has 97.8 ± 0.9 % after the 3,000 "
-    "steps. Four times the steps fit 92.9 ± 3.1 % of the training pictures, so what is learned there "
-    "carries over only in part. A layer through which the whole map speaks did not help at the plain "
-    "convnet's learning rate, which was not climbed again for any variant."
+    "Looking up is not impossible for a convnet, it is expensive. Beside the plain convnet's 57.4 ±"
+    " 2.4 % after 3,000 steps (study `lookup`): four times the steps 70.6 ± 3.2 %, twice the blocks"
+    " 64.3 ± 0.7 %, squeeze-excite 52.9 ± 2.0 %, a global context 38.1 ± 3.2 %. ViT has 97.8 ± 0.9"
+    " % after the 3,000 steps. Four times the steps fit 92.9 ± 3.1 % of the training pictures, so"
+    " what is learned there carries over only in part. A layer through which the whole map speaks"
+    " did not help at the plain convnet's learning rate, which was not climbed again for any"
+    " variant."
 )
 TABLE = (
     dict(by=("variant", "parameters", "end.macs")),
@@ -74,8 +75,8 @@ def load_data(spec: RunSpec) -> ImageData:
 
 
 class GlobalContext(nn.Module):
-    """One attention map for the whole picture pools the cells into a vector, which two linear layers
-    turn into what is added to every cell (GCNet, figure 4d).
+    """One attention map for the whole picture pools the cells into a vector, which two linear
+    layers turn into what is added to every cell (GCNet, figure 4d).
 
     Args:
         channels: channels of the map.
@@ -88,7 +89,10 @@ class GlobalContext(nn.Module):
         super().__init__()
         self.score = nn.Linear(channels, 1)
         self.transform = nn.Sequential(
-            nn.Linear(channels, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, channels)
+            nn.Linear(channels, hidden),
+            nn.LayerNorm(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,19 +21,21 @@ CLAIMS = ("8c",)
 PICTURES = "lookup"
 SEEDS = (0, 1, 2)
 EFFORT = (
-    "One learning rate for each layout, the best of its ladder in `lookup_layouts_tuning`, or "
-    "`lookup_tuning` for C-C-T-T, both climbed on the look-up and used for recognition too. Nothing "
-    "else is tuned."
+    "One learning rate for each layout, the best of its ladder in `lookup_layouts_tuning`, or"
+    " `lookup_tuning` for C-C-T-T, both climbed on the look-up and used for recognition too."
+    " Nothing else is tuned."
 )
 # digits in a picture, steps: one digit is there to be recognised alone
 TASKS = {"look up": (3, lookup_tuning.STEPS), "recognise": (1, 600)}
 TABLE = (
     dict(by=("layout", "task"), across="task"),
     dict(
-        by=("layout", "task"), across="task", value="end.train_accuracy",
+        by=("layout", "task"),
+        across="task",
+        value="end.train_accuracy",
         title="accuracy on training pictures in %",
     ),
-)  # fmt: skip
+)
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:

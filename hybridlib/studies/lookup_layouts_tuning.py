@@ -12,8 +12,9 @@ QUESTION = "Which learning rate of a ladder serves each of CoAtNet's layouts on 
 CLAIMS = ()  # of no paper: a comparison rests on it
 PICTURES = "lookup"
 SEEDS = (tasks.TUNING_SEED,)
-EFFORT = lookup_tuning.EFFORT.removesuffix(" DeiT has the ViT's rate, whose network it is.") + (
-    " C-C-T-T is CoAtNet's nano, which `lookup_tuning` has."
+EFFORT = (
+    lookup_tuning.EFFORT.removesuffix(" DeiT has the ViT's rate, whose network it is.")
+    + " C-C-T-T is CoAtNet's nano, which `lookup_tuning` has."
 )
 SYSTEMS = {
     layout: ("coatnet", size) for layout, size in coatnet.LAYOUTS.items() if layout != "CCTT"

@@ -1,10 +1,11 @@
 """Runs of studies by the dozen on one GPU, in the minutes for which there is one.
 
-Each run is a `GraphTraining` in a stream of its own. What is declared and not recorded is begun in the
-order of the studies, as soon as it can be: a run whose learning rate a tuning study has still to
-choose, or whose teacher is not trained yet, waits for it. A record is written as its run ends, so a
-second call goes on where the first was stopped. Pictures are drawn by other processes; each stream
-has a thread, which tells the GPU two steps ahead and no more: whoever fills a queue waits for it.
+Each run is a `GraphTraining` in a stream of its own. What is declared and not recorded is begun in
+the order of the studies, as soon as it can be: a run whose learning rate a tuning study has still
+to choose, or whose teacher is not trained yet, waits for it. A record is written as its run ends,
+so a second call goes on where the first was stopped. Pictures are drawn by other processes; each
+stream has a thread, which tells the GPU two steps ahead and no more: whoever fills a queue waits
+for it.
 
 Float32 in all; on a GPU products of matrices take TensorFloat-32, as convolutions do by PyTorch's
 default.
@@ -271,7 +272,9 @@ class _Session:
         self.begun.add(title)
         recipe = spec.recipe
         if self.told.shorten > 1:
-            shorter = {key: max(1, recipe[key] // self.told.shorten) for key in ("steps", "evaluate_every")}
+            shorter = {
+                key: max(1, recipe[key] // self.told.shorten) for key in ("steps", "evaluate_every")
+            }
             spec = replace(spec, recipe=recipe | shorter)
         self.commands[title] = command_for(study.NAME, spec.name, data)
         self.preparing[self.threads.submit(self.build, study, spec)] = title
@@ -304,15 +307,20 @@ class _Session:
             try:
                 began = time.perf_counter()
                 run = seat.train(
-                    prepared, device=self.told.device, command=self.commands[title],
+                    prepared,
+                    device=self.told.device,
+                    command=self.commands[title],
                     go_on=self.counted,
-                )  # fmt: skip
+                )
                 if run is not None:
                     self.paces.append((time.perf_counter() - began) / run.steps)
                     finish(
-                        prepared, run, cpu_seconds=None, results=self.told.results,
+                        prepared,
+                        run,
+                        cpu_seconds=None,
+                        results=self.told.results,
                         scratch=self.told.scratch,
-                    )  # fmt: skip
+                    )
                     with self.lock:
                         self.ended += 1
             except Exception:

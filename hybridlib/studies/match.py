@@ -1,8 +1,9 @@
-"""Which systems can match to sample, where the tiles lie on the patches' grid and where they do not?
+"""Which systems can match to sample, where the tiles lie on the patches' grid and where they do
+not?
 
-Four coloured tiles with patterns of 2x2 bits, and a white one that repeats the pattern of one of them.
-On the grid a patch holds a whole tile or nothing; off it patches cut the tiles, and whoever compares
-them has to put them together first.
+Four coloured tiles with patterns of 2x2 bits, and a white one that repeats the pattern of one of
+them. On the grid a patch holds a whole tile or nothing; off it patches cut the tiles, and whoever
+compares them has to put them together first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from hybridlib.studies import ladder, match_tuning, tasks
 from hybridlib.studies.declaration import RunSpec
 
 NAME = "match"
-QUESTION = "Which systems can find the tile with the sample's pattern, on and off the patches' grid?"
+QUESTION = (
+    "Which systems can find the tile with the sample's pattern, on and off the patches' grid?"
+)
 CLAIMS = ()  # of no paper: the book's own question
 PICTURES = "match"
 SEEDS = (0, 1, 2)
@@ -35,8 +38,10 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
             size=size,
             seed=seed,
             data=pictures | dict(seed=seed),
-            recipe=tasks.RECIPE | dict(
-                steps=match_tuning.STEPS, evaluate_every=125,
+            recipe=tasks.RECIPE
+            | dict(
+                steps=match_tuning.STEPS,
+                evaluate_every=125,
                 lr=ladder.chosen(match_tuning.NAME, system=system, pictures=kind),
             ),
             settings=dict(system=system, pictures=kind),
@@ -44,7 +49,7 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
         for seed in seeds
         for kind, pictures in tasks.MATCH.items()
         for system, (model, size) in tasks.SYSTEMS.items()
-    ]  # fmt: skip
+    ]
 
 
 def load_data(spec: RunSpec) -> ImageData:

@@ -1,8 +1,9 @@
 """What are positions worth to a hybrid where the answer is a matter of place?
 
-BoTNet with relative, absolute and no positions, CoAtNet with its relative biases and without, on two
-rules of place: the digit one cell to the right of the cue, off the grid, and the pointer's colour 20
-pixels to the right. On plain digits they were worth nothing that stood out (study `botnet`).
+BoTNet with relative, absolute and no positions, CoAtNet with its relative biases and without, on
+two rules of place: the digit one cell to the right of the cue, off the grid, and the pointer's
+colour 20 pixels to the right. On plain digits they were worth nothing that stood out (study
+`botnet`).
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ EFFORT = (
     "and `pointer_tuning`, and used without them too."
 )
 ARMS = (
-    ("BoTNet", "relative"), ("BoTNet", "absolute"), ("BoTNet", "none"),
-    ("CoAtNet", "relative"), ("CoAtNet", "none"),
-)  # fmt: skip
+    ("BoTNet", "relative"),
+    ("BoTNet", "absolute"),
+    ("BoTNet", "none"),
+    ("CoAtNet", "relative"),
+    ("CoAtNet", "none"),
+)
 TASKS = {  # task: pictures, steps
     "right of the cue": (place_tuning.PLACE, place_tuning.STEPS),
     "20 px": (tasks.POINTER["20 px"], pointer_tuning.STEPS),

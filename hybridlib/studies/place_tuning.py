@@ -13,9 +13,9 @@ CLAIMS = ()  # of no paper: a comparison rests on it
 PICTURES = "lookup"
 SEEDS = (tasks.TUNING_SEED,)
 EFFORT = (
-    "The same three rungs for both, one run each, with the relative positions of their papers, at "
-    "the study's own budget; where the best was at an end, the next rung too, down to 1e-4 and up to "
-    "1e-2. Nothing else is tuned."
+    "The same three rungs for both, one run each, with the relative positions of their papers, at"
+    " the study's own budget; where the best was at an end, the next rung too, down to 1e-4 and up"
+    " to 1e-2. Nothing else is tuned."
 )
 SYSTEMS = {system: tasks.SYSTEMS[system] for system in ("BoTNet", "CoAtNet")}
 # One cell to the right of the cue; tiles are moved within their cells, so that the borders of the

@@ -1,7 +1,7 @@
 """Which systems can follow a fixed displacement?
 
-A dot marks a tile of a coloured board; asked is the colour a given number of tiles to its right. At 12
-pixels dot and colour lie just within the nano convnet's field of 25, at 20 pixels beyond it.
+A dot marks a tile of a coloured board; asked is the colour a given number of tiles to its right. At
+12 pixels dot and colour lie just within the nano convnet's field of 25, at 20 pixels beyond it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
             size=size,
             seed=seed,
             data=pictures | dict(seed=seed),
-            recipe=tasks.RECIPE | dict(
-                steps=pointer_tuning.STEPS, evaluate_every=125,
+            recipe=tasks.RECIPE
+            | dict(
+                steps=pointer_tuning.STEPS,
+                evaluate_every=125,
                 lr=ladder.chosen(pointer_tuning.NAME, system=system, pictures=kind),
             ),
             settings=dict(system=system, pictures=kind),
@@ -43,7 +45,7 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
         for seed in seeds
         for kind, pictures in tasks.POINTER.items()
         for system, (model, size) in tasks.SYSTEMS.items()
-    ]  # fmt: skip
+    ]
 
 
 def load_data(spec: RunSpec) -> ImageData:

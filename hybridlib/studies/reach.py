@@ -1,8 +1,8 @@
 """How far, among how many digits and from how few pictures does each system look up?
 
-The look-up of study `lookup` with one thing changed at a time: all digits near the cue or all of them
-far from it, two digits or five, a quarter or a sixteenth of the training pictures. Read beside that
-study, whose three digits lie anywhere and whose pictures are 40,000.
+The look-up of study `lookup` with one thing changed at a time: all digits near the cue or all of
+them far from it, two digits or five, a quarter or a sixteenth of the training pictures. Read beside
+that study, whose three digits lie anywhere and whose pictures are 40,000.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ CLAIMS = ()  # of no paper: the book's own question
 PICTURES = "lookup"
 SEEDS = (0, 1, 2)
 EFFORT = (
-    "The learning rates of study `lookup`, which `lookup_tuning` chose for its own pictures; none was "
-    "climbed again. Nothing else is tuned."
+    "The learning rates of study `lookup`, which `lookup_tuning` chose for its own pictures; none"
+    " was climbed again. Nothing else is tuned."
 )
 CHANGES = {
     "all near": dict(distance="near"),

@@ -153,7 +153,8 @@ def summarise(
 
 
 def lay_out(records: Sequence[dict], layout: dict) -> str:
-    """A study's table of these records as text, from one entry of its TABLE (see declaration.py)."""
+    """A study's table of these records as text, from one entry of its TABLE (see
+    declaration.py)."""
     value = layout.get("value", "test_accuracy")
     rows = summarise(records, by=layout["by"], value=value)
     options = {key: layout[key] for key in ("scale", "digits") if key in layout}
@@ -173,7 +174,9 @@ def table(
         digits: decimals.
     """
     keys = [k for k in rows[0] if k not in (across, "mean", "sd", "n", "values")] if rows else []
-    columns = [str(v) for v in sorted({r[across] for r in rows})] if across else ["mean ± sd (runs)"]
+    columns = (
+        [str(v) for v in sorted({r[across] for r in rows})] if across else ["mean ± sd (runs)"]
+    )
     cells: dict[tuple, dict[str, str]] = {}
     for row in rows:
         spread = f" ± {row['sd'] * scale:.{digits}f}" if row["sd"] is not None else ""

@@ -61,8 +61,8 @@ def missing(study: ModuleType, specs: Sequence[RunSpec], results: Path) -> list[
 
 
 def states(study: ModuleType, results: Path) -> list[tuple[str, int, int]]:
-    """How far a study is on the digits (or its own pictures) and on all other data that it has records of: name of the
-    data, recorded runs, declared runs."""
+    """How far a study is on the digits (or its own pictures) and on all other data that it has
+    records of: name of the data, recorded runs, declared runs."""
     paths = sorted((results / study.NAME).glob("*.json"))
     found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     names = {data_of(record): record["data"]["name"] for record in found}
@@ -122,7 +122,8 @@ def run_study(
     study = find(name)
     if data is not None and hasattr(study, "PICTURES"):
         raise ValueError(
-            f"data={data!r}: study {name!r} draws its own pictures, {study.PICTURES}; leave --data out"
+            f"data={data!r}: study {name!r} draws its own pictures, {study.PICTURES}; leave"
+            " --data out"
         )
     specs = study.runs(data or "digits", tuple(seeds or study.SEEDS))
     if only is not None:

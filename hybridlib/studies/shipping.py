@@ -21,9 +21,10 @@ Load it with `hybridlib.weights.load("{name}")`.
 
 - Data: {data}; {train} training images of {classes} classes, digest `{train_digest}`.
 - Recipe: {recipe}.
-- Seed: {seed}. Steps: {steps}. Time: {seconds:.0f} s of training on {threads} thread of {processor}.
-- Result: {accuracy:.2%} of {test} test images in half precision ({recorded:.2%} in the record, before
-  rounding).
+- Seed: {seed}. Steps: {steps}. Time: {seconds:.0f} s of training on {threads} thread of
+  {processor}.
+- Result: {accuracy:.2%} of {test} test images in half precision ({recorded:.2%} in the record,
+  before rounding).
 - Run: `{run}` of the study `{study}`; record: book/results/{study}/{run}.json, commit {commit}.
 - Command: `{command}`, then `python -m hybridlib study ship {study}`.
 
@@ -34,8 +35,10 @@ picture.
 {source}
 """
 SOURCES = {
-    "digits": "Digits: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten "
-    "Digits, UCI (CC BY 4.0), as in scikit-learn."
+    "digits": (
+        "Digits: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten "
+        "Digits, UCI (CC BY 4.0), as in scikit-learn."
+    )
 }
 
 
@@ -88,17 +91,29 @@ def ship(study: ModuleType, *, scratch: Path = SCRATCH, folder: Path = FOLDER) -
         )
         save_weights(model.half(), folder / f"{name}.safetensors", metadata=told)
         card = CARD.format(
-            name=name, model=spec.model, size=spec.size, parameters=record["parameters"],
-            seed=record["seed"], steps=record["steps"], data=_settings(record["data"],
-            leave=("name", "classes", "train", "test")), train=record["data"]["train"]["images"],
-            classes=record["data"]["classes"], train_digest=record["data"]["train"]["digest"],
-            recipe=_settings(record["recipe"]), seconds=record["seconds"],
-            threads=record["device"]["threads"], processor=record["device"]["name"],
-            accuracy=accuracy, test=record["result"]["test_images"],
-            recorded=record["result"]["test_accuracy"], run=run, study=study.NAME,
-            commit=record["commit"], command=record["command"],
+            name=name,
+            model=spec.model,
+            size=spec.size,
+            parameters=record["parameters"],
+            seed=record["seed"],
+            steps=record["steps"],
+            data=_settings(record["data"], leave=("name", "classes", "train", "test")),
+            train=record["data"]["train"]["images"],
+            classes=record["data"]["classes"],
+            train_digest=record["data"]["train"]["digest"],
+            recipe=_settings(record["recipe"]),
+            seconds=record["seconds"],
+            threads=record["device"]["threads"],
+            processor=record["device"]["name"],
+            accuracy=accuracy,
+            test=record["result"]["test_images"],
+            recorded=record["result"]["test_accuracy"],
+            run=run,
+            study=study.NAME,
+            commit=record["commit"],
+            command=record["command"],
             source=SOURCES.get(record["data"]["source"], ""),
-        )  # fmt: skip
+        )
         (folder / f"{name}.md").write_text(card.rstrip() + "\n", encoding="utf-8")
         written += [folder / f"{name}.safetensors", folder / f"{name}.md"]
     return written

@@ -1,4 +1,5 @@
-"""What the studies share: two tiers of images, the budget of a run, and each system's learning rate.
+"""What the studies share: two tiers of images, the budget of a run, and each system's learning
+rate.
 
 Digits: scikit-learn's, offline, a run takes half a minute of one core. Anything else (cifar10, a
 folder of images): 32x32 pixels and a longer budget, two to five minutes of one core, so that all
@@ -22,9 +23,15 @@ from hybridlib.training import evaluate
 DIGITS = dict(source="digits", image_size=24, scale=2, clutter=0, copies=10)
 # bf16 and channels-last for every system: on the recording machine faster for all but ConViT.
 RECIPE = dict(
-    steps=800, batch_size=32, weight_decay=0.05, warmup=0.1, clip=1.0, evaluate_every=200,
-    mixed_precision="bf16", channels_last=True,
-)  # fmt: skip
+    steps=800,
+    batch_size=32,
+    weight_decay=0.05,
+    warmup=0.1,
+    clip=1.0,
+    evaluate_every=200,
+    mixed_precision="bf16",
+    channels_last=True,
+)
 # 1.5 epochs of CIFAR-10. Shifts of 2 pixels: those of 4 that are usual ask for longer trainings.
 LONGER = dict(steps=1200, batch_size=64, augment="shift-flip", evaluate_every=300)
 # What records call a folder of this name: the pixels are not quite those of the original.
@@ -93,7 +100,8 @@ def hold_out(spec: RunSpec, *, per_class: int) -> ImageData:
 
 
 def train_beside_test(model: nn.Module, data: ImageData) -> dict:
-    """Accuracy and loss on training images, and how far the accuracy is above that on test images."""
+    """Accuracy and loss on training images, and how far the accuracy is above that on test
+    images."""
     chosen = torch.linspace(0, len(data.train) - 1, min(TRAIN_PROBES, len(data.train))).long()
     train = evaluate(model, data.train.subset(chosen), device="cpu")
     gap = train.accuracy - evaluate(model, data.test, device="cpu").accuracy

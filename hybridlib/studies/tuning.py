@@ -18,8 +18,8 @@ QUESTION = "Which learning rate of a ladder serves each system, on 64 originals 
 CLAIMS = ()  # of no paper: every comparison rests on it
 SEEDS = (100,)
 EFFORT = (
-    "The same three rungs, a factor of 3 apart, one run each; where the best was at an end, the next "
-    "rung too, until it was not. Nothing else is tuned for any system."
+    "The same three rungs, a factor of 3 apart, one run each; where the best was at an end, the"
+    " next rung too, until it was not. Nothing else is tuned for any system."
 )
 LADDER = (1e-3, 3e-3, 1e-2)
 FURTHER = {

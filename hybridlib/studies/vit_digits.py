@@ -96,9 +96,9 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
         uniform_attention_distance_px=uniform_attention_distance(
             maps[0].grid, patch_size=model.patch_size
         ),
-        position_grid_correlation=grid_correlation(cosine_similarity(table), maps[0].grid)
-        if learned
-        else None,
+        position_grid_correlation=(
+            grid_correlation(cosine_similarity(table), maps[0].grid) if learned else None
+        ),
     )
     if spec.data["source"] != "digits":
         return found

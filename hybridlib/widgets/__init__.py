@@ -1,4 +1,5 @@
-"""Explorables: views that compute in the reader's browser. They take arrays and plain values, never models."""
+"""Explorables: views that compute in the reader's browser. They take arrays and plain values, never
+models."""
 
 from .attention_explorer import AttentionExplorer
 from .choice_guide import ChoiceGuide

@@ -15,12 +15,14 @@ from .pictures import check_index, check_pictures, encode
 class AttentionExplorer(Explorable):
     """Attention maps of a few pictures, stored with the page.
 
-    A weight takes one byte: row by row, 255 stands for the row's largest weight, so the error is at most 1/510 of it.
-    Each layer keeps its own grid, heads, extra tokens and kind; queries may be fewer than keys.
+    A weight takes one byte: row by row, 255 stands for the row's largest weight, so the error is at
+    most 1/510 of it. Each layer keeps its own grid, heads, extra tokens and kind; queries may be
+    fewer than keys.
 
     Args:
         images: uint8, shape `s h w 3`, or a list of such pictures, all of one size.
-        maps: one `AttentionMap` for each layer, with one batch entry for each picture (`model.trace(x).maps`).
+        maps: one `AttentionMap` for each layer, with one batch entry for each picture
+            (`model.trace(x).maps`).
         labels: the true class of each picture.
         predictions: what the model says of each picture: (class, probability).
         layer, head: shown first; head -1 is the mean of heads. Counted from 0.
@@ -59,16 +61,26 @@ class AttentionExplorer(Explorable):
     ) -> None:
         images = check_pictures(images)
         if len({image.shape for image in images}) > 1:
-            raise ValueError(f"images have the shapes {sorted({image.shape for image in images})}: all must have one size")
+            raise ValueError(
+                f"images have the shapes {sorted({image.shape for image in images})}: all must have"
+                " one size"
+            )
         if not maps:
-            raise ValueError("maps is empty: give one AttentionMap for each layer, such as model.trace(x).maps")
+            raise ValueError(
+                "maps is empty: give one AttentionMap for each layer, such as model.trace(x).maps"
+            )
         for name, given in (("labels", labels), ("predictions", predictions)):
             if given is not None and len(given) != len(images):
-                raise ValueError(f"{name} has {len(given)} entries for {len(images)} images: give one for each")
+                raise ValueError(
+                    f"{name} has {len(given)} entries for {len(images)} images: give one for each"
+                )
         weights = [as_array(attention) for attention in maps]
         for index, array in enumerate(weights):
             if len(array) != len(images):
-                raise ValueError(f"maps[{index}] holds {len(array)} pictures for {len(images)} images: give one for each")
+                raise ValueError(
+                    f"maps[{index}] holds {len(array)} pictures for {len(images)} images: give one"
+                    " for each"
+                )
         check_index(layer, name="layer", count=len(maps), of="layers")
         check_head(head, layer=layer, heads=weights[layer].shape[1])
         files = [encode(image) for image in images]
@@ -78,7 +90,9 @@ class AttentionExplorer(Explorable):
             lengths=[len(file) for file in files],
             size=list(images[0].shape[:2]),
             captions=[caption(index, labels, predictions) for index in range(len(images))],
-            layers=[describe(attention, array) for attention, array in zip(maps, weights, strict=True)],
+            layers=[
+                describe(attention, array) for attention, array in zip(maps, weights, strict=True)
+            ],
             codes=b"".join(codes.tobytes() for codes, _ in coded),
             scales=b"".join(scales.tobytes() for _, scales in coded),
             note=note,
@@ -99,10 +113,15 @@ class AttentionExplorer(Explorable):
 
     @traitlets.validate("head")
     def _check_head(self, proposal: dict) -> int:
-        return check_head(proposal["value"], layer=self.layer, heads=self.layers[self.layer]["heads"])
+        return check_head(
+            proposal["value"], layer=self.layer, heads=self.layers[self.layer]["heads"]
+        )
 
     def summary(self) -> str:
-        return f"images={len(self.lengths)}, layers={len(self.layers)}, heads={self.layers[0]['heads']}"
+        return (
+            f"images={len(self.lengths)}, layers={len(self.layers)},"
+            f" heads={self.layers[0]['heads']}"
+        )
 
     def fallback(self) -> Figure:
         shown = [i for i, meta in enumerate(self.layers) if np.prod(meta["grid"])]
@@ -123,7 +142,10 @@ class AttentionExplorer(Explorable):
 def check_head(head: int, *, layer: int, heads: int) -> int:
     """The head, or a ValueError that says which ones the layer has."""
     if not -1 <= head < heads:
-        raise Refused(f"head is {head}: layer {layer} has heads 0 to {heads - 1}; -1 is their mean, set it before the layer")
+        raise Refused(
+            f"head is {head}: layer {layer} has heads 0 to {heads - 1}; -1 is their mean, set it"
+            " before the layer"
+        )
     return head
 
 
@@ -133,7 +155,8 @@ def as_array(attention: AttentionMap) -> np.ndarray:
 
 
 def to_bytes(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights `... q k` as uint8 of the same shape, and each row's largest weight as float32, `... q`."""
+    """Weights `... q k` as uint8 of the same shape, and each row's largest weight as float32, `...
+    q`."""
     largest = weights.max(-1)
     safe = np.where(largest > 0, largest, 1)[..., None]
     return np.rint(255 * weights / safe).astype(np.uint8), largest.astype("<f4")
@@ -152,7 +175,9 @@ def describe(attention: AttentionMap, weights: np.ndarray) -> dict:
     }
 
 
-def caption(index: int, labels: Sequence[str] | None, predictions: Sequence[tuple[str, float]] | None) -> str:
+def caption(
+    index: int, labels: Sequence[str] | None, predictions: Sequence[tuple[str, float]] | None
+) -> str:
     parts = [f"Picture {index + 1}"]
     if labels is not None:
         parts.append(f"label: {labels[index]}")

@@ -1,8 +1,9 @@
-"""What all explorables share: one JavaScript module, one style sheet, a stable name, a picture to fall back on.
+"""What all explorables share: one JavaScript module, one style sheet, a stable name, a picture to
+fall back on.
 
-An explorable computes in the reader's browser, so it works on a page that has no Python behind it. Python only
-hands it the numbers. Its JavaScript files import each other by name; `bundle` joins them into the single module
-that the widget protocol wants.
+An explorable computes in the reader's browser, so it works on a page that has no Python behind it.
+Python only hands it the numbers. Its JavaScript files import each other by name; `bundle` joins
+them into the single module that the widget protocol wants.
 """
 
 import base64
@@ -15,7 +16,8 @@ import traitlets
 from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
-HOW_TO_USE = "Run this cell to use it."  # below each still picture, which looks like the explorable and does nothing
+# below each still picture, which looks like the explorable and does nothing
+HOW_TO_USE = "Run this cell to use it."
 LOCAL_IMPORT = re.compile(r'^import\s*\{[^}]*\}\s*from\s*"\./(\w+\.js)";\n', re.MULTILINE)
 
 
@@ -33,7 +35,8 @@ def bundle(name: str) -> str:
 
 
 def styles(name: str) -> str:
-    """The style sheets that belong to these JavaScript files: `common.js` has `common.css`, and so on."""
+    """The style sheets that belong to these JavaScript files: `common.js` has `common.css`, and so
+    on."""
     sheets = [Path(part).with_suffix(".css").name for part in parts(name)]
     return "\n".join(read(sheet) for sheet in sheets if (HERE / sheet).exists())
 
@@ -45,7 +48,8 @@ def read(name: str) -> str:
 class Refused(traitlets.TraitError, ValueError):
     """A value that no view can show, given to a constructor or set later.
 
-    A ValueError to the reader, and a TraitError besides: for that one alone traitlets takes a refused change back.
+    A ValueError to the reader, and a TraitError besides: for that one alone traitlets takes a
+    refused change back.
     """
 
 
@@ -59,7 +63,8 @@ class Explorable(anywidget.AnyWidget):
     _ipython_display_ = None  # ipywidgets 7 would use this in place of the mime bundle below
 
     def __init_subclass__(cls, **kwargs: object) -> None:
-        # The class's own script only: traitlets makes a subclass of every widget, whose traits must stay.
+        # The class's own script only: traitlets makes a subclass of every widget, whose traits must
+        # stay.
         if "script" in vars(cls):
             cls._esm = bundle(cls.script)
             cls._css = styles(cls.script)
@@ -70,7 +75,8 @@ class Explorable(anywidget.AnyWidget):
         raise NotImplementedError
 
     def fallback(self) -> Figure:
-        """A still picture of the same numbers, for readers that show no widgets: GitHub, or Jupyter before the cell is run."""
+        """A still picture of the same numbers, for readers that show no widgets: GitHub, or Jupyter
+        before the cell is run."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -80,7 +86,8 @@ class Explorable(anywidget.AnyWidget):
         data, metadata = super()._repr_mimebundle_(**kwargs)
         data["text/plain"] = repr(self)  # anywidget 0.9 shortens it
         buffer = io.BytesIO()
-        # No software name in the file: the same numbers then give the same bytes under any matplotlib release.
+        # No software name in the file: the same numbers then give the same bytes under any
+        # matplotlib release.
         figure = self.fallback()
         figure.supxlabel(HOW_TO_USE, fontsize=9)
         figure.savefig(buffer, format="png", dpi=80, metadata={"Software": None})
@@ -91,5 +98,7 @@ class Explorable(anywidget.AnyWidget):
 def check_name(name: str, *, example: str) -> str:
     """The name for links in the text, or a ValueError if it is not one word."""
     if not name.isidentifier():
-        raise ValueError(f"name is {name!r}: it must be one word of letters and digits, such as {example!r}")
+        raise ValueError(
+            f"name is {name!r}: it must be one word of letters and digits, such as {example!r}"
+        )
     return name

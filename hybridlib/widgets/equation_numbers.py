@@ -1,21 +1,24 @@
-"""The numbers of the equation's control panel in float64: the same as equation_math.js, for the still picture and the tests.
+"""The numbers of the equation's control panel in float64: the same as equation_math.js, for the
+still picture and the tests.
 
     y_q = sum over heads h and keys k of A^h_qk x_k W^h
 
-Cells are numbered row by row; an offset is key - query. W^h is a number here: the cell of the kernel that head h stands for, or
-one over the number of heads.
+Cells are numbered row by row; an offset is key - query. W^h is a number here: the cell of the
+kernel that head h stands for, or one over the number of heads.
 """
 
 import numpy as np
 
 from .equation_systems import KERNELS, SYSTEMS, head_count
 
-POSITIONS = 28  # numbers in a position vector: sine and cosine, of row and column, at seven frequencies
+# numbers in a position vector: sine and cosine, of row and column, at seven frequencies
+POSITIONS = 28
 SLOWEST = 100.0  # the frequencies fall from 1 to almost 1 / SLOWEST a cell
 
 
 def patches(picture: np.ndarray, window: int) -> np.ndarray:
-    """The colours around each cell, shape `n (window window 3)`. Beyond the border stands the nearest cell.
+    """The colours around each cell, shape `n (window window 3)`. Beyond the border stands the
+    nearest cell.
 
     Args:
         picture: shape `h w 3`, values in 0..1.
@@ -23,15 +26,18 @@ def patches(picture: np.ndarray, window: int) -> np.ndarray:
     """
     ring = window // 2
     wide = np.pad(picture, ((ring, ring), (ring, ring), (0, 0)), mode="edge")
-    views = np.lib.stride_tricks.sliding_window_view(wide, (window, window), axis=(0, 1))  # h w 3 window window
+    # h w 3 window window
+    views = np.lib.stride_tricks.sliding_window_view(wide, (window, window), axis=(0, 1))
     return views.transpose(0, 1, 3, 4, 2).reshape(picture.shape[0] * picture.shape[1], -1)
 
 
 def tokens(picture: np.ndarray, state: dict) -> np.ndarray:
-    """Queries and keys of a dot product, shape `n d`: patches in standard units, and ViT's positions beside them.
+    """Queries and keys of a dot product, shape `n d`: patches in standard units, and ViT's
+    positions beside them.
 
-    One mean and one standard deviation for the whole picture. Positions stand in 28 dimensions of their own, as if the patch
-    embedding left those free: then x_q . x_k + p_q . p_k has no mixed terms.
+    One mean and one standard deviation for the whole picture. Positions stand in 28 dimensions of
+    their own, as if the patch embedding left those free: then x_q . x_k + p_q . p_k has no mixed
+    terms.
     """
     units = patches((picture - picture.mean()) / (picture.std() or 1.0), state["window"])
     if "positions" not in state:
@@ -61,7 +67,8 @@ def centres(state: dict) -> np.ndarray:
 
 
 def content_scores(picture: np.ndarray, state: dict) -> np.ndarray | None:
-    """What a key is worth to a query by what is in it, shape `q k`; None where content has no part."""
+    """What a key is worth to a query by what is in it, shape `q k`; None where content has no
+    part."""
     kind = SYSTEMS[state["system"]]["content"]
     if not kind or state["join"] == "offset":
         return None
@@ -74,7 +81,8 @@ def content_scores(picture: np.ndarray, state: dict) -> np.ndarray | None:
 
 
 def inside_scores(picture: np.ndarray, state: dict) -> np.ndarray:
-    """The part of ViT's content that its positions make, shape `q k`. It depends on the offset alone."""
+    """The part of ViT's content that its positions make, shape `q k`. It depends on the offset
+    alone."""
     p = state["positions"] * positions(picture.shape[:2])
     return state["scale"] * p @ p.T / tokens(picture, state).shape[1] ** 0.5
 
@@ -95,7 +103,8 @@ def offset_scores(picture: np.ndarray, state: dict) -> np.ndarray | None:
     away = delta - np.array([state["down"], state["right"]])  # q k 2
     if kind == "table":
         return state["strength"] * np.exp(-(away**2).sum(-1) / (2 * state["reach"] ** 2))[None]
-    # axes: every number of the vectors r_row and r_column is strength * exp(...), and the query asks for their sum.
+    # axes: every number of the vectors r_row and r_column is strength * exp(...), and the query
+    # asks for their sum.
     z = tokens(picture, state)
     vectors = state["strength"] * np.exp(-(away**2) / (2 * state["reach"] ** 2))
     return (state["scale"] * z.sum(1)[:, None] * vectors.sum(-1) / z.shape[1] ** 0.5)[None]
@@ -132,17 +141,24 @@ def attention(picture: np.ndarray, state: dict) -> np.ndarray:
 def head_weights(state: dict) -> np.ndarray:
     """W of each head, shape `h`."""
     count = head_count(state["system"], state)
-    return np.array(KERNELS[state["kernel"]], dtype=float) if "kernel" in state else np.full(count, 1 / count)
+    return (
+        np.array(KERNELS[state["kernel"]], dtype=float)
+        if "kernel" in state
+        else np.full(count, 1 / count)
+    )
 
 
 def output(picture: np.ndarray, state: dict) -> np.ndarray:
     """y, shape `h w 3`."""
     values = picture.reshape(-1, picture.shape[2])
-    return np.einsum("h,hqk,kc->qc", head_weights(state), attention(picture, state), values).reshape(picture.shape)
+    return np.einsum(
+        "h,hqk,kc->qc", head_weights(state), attention(picture, state), values
+    ).reshape(picture.shape)
 
 
 def shown_map(picture: np.ndarray, state: dict) -> np.ndarray:
-    """The map on show for the query, shape `h w`: one head's, or the sum of all of them times their W."""
+    """The map on show for the query, shape `h w`: one head's, or the sum of all of them times their
+    W."""
     row, column = state["query"]
     rows = attention(picture, state)[:, row * picture.shape[1] + column]
     chosen = head_weights(state) @ rows if state["head"] < 0 else rows[state["head"]]

@@ -1,4 +1,5 @@
-"""The one equation of the book as a control panel: which terms are on, and the map that results on a picture."""
+"""The one equation of the book as a control panel: which terms are on, and the map that results on
+a picture."""
 
 import json
 from collections.abc import Mapping
@@ -17,43 +18,53 @@ SIDE = 24  # cells of a picture, one pixel each
 
 
 class EquationPanel(Explorable):
-    """y_q = sum over heads h and keys k of A^h(content, offset)_qk x_k W^h, set to one of the systems that this book compares.
+    """y_q = sum over heads h and keys k of A^h(content, offset)_qk x_k W^h, set to one of the
+    systems that this book compares.
 
-    The reader picks the query q on a picture of 24 x 24 cells, turns what the system leaves free, and sees content, offset, the
-    map A that they make together, and the picture that comes out. Everything is computed in the browser; a picture of the
-    reader's own never leaves it. Queries, keys and values are the cells themselves (W_Q = W_K = W_V = 1), not learned.
+    The reader picks the query q on a picture of 24 x 24 cells, turns what the system leaves free,
+    and sees content, offset, the map A that they make together, and the picture that comes out.
+    Everything is computed in the browser; a picture of the reader's own never leaves it. Queries,
+    keys and values are the cells themselves (W_Q = W_K = W_V = 1), not learned.
 
-        system         content                      offset                                              how they meet; free
-        "convolution"  -                            [k - q = Delta_h], nine heads                       kernel
-        "bilateral"    -|x_q - x_k|^2 / 2 s_r^2     -|delta|^2 / 2 s_s^2                                sum; tolerance, reach
-        "nonlocal"     the same for patches         -                                                   tolerance, window
-        "cordonnier"   -                            -alpha (|delta|^2 - 2 Delta_h . delta), nine heads  alpha, spacing, kernel
-        "vit"          t z_q . z_k / sqrt(d)        inside z: a patch and its position                  scale, window, positions
-        "botnet"       t z_q . z_k / sqrt(d)        t z_q . (r_row + r_column) / sqrt(d)                sum; strength, reach, down, ...
-        "convit"       t z_q . z_k / sqrt(d)        as Cordonnier's, 4 heads at (+-0.5, +-0.5)          gate; alpha, spacing, heads, ...
-        "coatnet"      t z_q . z_k / sqrt(d)        w_delta, a number for each offset, unscaled         sum; strength, reach, ...
+        system         content                      offset
+        how they meet; free "convolution"  -                            [k - q = Delta_h], nine
+        heads                       kernel "bilateral"    -|x_q - x_k|^2 / 2 s_r^2     -|delta|^2 /
+        2 s_s^2                                sum; tolerance, reach "nonlocal"     the same for
+        patches         -                                                   tolerance, window
+        "cordonnier"   -                            -alpha (|delta|^2 - 2 Delta_h . delta), nine
+        heads  alpha, spacing, kernel "vit"          t z_q . z_k / sqrt(d)        inside z: a patch
+        and its position                  scale, window, positions "botnet"       t z_q . z_k /
+        sqrt(d)        t z_q . (r_row + r_column) / sqrt(d)                sum; strength, reach,
+        down, ... "convit"       t z_q . z_k / sqrt(d)        as Cordonnier's, 4 heads at (+-0.5,
+        +-0.5)          gate; alpha, spacing, heads, ... "coatnet"      t z_q . z_k / sqrt(d)
+        w_delta, a number for each offset, unscaled         sum; strength, reach, ...
 
-    delta = key - query everywhere (CoAtNet's own table runs by query - key: it is this one turned by 180 degrees). z is the patch
-    of window x window cells in standard units, d its length. The softmax runs over the keys in the picture; only the convolution
-    has zeros beyond the border. W^h is a cell of the kernel, or one over the number of heads.
+    delta = key - query everywhere (CoAtNet's own table runs by query - key: it is this one turned
+    by 180 degrees). z is the patch of window x window cells in standard units, d its length. The
+    softmax runs over the keys in the picture; only the convolution has zeros beyond the border. W^h
+    is a cell of the kernel, or one over the number of heads.
 
     Args:
         system: of the first column.
-        pictures: by name, uint8 `h w 3`; the middle square is scaled to 24 x 24. None: "flower", "temple", "digit", "edge" and
-            "wallpaper".
+        pictures: by name, uint8 `h w 3`; the middle square is scaled to 24 x 24. None: "flower",
+            "temple", "digit", "edge" and "wallpaper".
         name: what links in the text call this panel, a word of its own on each page.
-        settings: picture; query, [row, column] from 0; head, from 0, or -1 for all together; join, "offset", "content", "sum"
-            or "gate"; and what the system leaves free, of which the ranges are in `equation_systems.RANGES`:
-            kernel ("edges", "slope", "blur", "sharpen", "shift"); scale t; window in cells; positions, their size; tolerance
-            s_r in grey levels of 0..1; reach, the width of a Gaussian in cells; alpha in 1 / cells squared; spacing of the
-            heads' shifts, in cells; heads; strength; down and right, where an offset table has its centre; gate lambda.
+        settings: picture; query, [row, column] from 0; head, from 0, or -1 for all together; join,
+            "offset", "content", "sum" or "gate"; and what the system leaves free, of which the
+            ranges are in `equation_systems.RANGES`: kernel ("edges", "slope", "blur", "sharpen",
+            "shift"); scale t; window in cells; positions, their size; tolerance s_r in grey levels
+            of 0..1; reach, the width of a Gaussian in cells; alpha in 1 / cells squared; spacing of
+            the heads' shifts, in cells; heads; strength; down and right, where an offset table has
+            its centre; gate lambda.
 
-    `state`, a dict of all that, can be set again later; what is left out goes to the system's start. A link in the text sets it
-    too: `<a href="#panel?system=convit&gate=-3&query=4,11">words</a>`, where what is left out stays as the reader has it, as
-    long as the system stays.
+    `state`, a dict of all that, can be set again later; what is left out goes to the system's
+    start. A link in the text sets it
+    too: `<a href="#panel?system=convit&gate=-3&query=4,11">words</a>`, where what is left out stays
+    as the reader has it, as long as the system stays.
 
     Raises:
-        ValueError: for an unknown system or setting, a value out of its range, pictures of another form.
+        ValueError: for an unknown system or setting, a value out of its range, pictures of another
+            form.
 
     Example: `EquationPanel("convit", picture="flower", gate=-1.0)`.
     """
@@ -62,7 +73,8 @@ class EquationPanel(Explorable):
 
     name = traitlets.Unicode("panel").tag(sync=True)
     pictures = traitlets.Bytes().tag(sync=True)
-    setup = traitlets.Unicode().tag(sync=True)  # as text: a stored notebook would put the systems into alphabetical order
+    # as text: a stored notebook would put the systems into alphabetical order
+    setup = traitlets.Unicode().tag(sync=True)
     state = traitlets.Any().tag(sync=True)  # checked below, which tells more than Dict does
 
     def __init__(
@@ -74,9 +86,18 @@ class EquationPanel(Explorable):
         **settings: object,
     ) -> None:
         if not name.isidentifier():
-            raise ValueError(f"name is {name!r}: it must be one word of letters and digits, such as 'panel'")
+            raise ValueError(
+                f"name is {name!r}: it must be one word of letters and digits, such as 'panel'"
+            )
         cells = samples() if pictures is None else scaled(pictures)
-        starts = {key: QUERIES.get(key, [SIDE // 2, SIDE // 2]) if pictures is None else [SIDE // 2, SIDE // 2] for key in cells}
+        starts = {
+            key: (
+                QUERIES.get(key, [SIDE // 2, SIDE // 2])
+                if pictures is None
+                else [SIDE // 2, SIDE // 2]
+            )
+            for key in cells
+        }
         super().__init__(
             name=name,
             pictures=b"".join(picture.tobytes() for picture in cells.values()),
@@ -104,7 +125,11 @@ class EquationPanel(Explorable):
     def fallback(self) -> Figure:
         picture, state = self.picture(), self.state
         figure = Figure(figsize=(7.5, 2.9), layout="constrained")
-        figure.suptitle(f"{SYSTEMS[state['system']]['title']}: who the marked cell listens to, and what comes of it", fontsize=10)
+        figure.suptitle(
+            f"{SYSTEMS[state['system']]['title']}: who the marked cell listens to, and what comes"
+            " of it",
+            fontsize=10,
+        )
         made = numbers.output(picture, state)
         shown = numbers.shown_map(picture, state)
         top = np.abs(shown).max() or 1.0
@@ -114,7 +139,11 @@ class EquationPanel(Explorable):
         drawings = (
             (picture, "picture x", {}),
             (shown, "map A", two_sided(top) if signed else dict(vmin=0, vmax=top)),
-            (made.mean(-1), "output y", two_sided(grey)) if made.min() < 0 else (made.clip(0, 1), "output y", {}),
+            (
+                (made.mean(-1), "output y", two_sided(grey))
+                if made.min() < 0
+                else (made.clip(0, 1), "output y", {})
+            ),
         )
         for ax, (values, title, options) in zip(figure.subplots(1, 3), drawings, strict=True):
             ax.imshow(values, **options)
@@ -123,9 +152,15 @@ class EquationPanel(Explorable):
         return figure
 
 
-# ------------------------------------------------------------------------------------------------------------ pictures
+# ----------------------------------------------------------------------------------------- pictures
 
-QUERIES = {"digit": [5, 12], "flower": [11, 12], "temple": [10, 12], "edge": [12, 9], "wallpaper": [10, 10]}
+QUERIES = {
+    "digit": [5, 12],
+    "flower": [11, 12],
+    "temple": [10, 12],
+    "edge": [12, 9],
+    "wallpaper": [10, 10],
+}
 
 
 def samples() -> dict[str, np.ndarray]:
@@ -140,7 +175,10 @@ def samples() -> dict[str, np.ndarray]:
     wallpaper = tile + generator.normal(0, 0.1, (SIDE, SIDE))
     photos = {key.lower(): picture for key, picture in photographs().items()}
     drawn = {"digit": digit, "edge": edge, "wallpaper": wallpaper}
-    made = {key: np.rint(255 * grey.clip(0, 1)).astype(np.uint8)[..., None].repeat(3, axis=2) for key, grey in drawn.items()}
+    made = {
+        key: np.rint(255 * grey.clip(0, 1)).astype(np.uint8)[..., None].repeat(3, axis=2)
+        for key, grey in drawn.items()
+    }
     return {**scaled({key: photos[key] for key in ("flower", "temple")}), **made}
 
 
@@ -154,6 +192,12 @@ def enlarged(picture: np.ndarray, side: int) -> np.ndarray:
 def scaled(pictures: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The middle square of each picture at 24 x 24 cells, each cell the mean of what it covers."""
     if not isinstance(pictures, Mapping):
-        raise ValueError(f'pictures is a {type(pictures).__name__}: it must be a dict of uint8 arrays, such as {{"mine": picture}}')
+        raise ValueError(
+            f"pictures is a {type(pictures).__name__}: it must be a dict of uint8 arrays, such as"
+            ' {"mine": picture}'
+        )
     checked = check_pictures(list(pictures.values()), name="pictures")
-    return {key: middle_square(picture, side=SIDE) for key, picture in zip(pictures, checked, strict=True)}
+    return {
+        key: middle_square(picture, side=SIDE)
+        for key, picture in zip(pictures, checked, strict=True)
+    }

@@ -1,17 +1,27 @@
-"""What the equation's control panel can be set to: the systems, what each leaves free, and the rules for values."""
+"""What the equation's control panel can be set to: the systems, what each leaves free, and the
+rules for values."""
 
 from collections.abc import Mapping
 
 from .base import Refused
 
-# content: what compares a query's patch with a key's. "" none; "distance" minus a squared difference; "dot" a dot product.
-# offset: what is known from key - query alone. "" none; "shift" one cell, hard; "gauss" and "quadratic" a round Gaussian about
-#   the query or about a head's shift; "axes" a vector for each row and column offset, asked by the query; "table" a number for
-#   each offset; "inside" nothing of its own: positions are part of the patch's vector.
+# content: what compares a query's patch with a key's. "" none; "distance" minus a squared
+# difference; "dot" a dot product. offset: what is known from key - query alone. "" none; "shift"
+# one cell, hard; "gauss" and
+# "quadratic" a round Gaussian about   the query or about a head's shift; "axes" a vector for each
+# row and column offset, asked by the
+# query; "table" a number for   each offset; "inside" nothing of its own: positions are part of the
+# patch's vector.
 # joins: how the two may meet, the system's own way first.
 # knobs: what the system leaves free, where it starts.
 SYSTEMS: dict[str, dict] = {
-    "convolution": dict(title="Convolution", content="", offset="shift", joins=["offset"], knobs=dict(kernel="edges")),
+    "convolution": dict(
+        title="Convolution",
+        content="",
+        offset="shift",
+        joins=["offset"],
+        knobs=dict(kernel="edges"),
+    ),
     "bilateral": dict(
         title="Bilateral filter",
         content="distance",
@@ -20,7 +30,11 @@ SYSTEMS: dict[str, dict] = {
         knobs=dict(tolerance=0.15, reach=2.5, gate=0.0),
     ),
     "nonlocal": dict(
-        title="Non-local means", content="distance", offset="", joins=["content"], knobs=dict(tolerance=0.12, window=3)
+        title="Non-local means",
+        content="distance",
+        offset="",
+        joins=["content"],
+        knobs=dict(tolerance=0.12, window=3),
     ),
     "cordonnier": dict(
         title="Cordonnier et al.",
@@ -30,7 +44,11 @@ SYSTEMS: dict[str, dict] = {
         knobs=dict(alpha=0.5, spacing=1.0, kernel="edges"),
     ),
     "vit": dict(
-        title="ViT", content="dot", offset="inside", joins=["content"], knobs=dict(scale=0.5, window=3, positions=1.5)
+        title="ViT",
+        content="dot",
+        offset="inside",
+        joins=["content"],
+        knobs=dict(scale=0.5, window=3, positions=1.5),
     ),
     "botnet": dict(
         title="BoTNet",
@@ -91,7 +109,10 @@ def check_state(state: Mapping, *, pictures: Mapping[str, list[int]], side: int)
         side: cells a side.
     """
     if not isinstance(state, Mapping):
-        raise Refused(f'state is {state!r:.60}: it must be a dict, such as {{"system": "convit", "gate": -2.0}}')
+        raise Refused(
+            f'state is {state!r:.60}: it must be a dict, such as {{"system": "convit", "gate":'
+            " -2.0}"
+        )
     name = state.get("system", "convolution")
     if name not in SYSTEMS:
         raise Refused(f"system is {name!r}: it must be one of {', '.join(SYSTEMS)}")
@@ -104,16 +125,30 @@ def check_state(state: Mapping, *, pictures: Mapping[str, list[int]], side: int)
     if picture not in pictures:
         raise Refused(f"picture is {picture!r}: it must be one of {', '.join(map(repr, pictures))}")
     query = state.get("query", pictures[picture])
-    if not (isinstance(query, list | tuple) and len(query) == 2 and all(whole(at, 0, side - 1) for at in query)):
-        raise Refused(f"query is {query!r}: it must be [row, column], each 0 to {side - 1}, such as {pictures[picture]}")
+    if not (
+        isinstance(query, list | tuple)
+        and len(query) == 2
+        and all(whole(at, 0, side - 1) for at in query)
+    ):
+        raise Refused(
+            f"query is {query!r}: it must be [row, column], each 0 to {side - 1}, such as"
+            f" {pictures[picture]}"
+        )
     join = state.get("join", system["joins"][0])
     if join not in system["joins"]:
-        raise Refused(f"join is {join!r}: for system {name!r} it must be one of {', '.join(map(repr, system['joins']))}")
+        raise Refused(
+            f"join is {join!r}: for system {name!r} it must be one of"
+            f" {', '.join(map(repr, system['joins']))}"
+        )
     knobs = {key: check_knob(key, state.get(key, start)) for key, start in system["knobs"].items()}
     count = head_count(name, knobs)
     head = state.get("head", -1)
     if not whole(head, -1, count - 1):
-        heads = f"0 to {count - 1}, or -1 for all of them" if count > 1 else "0 or -1, because there is one head"
+        heads = (
+            f"0 to {count - 1}, or -1 for all of them"
+            if count > 1
+            else "0 or -1, because there is one head"
+        )
         raise Refused(f"head is {head!r}: for system {name!r} it must be {heads}")
     return dict(system=name, picture=picture, query=list(query), head=head, join=join, **knobs)
 
@@ -127,7 +162,9 @@ def check_knob(key: str, value: object) -> object:
         return allowed[allowed.index(value)]
     low, high = allowed
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise Refused(f"{key} is {value!r}: it must lie in {low:g}..{high:g}, such as {(low + high) / 2:g}")
+        raise Refused(
+            f"{key} is {value!r}: it must lie in {low:g}..{high:g}, such as {(low + high) / 2:g}"
+        )
     return float(value)
 
 
@@ -136,12 +173,14 @@ def whole(value: object, low: int, high: int) -> bool:
 
 
 def head_count(system: str, knobs: Mapping) -> int:
-    """How many heads a system has: nine for the cells of a 3 x 3 kernel, as many as the knob says, or one."""
+    """How many heads a system has: nine for the cells of a 3 x 3 kernel, as many as the knob says,
+    or one."""
     return 9 if "kernel" in knobs else knobs.get("heads", 1)
 
 
 def from_link(address: str, *, name: str = "panel") -> dict | None:
-    """What a link such as "#panel?system=convit&gate=-2&query=3,4" sets, or None where it is none of that panel's."""
+    """What a link such as "#panel?system=convit&gate=-2&query=3,4" sets, or None where it is none
+    of that panel's."""
     start, _, rest = address.partition("?")
     if start != f"#{name}":
         return None

@@ -1,4 +1,5 @@
-"""What explorables share whose model the reader edits at a desk (live_desk.js): one model, digits to take, their labels."""
+"""What explorables share whose model the reader edits at a desk (live_desk.js): one model, digits
+to take, their labels."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,11 @@ SIDE = 32  # pixels, of every picture on the pad
 
 
 class AtDesk(WithModels):
-    """Base class. A subclass names its `script` and `about`, the heading of the still picture, and calls the checks below.
+    """Base class. A subclass names its `script` and `about`, the heading of the still picture, and
+    calls the checks below.
 
-    Traits: `model`, its name; `classes`; `samples` as bytes; `labels`; `name`, what links in the text call it; `note`.
+    Traits: `model`, its name; `classes`; `samples` as bytes; `labels`; `name`, what links in the
+    text call it; `note`.
     """
 
     about = "A model that you edit"
@@ -45,25 +48,28 @@ class AtDesk(WithModels):
 
 
 class HeadAtDesk(AtDesk):
-    """Base class of an explorable that has one head of one layer of its model in hand. All take these arguments.
+    """Base class of an explorable that has one head of one layer of its model in hand. All take
+    these arguments.
 
-    A subclass names `example`, a shipped model; `link`, what links in the text call it; `layers`, what its layers are called;
-    and says in `heads_of` how many heads each has.
+    A subclass names `example`, a shipped model; `link`, what links in the text call it; `layers`,
+    what its layers are called; and says in `heads_of` how many heads each has.
 
     Args:
-        model: one model, its name and its file (see `WithModels.offer`), such as `hybridlib.live.shipped("vit_nano_digits")`.
-            It reads 32 x 32 pictures and has the layers that the explorable is about.
+        model: one model, its name and its file (see `WithModels.offer`), such as
+            `hybridlib.live.shipped("vit_nano_digits")`. It reads 32 x 32 pictures and has the
+            layers that the explorable is about.
         classes: name of each class.
-        samples: pictures to start from, uint8 `n 32 32`, ink bright on black. The first ten can be taken; after every change
-            the model reads all of them.
+        samples: pictures to start from, uint8 `n 32 32`, ink bright on black. The first ten can be
+            taken; after every change the model reads all of them.
         labels: the class of each sample.
         block, head: which of those layers, and which of its heads, is in hand at first; from 0.
-        name: what links in the text call this explorable, a word of its own on each page; by default `link`.
+        name: what links in the text call this explorable, a word of its own on each page; by
+            default `link`.
         note: one line below.
 
     Raises:
-        ValueError: if there is not one model, it lacks such layers or reads another size of image, or samples and labels do
-            not fit.
+        ValueError: if there is not one model, it lacks such layers or reads another size of image,
+            or samples and labels do not fit.
     """
 
     example: str
@@ -108,7 +114,8 @@ class HeadAtDesk(AtDesk):
 
     @classmethod
     def heads_of(cls, name: str, graph: dict) -> list[int]:
-        """The heads of each layer that the explorable is about, or a ValueError if the model `name` has none."""
+        """The heads of each layer that the explorable is about, or a ValueError if the model `name`
+        has none."""
         raise NotImplementedError
 
 
@@ -116,7 +123,8 @@ def one_model(model: Mapping[str, File], *, example: str) -> tuple[str, bytes]:
     """The name and the file of the only model, or a ValueError that gives an example."""
     if not isinstance(model, Mapping) or len(model) != 1:
         raise ValueError(
-            f'model is {model!r:.80}: it must be one name with its file, such as hybridlib.live.shipped("{example}")'
+            f"model is {model!r:.80}: it must be one name with its file, such as"
+            f' hybridlib.live.shipped("{example}")'
         )
     ((name, file),) = model.items()
     return name, file() if callable(file) else file
@@ -132,7 +140,10 @@ def check_side(name: str, graph: dict) -> None:
     """A ValueError if the model reads another size of picture than the pad has."""
     size = graph["input"][2][2:]
     if list(size) != [SIDE, SIDE]:
-        raise ValueError(f"model {name!r} takes images of {size[0]} x {size[1]} pixels: they must be {SIDE} x {SIDE}")
+        raise ValueError(
+            f"model {name!r} takes images of {size[0]} x {size[1]} pixels: they must be {SIDE} x"
+            f" {SIDE}"
+        )
 
 
 def check_samples(samples: np.ndarray, labels: Sequence[str], *, classes: Sequence[str]) -> dict:
@@ -146,11 +157,19 @@ def check_samples(samples: np.ndarray, labels: Sequence[str], *, classes: Sequen
     pictures = np.ascontiguousarray(samples)
     if pictures.dtype != np.uint8 or pictures.shape[1:] != (SIDE, SIDE) or not len(pictures):
         raise ValueError(
-            f"samples have shape {pictures.shape} and type {pictures.dtype}: they must be uint8 n {SIDE} {SIDE}, "
-            f"such as (40, {SIDE}, {SIDE})"
+            f"samples have shape {pictures.shape} and type {pictures.dtype}: they must be uint8 n"
+            f" {SIDE} {SIDE}, such as (40, {SIDE}, {SIDE})"
         )
     if len(labels) != len(pictures):
-        raise ValueError(f"labels has {len(labels)} names for {len(pictures)} samples: give one each, such as '7'")
+        raise ValueError(
+            f"labels has {len(labels)} names for {len(pictures)} samples: give one each, such"
+            " as '7'"
+        )
     if unknown := sorted(set(map(str, labels)) - set(map(str, classes))):
-        raise ValueError(f"labels has {unknown[0]!r}, which is none of the classes {', '.join(map(str, classes))}")
-    return dict(samples=pictures.tobytes(), labels=list(map(str, labels)), classes=list(map(str, classes)))
+        raise ValueError(
+            f"labels has {unknown[0]!r}, which is none of the classes"
+            f" {', '.join(map(str, classes))}"
+        )
+    return dict(
+        samples=pictures.tobytes(), labels=list(map(str, labels)), classes=list(map(str, classes))
+    )

@@ -17,25 +17,30 @@ PATCHES = "patch_embedding.project.weight"
 
 
 class LiveStem(AtDesk):
-    """Look at every channel of every convolution of a stem, on a drawing of one's own, and switch channels off.
+    """Look at every channel of every convolution of a stem, on a drawing of one's own, and switch
+    channels off.
 
-    The reader chooses a step: a ViT's patches, or one of the stem's convolutions. All its channels are shown, one of them large;
-    a frame in the drawing is all that the cell under the pointer reads. The answer is that of the model with the stem.
-    Everything runs in the browser; the models are fetched when the explorable comes into sight.
+    The reader chooses a step: a ViT's patches, or one of the stem's convolutions. All its channels
+    are shown, one of them large; a frame in the drawing is all that the cell under the pointer
+    reads. The answer is that of the model with the stem. Everything runs in the browser; the models
+    are fetched when the explorable comes into sight.
 
     Args:
-        models: two models, name and file each (see `WithModels.offer`), the one with a convolution stem first:
-            `hybridlib.live.shipped("early_conv_nano_digits", "vit_nano_digits")`. Both read 32 x 32 pictures.
+        models: two models, name and file each (see `WithModels.offer`), the one with a convolution
+            stem first: `hybridlib.live.shipped("early_conv_nano_digits", "vit_nano_digits")`. Both
+            read 32 x 32 pictures.
         classes: name of each class.
-        samples: pictures to start from, uint8 `n 32 32`, ink bright on black. The first ten can be taken; after every change
-            the model reads all of them.
+        samples: pictures to start from, uint8 `n 32 32`, ink bright on black. The first ten can be
+            taken; after every change the model reads all of them.
         labels: the class of each sample.
-        name: what links in the text call this explorable, a word of its own on each page. A link such as
-            `<a href="#stem?step=3&channel=5&cell=4,4&digit=2&off=5,6">words</a>` sets it, counted from 1; step 1 is the patches.
+        name: what links in the text call this explorable, a word of its own on each page. A link
+            such as `<a href="#stem?step=3&channel=5&cell=4,4&digit=2&off=5,6">words</a>` sets it,
+            counted from 1; step 1 is the patches.
         note: one line below.
 
     Raises:
-        ValueError: if there are not two such models in that order, or samples and labels do not fit.
+        ValueError: if there are not two such models in that order, or samples and labels do not
+            fit.
     """
 
     script = "live_stem.js"
@@ -54,16 +59,25 @@ class LiveStem(AtDesk):
         note: str = "",
     ) -> None:
         if not isinstance(models, Mapping) or len(models) != 2:
-            raise ValueError(f"models is {models!r:.80}: it must be two names with their files, such as hybridlib.live.shipped({EXAMPLE})")
+            raise ValueError(
+                f"models is {models!r:.80}: it must be two names with their files, such as"
+                f" hybridlib.live.shipped({EXAMPLE})"
+            )
         files = {key: file() if callable(file) else file for key, file in models.items()}
         graphs = {key: graph_of(file) for key, file in files.items()}
         for key, graph in graphs.items():
             check_side(key, graph)
         stem, patches = files
         if not any(map(STEM.fullmatch, graphs[stem]["weights"])):
-            raise ValueError(f"model {stem!r} has no convolution stem: give one first that has, such as hybridlib.live.shipped({EXAMPLE})")
+            raise ValueError(
+                f"model {stem!r} has no convolution stem: give one first that has, such as"
+                f" hybridlib.live.shipped({EXAMPLE})"
+            )
         if PATCHES not in graphs[patches]["weights"]:
-            raise ValueError(f"model {patches!r} cuts no patches: give a ViT second, such as hybridlib.live.shipped({EXAMPLE})")
+            raise ValueError(
+                f"model {patches!r} cuts no patches: give a ViT second, such as"
+                f" hybridlib.live.shipped({EXAMPLE})"
+            )
         super().__init__(
             model=stem,
             beside=patches,

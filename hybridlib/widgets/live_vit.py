@@ -12,18 +12,22 @@ from .live_models import File, WithModels, read_about
 class LiveViT(WithModels):
     """Draw, and see a trained ViT's answer and attention change with every stroke.
 
-    The model is fetched when the reader first draws or takes a sample, and runs in the browser; no drawing leaves it.
+    The model is fetched when the reader first draws or takes a sample, and runs in the browser; no
+    drawing leaves it.
 
     Args:
-        model: one model, its name and its file (see `WithModels.offer`): `hybridlib.live.shipped("vit_nano_digits")`, or
-            `{"mine": hybridlib.live.pack(graph, model)}`. Square images; attention maps in its graph. The `mean` and `std`
-            of its training images stand in the file's header, else they are 0 and 1.
+        model: one model, its name and its file (see `WithModels.offer`):
+            `hybridlib.live.shipped("vit_nano_digits")`, or `{"mine": hybridlib.live.pack(graph,
+            model)}`. Square images; attention maps in its graph. The `mean` and `std` of its
+            training images stand in the file's header, else they are 0 and 1.
         classes: name of each class.
-        samples: grey drawings to start from, uint8 `s h h`, at most as large as the image; laid in its middle.
+        samples: grey drawings to start from, uint8 `s h h`, at most as large as the image; laid in
+            its middle.
         note: one line below, for example how the model was trained.
 
     Raises:
-        ValueError: if there is not one model, its file is none of `hybridlib.live.pack`, or classes or samples do not fit it.
+        ValueError: if there is not one model, its file is none of `hybridlib.live.pack`, or classes
+            or samples do not fit it.
     """
 
     script = "live_vit.js"
@@ -45,23 +49,39 @@ class LiveViT(WithModels):
     ) -> None:
         if not isinstance(model, Mapping) or len(model) != 1:
             raise ValueError(
-                f'model is {model!r:.80}: it must be one name with its file, such as hybridlib.live.shipped("vit_nano_digits")'
+                f"model is {model!r:.80}: it must be one name with its file, such as"
+                ' hybridlib.live.shipped("vit_nano_digits")'
             )
         ((name, file),) = model.items()
         file = file() if callable(file) else file
         about = read_about(file)
         height, side = about.image
         if height != side:
-            raise ValueError(f"model {name!r} takes images of {height} x {side} pixels: they must be square, such as 32 x 32")
+            raise ValueError(
+                f"model {name!r} takes images of {height} x {side} pixels: they must be square,"
+                " such as 32 x 32"
+            )
         if not about.maps:
-            raise ValueError(f"model {name!r} gives no attention maps: export one whose class has a `trace`, such as ViT")
+            raise ValueError(
+                f"model {name!r} gives no attention maps: export one whose class has a `trace`,"
+                " such as ViT"
+            )
         if len(classes) != about.classes:
-            raise ValueError(f"classes has {len(classes)} names: model {name!r} needs {about.classes}")
-        samples = np.zeros((0, 0, 0), np.uint8) if samples is None else np.ascontiguousarray(samples)
+            raise ValueError(
+                f"classes has {len(classes)} names: model {name!r} needs {about.classes}"
+            )
+        samples = (
+            np.zeros((0, 0, 0), np.uint8) if samples is None else np.ascontiguousarray(samples)
+        )
         if samples.dtype != np.uint8 or samples.ndim != 3 or samples.shape[1] != samples.shape[2]:
-            raise ValueError(f"samples have shape {samples.shape} and type {samples.dtype}: they must be uint8 s h h, such as (10, 16, 16)")
+            raise ValueError(
+                f"samples have shape {samples.shape} and type {samples.dtype}: they must be uint8 s"
+                " h h, such as (10, 16, 16)"
+            )
         if samples.shape[1] > side:
-            raise ValueError(f"samples are {samples.shape[1]} pixels wide: at most {side}, the side of the image")
+            raise ValueError(
+                f"samples are {samples.shape[1]} pixels wide: at most {side}, the side of the image"
+            )
         super().__init__(
             model=name,
             side=side,

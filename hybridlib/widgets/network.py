@@ -1,4 +1,5 @@
-"""The picture of a whole network, from stem to head, with the numbers of the reader's picture in every part."""
+"""The picture of a whole network, from stem to head, with the numbers of the reader's picture in
+every part."""
 
 import json
 import struct
@@ -17,22 +18,38 @@ from .network_picture import draw, matches
 from .nine_heads import handwritten_zero
 from .pictures import check_index
 
-KEYS = ("name", "class", "kind", "flow", "parts", "takes", "tokens", "window", "stride", "depthwise", "heads")
+KEYS = (
+    "name",
+    "class",
+    "kind",
+    "flow",
+    "parts",
+    "takes",
+    "tokens",
+    "window",
+    "stride",
+    "depthwise",
+    "heads",
+)
 
 
 class Network(WithModels):
     """The boxes of a network with the shape at each step, drawn from the graph that runs it.
 
-    Point at a box to see its feature maps, tokens or logits for one of the pictures. The model is fetched at first use.
+    Point at a box to see its feature maps, tokens or logits for one of the pictures. The model is
+    fetched at first use.
 
     Args:
-        model: name of a model that comes with the package, such as "botnet_nano_digits"; with `file` any name.
-        new: what stands out in colour while the rest is grey: kinds ("convolution", "attention", "feed-forward", "norm",
-            "token", "pooling", "block"), classes ("BottleneckTransformer"), names of modules ("lca") or beginnings of names up
-            to a dot ("stages.2"). Empty: everything in its colour. A legend says so.
-        known: in place of `new`, names of models that come with the package, such as "convnet_nano_digits". What stands out is
-            what none of them has, read off the graphs: parts of another class, depthwise convolutions, other extra tokens, more
-            heads at the end. Blocks are made of parts, and are new where a part is.
+        model: name of a model that comes with the package, such as "botnet_nano_digits"; with
+            `file` any name.
+        new: what stands out in colour while the rest is grey: kinds ("convolution", "attention",
+            "feed-forward", "norm", "token", "pooling", "block"), classes ("BottleneckTransformer"),
+            names of modules ("lca") or beginnings of names up to a dot ("stages.2"). Empty:
+            everything in its colour. A legend says so.
+        known: in place of `new`, names of models that come with the package, such as
+            "convnet_nano_digits". What stands out is what none of them has, read off the graphs:
+            parts of another class, depthwise convolutions, other extra tokens, more heads at the
+            end. Blocks are made of parts, and are new where a part is.
         heading: above the picture. By default the model's class.
         pictures: uint8 `s h w c`, of the size that the model takes. By default a handwritten zero.
         classes: names of the logits. By default their numbers.
@@ -41,8 +58,9 @@ class Network(WithModels):
     `new` and `picture`, the place of the picture that is run, can be set again later.
 
     Raises:
-        ValueError: for an unknown model, for something in `new` that the model does not have, for `known` models that have all
-            of it, for both, for pictures of another size or type, for a wrong number of classes.
+        ValueError: for an unknown model, for something in `new` that the model does not have, for
+            `known` models that have all of it, for both, for pictures of another size or type, for
+            a wrong number of classes.
     """
 
     script = "network.js"
@@ -71,17 +89,28 @@ class Network(WithModels):
     ) -> None:
         graph = stored(model) if file is None else graph_of(file)
         if isinstance(known, str) or (known and new):
-            raise ValueError(f'known is {known!r}: it must be a list of names, such as ("vit_nano_digits",), and new then empty')
+            raise ValueError(
+                f'known is {known!r}: it must be a list of names, such as ("vit_nano_digits",), and'
+                " new then empty"
+            )
         before = [stored(name) for name in known]
         if before:
             new = news(graph, before)
             if not new:
-                raise ValueError(f"known is {list(known)}: these have every part of {model}; name fewer, or say what is new by new=")
-        modules = [{**{key: part[key] for key in KEYS if key in part}, "shape": part["at"][2]} for part in graph["modules"]]
+                raise ValueError(
+                    f"known is {list(known)}: these have every part of {model}; name fewer, or say"
+                    " what is new by new="
+                )
+        modules = [
+            {**{key: part[key] for key in KEYS if key in part}, "shape": part["at"][2]}
+            for part in graph["modules"]
+        ]
         size, count = graph["input"][2], graph["logits"][2][1]
         classes = list(map(str, range(count) if classes is None else classes))
         if len(classes) != count:
-            raise ValueError(f"classes has {len(classes)} names and the model {count} logits: give one for each")
+            raise ValueError(
+                f"classes has {len(classes)} names and the model {count} logits: give one for each"
+            )
         super().__init__(
             name=model,
             heading=graph["about"]["class"] if heading is None else heading,
@@ -101,14 +130,23 @@ class Network(WithModels):
 
     @traitlets.validate("picture")
     def _check_picture(self, proposal: dict) -> int:
-        return check_index(proposal["value"], name="picture", count=len(self.pictures) // int(np.prod(self.input)))
+        return check_index(
+            proposal["value"], name="picture", count=len(self.pictures) // int(np.prod(self.input))
+        )
 
     def summary(self) -> str:
         told = f", known={self.known}" if self.known else f", new={self.new}" if self.new else ""
         return f"{self.name!r}{told}"
 
     def fallback(self) -> Figure:
-        return draw(self.modules, self.flow, size=self.input, new=self.new, known=self.known, title=self.heading)
+        return draw(
+            self.modules,
+            self.flow,
+            size=self.input,
+            new=self.new,
+            known=self.known,
+            title=self.heading,
+        )
 
 
 def stored(model: str) -> dict:
@@ -117,9 +155,14 @@ def stored(model: str) -> dict:
 
 
 def news(graph: dict, before: list[dict]) -> list[str]:
-    """Classes, and names where only some of a class are meant, of the parts that the other graphs have no part like."""
+    """Classes, and names where only some of a class are meant, of the parts that the other graphs
+    have no part like."""
     had = {like for other in before for like in likenesses(other)}
-    told = [(module, like) for module, like in zip(graph["modules"], likenesses(graph), strict=True) if like is not None]
+    told = [
+        (module, like)
+        for module, like in zip(graph["modules"], likenesses(graph), strict=True)
+        if like is not None
+    ]
     known = {module["class"] for module, like in told if like in had}
     fresh: dict[str, bool] = {}
     inside: tuple[str, ...] = ()
@@ -135,14 +178,23 @@ def news(graph: dict, before: list[dict]) -> list[str]:
 
 
 def likenesses(graph: dict) -> list[tuple | None]:
-    """Of each module, what is equal for parts that a reader knows who has met one of them; None for what only holds others."""
+    """Of each module, what is equal for parts that a reader knows who has met one of them; None for
+    what only holds others."""
     modules = [{**module, "shape": module["at"][2]} for module in graph["modules"]]
     read = Outline(modules)
     blocks = {member for row in read.rows(graph["flow"]) for member in row.members}
     found = []
     for place, module in enumerate(modules):
-        frame = (place in blocks and module["kind"] not in WHOLE) or module["kind"] == "block" or module["class"] == "Sequential"
-        told = (module["class"], bool(read.heart(place).get("depthwise")), tuple(module.get("tokens", ())))
+        frame = (
+            (place in blocks and module["kind"] not in WHOLE)
+            or module["kind"] == "block"
+            or module["class"] == "Sequential"
+        )
+        told = (
+            module["class"],
+            bool(read.heart(place).get("depthwise")),
+            tuple(module.get("tokens", ())),
+        )
         found.append(None if frame else (*told, module["name"] if module["kind"] == "head" else ""))
     return found
 
@@ -155,7 +207,9 @@ def graph_of(file: bytes) -> dict:
     except (struct.error, ValueError, KeyError, TypeError):
         graph = {}
     if graph.get("format") != live.FORMAT:
-        raise ValueError("file holds no graph: it must be what hybridlib.live.pack(graph, model) returns")
+        raise ValueError(
+            "file holds no graph: it must be what hybridlib.live.pack(graph, model) returns"
+        )
     return graph
 
 
@@ -164,7 +218,10 @@ def check_new(new: list[str], modules: list[dict]) -> list[str]:
     for wanted in new:
         if not any(matches(modules, place, wanted) for place in range(len(modules))):
             known = sorted({module[key] for module in modules for key in ("kind", "class")})
-            raise Refused(f"new has {wanted!r}, which this model has not; it has the kinds and classes {', '.join(known)}")
+            raise Refused(
+                f"new has {wanted!r}, which this model has not; it has the kinds and classes"
+                f" {', '.join(known)}"
+            )
     return new
 
 
@@ -174,13 +231,15 @@ def check_fitting(pictures: np.ndarray, size: list[int]) -> bytes:
     _, c, h, w = size
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (h, w, c):
         raise ValueError(
-            f"pictures have shape {pictures.shape} and type {pictures.dtype}: they must be uint8 (count, {h}, {w}, {c})"
+            f"pictures have shape {pictures.shape} and type {pictures.dtype}: they must be uint8"
+            f" (count, {h}, {w}, {c})"
         )
     return pictures.tobytes()
 
 
 def zero(channels: int, height: int, width: int) -> np.ndarray:
-    """A handwritten zero at half the picture's side in its middle, uint8 `1 h w c`; nothing on pictures too small for it."""
+    """A handwritten zero at half the picture's side in its middle, uint8 `1 h w c`; nothing on
+    pictures too small for it."""
     times = min(height, width) // 16
     digit = np.kron(np.array(handwritten_zero()), np.ones((times, times)))
     picture = np.zeros((height, width))

@@ -1,4 +1,5 @@
-"""What to draw of a network: rows from stem to head. The same as network_outline.js, for the still picture."""
+"""What to draw of a network: rows from stem to head. The same as network_outline.js, for the still
+picture."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,7 +10,8 @@ WHOLE = ("attention", "feed-forward")  # one cell, unless parts are added to eac
 
 @dataclass
 class Cell:
-    """One part: its place among the modules, a word for what it is, and a second line for which one."""
+    """One part: its place among the modules, a word for what it is, and a second line for which
+    one."""
 
     place: int
     label: str
@@ -28,7 +30,8 @@ class Join:
 
 @dataclass
 class Row:
-    """A block and the equal ones that follow it (`members`, places), or single parts (no members)."""
+    """A block and the equal ones that follow it (`members`, places), or single parts (no
+    members)."""
 
     members: list[int] = field(default_factory=list)
     title: str = ""
@@ -60,7 +63,12 @@ class Outline:
                 rows += self.rows(self.modules[item]["flow"])
                 loose = None
             elif isinstance(item, int) and self.is_block(item):
-                if rows and loose is None and rows[-1].members and self.is_repeat(rows[-1].members[-1], item):
+                if (
+                    rows
+                    and loose is None
+                    and rows[-1].members
+                    and self.is_repeat(rows[-1].members[-1], item)
+                ):
                     rows[-1].members.append(item)
                 else:
                     rows.append(self.block(item))
@@ -83,14 +91,19 @@ class Outline:
             if isinstance(item, Cell):
                 found.append(item)
             elif isinstance(item, int):
-                found += self.strip(self.modules[item]["flow"]) if self.is_chain(item) else [self.cell(item)]
+                found += (
+                    self.strip(self.modules[item]["flow"])
+                    if self.is_chain(item)
+                    else [self.cell(item)]
+                )
             else:
                 ((join, (main, side)),) = item.items()
                 found.append(Join(join, self.strip(main), self.strip(side)))
         return found
 
     def gathered(self, flow: list) -> list:
-        """Parts of something that is never called itself as one cell: its name says what it is, what leaves last its numbers."""
+        """Parts of something that is never called itself as one cell: its name says what it is,
+        what leaves last its numbers."""
         found, before = [], None
         for item in flow:
             whole = self.uncalled(item) if isinstance(item, int) else None
@@ -102,12 +115,23 @@ class Outline:
         return found
 
     def uncalled(self, place: int) -> str | None:
-        name, known = self.modules[place]["name"], {module["name"] for module in self.modules} - {""}
+        name, known = (
+            self.modules[place]["name"],
+            {module["name"] for module in self.modules} - {""},
+        )
         whole = parent_of(name)
-        return whole if not re.search(r"(^|\.)\d+$", name) and whole not in known and parent_of(whole) in known else None
+        return (
+            whole
+            if not re.search(r"(^|\.)\d+$", name)
+            and whole not in known
+            and parent_of(whole) in known
+            else None
+        )
 
     def whole_cell(self, path: str, place: int) -> Cell:
-        heads = next(module for module in self.modules if module["name"] == parent_of(path)).get("heads")
+        heads = next(module for module in self.modules if module["name"] == parent_of(path)).get(
+            "heads"
+        )
         return Cell(place, plain_name(path), f"{heads} heads" if heads else "", plain_name(path))
 
     def is_simple(self, place: int) -> bool:
@@ -119,20 +143,34 @@ class Outline:
     def is_chain(self, place: int) -> bool:
         """Nothing but its parts one after the other."""
         module = self.modules[place]
-        return module["class"] == "Sequential" and not self.is_simple(place) and all(isinstance(item, int) for item in module["flow"])
+        return (
+            module["class"] == "Sequential"
+            and not self.is_simple(place)
+            and all(isinstance(item, int) for item in module["flow"])
+        )
 
     def that_count(self, flow: list) -> list[int]:
-        return [part for part in flow if isinstance(part, int) and self.modules[part]["kind"] not in MINOR]
+        return [
+            part
+            for part in flow
+            if isinstance(part, int) and self.modules[part]["kind"] not in MINOR
+        ]
 
     def is_block(self, place: int) -> bool:
         flow = self.modules[place].get("flow")
-        return bool(flow) and (adds_up(flow) or (not self.is_simple(place) and self.modules[place]["kind"] not in WHOLE))
+        return bool(flow) and (
+            adds_up(flow)
+            or (not self.is_simple(place) and self.modules[place]["kind"] not in WHOLE)
+        )
 
     def is_group(self, place: int) -> bool:
         flow = self.modules[place].get("flow")
         if not flow or adds_up(flow):
             return False
-        return any(adds_up(self.modules[part].get("flow", [])) or self.is_group(part) for part in places_in(flow))
+        return any(
+            adds_up(self.modules[part].get("flow", [])) or self.is_group(part)
+            for part in places_in(flow)
+        )
 
     def is_repeat(self, one: int, following: int) -> bool:
         lists = [re.sub(r"\d+$", "", self.modules[place]["name"]) for place in (one, following)]
@@ -141,13 +179,24 @@ class Outline:
     def signature(self, place: int) -> tuple:
         """Equal for blocks that differ in their weights alone."""
         module = self.modules[place]
-        told = [str(module.get(key)) for key in ("class", "kind", "shape", "window", "stride", "depthwise", "heads")]
-        return (*told, str(shifted(module.get("flow", []), -place)), *map(self.signature, module.get("parts", [])))
+        told = [
+            str(module.get(key))
+            for key in ("class", "kind", "shape", "window", "stride", "depthwise", "heads")
+        ]
+        return (
+            *told,
+            str(shifted(module.get("flow", []), -place)),
+            *map(self.signature, module.get("parts", [])),
+        )
 
     def heart(self, place: int) -> dict:
         """The convolution or pooling that a simple part is made of, or the part itself."""
         parts = self.that_count(self.modules[place].get("flow", []))
-        return self.heart(parts[0]) if self.is_simple(place) and len(parts) == 1 else self.modules[place]
+        return (
+            self.heart(parts[0])
+            if self.is_simple(place) and len(parts) == 1
+            else self.modules[place]
+        )
 
     def cell(self, place: int) -> Cell:
         part = self.modules[place]
@@ -165,18 +214,29 @@ def adds_up(flow: list) -> bool:
 def places_in(flow: list) -> list[int]:
     found = []
     for item in flow:
-        found += [item] if isinstance(item, int) else [place for branch in next(iter(item.values())) for place in places_in(branch)]
+        found += (
+            [item]
+            if isinstance(item, int)
+            else [place for branch in next(iter(item.values())) for place in places_in(branch)]
+        )
     return found
 
 
 def shifted(flow: list, by: int) -> list:
     return [
-        item + by if isinstance(item, int) else {join: [shifted(branch, by) for branch in branches] for join, branches in item.items()}
+        (
+            item + by
+            if isinstance(item, int)
+            else {
+                join: [shifted(branch, by) for branch in branches]
+                for join, branches in item.items()
+            }
+        )
         for item in flow
     ]
 
 
-# ------------------------------------------------------------------------------------------------------------------ words
+# -------------------------------------------------------------------------------------------- words
 
 
 def shape_words(module: dict) -> str:
@@ -198,9 +258,14 @@ def by_side(sides: list[int]) -> str:
 
 
 def words_of(name: str) -> str:
-    """ "BottleneckTransformer" as "Bottleneck transformer"; capitals that stand together stay: "LCA", "MBConv"."""
-    first, *rest = re.sub(r"([a-z][A-Z]?)(?=[A-Z][a-z])", r"\1 ", re.sub(r"\d+d?$", "", name)).split(" ")
-    return " ".join([first, *(word.lower() if re.fullmatch("[A-Z][a-z]+", word) else word for word in rest)])
+    """ "BottleneckTransformer" as "Bottleneck transformer"; capitals that stand together stay:
+    "LCA", "MBConv"."""
+    first, *rest = re.sub(
+        r"([a-z][A-Z]?)(?=[A-Z][a-z])", r"\1 ", re.sub(r"\d+d?$", "", name)
+    ).split(" ")
+    return " ".join(
+        [first, *(word.lower() if re.fullmatch("[A-Z][a-z]+", word) else word for word in rest)]
+    )
 
 
 def plain_name(name: str) -> str:
@@ -208,7 +273,9 @@ def plain_name(name: str) -> str:
 
 
 def title_of(module: dict) -> str:
-    words = plain_name(module["name"]) if module["class"] == "Sequential" else words_of(module["class"])
+    words = (
+        plain_name(module["name"]) if module["class"] == "Sequential" else words_of(module["class"])
+    )
     stage = re.search(r"(\w+)s\.(\d+)\.\d+$", module["name"])
     title = f"{stage[1]} {int(stage[2]) + 1} · {words}" if stage else words
     return title[0].upper() + title[1:]
@@ -221,7 +288,9 @@ def words_for(part: dict, heart: dict) -> tuple[str, str]:
     stride = f"stride {heart['stride'][0]}" if max(heart.get("stride", [1])) > 1 else ""
     match kind:
         case "convolution":
-            return f"conv {window}" if window else "convolution", listed("depthwise" if heart.get("depthwise") else "", stride)
+            return f"conv {window}" if window else "convolution", listed(
+                "depthwise" if heart.get("depthwise") else "", stride
+            )
         case "pooling":
             which = re.sub(" ?pool", "", words.lower(), count=1).replace("avg", "mean")
             return f"pool {window}" if window else "pool", listed(which, stride)

@@ -16,14 +16,21 @@ SIGNS = {"add": "+", "mul": "×", "cat": "&", "matmul": "·", "sub": "−", "div
 
 
 def draw(
-    modules: list[dict], flow: list, *, size: list[int], new: Collection[str] = (), known: Collection[str] = (), title: str = ""
+    modules: list[dict],
+    flow: list,
+    *,
+    size: list[int],
+    new: Collection[str] = (),
+    known: Collection[str] = (),
+    title: str = "",
 ) -> Figure:
     """A figure of the network, from the picture at the top to the logits.
 
     Args:
         modules, flow: as in `outline`.
         size: `1 c h w` of the picture.
-        new: what stands out in colour: kinds, classes, names, or beginnings of names up to a dot; empty: everything.
+        new: what stands out in colour: kinds, classes, names, or beginnings of names up to a dot;
+            empty: everything.
         known: names of the models that have what is grey, for the legend.
         title: above the picture.
     """
@@ -31,7 +38,8 @@ def draw(
 
 
 def matches(modules: list[dict], place: int, wanted: str) -> bool:
-    """Whether a part is meant, or something that it is in: by kind, class, name, or the beginning of the name."""
+    """Whether a part is meant, or something that it is in: by kind, class, name, or the beginning
+    of the name."""
     name = modules[place]["name"]
     if name == wanted or name.startswith(f"{wanted}."):
         return True
@@ -40,7 +48,8 @@ def matches(modules: list[dict], place: int, wanted: str) -> bool:
 
 
 class Drawing:
-    """Shapes are collected first, with y downwards, since the height of the figure follows from them."""
+    """Shapes are collected first, with y downwards, since the height of the figure follows from
+    them."""
 
     def __init__(self, modules: list[dict], new: Collection[str], known: Collection[str]) -> None:
         self.modules, self.new, self.known = modules, new, known
@@ -61,12 +70,20 @@ class Drawing:
         return self.figure(y, title)
 
     def legend(self, rows: list, y: float) -> float:
-        """The colours of the cells that are new, and what grey stands for; returns the place of the next line."""
-        fresh = {self.modules[place]["kind"] for row in rows for place in cells_of(row.strip) if self.is_new(place)}
+        """The colours of the cells that are new, and what grey stands for; returns the place of the
+        next line."""
+        fresh = {
+            self.modules[place]["kind"]
+            for row in rows
+            for place in cells_of(row.strip)
+            if self.is_new(place)
+        }
         kinds = [kind for kind in PARTS if kind in fresh]
         x = 4
-        for label, fill in [*((f"new: {kind}", PARTS[kind]) for kind in kinds),
-                            (f"known from {', '.join(self.known)}" if self.known else "known before", KNOWN)]:  # fmt: skip
+        for label, fill in [
+            *((f"new: {kind}", PARTS[kind]) for kind in kinds),
+            (f"known from {', '.join(self.known)}" if self.known else "known before", KNOWN),
+        ]:
             width = 16 + 4.7 * len(label)
             if x + width > WIDTH:
                 x, y = 4, y + 13
@@ -76,7 +93,10 @@ class Drawing:
         return y + 20
 
     def block(self, row: object, y: float) -> float:
-        from_here, some = len(self.shapes), self.is_new(row.members[0]) or any(self.is_new(place) for place in cells_of(row.strip))
+        from_here, some = (
+            len(self.shapes),
+            self.is_new(row.members[0]) or any(self.is_new(place) for place in cells_of(row.strip)),
+        )
         times = f"  × {len(row.members)}" if len(row.members) > 1 else ""
         self.text(16, y + 11, row.title + times, weight="bold")
         right, bottom = self.strip(row.strip, 14, y + TITLE)
@@ -84,7 +104,11 @@ class Drawing:
         inside, self.shapes = self.shapes[from_here:], self.shapes[:from_here]
         self.box(1, y, None, bottom + PAD - y, fill="white")
         fill, _ = colour_of(row.kind, known=not some)
-        self.shapes.append(lambda ax: ax.add_patch(Rectangle((2, y + 2), 6, bottom + PAD - y - 4, fc=fill, ec="none")))
+        self.shapes.append(
+            lambda ax: ax.add_patch(
+                Rectangle((2, y + 2), 6, bottom + PAD - y - 4, fc=fill, ec="none")
+            )
+        )
         self.shapes += inside
         return bottom + PAD
 
@@ -103,7 +127,9 @@ class Drawing:
         width = width_of(cell)
         fill, ink = colour_of(cell.kind, known=not self.is_new(cell.place))
         plain_news = self.new and self.is_new(cell.place) and cell.kind not in PARTS
-        self.box(x, y, width, CELL, fill="white" if plain_news else fill, edge=1.8 if plain_news else 0.8)
+        self.box(
+            x, y, width, CELL, fill="white" if plain_news else fill, edge=1.8 if plain_news else 0.8
+        )
         self.text(x + width / 2, y + (10 if cell.sub else 15), cell.label, color=ink, ha="center")
         if cell.sub:
             self.text(x + width / 2, y + 22, cell.sub, color=ink, ha="center", fontsize=7)
@@ -125,32 +151,69 @@ class Drawing:
         self.line([(main_end, middle), (at - SIGN, middle)])
         way = [(start, around), (at, around), (at, middle + SIGN)]
         self.line(way if join.side else [(x, middle), *way], width=1.4, arrow=True)
-        self.shapes.append(lambda ax: ax.add_patch(Circle((at, middle), SIGN, fc="white", ec="black", lw=1)))
+        self.shapes.append(
+            lambda ax: ax.add_patch(Circle((at, middle), SIGN, fc="white", ec="black", lw=1))
+        )
         self.text(at, middle, SIGNS.get(join.join, join.join), ha="center", weight="bold")
         return at + SIGN, max(bottom, around + 2)
 
-    # ------------------------------------------------------------------------------------------------------------- shapes
+    # --------------------------------------------------------------------------------------- shapes
 
-    def text(self, x: float, y: float, words: str, *, fontsize: float = 8, ha: str = "left", color: str = "black", weight: str = "normal") -> float:
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        *,
+        fontsize: float = 8,
+        ha: str = "left",
+        color: str = "black",
+        weight: str = "normal",
+    ) -> float:
         style = dict(fontsize=fontsize, ha=ha, va="center_baseline", color=color, weight=weight)
         self.shapes.append(lambda ax: ax.text(x, y, words, **style))
         return y + BETWEEN - 10
 
-    def box(self, x: float, y: float, width: float | None, height: float, *, fill: str, edge: float = 0.8) -> None:
+    def box(
+        self,
+        x: float,
+        y: float,
+        width: float | None,
+        height: float,
+        *,
+        fill: str,
+        edge: float = 0.8,
+    ) -> None:
         """A rounded box; without a width it reaches to the right end of the picture."""
 
         def add(ax: object) -> None:
             wide = self.right - 2 - x if width is None else width
-            style = FancyBboxPatch((x + 3, y + 3), wide - 6, height - 6, boxstyle="round,pad=3", fc=fill, ec="black" if edge > 1 else EDGE, lw=edge)
+            style = FancyBboxPatch(
+                (x + 3, y + 3),
+                wide - 6,
+                height - 6,
+                boxstyle="round,pad=3",
+                fc=fill,
+                ec="black" if edge > 1 else EDGE,
+                lw=edge,
+            )
             ax.add_patch(style)
 
         self.shapes.append(add)
 
-    def line(self, points: list[tuple[float, float]], *, width: float = 0.9, arrow: bool = False) -> None:
+    def line(
+        self, points: list[tuple[float, float]], *, width: float = 0.9, arrow: bool = False
+    ) -> None:
         color = "black" if width > 1 else EDGE
-        self.shapes.append(lambda ax: ax.plot(*zip(*points, strict=True), color=color, lw=width, solid_joinstyle="round"))
+        self.shapes.append(
+            lambda ax: ax.plot(
+                *zip(*points, strict=True), color=color, lw=width, solid_joinstyle="round"
+            )
+        )
         if arrow:
-            style = dict(arrowstyle="-|>", color=color, lw=width, shrinkA=0, shrinkB=0, mutation_scale=7)
+            style = dict(
+                arrowstyle="-|>", color=color, lw=width, shrinkA=0, shrinkB=0, mutation_scale=7
+            )
             self.shapes.append(lambda ax: ax.annotate("", points[-1], points[-2], arrowprops=style))
 
     def figure(self, height: float, title: str) -> Figure:
@@ -160,7 +223,9 @@ class Drawing:
         ax.set(xlim=(0, self.right), ylim=(height, 0))
         ax.set_axis_off()
         if title:
-            figure.text(0.01, 1 - 10 / (height + top + 16), title, fontsize=10, weight="bold", va="center")
+            figure.text(
+                0.01, 1 - 10 / (height + top + 16), title, fontsize=10, weight="bold", va="center"
+            )
         for add in self.shapes:
             add(ax)
         return figure
@@ -177,7 +242,13 @@ def strip_width(strip: list) -> float:
 
 
 def cells_of(strip: list) -> list[int]:
-    return [place for item in strip for place in ([item.place] if isinstance(item, Cell) else cells_of([*item.main, *item.side]))]
+    return [
+        place
+        for item in strip
+        for place in (
+            [item.place] if isinstance(item, Cell) else cells_of([*item.main, *item.side])
+        )
+    ]
 
 
 def last_place(strip: list) -> int:

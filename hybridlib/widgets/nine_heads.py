@@ -1,4 +1,5 @@
-"""Nine attention heads that become a 3 x 3 convolution (Cordonnier, Loukas and Jaggi, ICLR 2020)."""
+"""Nine attention heads that become a 3 x 3 convolution (Cordonnier, Loukas and Jaggi, ICLR
+2020)."""
 
 import numpy as np
 import traitlets
@@ -12,12 +13,15 @@ EDGES = ((-1, -1, -1), (-1, 8, -1), (-1, -1, -1))
 class NineHeads(Explorable):
     """Nine heads with the quadratic position encoding, beside the convolution that they imitate.
 
-    Head h scores key pixel k for query pixel q by -alpha (|d|^2 - 2 D_h . d) with d = k - q (eq. 9), where D_h is one of
-    the nine shifts of a 3 x 3 kernel. The softmax runs over the pixels of the image.
+    Head h scores key pixel k for query pixel q by -alpha (|d|^2 - 2 D_h . d) with d = k - q (eq.
+    9), where D_h is one of the nine shifts of a 3 x 3 kernel. The softmax runs over the pixels of
+    the image.
 
     Args:
-        image: grey picture (h w) with values in 0..1, 3 to 24 pixels a side. None: a handwritten zero (scikit-learn).
-        kernel: the 3 x 3 kernel to imitate; a cross-correlation, as in `torch.nn.functional.conv2d`.
+        image: grey picture (h w) with values in 0..1, 3 to 24 pixels a side. None: a handwritten
+            zero (scikit-learn).
+        kernel: the 3 x 3 kernel to imitate; a cross-correlation, as in
+            `torch.nn.functional.conv2d`.
         alpha: width of the heads at the start, 0.1 to 100 (1 / pixels squared).
         pad: give the heads a ring of zero pixels to look at, as the convolution has.
 
@@ -29,18 +33,29 @@ class NineHeads(Explorable):
 
     script = "nine_heads.js"
 
-    image = traitlets.Any().tag(sync=True)  # set as an array or as lists, kept as lists: rows of the picture
-    kernel = traitlets.Any().tag(sync=True)  # set as 3 x 3 or as nine numbers, kept as a list of nine
+    # set as an array or as lists, kept as lists: rows of the picture
+    image = traitlets.Any().tag(sync=True)
+    # set as 3 x 3 or as nine numbers, kept as a list of nine
+    kernel = traitlets.Any().tag(sync=True)
     alpha = traitlets.Float(1.0).tag(sync=True)
     pad = traitlets.Bool(False).tag(sync=True)
     query = traitlets.List().tag(sync=True)
 
     def __init__(
-        self, image: np.ndarray | None = None, *, kernel: np.ndarray = EDGES, alpha: float = 1.0, pad: bool = False
+        self,
+        image: np.ndarray | None = None,
+        *,
+        kernel: np.ndarray = EDGES,
+        alpha: float = 1.0,
+        pad: bool = False,
     ) -> None:
         image = check_image(handwritten_zero() if image is None else image)
         super().__init__(
-            image=image, kernel=check_kernel(kernel), alpha=check_alpha(alpha), pad=pad, query=middle(image)
+            image=image,
+            kernel=check_kernel(kernel),
+            alpha=check_alpha(alpha),
+            pad=pad,
+            query=middle(image),
         )
 
     @traitlets.validate("image")
@@ -59,7 +74,10 @@ class NineHeads(Explorable):
     def _check_query(self, proposal: dict) -> list[int]:
         query, sides = proposal["value"], np.shape(self.image)
         if not inside(query, sides):
-            raise Refused(f"query is {query}: it must be [row, column] in an image of {sides}, such as {middle(self.image)}")
+            raise Refused(
+                f"query is {query}: it must be [row, column] in an image of {sides}, such as"
+                f" {middle(self.image)}"
+            )
         return query
 
     @traitlets.observe("image")
@@ -76,7 +94,12 @@ class NineHeads(Explorable):
         figure = Figure(figsize=(8, 2.6), layout="constrained")
         plane, *axes = figure.subplots(1, 4)
         query = self.query[0] * image.shape[1] + self.query[1]
-        tiled = maps[:, query].reshape(3, 3, *image.shape).transpose(0, 2, 1, 3).reshape(3 * image.shape[0], -1)
+        tiled = (
+            maps[:, query]
+            .reshape(3, 3, *image.shape)
+            .transpose(0, 2, 1, 3)
+            .reshape(3 * image.shape[0], -1)
+        )
         attention = np.einsum("h,hqk,k->q", self.kernel, maps, image.ravel()).reshape(image.shape)
         ringed = np.pad(image, 1)
         windows = np.lib.stride_tricks.sliding_window_view(ringed, (3, 3))  # h w 3 3
@@ -99,12 +122,19 @@ class NineHeads(Explorable):
 
 
 def check_image(image: np.ndarray | list[list[float]]) -> list[list[float]]:
-    """The picture as lists, rounded to what the page keeps, or a ValueError that says what does not fit."""
+    """The picture as lists, rounded to what the page keeps, or a ValueError that says what does not
+    fit."""
     image = numbers(image, name="image", example="(9, 9)")
     if image.ndim != 2 or not all(3 <= side <= 24 for side in image.shape):
-        raise Refused(f"image has shape {image.shape}: it must be h w with 3 to 24 pixels a side, such as (9, 9)")
+        raise Refused(
+            f"image has shape {image.shape}: it must be h w with 3 to 24 pixels a side, such as"
+            " (9, 9)"
+        )
     if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
-        raise Refused(f"image holds values from {image.min()} to {image.max()}: they must lie in 0..1; divide by 255")
+        raise Refused(
+            f"image holds values from {image.min()} to {image.max()}: they must lie in 0..1; divide"
+            " by 255"
+        )
     return image.round(4).tolist()
 
 
@@ -112,7 +142,9 @@ def check_kernel(kernel: np.ndarray | list) -> list[float]:
     """The kernel, 3 x 3 or its nine numbers row by row, as a list of nine, or a ValueError."""
     kernel = numbers(kernel, name="kernel", example="(3, 3)")
     if kernel.shape not in ((3, 3), (9,)) or not np.isfinite(kernel).all():
-        raise Refused(f"kernel has shape {kernel.shape}: it must be 3 x 3 finite numbers, such as {EDGES}")
+        raise Refused(
+            f"kernel has shape {kernel.shape}: it must be 3 x 3 finite numbers, such as {EDGES}"
+        )
     return kernel.flatten().tolist()
 
 
@@ -124,11 +156,15 @@ def check_alpha(alpha: float) -> float:
 
 
 def numbers(values: object, *, name: str, example: str) -> np.ndarray:
-    """The values as an array of floats, or a ValueError: words and rows of unequal length make none."""
+    """The values as an array of floats, or a ValueError: words and rows of unequal length make
+    none."""
     try:
         return np.asarray(values, dtype=float)
     except (TypeError, ValueError):
-        raise Refused(f"{name} is {values!r}: it must be numbers in rows of equal length, of a shape such as {example}") from None
+        raise Refused(
+            f"{name} is {values!r}: it must be numbers in rows of equal length, of a shape such as"
+            f" {example}"
+        ) from None
 
 
 def middle(image: list[list[float]]) -> list[int]:
@@ -137,7 +173,9 @@ def middle(image: list[list[float]]) -> list[int]:
 
 def inside(cell: list[int], sides: tuple[int, ...]) -> bool:
     """Whether a cell is a row and a column, whole numbers, of a picture of that shape."""
-    return len(cell) == 2 and all(isinstance(at, int) and 0 <= at < side for at, side in zip(cell, sides, strict=True))
+    return len(cell) == 2 and all(
+        isinstance(at, int) and 0 <= at < side for at, side in zip(cell, sides, strict=True)
+    )
 
 
 def handwritten_zero() -> np.ndarray:
@@ -149,7 +187,9 @@ def handwritten_zero() -> np.ndarray:
 
 def head_maps(height: int, width: int, *, alpha: float) -> np.ndarray:
     """The nine heads' attention maps over an image, shape (9, h*w, h*w): heads, queries, keys."""
-    place = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1).reshape(-1, 2)
+    place = np.stack(
+        np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), axis=-1
+    ).reshape(-1, 2)
     offset = place[None, :] - place[:, None]  # q k 2
     shifts = np.array([(row, col) for row in (-1, 0, 1) for col in (-1, 0, 1)])
     scores = -alpha * ((offset**2).sum(-1) - 2 * np.einsum("hc,qkc->hqk", shifts, offset))

@@ -15,16 +15,17 @@ SIZES = (8, 14, 16, 28, 32, 56)  # as in patch_math.js
 
 
 class PatchExplorer(Explorable):
-    """Patches of a picture of the book's or of the reader's own, their order, their cost, their positions.
+    """Patches of a picture of the book's or of the reader's own, their order, their cost, their
+    positions.
 
     The reader's own picture is read by the browser and never sent anywhere.
 
     Args:
-        images: pictures by name, each uint8 of shape `h w 3`; the middle square is scaled to 224 x 224. None: two
-            photographs that ship with scikit-learn.
+        images: pictures by name, each uint8 of shape `h w 3`; the middle square is scaled to 224 x
+            224. None: two photographs that ship with scikit-learn.
         patch_size: side of a patch at the start: 8, 14, 16, 28, 32 or 56 pixels.
-        positions: cosine similarity of a trained model's position embeddings, shape `n n` for a square grid of n
-            patches, without the class token. None: that part is left out.
+        positions: cosine similarity of a trained model's position embeddings, shape `n n` for a
+            square grid of n patches, without the class token. None: that part is left out.
 
     `patch_size` can be set again later, and so can `image`, the index of the picture on show.
 
@@ -73,7 +74,9 @@ class PatchExplorer(Explorable):
         return check_index(proposal["value"], name="image", count=len(self.names))
 
     def summary(self) -> str:
-        positions = f"{self.positions_side} x {self.positions_side}" if self.positions_side else "None"
+        positions = (
+            f"{self.positions_side} x {self.positions_side}" if self.positions_side else "None"
+        )
         return f"images={len(self.names)}, patch_size={self.patch_size}, positions={positions}"
 
     def fallback(self) -> Figure:
@@ -84,7 +87,10 @@ class PatchExplorer(Explorable):
         ax.set_xticks(cuts, labels=[])
         ax.set_yticks(cuts, labels=[])
         ax.grid(color="white", linewidth=0.6)
-        ax.set_title(f"{SIDE // self.patch_size}² = {(SIDE // self.patch_size) ** 2} patches of {self.patch_size} pixels")
+        ax.set_title(
+            f"{SIDE // self.patch_size}² = {(SIDE // self.patch_size) ** 2} patches of"
+            f" {self.patch_size} pixels"
+        )
         return figure
 
 
@@ -97,7 +103,8 @@ def check_patch_size(size: int) -> int:
 
 def photographs() -> dict[str, np.ndarray]:
     """The two sample photographs of scikit-learn."""
-    from sklearn.datasets import load_sample_image  # slow to import, and only needed for the default
+    # slow to import, and only needed for the default
+    from sklearn.datasets import load_sample_image
 
     return {"Temple": load_sample_image("china.jpg"), "Flower": load_sample_image("flower.jpg")}
 
@@ -115,7 +122,12 @@ def check_positions(positions: np.ndarray) -> np.ndarray:
     cosines = np.asarray(positions, dtype=float)
     side = round(len(cosines) ** 0.5) if cosines.ndim == 2 else 0
     if cosines.ndim != 2 or cosines.shape != (side * side, side * side) or side < 2:
-        raise ValueError(f"positions has shape {cosines.shape}: it must be n x n for a square grid, such as (64, 64) for 8 x 8")
+        raise ValueError(
+            f"positions has shape {cosines.shape}: it must be n x n for a square grid, such as (64,"
+            " 64) for 8 x 8"
+        )
     if not np.isfinite(cosines).all() or np.abs(cosines).max() > 1 + 1e-6:
-        raise ValueError(f"positions reach {np.abs(cosines).max()}: cosine similarities must lie in -1..1")
+        raise ValueError(
+            f"positions reach {np.abs(cosines).max()}: cosine similarities must lie in -1..1"
+        )
     return cosines.clip(-1, 1)

@@ -8,7 +8,8 @@ from PIL import Image
 
 from .base import Refused
 
-LIMIT = 30_000  # bytes a picture; about twenty of them fill the 0.7 MB that a page may spend on data
+# bytes a picture; about twenty of them fill the 0.7 MB that a page may spend on data
+LIMIT = 30_000
 
 
 def encode(picture: np.ndarray) -> bytes:
@@ -18,12 +19,18 @@ def encode(picture: np.ndarray) -> bytes:
         picture: uint8, shape `h w 3`.
     """
     image = Image.fromarray(picture)
-    for options in ({"format": "PNG", "optimize": True}, *({"format": "JPEG", "quality": q} for q in range(90, 20, -5))):
+    for options in (
+        {"format": "PNG", "optimize": True},
+        *({"format": "JPEG", "quality": q} for q in range(90, 20, -5)),
+    ):
         buffer = io.BytesIO()
         image.save(buffer, **options)
         if buffer.tell() <= LIMIT:
             return buffer.getvalue()
-    raise ValueError(f"a picture of shape {picture.shape} does not fit {LIMIT} bytes: make it smaller, such as 224 x 224")
+    raise ValueError(
+        f"a picture of shape {picture.shape} does not fit {LIMIT} bytes: make it smaller, such as"
+        " 224 x 224"
+    )
 
 
 def check_index(index: int, *, name: str, count: int, of: str = "pictures") -> int:
@@ -33,11 +40,16 @@ def check_index(index: int, *, name: str, count: int, of: str = "pictures") -> i
     return index
 
 
-def check_pictures(pictures: np.ndarray | Sequence[np.ndarray], *, name: str = "images") -> list[np.ndarray]:
-    """The pictures as contiguous arrays, or a ValueError that says which one is not uint8 of shape `h w 3`."""
+def check_pictures(
+    pictures: np.ndarray | Sequence[np.ndarray], *, name: str = "images"
+) -> list[np.ndarray]:
+    """The pictures as contiguous arrays, or a ValueError that says which one is not uint8 of shape
+    `h w 3`."""
     arrays = [np.ascontiguousarray(picture) for picture in pictures]
     if not arrays:
-        raise ValueError(f"{name} is empty: give at least one picture of shape (h, w, 3) and type uint8")
+        raise ValueError(
+            f"{name} is empty: give at least one picture of shape (h, w, 3) and type uint8"
+        )
     for index, array in enumerate(arrays):
         if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
             raise ValueError(

@@ -1,4 +1,5 @@
-"""One drawing, one or two trained models that look at it in the reader's browser, and what they see in it."""
+"""One drawing, one or two trained models that look at it in the reader's browser, and what they see
+in it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -23,22 +24,28 @@ TITLES = {  # as the papers write them; a model of the reader's own keeps the na
 
 
 class Workbench(WithModels):
-    """Draw a digit, or give a picture, and watch one or two trained models read it: answers, maps, what hides and what helps.
+    """Draw a digit, or give a picture, and watch one or two trained models read it: answers, maps,
+    what hides and what helps.
 
-    Everything is computed in the browser; no drawing and no photograph leaves it. A model is fetched when it is first chosen.
+    Everything is computed in the browser; no drawing and no photograph leaves it. A model is
+    fetched when it is first chosen.
 
     Args:
-        models: name of each and its file, as for `WithModels.offer`: `hybridlib.live.shipped()` has all that come with the
-            package. They read 32 x 32 pictures of one or three channels.
-        systems: the one or two to start with; their names, or the part before "_nano_": "vit" for "vit_nano_digits".
-        samples: pictures to start from, uint8 `n 32 32`, ink bright on black. `hybridlib.live.held_out` has some.
-        labels: what each sample is, one text each that begins with its class, for example "7" or "a 9, which some misread".
+        models: name of each and its file, as for `WithModels.offer`: `hybridlib.live.shipped()` has
+            all that come with the package. They read 32 x 32 pictures of one or three channels.
+        systems: the one or two to start with; their names, or the part before "_nano_": "vit" for
+            "vit_nano_digits".
+        samples: pictures to start from, uint8 `n 32 32`, ink bright on black.
+            `hybridlib.live.held_out` has some.
+        labels: what each sample is, one text each that begins with its class, for example "7" or "a
+            9, which some misread".
         classes: the names of the classes.
         start: which sample lies on the bench at first; -1 for none.
         note: one line below.
 
     Raises:
-        ValueError: if there is no model, a system is none of them, or samples and labels do not fit.
+        ValueError: if there is no model, a system is none of them, or samples and labels do not
+            fit.
     """
 
     script = "workbench.js"
@@ -62,21 +69,36 @@ class Workbench(WithModels):
         start: int = 0,
         note: str = "",
     ) -> None:
-        pictures = np.zeros((0, SIDE, SIDE), np.uint8) if samples is None else np.ascontiguousarray(samples)
+        pictures = (
+            np.zeros((0, SIDE, SIDE), np.uint8)
+            if samples is None
+            else np.ascontiguousarray(samples)
+        )
         if pictures.dtype != np.uint8 or pictures.shape[1:] != (SIDE, SIDE):
             raise ValueError(
-                f"samples have shape {pictures.shape} and type {pictures.dtype}: they must be uint8 n {SIDE} {SIDE}, "
-                f"such as (10, {SIDE}, {SIDE})"
+                f"samples have shape {pictures.shape} and type {pictures.dtype}: they must be uint8"
+                f" n {SIDE} {SIDE}, such as (10, {SIDE}, {SIDE})"
             )
         if len(labels) != len(pictures):
-            raise ValueError(f"labels has {len(labels)} texts for {len(pictures)} samples: give one each, such as '7'")
+            raise ValueError(
+                f"labels has {len(labels)} texts for {len(pictures)} samples: give one each, such"
+                " as '7'"
+            )
         if len(classes) < 2:
-            raise ValueError(f"classes is {list(classes)!r}: it must have a name for each class, such as ['cat', 'dog']")
+            raise ValueError(
+                f"classes is {list(classes)!r}: it must have a name for each class, such as ['cat',"
+                " 'dog']"
+            )
         if not models:
-            raise ValueError("models is empty: it must name at least one, such as hybridlib.live.shipped()")
+            raise ValueError(
+                "models is empty: it must name at least one, such as hybridlib.live.shipped()"
+            )
         first = start if len(pictures) else -1
         if not -1 <= first < len(pictures):
-            raise ValueError(f"start is {start}: there are {len(pictures)} samples, so it must be -1 (none) to {len(pictures) - 1}")
+            raise ValueError(
+                f"start is {start}: there are {len(pictures)} samples, so it must be -1 (none) to"
+                f" {len(pictures) - 1}"
+            )
         super().__init__(
             models=[[name, title(name)] for name in in_order(models)],
             systems=list(systems),
@@ -93,16 +115,23 @@ class Workbench(WithModels):
         names = [name for name, _ in self.models]
         found = [full_name(text, names) for text in proposal["value"]]
         if len(found) not in (1, 2) or None in found:
-            raise Refused(f"systems is {list(proposal['value'])!r}: it must be one or two of {', '.join(names)}")
+            raise Refused(
+                f"systems is {list(proposal['value'])!r}: it must be one or two of"
+                f" {', '.join(names)}"
+            )
         return found
 
     def summary(self) -> str:
-        return f"{' and '.join(self.systems)}; models={len(self.models)}, samples={len(self.labels)}"
+        return (
+            f"{' and '.join(self.systems)}; models={len(self.models)}, samples={len(self.labels)}"
+        )
 
     def fallback(self) -> Figure:
         count = max(len(self.labels), 1)
         figure = Figure(figsize=(max(5, 0.6 * count), 1.5), layout="constrained")
-        figure.suptitle("Draw a digit and watch trained models read it. Pictures to start from:", fontsize=9)
+        figure.suptitle(
+            "Draw a digit and watch trained models read it. Pictures to start from:", fontsize=9
+        )
         pictures = np.frombuffer(self.samples, np.uint8).reshape(len(self.labels), SIDE, SIDE)
         axes = figure.subplots(1, count, squeeze=False)[0]
         for picture, ax in zip(pictures, axes):
@@ -123,7 +152,9 @@ def title(name: str) -> str:
 def in_order(names: Mapping[str, File]) -> list[str]:
     """The book's order, and behind it what the book does not know."""
     known = list(TITLES)
-    return sorted(names, key=lambda name: known.index(short(name)) if short(name) in known else len(known))
+    return sorted(
+        names, key=lambda name: known.index(short(name)) if short(name) in known else len(known)
+    )
 
 
 def full_name(text: str, names: Sequence[str]) -> str | None:

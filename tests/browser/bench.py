@@ -1,4 +1,5 @@
-"""What the tests of the workbench share: what it shows, what PyTorch says, and a hand that draws."""
+"""What the tests of the workbench share: what it shows, what PyTorch says, and a hand that
+draws."""
 
 import numpy as np
 import torch
@@ -22,7 +23,12 @@ def picture(page, card=0):
 
 def answers(page, card=0):
     settle(page)
-    shares = page.locator(".wb-card").nth(card).locator(".wb-bars li").evaluate_all("(l) => l.map((n) => Number(n.dataset.share))")
+    shares = (
+        page.locator(".wb-card")
+        .nth(card)
+        .locator(".wb-bars li")
+        .evaluate_all("(l) => l.map((n) => Number(n.dataset.share))")
+    )
     return np.array(shares)
 
 
@@ -30,26 +36,37 @@ def pytorch(name, *pixels):
     """What the shipped model says of pictures `32 32`, in float32."""
     images = torch.from_numpy(np.stack(pixels))[:, None].expand(-1, 3, -1, -1)
     with torch.no_grad():
-        return weights.load(full(name))(normalise(images, *weights.normalisation(full(name)))).softmax(-1).numpy()
+        return (
+            weights.load(full(name))(normalise(images, *weights.normalisation(full(name))))
+            .softmax(-1)
+            .numpy()
+        )
 
 
 def agrees(page, *names):
     for card, name in enumerate(names):
-        np.testing.assert_allclose(answers(page, card), pytorch(name, picture(page, card))[0], atol=1e-4)
+        np.testing.assert_allclose(
+            answers(page, card), pytorch(name, picture(page, card))[0], atol=1e-4
+        )
 
 
 def ready(page, cards=2):
-    page.wait_for_function("(n) => document.querySelectorAll('.wb-bars .wb-best').length === n", arg=cards)
+    page.wait_for_function(
+        "(n) => document.querySelectorAll('.wb-bars .wb-best').length === n", arg=cards
+    )
     settle(page)
     return page
 
 
 def drag(page, points, card=0, steps=6):
-    """Press at the first point, given in pixels of the picture as (x, y), and go through the others."""
+    """Press at the first point, given in pixels of the picture as (x, y), and go through the
+    others."""
     pad = page.locator(".wb-pad").nth(card)
     pad.scroll_into_view_if_needed()
     box = pad.bounding_box()
-    ways = [(box["x"] + x * box["width"] / 32, box["y"] + y * box["height"] / 32) for x, y in points]
+    ways = [
+        (box["x"] + x * box["width"] / 32, box["y"] + y * box["height"] / 32) for x, y in points
+    ]
     page.mouse.move(*ways[0])
     page.mouse.down()
     for way in ways[1:]:

@@ -1,4 +1,5 @@
-"""Fixtures that show explorables in a real browser, and that call the functions of their JavaScript."""
+"""Fixtures that show explorables in a real browser, and that call the functions of their
+JavaScript."""
 
 import contextlib
 
@@ -11,11 +12,20 @@ from .page import write_page
 
 @pytest.fixture
 def show(browser, tmp_path):
-    """show(explorable, width=, theme=, touch=, calm=, jupyterlab=, book=) -> its page. Errors and foreign requests fail the test."""
+    """show(explorable, width=, theme=, touch=, calm=, jupyterlab=, book=) -> its page. Errors and
+    foreign requests fail the test."""
     with contextlib.ExitStack() as stack:
         complaints = []
 
-        def start(*explorables, width=1024, theme="light", touch=False, calm=False, jupyterlab=False, book=False):
+        def start(
+            *explorables,
+            width=1024,
+            theme="light",
+            touch=False,
+            calm=False,
+            jupyterlab=False,
+            book=False,
+        ):
             context = browser.new_context(
                 viewport={"width": width, "height": 900},
                 has_touch=touch,
@@ -24,10 +34,24 @@ def show(browser, tmp_path):
             )
             stack.callback(context.close)
             page = context.new_page()
-            page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+            page.on(
+                "console",
+                lambda message: (
+                    complaints.append(message.text) if message.type == "error" else None
+                ),
+            )
             page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("request", lambda request: complaints.append(request.url) if request.url.startswith("http") else None)
-            page.goto(write_page(tmp_path, list(explorables), theme=theme, jupyterlab=jupyterlab, book=book).as_uri())
+            page.on(
+                "request",
+                lambda request: (
+                    complaints.append(request.url) if request.url.startswith("http") else None
+                ),
+            )
+            page.goto(
+                write_page(
+                    tmp_path, list(explorables), theme=theme, jupyterlab=jupyterlab, book=book
+                ).as_uri()
+            )
             page.wait_for_selector("body[data-ready]")
             return page
 
@@ -37,9 +61,11 @@ def show(browser, tmp_path):
 
 @pytest.fixture(scope="session")
 def javascript(browser):
-    """javascript(file, body, argument): runs `body` with `m`, the module's exports, and `arg`, the argument.
+    """javascript(file, body, argument): runs `body` with `m`, the module's exports, and `arg`, the
+    argument.
 
-    One page for all tests, on which each module is loaded once: they are functions, and keep nothing.
+    One page for all tests, on which each module is loaded once: they are functions, and keep
+    nothing.
     """
     context = browser.new_context()
     page = context.new_page()

@@ -1,4 +1,5 @@
-"""A model at a desk (live_desk.js) as the tests read it, beside the same model in PyTorch on the same pictures."""
+"""A model at a desk (live_desk.js) as the tests read it, beside the same model in PyTorch on the
+same pictures."""
 
 import re
 
@@ -16,7 +17,9 @@ def normalised(name, images):
     """Pictures `n 32 32 3` as the model of that name takes them."""
     told = weights.header(name)
     mean, std = (torch.tensor([float(v) for v in told[k].split()]) for k in ("mean", "std"))
-    return (torch.tensor(images).permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[:, None, None]
+    return (torch.tensor(images).permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[
+        :, None, None
+    ]
 
 
 def expected(name, net) -> np.ndarray:
@@ -28,7 +31,12 @@ def expected(name, net) -> np.ndarray:
 def right(name, net, count=12) -> int:
     """How many of the first pictures the network names right, by PyTorch."""
     with torch.no_grad():
-        return int((net(normalised(name, pictures(count))).argmax(-1).numpy() == load_digits().target[:count]).sum())
+        return int(
+            (
+                net(normalised(name, pictures(count))).argmax(-1).numpy()
+                == load_digits().target[:count]
+            ).sum()
+        )
 
 
 def ready(page, explorable):

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from axe_playwright_python.sync_playwright import Axe
 
-# The book theme's own colours (sphinx-book-theme 1.x) in both modes, so that contrast is checked as readers see it.
+# The book theme's own colours (sphinx-book-theme 1.x) in both modes, so that contrast is checked as
+# readers see it.
 THEME = """
 html[data-theme=light] { --pst-color-primary: #176de8; --pst-color-text-base: #222832; --pst-color-text-muted: #48566b;
   --pst-color-border: #d1d5da; --pst-color-background: #fff; --pst-color-surface: #f3f4f5; }
@@ -17,7 +18,8 @@ body { margin: 0 auto; padding: 8px; max-width: 760px; background: var(--pst-col
   color: var(--pst-color-text-base); font-family: sans-serif; }
 """
 
-# What JupyterLab 4 and Notebook 7 say of every output, and an explorable must not follow (@jupyterlab/outputarea 4.6).
+# What JupyterLab 4 and Notebook 7 say of every output, and an explorable must not follow
+# (@jupyterlab/outputarea 4.6).
 JUPYTERLAB = """
 .jp-OutputArea-output dl, .jp-OutputArea-output dt, .jp-OutputArea-output dd { display: block; }
 .jp-OutputArea-output dl { width: 100%; overflow: hidden; padding: 0; margin: 0; }
@@ -74,24 +76,45 @@ def files_of(explorable) -> dict[str, bytes]:
     return {name: file() if callable(file) else file for name, file in offered.items()}
 
 
-def write_page(folder: Path, explorables: list, *, theme: str = "light", jupyterlab: bool = False, book: bool = False) -> Path:
+def write_page(
+    folder: Path,
+    explorables: list,
+    *,
+    theme: str = "light",
+    jupyterlab: bool = False,
+    book: bool = False,
+) -> Path:
     """Write `index.html` with the explorables, and everything that they need, into `folder`.
 
-    jupyterlab: each stands in an output of JupyterLab, whose rules come last and so win wherever weights are equal.
+    jupyterlab: each stands in an output of JupyterLab, whose rules come last and so win wherever
+    weights are equal.
     book: the page says that it is the book's, as host.js needs it.
     """
     shown = []
     for explorable in explorables:
-        state = {name: getattr(explorable, name) for name in explorable.trait_names(sync=True) if name[0] != "_"}
+        state = {
+            name: getattr(explorable, name)
+            for name in explorable.trait_names(sync=True)
+            if name[0] != "_"
+        }
         state.pop("layout", None)
         buffers = {name: value for name, value in state.items() if isinstance(value, bytes)}
         shown.append(
             {
                 "esm": explorable._esm,
                 "css": explorable._css,
-                "state": {name: value for name, value in state.items() if plain(value) and name not in buffers},
-                "buffers": {name: base64.b64encode(value).decode("ascii") for name, value in buffers.items()},
-                "files": {name: base64.b64encode(file).decode("ascii") for name, file in files_of(explorable).items()},
+                "state": {
+                    name: value
+                    for name, value in state.items()
+                    if plain(value) and name not in buffers
+                },
+                "buffers": {
+                    name: base64.b64encode(value).decode("ascii") for name, value in buffers.items()
+                },
+                "files": {
+                    name: base64.b64encode(file).decode("ascii")
+                    for name, file in files_of(explorable).items()
+                },
             }
         )
     places = "".join(f'<div id="explorable-{i}"></div>' for i in range(len(shown)))
@@ -102,10 +125,12 @@ def write_page(folder: Path, explorables: list, *, theme: str = "light", jupyter
     data = json.dumps(shown).replace("</", "<\\/")
     page = Path(folder) / "index.html"
     page.write_text(
-        f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>Explorables</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{THEME}</style></head>'
-        f'<body><main><h1>Explorables</h1>{places}</main><script type="application/json" id="explorables">{data}</script>'
-        f'<script type="module">{HOST}</script></body></html>',
+        f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta'
+        ' charset="utf-8"><title>Explorables</title><meta name="viewport"'
+        ' content="width=device-width,'
+        f' initial-scale=1"><style>{THEME}</style></head><body><main><h1>Explorables</h1>{places}</main><script'
+        f' type="application/json" id="explorables">{data}</script><script'
+        f' type="module">{HOST}</script></body></html>',
         encoding="utf-8",
     )
     return page
@@ -116,12 +141,16 @@ def plain(value: object) -> bool:
 
 
 def settle(page) -> None:
-    """Wait until the browser has drawn what it was told to draw: a run of the model takes one frame, its maps the next."""
-    page.evaluate("""async () => { for (let i = 0; i < 4; i++) await new Promise(requestAnimationFrame); }""")
+    """Wait until the browser has drawn what it was told to draw: a run of the model takes one
+    frame, its maps the next."""
+    page.evaluate(
+        """async () => { for (let i = 0; i < 4; i++) await new Promise(requestAnimationFrame); }"""
+    )
 
 
 def pixels(canvas) -> np.ndarray:
-    """What a canvas shows, `height width 4`. As text: Playwright is slow with long lists of numbers."""
+    """What a canvas shows, `height width 4`. As text: Playwright is slow with long lists of
+    numbers."""
     height, width, text = canvas.evaluate("""(n) => {
         const { data } = n.getContext("2d").getImageData(0, 0, n.width, n.height);
         let text = "";
@@ -131,6 +160,11 @@ def pixels(canvas) -> np.ndarray:
 
 
 def serious(page) -> list[tuple[str, list[str]]]:
-    """axe's serious and critical findings: name, and the elements. Only these: lists of all that is right take it long."""
+    """axe's serious and critical findings: name, and the elements. Only these: lists of all that is
+    right take it long."""
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    return [(f["id"], [n["html"][:200] for n in f["nodes"]]) for f in found if f["impact"] in ("serious", "critical")]
+    return [
+        (f["id"], [n["html"][:200] for n in f["nodes"]])
+        for f in found
+        if f["impact"] in ("serious", "critical")
+    ]

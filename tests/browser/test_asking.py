@@ -1,4 +1,5 @@
-"""Asking for a trained model: on a built page, where host.js answers, and in a notebook, where Python does or nobody."""
+"""Asking for a trained model: on a built page, where host.js answers, and in a notebook, where
+Python does or nobody."""
 
 import gzip
 import json
@@ -29,14 +30,18 @@ def address(request, sample_book, serve):
 
 @pytest.fixture
 def visit(browser):
-    """visit(address) -> a page and the addresses of the models' scripts that it asks for, offline but for that address."""
+    """visit(address) -> a page and the addresses of the models' scripts that it asks for, offline
+    but for that address."""
     contexts = []
 
     def start(address):
         contexts.append(browser.new_context())
         page = contexts[-1].new_page()
         asked = []
-        page.on("request", lambda request: asked.append(request.url) if "/live/" in request.url else None)
+        page.on(
+            "request",
+            lambda request: asked.append(request.url) if "/live/" in request.url else None,
+        )
         page.goto(address)
         page.locator(".asker").first.wait_for()
         return page, asked
@@ -59,17 +64,25 @@ def test_one_file_a_model_at_first_use_and_the_answers_of_pytorch(visit, address
     page.wait_for_load_state("networkidle")
     assert asked == []
     for i, name in enumerate(["vit_nano_digits"] * 3 + ["convit_nano_digits"]):
-        torch.testing.assert_close(torch.tensor(json.loads(ask(page, i))), logits(name), rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            torch.tensor(json.loads(ask(page, i))), logits(name), rtol=0, atol=1e-4
+        )
     names = [url.split("?")[0].rsplit("/", 1)[1] for url in asked]
     assert names == ["vit_nano_digits.js", "convit_nano_digits.js"]
     assert all(len(url.split("?v=")[1]) == 8 for url in asked)
-    assert page.evaluate("[nets[0] === nets[1], nets[0] === nets[2]]") == [True, False]  # the third wants its own
+    # the third wants its own
+    assert page.evaluate("[nets[0] === nets[1], nets[0] === nets[2]]") == [True, False]
 
 
 def test_two_that_ask_at_once_share_the_file(visit, address):
     page, asked = visit(address)
-    page.evaluate("document.querySelectorAll('.asker button').forEach((button, i) => { if (i < 3) button.click(); })")
-    page.wait_for_function("[...document.querySelectorAll('.asker output')].slice(0, 3).every((n) => n.textContent)")
+    page.evaluate(
+        "document.querySelectorAll('.asker button').forEach((button, i) => { if (i < 3)"
+        " button.click(); })"
+    )
+    page.wait_for_function(
+        "[...document.querySelectorAll('.asker output')].slice(0, 3).every((n) => n.textContent)"
+    )
     told = page.locator(".asker output").all_text_contents()[:3]
     assert told[0].startswith("[") and told[0] == told[1] == told[2]
     assert len(asked) == 1
@@ -77,19 +90,26 @@ def test_two_that_ask_at_once_share_the_file(visit, address):
 
 def test_a_model_that_the_page_has_not(visit, address):
     page, asked = visit(address)
-    assert ask(page, 4) == "The model mine is not on this page: run this cell in a notebook to use it."
+    assert (
+        ask(page, 4) == "The model mine is not on this page: run this cell in a notebook to use it."
+    )
     assert asked == []
 
 
 @pytest.mark.parametrize("scheme", ["file", "http"])
-def test_a_missing_file_is_told_in_words_and_may_come_later(visit, sample_book, serve, tmp_path, scheme):
+def test_a_missing_file_is_told_in_words_and_may_come_later(
+    visit, sample_book, serve, tmp_path, scheme
+):
     site = tmp_path / "site"
     shutil.copytree(sample_book, site)
     script = site / "_static" / "live" / "vit_nano_digits.js"
     text = script.read_text()
     script.unlink()
     page, _ = visit(f"{site.as_uri() if scheme == 'file' else serve(site)}/book/sample.html")
-    assert ask(page, 0) == "The file of the model vit_nano_digits did not load: try again, or load the page anew."
+    assert (
+        ask(page, 0)
+        == "The file of the model vit_nano_digits did not load: try again, or load the page anew."
+    )
     script.write_text("// another file under its name")
     page.evaluate("document.querySelector('.asker output').textContent = ''")
     assert ask(page, 0).startswith("The file of the model vit_nano_digits did not load")
@@ -135,7 +155,9 @@ def test_python_answers_with_the_file():
     for _ in range(2):
         assert said(widget, {"need": "lazy"}) == [({"model": "lazy"}, [b"a file"])]
     assert made == ["once"]
-    assert said(widget, {"need": "vit_nano_digits"}) == [({"model": "vit_nano_digits"}, [live.packed("vit_nano_digits")])]
+    assert said(widget, {"need": "vit_nano_digits"}) == [
+        ({"model": "vit_nano_digits"}, [live.packed("vit_nano_digits")])
+    ]
     assert said(widget, {"other": 1}) == said(widget, "text") == []
 
 
@@ -148,7 +170,9 @@ def test_python_says_why_there_is_none():
     assert said(widget, {"need": "yours"}) == [
         ({"model": "yours", "error": "There is no model 'yours' here; there are: mine."}, None)
     ]
-    assert said(widget, {"need": "mine"}) == [({"model": "mine", "error": "The model 'mine' could not be made: no space left"}, None)]
+    assert said(widget, {"need": "mine"}) == [
+        ({"model": "mine", "error": "The model 'mine' could not be made: no space left"}, None)
+    ]
 
 
 def test_an_offer_is_checked():

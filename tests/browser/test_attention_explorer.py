@@ -20,16 +20,25 @@ def readout(page):
 
 def strongest(page):
     """The list of the strongest patches as {(row, column): percent}, rows and columns from 0."""
-    found = [re.fullmatch(r"row (\d+), column (\d+): ([\d.]+) %", text) for text in page.locator(".hx-top-patches li").all_text_contents()]
+    found = [
+        re.fullmatch(r"row (\d+), column (\d+): ([\d.]+) %", text)
+        for text in page.locator(".hx-top-patches li").all_text_contents()
+    ]
     return {(int(m[1]) - 1, int(m[2]) - 1): float(m[3]) for m in found}
 
 
 def check(page, row):
-    """The list names patches that the exact row (1 + 16 tokens) ranks highest; bytes may change the order of equals."""
+    """The list names patches that the exact row (1 + 16 tokens) ranks highest; bytes may change the
+    order of equals."""
     shown = strongest(page)
     step = 100 * float(row.max()) / 510 + 0.06  # half a byte, and the rounding of the text
-    assert all(share == pytest.approx(100 * float(row[1 + 4 * r + c]), abs=step) for (r, c), share in shown.items())
-    assert sorted(shown.values()) == pytest.approx(sorted(100 * row[1:].astype(float))[-5:], abs=step)
+    assert all(
+        share == pytest.approx(100 * float(row[1 + 4 * r + c]), abs=step)
+        for (r, c), share in shown.items()
+    )
+    assert sorted(shown.values()) == pytest.approx(
+        sorted(100 * row[1:].astype(float))[-5:], abs=step
+    )
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -48,7 +57,10 @@ def test_the_list_shows_the_weights_of_any_picture_layer_head_and_query(show, th
     page.get_by_role("button", name="Picture 2").click()
     settle(page)
     check(page, weights[2][1].mean(0)[0])
-    assert page.locator(".hx-caption").text_content() == "Picture 2 · label: one · the model says: one (52%)"
+    assert (
+        page.locator(".hx-caption").text_content()
+        == "Picture 2 · label: one · the model says: one (52%)"
+    )
     page.get_by_role("application").press("Home")
     assert "the patch at row 3, column 1" in readout(page)
     check(page, weights[2][1].mean(0)[1 + 2 * 4])
@@ -75,13 +87,24 @@ def test_keys_walk_over_patches_and_heads(show):
     page = show(attention_explorer())
     picture = page.get_by_role("application")
     picture.focus()
-    for key, place in (("ArrowRight", "row 3, column 4"), ("ArrowUp", "row 2, column 4"), ("Home", "row 2, column 1"),
-                       ("End", "row 2, column 4"), ("PageUp", "row 1, column 4")):  # fmt: skip
+    for key, place in (
+        ("ArrowRight", "row 3, column 4"),
+        ("ArrowUp", "row 2, column 4"),
+        ("Home", "row 2, column 1"),
+        ("End", "row 2, column 4"),
+        ("PageUp", "row 1, column 4"),
+    ):
         page.keyboard.press(key)
         assert place in readout(page) and place in picture.get_attribute("aria-label")
     page.get_by_role("radio", name="block 1, head 1").focus()
-    for key, name in (("ArrowDown", "block 2, head 1"), ("End", "block 2, mean of heads"), ("ArrowLeft", "block 2, head 4"),
-                      ("Home", "block 2, head 1"), ("ArrowUp", "block 1, head 1"), ("ArrowUp", "block 1, head 1")):  # fmt: skip
+    for key, name in (
+        ("ArrowDown", "block 2, head 1"),
+        ("End", "block 2, mean of heads"),
+        ("ArrowLeft", "block 2, head 4"),
+        ("Home", "block 2, head 1"),
+        ("ArrowUp", "block 1, head 1"),
+        ("ArrowUp", "block 1, head 1"),
+    ):
         page.keyboard.press(key)
         settle(page)
         chosen = page.locator("[role='radio'][aria-checked='true']")
@@ -95,7 +118,10 @@ def test_rollout_multiplies_the_layers(show):
     page.get_by_role("radio", name="block 3, head 1").click()
     page.get_by_label("Show").select_option("rollout")
     assert readout(page).startswith("Rollout up to block 3, asked by the class token")
-    maps = [AttentionMap(torch.tensor(w[:1]), (4, 4), ("class",), i) for i, w in enumerate(explorable._weights)]
+    maps = [
+        AttentionMap(torch.tensor(w[:1]), (4, 4), ("class",), i)
+        for i, w in enumerate(explorable._weights)
+    ]
     check(page, analysis.rollout(maps)[0, 0].numpy())
 
 
@@ -103,7 +129,9 @@ def test_the_overlay_is_painted_and_can_be_faded(show):
     explorable = attention_explorer()
     page = show(explorable)
     overlay = page.locator(".hx-overlay")
-    pixels = overlay.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, n.width, n.height).data]")
+    pixels = overlay.evaluate(
+        "(n) => [...n.getContext('2d').getImageData(0, 0, n.width, n.height).data]"
+    )
     lightness = np.reshape(pixels, (16, 4))[:, :3].sum(-1)
     assert lightness.argmax() == explorable._weights[0][0, 0, 0, 1:].argmax()
     assert overlay.evaluate("(n) => getComputedStyle(n).opacity") == "0.65"
@@ -129,7 +157,8 @@ def test_layers_that_differ_keep_their_own_grid_and_tokens(show):
     page.get_by_role("application").press("Home")
     assert "row 3, column 1" in readout(page)
     page.get_by_role("radio", name="block 2, head 3").click()
-    assert "asked by the patch at row 2, column 1" in readout(page)  # the same place on a grid half as fine
+    # the same place on a grid half as fine
+    assert "asked by the patch at row 2, column 1" in readout(page)
     assert page.locator(".hx-overlay").evaluate("(n) => n.width") == 2
     page.get_by_role("radio", name="block 3, head 1").click()
     assert "asked by the class token" in readout(page)

@@ -1,4 +1,5 @@
-"""The distillation bench: every number is that of hybridlib.distillation, and every pull that of PyTorch's gradient."""
+"""The distillation bench: every number is that of hybridlib.distillation, and every pull that of
+PyTorch's gradient."""
 
 import re
 
@@ -19,11 +20,15 @@ FORMS = {
 
 def reference(kind, form, heads, *, teacher, first, second, label, tau, weight):
     """Loss, and minus its gradient by each head's logits."""
-    heads_of = [torch.tensor([z], dtype=torch.float64, requires_grad=True) for z in (first, second)[:heads]]
+    heads_of = [
+        torch.tensor([z], dtype=torch.float64, requires_grad=True) for z in (first, second)[:heads]
+    ]
     z_t = torch.tensor([teacher], dtype=torch.float64)
     y = torch.tensor([label])
     if kind == "soft":
-        loss = soft_distillation_loss(heads_of[0], heads_of[-1], z_t, y, temperature=tau, weight=weight, **FORMS[form])
+        loss = soft_distillation_loss(
+            heads_of[0], heads_of[-1], z_t, y, temperature=tau, weight=weight, **FORMS[form]
+        )
     else:
         loss = hard_distillation_loss(heads_of[0], heads_of[-1], z_t, y, weight=weight)
     gradients = torch.autograd.grad(loss, heads_of)
@@ -31,29 +36,58 @@ def reference(kind, form, heads, *, teacher, first, second, label, tau, weight):
 
 
 @pytest.mark.parametrize("heads", [1, 2])
-@pytest.mark.parametrize(("kind", "form"), [("soft", "hinton"), ("soft", "printed"), ("soft", "coded"), ("hard", "hinton")])
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [("soft", "hinton"), ("soft", "printed"), ("soft", "coded"), ("hard", "hinton")],
+)
 def test_loss_and_pulls_are_pytorchs(javascript, kind, form, heads):
-    numbers = dict(teacher=[1.0, 3.5, -2.0, 0.5], first=[2.0, 0.0, 1.0, -1.0], second=[0.0, 1.5, 1.0, 0.25], label=2, tau=2.5, weight=0.3)
+    numbers = dict(
+        teacher=[1.0, 3.5, -2.0, 0.5],
+        first=[2.0, 0.0, 1.0, -1.0],
+        second=[0.0, 1.5, 1.0, 0.25],
+        label=2,
+        tau=2.5,
+        weight=0.3,
+    )
     found = javascript(
         "distillation_math.js",
         "return m.losses(arg);",
-        {**numbers, "kind": kind, "form": form, "second": numbers["second"] if heads == 2 else None},
+        {
+            **numbers,
+            "kind": kind,
+            "form": form,
+            "second": numbers["second"] if heads == 2 else None,
+        },
     )
     loss, pulls = reference(kind, form, heads, **numbers)
     assert found["total"] == pytest.approx(loss, abs=1e-9)
     by_label, by_teacher = found["pulls"]["label"], found["pulls"]["teacher"]
-    shown = [by_label, by_teacher] if heads == 2 else [[a + b for a, b in zip(by_label, by_teacher)]]
+    shown = (
+        [by_label, by_teacher] if heads == 2 else [[a + b for a, b in zip(by_label, by_teacher)]]
+    )
     for ours, theirs in zip(shown, pulls, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-9)
 
 
 @pytest.mark.parametrize("heads", [1, 2])
 def test_a_walk_downhill_is_gradient_descent(javascript, heads):
-    start = dict(teacher=[1.0, 4.0, 0.0], first=[2.0, 2.0, 0.0], second=[2.0, 2.0, 0.0], label=0, tau=3.0, weight=0.5)
+    start = dict(
+        teacher=[1.0, 4.0, 0.0],
+        first=[2.0, 2.0, 0.0],
+        second=[2.0, 2.0, 0.0],
+        label=0,
+        tau=3.0,
+        weight=0.5,
+    )
     found = javascript(
         "distillation_math.js",
         "return m.descended(arg, 25, 0.5);",
-        {**start, "kind": "hard", "form": "hinton", "second": start["second"] if heads == 2 else None},
+        {
+            **start,
+            "kind": "hard",
+            "form": "hinton",
+            "second": start["second"] if heads == 2 else None,
+        },
     )
     now = [start["first"], start["second"]]
     for _ in range(25):
@@ -79,23 +113,51 @@ def chosen(page, chart):
 
 
 def loss_of(page):
-    return float(re.search(r"= ([\d.]+)\. The label", page.locator(".hx-readout").text_content())[1])
+    return float(
+        re.search(r"= ([\d.]+)\. The label", page.locator(".hx-readout").text_content())[1]
+    )
 
 
 def answers(page):
-    return re.search(r"the teacher (\w+); the student answers (\w+)", page.locator(".hx-readout").text_content()).groups()
+    return re.search(
+        r"the teacher (\w+); the student answers (\w+)", page.locator(".hx-readout").text_content()
+    ).groups()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_shows_the_examples_of_the_chapter(show, theme):
     page = show(DistillationBench(), theme=theme)
-    expected, _ = reference("soft", "hinton", 1, teacher=[4, 2, 0], first=[2, 2, 0], second=None, label=0, tau=3.0, weight=0.1)
+    expected, _ = reference(
+        "soft",
+        "hinton",
+        1,
+        teacher=[4, 2, 0],
+        first=[2, 2, 0],
+        second=None,
+        label=0,
+        tau=3.0,
+        weight=0.1,
+    )
     assert loss_of(page) == pytest.approx(expected, abs=6e-5)
     words = page.locator(".db-words").all_text_contents()
-    assert words[::2] == ["56.3 %", "28.9 %", "14.8 %"] and words[1::2] == ["39.8 %", "39.8 %", "20.4 %"]
+    assert words[::2] == ["56.3 %", "28.9 %", "14.8 %"] and words[1::2] == [
+        "39.8 %",
+        "39.8 %",
+        "20.4 %",
+    ]
     choice(page, KIND).select_option("hard")
     settle(page)
-    expected, _ = reference("hard", "hinton", 1, teacher=[4, 2, 0], first=[2, 2, 0], second=None, label=0, tau=3.0, weight=0.5)
+    expected, _ = reference(
+        "hard",
+        "hinton",
+        1,
+        teacher=[4, 2, 0],
+        first=[2, 2, 0],
+        second=None,
+        label=0,
+        tau=3.0,
+        weight=0.5,
+    )
     assert loss_of(page) == pytest.approx(expected, abs=6e-5)
     assert page.get_by_label("Temperature τ").is_disabled() and choice(page, FORM).is_disabled()
 
@@ -105,13 +167,16 @@ def test_one_head_ends_between_two_labels_and_two_heads_do_not(show):
     page.get_by_role("button", name="200 steps").click()
     settle(page)
     student = page.locator(".db-words").all_text_contents()[1::2]
-    assert student[0] == student[1] and float(student[0].removesuffix(" %")) == pytest.approx(50, abs=1)
+    assert student[0] == student[1] and float(student[0].removesuffix(" %")) == pytest.approx(
+        50, abs=1
+    )
     page.get_by_role("button", name="Everything as at first").click()
     choice(page, HEADS).select_option("2")
     page.get_by_role("button", name="200 steps").click()
     settle(page)
     student = page.locator(".db-words").all_text_contents()[1::2]
-    assert float(student[1].removesuffix(" %")) > 95  # the distillation head is sure of the teacher's class
+    # the distillation head is sure of the teacher's class
+    assert float(student[1].removesuffix(" %")) > 95
     assert chosen(page, "Student: class head").startswith("cat: ")
 
 
@@ -123,7 +188,17 @@ def test_keys_change_a_logit_and_the_loss(show):
     for _ in range(3):
         page.keyboard.press("PageUp")
     assert chosen(page, "Teacher's logits") == "dog: 5.00" and answers(page)[0] == "dog"
-    expected, _ = reference("soft", "hinton", 1, teacher=[4, 5, 0], first=[2, 2, 0], second=None, label=0, tau=3.0, weight=0.1)
+    expected, _ = reference(
+        "soft",
+        "hinton",
+        1,
+        teacher=[4, 5, 0],
+        first=[2, 2, 0],
+        second=None,
+        label=0,
+        tau=3.0,
+        weight=0.1,
+    )
     assert loss_of(page) == pytest.approx(expected, abs=6e-5)
     page.keyboard.press("Delete")
     assert chosen(page, "Teacher's logits") == "dog: 0.00"
@@ -149,21 +224,39 @@ def test_a_finger_drags_a_bar_without_scrolling(show):
     box = chart.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     finger = page.context.new_cdp_session(page)
-    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    finger.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
     for step in range(1, 5):
-        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - step * box["height"] / 10}]})
+        finger.send(
+            "Input.dispatchTouchEvent",
+            {"type": "touchMove", "touchPoints": [{"x": x, "y": y - step * box["height"] / 10}]},
+        )
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     assert chosen(page, "Teacher's logits").startswith("dog: 6.")
-    assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30)  # the readout may need a line more
+    # the readout may need a line more
+    assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
 def test_a_link_in_the_text_sets_it(show):
     page = show(DistillationBench())
-    page.evaluate("""document.querySelector("main").insertAdjacentHTML("beforeend",
-      '<a id="words" href="#bench?kind=soft&form=printed&heads=2&label=2&teacher=1,4,0&student=0,0,1&tau=5&weight=0.4">words</a>')""")
+    page.evaluate(
+        """document.querySelector("main").insertAdjacentHTML("beforeend",
+      '<a id="words" href="#bench?kind=soft&form=printed&heads=2&label=2&teacher=1,4,0&student=0,0,1&tau=5&weight=0.4">words</a>')"""
+    )
     page.locator("#words").click()
     settle(page)
-    expected, _ = reference("soft", "printed", 2, teacher=[1, 4, 0], first=[0, 0, 1], second=[0, 0, 1], label=1, tau=5.0, weight=0.4)
+    expected, _ = reference(
+        "soft",
+        "printed",
+        2,
+        teacher=[1, 4, 0],
+        first=[0, 0, 1],
+        second=[0, 0, 1],
+        label=1,
+        tau=5.0,
+        weight=0.4,
+    )
     assert loss_of(page) == pytest.approx(expected, abs=6e-5)
     assert choice(page, LABEL).input_value() == "1"

@@ -1,4 +1,5 @@
-"""The equation's control panel in a browser: its numbers against float64 NumPy, its keys, its links."""
+"""The equation's control panel in a browser: its numbers against float64 NumPy, its keys, its
+links."""
 
 import io
 import re
@@ -16,8 +17,21 @@ from hybridlib.widgets.equation_systems import KERNELS, SYSTEMS
 from .page import settle
 
 CASES = [(system, join) for system, own in SYSTEMS.items() for join in own["joins"]]
-BUSY = dict(scale=0.8, window=5, gate=-0.7, alpha=0.3, spacing=1.25, down=2.0, right=-1.5, strength=1.1, reach=2.2, tolerance=0.2,
-            positions=0.9, kernel="slope", heads=9)  # fmt: skip
+BUSY = dict(
+    scale=0.8,
+    window=5,
+    gate=-0.7,
+    alpha=0.3,
+    spacing=1.25,
+    down=2.0,
+    right=-1.5,
+    strength=1.1,
+    reach=2.2,
+    tolerance=0.2,
+    positions=0.9,
+    kernel="slope",
+    heads=9,
+)
 
 
 @pytest.mark.parametrize(("system", "join"), CASES)
@@ -33,12 +47,24 @@ def test_the_browser_computes_what_numpy_does(javascript, system, join):
         const drawn = made.heads === 1 && (rows[1][1] || rows[1][2]);
         const table = drawn && [0, 1, 2, 3, 4, 5].map((k) => made.byOffset(arg.queries[1], -9, k - 17));
         return { rows, table, output: [...made.fill(new Float64Array(arg.pixels.length), 0, arg.side ** 2)], heads: made.heads };"""
-    told = javascript("equation_math.js", body, dict(
-        pixels=picture.ravel().tolist(), side=SIDE, system=SYSTEMS[system], state=state, kernels=KERNELS, queries=queries))  # fmt: skip
+    told = javascript(
+        "equation_math.js",
+        body,
+        dict(
+            pixels=picture.ravel().tolist(),
+            side=SIDE,
+            system=SYSTEMS[system],
+            state=state,
+            kernels=KERNELS,
+            queries=queries,
+        ),
+    )
     content, offset = numbers.content_scores(picture, state), numbers.offset_scores(picture, state)
     maps = numbers.attention(picture, state)
     assert told["heads"] == len(maps)
-    close = lambda ours, theirs: np.testing.assert_allclose(np.array(ours, float), theirs, atol=1e-10, rtol=1e-10)  # noqa: E731
+    close = lambda ours, theirs: np.testing.assert_allclose(
+        np.array(ours, float), theirs, atol=1e-10, rtol=1e-10
+    )
     for q, (by_content, inside, by_offset, shown_maps) in zip(queries, told["rows"], strict=True):
         assert (by_content is None, by_offset is None) == (content is None, offset is None)
         if content is not None:
@@ -77,7 +103,7 @@ def on(page):
     return terms, page.locator(".eq-told p:visible .eq-term").all_text_contents()
 
 
-# ----------------------------------------------------------------------------------------------------- what is shown
+# ------------------------------------------------------------------------------------ what is shown
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -88,14 +114,27 @@ def test_pictures_and_words_have_pythons_numbers(show, javascript, system):
     picture = shown.picture()
     here, made = numbers.shown_map(picture, shown.state), numbers.output(picture, shown.state)
     values = re.search(r"Output (−?[\d.]+), where the picture has ([\d.]+)\.", told).groups()
-    np.testing.assert_allclose([float(v.replace("−", "-")) for v in values], [made[9, 6].mean(), picture[9, 6].mean()], atol=0.00051)
+    np.testing.assert_allclose(
+        [float(v.replace("−", "-")) for v in values],
+        [made[9, 6].mean(), picture[9, 6].mean()],
+        atol=0.00051,
+    )
     scale = "twoSided" if here.min() < 0 else "ramp"
-    expected = javascript("colours.js", f"return arg.map(m.{scale})", (here / np.abs(here).max()).ravel().tolist())
-    assert np.abs(canvas(page, "map") - np.reshape(expected, (SIDE, SIDE, 3))).max() <= 3  # one step of the scale
+    expected = javascript(
+        "colours.js", f"return arg.map(m.{scale})", (here / np.abs(here).max()).ravel().tolist()
+    )
+    # one step of the scale
+    assert np.abs(canvas(page, "map") - np.reshape(expected, (SIDE, SIDE, 3))).max() <= 3
     if here.min() >= 0:
-        row, column, share = re.search(r"Strongest key: row (\d+), column (\d+) with ([\d.]+) %", told).groups()
-        assert here[int(row) - 1, int(column) - 1] == here.max() and float(share) == pytest.approx(100 * here.max(), abs=0.051)
-        cells, away = map(float, re.search(r"over ([\d.]+) cells, ([\d.]+) cells away", told).groups())
+        row, column, share = re.search(
+            r"Strongest key: row (\d+), column (\d+) with ([\d.]+) %", told
+        ).groups()
+        assert here[int(row) - 1, int(column) - 1] == here.max() and float(share) == pytest.approx(
+            100 * here.max(), abs=0.051
+        )
+        cells, away = map(
+            float, re.search(r"over ([\d.]+) cells, ([\d.]+) cells away", told).groups()
+        )
         rows, columns = np.indices(here.shape)
         assert away == pytest.approx((here * np.hypot(rows - 9, columns - 6)).sum(), abs=0.051)
         assert cells == pytest.approx(np.exp(-(here * np.log(here + 1e-300)).sum()), rel=0.01)
@@ -105,9 +144,15 @@ def test_pictures_and_words_have_pythons_numbers(show, javascript, system):
 
 
 LIT = {
-    "convolution": ["offset"], "cordonnier": ["offset"], "nonlocal": ["content"], "vit": ["content"], "bilateral": ["content", "offset"],
-    "botnet": ["content", "offset"], "coatnet": ["content", "offset"], "convit": ["(1 − s)", "content", "s", "offset"],
-}  # fmt: skip
+    "convolution": ["offset"],
+    "cordonnier": ["offset"],
+    "nonlocal": ["content"],
+    "vit": ["content"],
+    "bilateral": ["content", "offset"],
+    "botnet": ["content", "offset"],
+    "coatnet": ["content", "offset"],
+    "convit": ["(1 − s)", "content", "s", "offset"],
+}
 
 
 def test_the_equation_lights_the_terms_of_each_system(show):
@@ -117,19 +162,32 @@ def test_the_equation_lights_the_terms_of_each_system(show):
         settle(page)
         assert state(page)["system"] == system and on(page)[0] == LIT[system]
         assert on(page)[1] == [term for term in ("content", "offset", "s") if term in LIT[system]]
-        assert page.locator(".eq-tile-content .eq-none").is_visible() == ("content" not in LIT[system])
+        assert page.locator(".eq-tile-content .eq-none").is_visible() == (
+            "content" not in LIT[system]
+        )
         turned = len(set(own["knobs"]) - {"gate"}) + (len(own["joins"]) > 1) + (system == "convit")
         assert page.locator(".eq-knobs label:visible").count() == turned
-        assert page.locator(".eq-heads .eq-head:visible").count() == {"convolution": 9, "cordonnier": 9, "convit": 4}.get(system, 0)
+        assert page.locator(".eq-heads .eq-head:visible").count() == {
+            "convolution": 9,
+            "cordonnier": 9,
+            "convit": 4,
+        }.get(system, 0)
     colours = "(all) => all.map((n) => getComputedStyle(n).backgroundColor)"
     fills = page.locator(".eq-line .eq-content, .eq-line .eq-offset").evaluate_all(colours)
-    hexed = ["#" + "".join(f"{int(v):02x}" for v in re.findall(r"\d+", fill)[:3]) for fill in fills[:2]]
+    hexed = [
+        "#" + "".join(f"{int(v):02x}" for v in re.findall(r"\d+", fill)[:3]) for fill in fills[:2]
+    ]
     assert hexed == [palette.PARTS["attention"], palette.PARTS["convolution"]]
 
 
 def test_how_they_meet_can_be_changed(show):
     page = show(EquationPanel("botnet"))
-    for join, lit in (("gate", LIT["convit"]), ("content", ["content"]), ("offset", ["offset"]), ("sum", ["content", "offset"])):
+    for join, lit in (
+        ("gate", LIT["convit"]),
+        ("content", ["content"]),
+        ("offset", ["offset"]),
+        ("sum", ["content", "offset"]),
+    ):
         page.get_by_label("They meet").select_option(join)
         settle(page)
         assert on(page)[0] == lit and state(page)["join"] == join
@@ -162,27 +220,39 @@ def test_one_head_or_all(show):
     page.get_by_role("application", name="Picture").press("PageUp")
     assert "It looks past the border, where there is nothing." in words(page)
     page.get_by_role("button", name="All together").click()
-    assert "Weights from −1.00 to 8.00, sum 3.00." in words(page)  # the kernel's first row is outside
+    # the kernel's first row is outside
+    assert "Weights from −1.00 to 8.00, sum 3.00." in words(page)
 
 
-# ----------------------------------------------------------------------------------------------------------- driving it
+# --------------------------------------------------------------------------------------- driving it
 
 
 def test_keys_walk_and_are_announced(show):
     page = show(EquationPanel("vit", query=[0, 22]))
     grid = page.get_by_role("application", name="Picture")
     grid.focus()
-    for key, place in (("ArrowRight", [0, 23]), ("ArrowRight", [0, 23]), ("ArrowDown", [1, 23]), ("Home", [1, 0]), ("PageDown", [23, 0])):
+    for key, place in (
+        ("ArrowRight", [0, 23]),
+        ("ArrowRight", [0, 23]),
+        ("ArrowDown", [1, 23]),
+        ("Home", [1, 0]),
+        ("PageDown", [23, 0]),
+    ):
         page.keyboard.press(key)
         settle(page)
         assert state(page)["query"] == place
-    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('Query: row 24, column 1')")
+    page.wait_for_function(
+        "document.querySelector('[role=status]').textContent.includes('Query: row 24, column 1')"
+    )
 
 
 def test_hover_shows_a_cell_and_leaving_gives_back_the_clicked_one(show):
     page = show(EquationPanel("coatnet"))
     box = page.locator(".eq-tile-picture .hx-stack").bounding_box()
-    at = lambda row, column: (box["x"] + (column + 0.5) * box["width"] / SIDE, box["y"] + (row + 0.5) * box["height"] / SIDE)  # noqa: E731
+    at = lambda row, column: (
+        box["x"] + (column + 0.5) * box["width"] / SIDE,
+        box["y"] + (row + 0.5) * box["height"] / SIDE,
+    )
     page.mouse.click(*at(3, 4))
     assert state(page)["query"] == [3, 4]
     page.mouse.move(*at(20, 10))
@@ -193,7 +263,10 @@ def test_hover_shows_a_cell_and_leaving_gives_back_the_clicked_one(show):
 
 def test_a_finger_picks_the_query_and_moves_the_table(show):
     page = show(EquationPanel("botnet"), width=320, touch=True)
-    for tile, share, check in (("picture", 0.02, ("query", [0, 0])), ("side.eq-tile-offset", 0.99, ("down", 8))):
+    for tile, share, check in (
+        ("picture", 0.02, ("query", [0, 0])),
+        ("side.eq-tile-offset", 0.99, ("down", 8)),
+    ):
         stack = page.locator(f".eq-tile-{tile} .hx-stack")
         stack.scroll_into_view_if_needed()
         box = stack.bounding_box()
@@ -221,21 +294,31 @@ def test_arrow_keys_move_the_tables_centre(show):
 
 def test_links_in_the_text_set_the_panel_that_they_name(show):
     page = show(EquationPanel("vit"), EquationPanel("vit", name="second"))
-    page.evaluate("""() => document.querySelector("main").insertAdjacentHTML("beforeend", `
+    page.evaluate(
+        """() => document.querySelector("main").insertAdjacentHTML("beforeend", `
         <a href="#panel?system=convit&gate=-2&query=3,4&head=2">one</a> <a href="#second?positions=0">two</a>
-        <a href="#panel?gate=99&query=30,0&system=none&head=9&picture=digit&join=x&kernel=blur&heads=9">three</a>`)""")
+        <a href="#panel?gate=99&query=30,0&system=none&head=9&picture=digit&join=x&kernel=blur&heads=9">three</a>`)"""
+    )
     page.get_by_role("link", name="one").click()
     settle(page)
     wanted = EquationPanel("convit", gate=-2.0, query=[3, 4], head=2).state
-    assert state(page) == wanted and page.evaluate("models[1].get('state')") == EquationPanel("vit").state
+    assert (
+        state(page) == wanted
+        and page.evaluate("models[1].get('state')") == EquationPanel("vit").state
+    )
     page.get_by_role("link", name="two").click()
     settle(page)
-    assert page.evaluate("models[1].get('state')") == EquationPanel("vit", positions=0.0).state and state(page) == wanted
+    assert (
+        page.evaluate("models[1].get('state')") == EquationPanel("vit", positions=0.0).state
+        and state(page) == wanted
+    )
     page.get_by_role("link", name="three").click()  # what makes no sense is left out
     settle(page)
     digit = EquationPanel("convit", picture="digit").state
     assert state(page) == {**digit, "gate": -2, "heads": 9}
-    assert page.evaluate("location.hash") == "" and page.locator("#panel").evaluate("(n) => n.getBoundingClientRect().top < innerHeight")
+    assert page.evaluate("location.hash") == "" and page.locator("#panel").evaluate(
+        "(n) => n.getBoundingClientRect().top < innerHeight"
+    )
 
 
 def test_python_can_set_the_state(show):
@@ -254,14 +337,19 @@ def test_a_picture_of_the_readers_own(show, tmp_path):
     Image.fromarray(half).save(buffer, format="PNG")
     page = show(EquationPanel("nonlocal", query=[5, 20]))
     choose = page.locator("input[type=file]")
-    choose.set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": buffer.getvalue()})
+    choose.set_input_files(
+        {"name": "mine.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+    )
     page.wait_for_function("document.body.textContent.includes('It has not left this browser.')")
     settle(page)
     picture = canvas(page, "picture")
     assert (picture[:, :11] == 0).all() and (np.abs(picture[:, 13:] - [250, 100, 50]) <= 3).all()
     assert (canvas(page, "map")[:, :11].sum(-1) < canvas(page, "map")[5, 20].sum()).all()
     choose.set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"words"})
-    page.wait_for_function("document.body.textContent.includes('notes.txt is not a picture that this browser can read')")
+    page.wait_for_function(
+        "document.body.textContent.includes('notes.txt is not a picture that this browser can"
+        " read')"
+    )
     page.get_by_role("button", name="picture: digit").click()
     settle(page)
     assert state(page)["picture"] == "digit" and (canvas(page, "picture")[0] == 0).all()

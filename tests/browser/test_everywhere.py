@@ -1,4 +1,5 @@
-"""What holds for every explorable, all of them on one page: nothing too wide, no accessibility finding, quiet hovering."""
+"""What holds for every explorable, all of them on one page: nothing too wide, no accessibility
+finding, quiet hovering."""
 
 import json
 
@@ -15,7 +16,8 @@ def everything(show):
     def start(**options):
         page = show(*(make() for make in EXPLORABLES.values()), **options)
         assert page.locator(".hx").count() == len(EXPLORABLES)
-        page.get_by_role("button", name="sample 1").click()  # whose answer brings the rest of the live ViT
+        # whose answer brings the rest of the live ViT
+        page.get_by_role("button", name="sample 1").click()
         page.locator(".hx-readout", has_text="The model says").wait_for()
         settle(page)
         return page
@@ -66,9 +68,12 @@ def test_every_stop_of_the_tab_key_shows_where_it_is(everything):
 
 
 def test_arrow_keys_do_not_reach_the_page(everything):
-    """The book turns pages and JupyterLab moves between cells on arrow keys; neither may happen, nor scrolling."""
+    """The book turns pages and JupyterLab moves between cells on arrow keys; neither may happen,
+    nor scrolling."""
     page = everything()
-    page.evaluate("window.leaked = []; document.addEventListener('keydown', (e) => window.leaked.push(e.key))")
+    page.evaluate(
+        "window.leaked = []; document.addEventListener('keydown', (e) => window.leaked.push(e.key))"
+    )
     grids = page.locator(".hx [role='application']")
     assert grids.count() >= len(EXPLORABLES)
     for grid in grids.all():
@@ -78,7 +83,9 @@ def test_arrow_keys_do_not_reach_the_page(everything):
         for key in ("ArrowLeft", "ArrowDown", "ArrowUp", "ArrowRight"):
             page.keyboard.press(key)
         settle(page)
-        assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30), grid.get_attribute("aria-label")
+        assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30), (
+            grid.get_attribute("aria-label")
+        )
     assert page.evaluate("window.leaked") == []
 
 
@@ -99,8 +106,13 @@ def test_hovering_stays_quiet_and_a_key_is_announced(everything):
 
 
 def test_two_views_of_a_kind_share_a_page(show):
-    page = show(*(make() for make in EXPLORABLES.values()), *(make() for make in EXPLORABLES.values()))
-    page.wait_for_function("document.querySelectorAll('.wb-digit').length === 4 && !document.querySelector('.wb-digit:empty')")
+    page = show(
+        *(make() for make in EXPLORABLES.values()), *(make() for make in EXPLORABLES.values())
+    )
+    page.wait_for_function(
+        "document.querySelectorAll('.wb-digit').length === 4 &&"
+        " !document.querySelector('.wb-digit:empty')"
+    )
     settle(page)
     readouts = page.locator(".hx-readout").all_text_contents()
     half = len(readouts) // 2
@@ -109,7 +121,8 @@ def test_two_views_of_a_kind_share_a_page(show):
 
 @pytest.mark.parametrize("width", [1024, 320])
 def test_facts_keep_their_places_in_jupyterlab(everything, width):
-    """JupyterLab floats names and values side by side; each name must stay above its own value, as in the book."""
+    """JupyterLab floats names and values side by side; each name must stay above its own value, as
+    in the book."""
     boxes = """(all) => all.map((n) => {
         const { x, y, width, height } = n.getBoundingClientRect();
         return { name: n.tagName, text: n.textContent, weight: getComputedStyle(n).fontWeight, x, y, width, height };

@@ -1,4 +1,5 @@
-"""All systems as points, and the guide to a choice: driven by mouse, touch, keyboard and links, against numbers worked out here."""
+"""All systems as points, and the guide to a choice: driven by mouse, touch, keyboard and links,
+against numbers worked out here."""
 
 import numpy as np
 import pytest
@@ -29,8 +30,10 @@ def test_points_stand_where_their_numbers_say(show, theme):
     assert page.locator(MARK).all_text_contents() == ["1", "2", "6", "8"]
     np.testing.assert_allclose(at[0], at[1])  # two systems with the same figures
     x, y = at.T
-    np.testing.assert_allclose((x[2] - x[0]) / (x[3] - x[0]), np.log(1.5) / np.log(4.5), atol=1e-6)  # 2, 3 and 9 million
-    np.testing.assert_allclose((y[2] - y[0]) / (y[3] - y[0]), (99 - 99.25) / (99 - 61), atol=1e-6)  # downwards
+    # 2, 3 and 9 million
+    np.testing.assert_allclose((x[2] - x[0]) / (x[3] - x[0]), np.log(1.5) / np.log(4.5), atol=1e-6)
+    # downwards
+    np.testing.assert_allclose((y[2] - y[0]) / (y[3] - y[0]), (99 - 99.25) / (99 - 61), atol=1e-6)
 
 
 def test_badges_of_one_place_stand_apart_and_inside(show):
@@ -44,7 +47,9 @@ def test_badges_of_one_place_stand_apart_and_inside(show):
 
 def test_few_runs_are_drawn_open_and_spreads_have_bars(show):
     page = show(field_chart())
-    assert page.locator(".fc-badge").evaluate_all("(all) => all.map((n) => n.matches('.fc-open'))") == [False, False, True, False]
+    assert page.locator(".fc-badge").evaluate_all(
+        "(all) => all.map((n) => n.matches('.fc-open'))"
+    ) == [False, False, True, False]
     assert page.locator(".fc-bar").count() == 4  # of accuracy; operations have none
     assert "2 runs" in page.locator(".fc-table").text_content()
 
@@ -55,7 +60,9 @@ def test_nobody_beats_those_on_the_line(show):
     line = page.locator(".fc-front").get_attribute("points")
     at = dots(page)
     expected = {tuple(np.round(point, 3)) for point in at[:3]}
-    assert {tuple(np.round(np.array(pair.split(","), float), 3)) for pair in line.split()} == expected
+    assert {
+        tuple(np.round(np.array(pair.split(","), float), 3)) for pair in line.split()
+    } == expected
 
 
 def test_keys_walk_along_either_axis(show):
@@ -65,7 +72,10 @@ def test_keys_walk_along_either_axis(show):
     page.keyboard.press("End")
     assert told(page).startswith("CoAtNet. accuracy, %: 61.0 ± 1.0; multiply-adds: 9M.")
     page.keyboard.press("ArrowLeft")
-    assert told(page).startswith("CeiT. accuracy, %: 99.3 ± 0.4 (2 runs); multiply-adds: 3M. No system here beats it on both.")
+    assert told(page).startswith(
+        "CeiT. accuracy, %: 99.3 ± 0.4 (2 runs); multiply-adds: 3M. No system here beats it on"
+        " both."
+    )
     page.keyboard.press("ArrowDown")
     assert told(page).startswith(("ViT", "convnet"))
     page.keyboard.press("Home")
@@ -99,7 +109,10 @@ def test_axes_and_data_change_the_points_and_the_table(show):
     assert told(page).startswith("ViT. accuracy, %: 51.0 ± 1.0")
     page.get_by_text("The same as a table").click()
     rows = page.locator(".fc-table tbody tr").all_inner_texts()
-    assert [row.split("\t") for row in rows] == [["convnet", "2M", "61.0 ± 1.0"], ["ViT", "4M", "51.0 ± 1.0"]]
+    assert [row.split("\t") for row in rows] == [
+        ["convnet", "2M", "61.0 ± 1.0"],
+        ["ViT", "4M", "51.0 ± 1.0"],
+    ]
 
 
 def test_data_with_neither_figure_bring_their_own_axes(show):
@@ -107,7 +120,10 @@ def test_data_with_neither_figure_bring_their_own_axes(show):
     page.get_by_label("To the right").select_option("accuracy")
     page.get_by_label("Data").select_option("clocks")
     assert told(page) == "CeiT. training, s: 7 (one run); multiply-adds: 3M."
-    assert [page.get_by_label(axis).input_value() for axis in ("Upwards", "To the right")] == ["seconds", "macs"]
+    assert [page.get_by_label(axis).input_value() for axis in ("Upwards", "To the right")] == [
+        "seconds",
+        "macs",
+    ]
 
 
 def test_python_and_links_set_it(show):
@@ -129,7 +145,9 @@ def test_the_guide_adds_up_as_python_does(show, answers):
         select.select_option(str(answer))
     settle(page)
     names, points = (page.locator(f".cg-{part}").all_text_contents() for part in ("name", "points"))
-    assert list(zip(names, (int(p.replace("−", "-")) for p in points), strict=True)) == guide.ranking()
+    assert (
+        list(zip(names, (int(p.replace("−", "-")) for p in points), strict=True)) == guide.ranking()
+    )
     assert told(page).startswith(f"{guide.ranking()[0][0]}: ")
 
 
@@ -140,7 +158,13 @@ def test_the_guide_gives_the_reasons_of_the_system_in_hand(show):
     page.keyboard.press("End")
     page.keyboard.press("PageDown")
     assert told(page) == "ViT: −3. Behind convnet."
-    assert page.locator(".cg-reasons li").all_inner_texts() == ["−1 large: so ViT. measured", "−2 few: so ViT. measured"]
+    assert page.locator(".cg-reasons li").all_inner_texts() == [
+        "−1 large: so ViT. measured",
+        "−2 few: so ViT. measured",
+    ]
     box = page.locator(".cg-row", has_text="CeiT").bounding_box()
     page.mouse.click(box["x"] + 40, box["y"] + 10)
-    assert told(page).startswith("CeiT: 0.") and "Nothing that we measured" in page.locator(".cg-reasons").text_content()
+    assert (
+        told(page).startswith("CeiT: 0.")
+        and "Nothing that we measured" in page.locator(".cg-reasons").text_content()
+    )

@@ -15,9 +15,14 @@ LAYOUTS = ["".join(letters) for letters in itertools.product("CT", repeat=4)]
 
 
 def counted(javascript, plan, layout, side, classes):
-    """Parameters and multiply-adds, all and between pairs, and the side of each stage, as the page has them."""
-    rows = javascript("layout_math.js", "return m.countLayout(...arg);", [plan, layout, side, classes])
-    return *(sum(row[key] for row in rows) for key in ("parameters", "macs", "pairs")), [row["side"] for row in rows[1:-1]]
+    """Parameters and multiply-adds, all and between pairs, and the side of each stage, as the page
+    has them."""
+    rows = javascript(
+        "layout_math.js", "return m.countLayout(...arg);", [plan, layout, side, classes]
+    )
+    return *(sum(row[key] for row in rows) for key in ("parameters", "macs", "pairs")), [
+        row["side"] for row in rows[1:-1]
+    ]
 
 
 @pytest.mark.parametrize("layout", [*LAYOUTS, "ViT_REL"])
@@ -41,12 +46,19 @@ def test_the_paper_s_size_and_the_part_of_the_pairs(javascript):
 
 def test_the_samples_are_the_library_s_sizes():
     for plan, size in ((PLAN, "nano"), (ON_PATCHES, "nano ViT_REL"), (WIDE, "CoAtNet-0")):
-        assert {key: list(v) if isinstance(v := SIZES[size][key], tuple) else v for key in plan} == plan
+        assert {
+            key: list(v) if isinstance(v := SIZES[size][key], tuple) else v for key in plan
+        } == plan
 
 
 def test_a_press_exchanges_a_stage(show):
     page = show(layout_builder())
-    assert page.locator(".lay-row .lay-map").all_text_contents()[1:5] == ["16 × 16 × 32", "16 × 16 × 32", "8 × 8 × 64", "4 × 4 × 96"]
+    assert page.locator(".lay-row .lay-map").all_text_contents()[1:5] == [
+        "16 × 16 × 32",
+        "16 × 16 × 32",
+        "8 × 8 × 64",
+        "4 × 4 × 96",
+    ]
     assert page.locator(".lay-record .lay-number").text_content() == "58.5 ± 0.5 %"
     before = page.locator(".hx-facts dd").all_text_contents()
     page.get_by_role("button", name="stage 2 is convolution").click()
@@ -54,7 +66,10 @@ def test_a_press_exchanges_a_stage(show):
     assert page.evaluate("window.models[0].get('letters')") == "CTTT"
     assert page.locator(".hx-facts dd").all_text_contents() != before
     told = page.locator(".hx-readout").text_content()
-    assert told.startswith("C-T-T-T: 1 stage of convolution, 3 of attention.") and "Nobody has trained it here" in told
+    assert (
+        told.startswith("C-T-T-T: 1 stage of convolution, 3 of attention.")
+        and "Nobody has trained it here" in told
+    )
     assert page.locator(".lay-record .lay-number").text_content() == "not measured"
     page.get_by_role("button", name="C-C-C-C").click()
     settle(page)
@@ -68,7 +83,8 @@ def test_convolution_after_attention_is_explained(show):
         page.get_by_role("button", name=f"stage {stage} is").focus()
         page.keyboard.press("Enter")
         settle(page)
-        assert page.evaluate("document.activeElement.textContent").startswith(f"S{stage}: ")  # the keyboard keeps its place
+        # the keyboard keeps its place
+        assert page.evaluate("document.activeElement.textContent").startswith(f"S{stage}: ")
     told = page.locator(".hx-readout").text_content()
     assert told.startswith("T-C-C-C") and "It has C after T." in told and "It has T in S1" in told
 
@@ -93,11 +109,17 @@ def test_patches_and_back(show):
     page = show(layout_builder())
     page.get_by_role("button", name="ViT_REL").click()
     settle(page)
-    assert page.locator(".lay-row").count() == 3 and page.locator(".lay-map").nth(1).text_content() == "8 × 8 × 64"
+    assert (
+        page.locator(".lay-row").count() == 3
+        and page.locator(".lay-map").nth(1).text_content() == "8 × 8 × 64"
+    )
     assert page.locator(".lay-record .lay-number").text_content() == "45.0 %"
     page.locator(".lay select").select_option("CoAtNet-0")
     settle(page)
-    assert page.locator(".lay-row").count() == 6 and page.get_by_role("button", name="ViT_REL").count() == 0
+    assert (
+        page.locator(".lay-row").count() == 6
+        and page.get_by_role("button", name="ViT_REL").count() == 0
+    )
     page.get_by_role("button", name="384 pixels").click()
     settle(page)
     assert page.locator(".lay-map").nth(3).text_content() == "24 × 24 × 384"

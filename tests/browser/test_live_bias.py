@@ -1,4 +1,5 @@
-"""Editing CoAtNet's biases in the browser: every answer is PyTorch's for the tables that were set."""
+"""Editing CoAtNet's biases in the browser: every answer is PyTorch's for the tables that were
+set."""
 
 from functools import partial
 
@@ -21,7 +22,9 @@ def model():
     return weights.load(NAME).eval()
 
 
-normalised, expected, right = (partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right))
+normalised, expected, right = (
+    partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right)
+)
 ready = partial(desk.ready, explorable=".lb")
 
 
@@ -107,7 +110,9 @@ def test_keys_change_one_offset_of_one_head(show):
     place = (7 + 1, 7 - 2)  # query - key, for the key 1 up and 2 right
     before = float(attentions(model())[0].bias.table.data[1, place[0], place[1]])
     assert sheet.get_attribute("aria-label").startswith("Table of biases. 1 up, 2 right: ")
-    np.testing.assert_allclose(shares(page), expected(with_bias(before + 5.75, 0, 1, place)), atol=0.6)
+    np.testing.assert_allclose(
+        shares(page), expected(with_bias(before + 5.75, 0, 1, place)), atol=0.6
+    )
     page.keyboard.press("Delete")
     np.testing.assert_allclose(shares(page), expected(with_bias(0, 0, 1, place)), atol=0.6)
 
@@ -119,14 +124,18 @@ def test_the_maps_and_the_readout_are_pytorchs(show):
         weight = net.trace(normalised(pictures(1))).maps[1].weights[0, 0, 8 * 4 + 4]
         bias = attentions(net)[1].bias((8, 8))[0, 8 * 4 + 4]
     shown = [
-        np.reshape(canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4))
+        np.reshape(
+            canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4)
+        )
         for canvas in page.locator(".lb-maps canvas").all()
     ]
     assert int(shown[2][:, :3].sum(1).argmax()) == int(weight.argmax())
     top = int(weight.argmax())
     told = page.locator(".hx-readout").text_content()
     assert f"listens most to row {top // 8 + 1}, column {top % 8 + 1}" in told
-    assert float(told.split("bias ")[1].rstrip(".").replace("−", "-")) == pytest.approx(float(bias[top]), abs=0.051)
+    assert float(told.split("bias ")[1].rstrip(".").replace("−", "-")) == pytest.approx(
+        float(bias[top]), abs=0.051
+    )
 
 
 def test_the_scores_in_the_page_are_pytorchs(javascript):
@@ -142,9 +151,14 @@ def test_the_scores_in_the_page_are_pytorchs(javascript):
            const [layer] = m.biasLayers(net);
            const made = m.biasedRow(net, layer, Float32Array.from(arg.qkv), 1, [1, 0]);
            return { layer, weights: [...made.weights], places: [[-1, 2], [0, 0]].map((v) => m.offsetOf(layer, m.placeOf(layer, v))) };""",
-        {"qkv": attention.to_qkv(x).flatten().tolist(), "table": attention.bias.table.flatten().tolist()},
+        {
+            "qkv": attention.to_qkv(x).flatten().tolist(),
+            "table": attention.bias.table.flatten().tolist(),
+        },
     )
-    assert found["layer"] == {"name": "a", "heads": 2, "size": [2, 3], "dim": 2} and found["places"] == [[-1, 2], [0, 0]]
+    assert found["layer"] == {"name": "a", "heads": 2, "size": [2, 3], "dim": 2} and found[
+        "places"
+    ] == [[-1, 2], [0, 0]]
     _, weight = attention.trace(x, grid=(2, 3))
     torch.testing.assert_close(torch.tensor(found["weights"]), weight[0, 1, 3])
 
@@ -174,8 +188,13 @@ def test_a_finger_paints_without_scrolling(show):
     box = sheet.bounding_box()
     x, y = box["x"] + 7.5 * box["width"] / 15, box["y"] + 4.5 * box["width"] / 15
     finger = page.context.new_cdp_session(page)
-    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
-    finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - box["width"] / 15}]})
+    finger.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
+    finger.send(
+        "Input.dispatchTouchEvent",
+        {"type": "touchMove", "touchPoints": [{"x": x, "y": y - box["width"] / 15}]},
+    )
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     settle(page)
     assert sheet.get_attribute("aria-label") == "Table of biases. 4 up: 4.00"
@@ -190,15 +209,21 @@ def test_the_keyboard_reaches_layers_with_more_heads(show):
         page.keyboard.press(key)
     settle(page)
     assert "Block 3, head 6" in page.locator(".hx-readout").text_content()
-    tops = page.locator(".ld-heads > span").evaluate_all("(nodes) => nodes.map((n) => n.getBoundingClientRect().left)")
+    tops = page.locator(".ld-heads > span").evaluate_all(
+        "(nodes) => nodes.map((n) => n.getBoundingClientRect().left)"
+    )
     assert len(tops) == 3 and len(set(tops)) == 1  # each layer begins a line
 
 
 def test_a_link_in_the_text_sets_it(show):
     page = ready(show(live_bias()))
-    page.evaluate("""document.querySelector("main").insertAdjacentHTML("beforeend",
-      '<a id="words" href="#bias?edit=none&block=1&head=2&offset=-2,0&value=8&query=5,4">words</a>')""")
+    page.evaluate(
+        """document.querySelector("main").insertAdjacentHTML("beforeend",
+      '<a id="words" href="#bias?edit=none&block=1&head=2&offset=-2,0&value=8&query=5,4">words</a>')"""
+    )
     page.locator("#words").click()
     settle(page)
-    assert "Block 1, head 2: the cell at row 5, column 4" in page.locator(".hx-readout").text_content()
+    assert (
+        "Block 1, head 2: the cell at row 5, column 4" in page.locator(".hx-readout").text_content()
+    )
     np.testing.assert_allclose(shares(page), expected(with_bias(8, 0, 1, (9, 7))), atol=0.6)

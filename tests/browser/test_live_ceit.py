@@ -1,4 +1,5 @@
-"""CeiT step by step in the browser: every number is PyTorch's, also for weights that were edited."""
+"""CeiT step by step in the browser: every number is PyTorch's, also for weights that were
+edited."""
 
 import re
 from functools import partial
@@ -21,12 +22,15 @@ def model():
     return weights.load(NAME).eval()
 
 
-normalised, expected, right = (partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right))
+normalised, expected, right = (
+    partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right)
+)
 
 
 @torch.no_grad()
 def leff_steps(net, block):
-    """What enters the LeFF of a block for the first picture, and its hidden maps: tokens, wide, depthwise, act, out; each `c h w`."""
+    """What enters the LeFF of a block for the first picture, and its hidden maps: tokens, wide,
+    depthwise, act, out; each `c h w`."""
     tokens, grid = net.embed(normalised(pictures(1)))
     for earlier in net.blocks[:block]:
         tokens = earlier(tokens, grid=grid)
@@ -37,12 +41,19 @@ def leff_steps(net, block):
     wide = leff.act(leff.norm1(leff.widen(plane)))
     depthwise = leff.depthwise(wide)
     act = leff.act(leff.norm2(depthwise))
-    return {key: made[0] for key, made in dict(tokens=plane, wide=wide, depthwise=depthwise, act=act, out=leff.norm3(leff.narrow(act))).items()}
+    return {
+        key: made[0]
+        for key, made in dict(
+            tokens=plane, wide=wide, depthwise=depthwise, act=act, out=leff.norm3(leff.narrow(act))
+        ).items()
+    }
 
 
 def ready(page):
     page.locator(".lc").scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('.lc .hx-readout').textContent.startsWith('It says')")
+    page.wait_for_function(
+        "document.querySelector('.lc .hx-readout').textContent.startsWith('It says')"
+    )
     settle(page)
     return page
 
@@ -62,14 +73,18 @@ def look_at(page, part):
 
 
 def set_channel(page, channel):
-    control(page, "Channel").evaluate("(n, v) => { n.value = v; n.dispatchEvent(new Event('input')); }", channel + 1)
+    control(page, "Channel").evaluate(
+        "(n, v) => { n.value = v; n.dispatchEvent(new Event('input')); }", channel + 1
+    )
     settle(page)
 
 
 def shown(page, title, size):
     """Red minus blue of each cell of a step's picture: above 0 where a signed map is positive."""
     canvas = page.locator(".lc-step:visible", has_text=title).locator("canvas")
-    pixels = canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, n.width, n.height).data]")
+    pixels = canvas.evaluate(
+        "(n) => [...n.getContext('2d').getImageData(0, 0, n.width, n.height).data]"
+    )
     pixels = np.reshape(pixels, (*size, 4)).astype(int)
     return pixels[..., 0] - pixels[..., 2]
 
@@ -100,20 +115,31 @@ def test_image_to_tokens_shows_pytorchs_maps(show):
         assert_signs(page, title, made[0, 3])
     assert_signs(page, "Its kernel", stem.conv[0].weight[3].detach().sum(0))
     assert page.locator(".lc-step:visible .hx-note").all_text_contents() == [
-        "32 × 32 pixels", "of channel 4, summed over the colours", "16 × 16 places, channel 4 of 16",
-        "16 × 16 places, channel 4 of 16", "8 × 8 places, channel 4 of 16", "8 × 8 places, strength over 64",
-    ]  # fmt: skip
+        "32 × 32 pixels",
+        "of channel 4, summed over the colours",
+        "16 × 16 places, channel 4 of 16",
+        "16 × 16 places, channel 4 of 16",
+        "8 × 8 places, channel 4 of 16",
+        "8 × 8 places, strength over 64",
+    ]
 
 
 def test_a_place_after_the_pooling_shows_what_it_sees(show):
-    """Beside the gradient of the pooled number by the pixels, and the largest of the nine before it; by keyboard."""
+    """Beside the gradient of the pooled number by the pixels, and the largest of the nine before
+    it; by keyboard."""
     page = ready(show(live_ceit()))
     set_channel(page, 6)
     stem = model().patch_embedding
     x = normalised(pictures(1)).requires_grad_()
     norm = stem.conv(x)
     page.locator(".lc-step:visible [role='application']").focus()
-    for row, column, key in ((3, 3, None), (4, 3, "ArrowDown"), (4, 4, "ArrowRight"), (0, 4, "PageUp"), (0, 0, "Home")):
+    for row, column, key in (
+        (3, 3, None),
+        (4, 3, "ArrowDown"),
+        (4, 4, "ArrowRight"),
+        (0, 4, "PageUp"),
+        (0, 0, "Home"),
+    ):
         if key:
             page.keyboard.press(key)
         settle(page)
@@ -121,9 +147,14 @@ def test_a_place_after_the_pooling_shows_what_it_sees(show):
         nine = beyond[2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
         (grad,) = torch.autograd.grad(nine[nine.isfinite()].logsumexp(0), x, retain_graph=True)
         seen = [torch.nonzero(grad.abs().sum((0, 1, other))).flatten() + 1 for other in (3, 2)]
-        told = f"row {row + 1}, column {column + 1} after the pooling: the largest of {int(nine.isfinite().sum())} numbers, {nine.max():.2f}."
+        told = (
+            f"row {row + 1}, column {column + 1} after the pooling: the largest of"
+            f" {int(nine.isfinite().sum())} numbers, {nine.max():.2f}."
+        )
         assert told.replace("-", "−") in readout(page)
-        assert "rows {} to {} and columns {} to {}".format(*(int(s[i]) for s in seen for i in (0, -1))) in readout(page)
+        assert "rows {} to {} and columns {} to {}".format(
+            *(int(s[i]) for s in seen for i in (0, -1))
+        ) in readout(page)
 
 
 @pytest.mark.parametrize("block", [0, 2])
@@ -133,13 +164,21 @@ def test_leff_shows_pytorchs_maps_and_nine_products(show, block):
     control(page, "Block").select_option(index=block)
     set_channel(page, 200)
     made = leff_steps(model(), block)
-    for title, key in {"2 Expand": "wide", "3 Depthwise": "depthwise", "4 Norm, GELU": "act"}.items():
+    for title, key in {
+        "2 Expand": "wide",
+        "3 Depthwise": "depthwise",
+        "4 Norm, GELU": "act",
+    }.items():
         assert_signs(page, title, made[key][200])
     tokens = made["tokens"]
-    assert_signs(page, "1 Back to the plane", torch.cosine_similarity(tokens, tokens[:, 3:4, 3:4], dim=0))
+    assert_signs(
+        page, "1 Back to the plane", torch.cosine_similarity(tokens, tokens[:, 3:4, 3:4], dim=0)
+    )
     kernel = model().blocks[block].mlp.depthwise.weight[200, 0].detach()
     products = kernel * made["wide"][200, 2:5, 2:5]  # the marked place is row 4, column 4
-    told = [float(text.replace("−", "-")) for text in page.locator(".lc-nine span").all_text_contents()]
+    told = [
+        float(text.replace("−", "-")) for text in page.locator(".lc-nine span").all_text_contents()
+    ]
     np.testing.assert_allclose(told, products.flatten(), atol=6e-3)
     assert f"make {float(made['depthwise'][200, 3, 3]):.2f}.".replace("-", "−") in readout(page)
 
@@ -214,11 +253,17 @@ def test_lca_shows_pytorchs_weights_and_what_each_layer_would_answer(show):
             answers.append(net.head(net.norm(tokens[:, 0]))[0].softmax(-1))
     rows = page.locator(".lc-table tbody tr")
     for head in range(4):
-        told = [int(text.removesuffix(" %")) for text in rows.nth(head).locator("td").all_text_contents()]
+        told = [
+            int(text.removesuffix(" %"))
+            for text in rows.nth(head).locator("td").all_text_contents()
+        ]
         np.testing.assert_allclose(told, 100 * weights_[head], atol=0.6)
     for text, shares_ in zip(rows.nth(4).locator("td").all_text_contents(), answers, strict=True):
         name, share = re.fullmatch(r"(\d) \((\d+) %\)", text).groups()
-        assert int(name) == int(shares_.argmax()) and abs(int(share) - 100 * float(shares_.max())) < 0.6
+        assert (
+            int(name) == int(shares_.argmax())
+            and abs(int(share) - 100 * float(shares_.max())) < 0.6
+        )
 
 
 def changed_lca(name):
@@ -293,8 +338,10 @@ def test_only_the_part_in_hand_is_shown(show):
 
 def test_a_link_in_the_text_sets_it(show):
     page = ready(show(live_ceit()))
-    page.evaluate("""document.querySelector("main").insertAdjacentHTML("beforeend",
-      '<a id="words" href="#steps?part=leff&edit=swap&in=one&block=3&channel=77&cell=2,7">words</a>')""")
+    page.evaluate(
+        """document.querySelector("main").insertAdjacentHTML("beforeend",
+      '<a id="words" href="#steps?part=leff&edit=swap&in=one&block=3&channel=77&cell=2,7">words</a>')"""
+    )
     page.locator("#words").click()
     settle(page)
     assert "Block 3, channel 77, row 2, column 7" in readout(page)
@@ -316,6 +363,12 @@ def test_one_number_of_a_depthwise_convolution(javascript):
            const [layer] = m.leffLayers(net);
            const plane = { channels: 2, size: [3, 4], values: Float32Array.from(arg.plane) };
            return [[0, 0], [1, 2], [2, 3]].map((cell) => m.productsOf(net, layer, plane, 1, cell).sum);""",
-        {"plane": plane.flatten().tolist(), "kernels": kernels.flatten().tolist(), "bias": bias.tolist()},
+        {
+            "plane": plane.flatten().tolist(),
+            "kernels": kernels.flatten().tolist(),
+            "bias": bias.tolist(),
+        },
     )
-    torch.testing.assert_close(torch.tensor(found), torch.stack([wanted[1, 0, 0], wanted[1, 1, 2], wanted[1, 2, 3]]))
+    torch.testing.assert_close(
+        torch.tensor(found), torch.stack([wanted[1, 0, 0], wanted[1, 1, 2], wanted[1, 2, 3]])
+    )

@@ -1,4 +1,5 @@
-"""Turning ConViT's gates and shifts in the browser: every answer is PyTorch's for the weights that were set."""
+"""Turning ConViT's gates and shifts in the browser: every answer is PyTorch's for the weights that
+were set."""
 
 import re
 from functools import partial
@@ -21,7 +22,9 @@ def model():
     return weights.load(NAME).eval()
 
 
-normalised, expected, right = (partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right))
+normalised, expected, right = (
+    partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right)
+)
 ready = partial(desk.ready, explorable=".lg")
 
 
@@ -79,9 +82,17 @@ def test_one_gate_one_strength_one_shift(show):
     for _ in range(3):
         page.keyboard.press("ArrowDown")
     settle(page)
-    row, column = map(float, re.search(r"head 3: (\S+) down, (\S+) right", disc.get_attribute("aria-label").replace("−", "-")).groups())
+    row, column = map(
+        float,
+        re.search(
+            r"head 3: (\S+) down, (\S+) right", disc.get_attribute("aria-label").replace("−", "-")
+        ).groups(),
+    )
     start = -old[1].item() / (2 * old[0].item())
-    assert row == pytest.approx(start + 0.3, abs=0.08) and f"{column:.1f}" == f"{-old[2].item() / (2 * old[0].item()):.1f}"
+    assert (
+        row == pytest.approx(start + 0.3, abs=0.08)
+        and f"{column:.1f}" == f"{-old[2].item() / (2 * old[0].item()):.1f}"
+    )
     scores[2] = torch.tensor([-alpha, 2 * alpha * row, 2 * alpha * column])
     np.testing.assert_allclose(shares(page), expected(net), atol=1.6)
 
@@ -104,7 +115,11 @@ def test_the_maps_are_pytorchs(show):
     settle(page)
     assert "patch at row 5, column 5" in page.locator(".hx-readout").text_content()
     with torch.no_grad():
-        maps = {m.kind: m.weights[0, 0, 4 * 8 + 4] for m in model().trace(normalised(pictures(1))).maps if m.block == 0}
+        maps = {
+            m.kind: m.weights[0, 0, 4 * 8 + 4]
+            for m in model().trace(normalised(pictures(1))).maps
+            if m.block == 0
+        }
     most = max(weights_.max() for weights_ in maps.values())
     for kind, canvas in zip(("content", "position", "gated"), page.locator(".lg-over").all()):
         data = canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]")
@@ -126,8 +141,14 @@ def test_a_mouse_drags_a_head_and_draws(show):
     page.mouse.up()
     settle(page)
     told = page.locator(".hx-readout").text_content()
-    row, column = map(float, re.search(r"looks (\S+) patches down and (\S+) right", told.replace("−", "-")).groups())
-    assert (row, column) == (pytest.approx(2.5, abs=0.25), pytest.approx(1.5, abs=0.25)) and "head 4" in told
+    row, column = map(
+        float,
+        re.search(r"looks (\S+) patches down and (\S+) right", told.replace("−", "-")).groups(),
+    )
+    assert (row, column) == (
+        pytest.approx(2.5, abs=0.25),
+        pytest.approx(1.5, abs=0.25),
+    ) and "head 4" in told
     page.get_by_role("button", name="Clear").click()
     settle(page)
     assert page.locator(".hx-readout").text_content().startswith("Draw something.")
@@ -149,14 +170,22 @@ def test_a_finger_moves_a_head_without_scrolling(show):
     unit = page.locator(".lg-plane").bounding_box()["width"] / 7
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     finger = page.context.new_cdp_session(page)
-    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    finger.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
     for step in range(1, 5):
-        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - step * unit / 4}]})
+        finger.send(
+            "Input.dispatchTouchEvent",
+            {"type": "touchMove", "touchPoints": [{"x": x, "y": y - step * unit / 4}]},
+        )
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     settle(page)
     told = page.locator(".hx-readout").text_content().replace("−", "-")
-    assert "head 1" in told and float(re.search(r"looks (\S+) patches", told)[1]) == pytest.approx(-1.55, abs=0.3)
-    assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30)  # the readout may need a line more
+    assert "head 1" in told and float(re.search(r"looks (\S+) patches", told)[1]) == pytest.approx(
+        -1.55, abs=0.3
+    )
+    # the readout may need a line more
+    assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30)
 
 
 def test_the_keyboard_reaches_every_head(show):
@@ -166,17 +195,24 @@ def test_the_keyboard_reaches_every_head(show):
         page.keyboard.press(key)
     settle(page)
     assert "Block 3, head 2" in page.locator(".hx-readout").text_content()
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("block 3, head 2, gate 0.7")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith(
+        "block 3, head 2, gate 0.7"
+    )
 
 
 def test_words_of_the_text_set_it(show):
     page = ready(show(live_gates()))
-    words = "document.querySelector('h1').innerHTML = \"<a href='#gates?gate=0.4&block=2&head=1'>x</a> <a href='#gates?shifts=flip'>y</a>\""
+    words = (
+        "document.querySelector('h1').innerHTML = \"<a href='#gates?gate=0.4&block=2&head=1'>x</a>"
+        " <a href='#gates?shifts=flip'>y</a>\""
+    )
     page.evaluate(words)
     page.get_by_role("link", name="x").click()
     settle(page)
     assert "Block 2, head 1: gate 0.40" in page.locator(".hx-readout").text_content()
-    np.testing.assert_allclose(shares(page), expected(gates(model(), float(np.log(0.4 / 0.6)), 1, 0)), atol=0.6)
+    np.testing.assert_allclose(
+        shares(page), expected(gates(model(), float(np.log(0.4 / 0.6)), 1, 0)), atol=0.6
+    )
     page.get_by_role("link", name="y").click()  # a link starts from the trained weights
     np.testing.assert_allclose(shares(page), expected(flip(model())), atol=0.6)
 
@@ -187,7 +223,9 @@ def test_a_model_that_does_not_come_can_be_asked_for_again(show):
     page = show(explorable)
     page.locator(".lg").scroll_into_view_if_needed()
     page.get_by_text("None here.").wait_for()
-    page.evaluate("(text) => { window.models[0].files.convit_nano_digits = text; }", encoded(file[NAME]))
+    page.evaluate(
+        "(text) => { window.models[0].files.convit_nano_digits = text; }", encoded(file[NAME])
+    )
     page.get_by_role("button", name="Try again").click()
     page.wait_for_selector(".ld-heads")
     np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)

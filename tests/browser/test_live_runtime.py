@@ -1,4 +1,5 @@
-"""Trained models that run in the browser, against PyTorch: 20 test digits, logits, every map, every layer and module."""
+"""Trained models that run in the browser, against PyTorch: 20 test digits, logits, every map, every
+layer and module."""
 
 import base64
 import json
@@ -23,7 +24,9 @@ from hybridlib.widgets.base import HERE, bundle, read
 
 NAMES = weights.names()
 TOLERANCE = 1e-4
-NO_WASM = "<meta http-equiv='Content-Security-Policy' content=\"script-src 'self' 'unsafe-inline'\">"
+NO_WASM = (
+    "<meta http-equiv='Content-Security-Policy' content=\"script-src 'self' 'unsafe-inline'\">"
+)
 
 # What the page does for the tests: arrays come and go as base64, since JSON is slow for them.
 DRIVER = """
@@ -56,14 +59,18 @@ document.body.dataset.ready = "yes";
 
 
 def write_page(folder, packed, *, policy=""):
-    """A page as the book's will be: the runtime in the page, each model a classic script beside it."""
+    """A page as the book's will be: the runtime in the page, each model a classic script beside
+    it."""
     scripts = ""
     for name, content in packed.items():
-        (folder / f"{name}.js").write_text(f'packed["{name}"] = "{base64.b64encode(content).decode()}";', encoding="utf-8")
+        (folder / f"{name}.js").write_text(
+            f'packed["{name}"] = "{base64.b64encode(content).decode()}";', encoding="utf-8"
+        )
         scripts += f'<script src="{name}.js"></script>'
     page = folder / "index.html"
     page.write_text(
-        f"<!doctype html><meta charset=utf-8>{policy}<title>live</title><body><p>A page with models.</p><script>var packed = {{}};</script>{scripts}"
+        f"<!doctype html><meta charset=utf-8>{policy}<title>live</title><body><p>A page with"
+        f" models.</p><script>var packed = {{}};</script>{scripts}"
         f'<script type="module">{bundle("live_graph.js")}{DRIVER}</script>',
         encoding="utf-8",
     )
@@ -72,11 +79,16 @@ def write_page(folder, packed, *, policy=""):
 
 @pytest.fixture(scope="module")
 def pages(browser, serve, tmp_path_factory):
-    """pages[origin]: a page with all shipped models, from a file, over http, and where WebAssembly is forbidden."""
+    """pages[origin]: a page with all shipped models, from a file, over http, and where WebAssembly
+    is forbidden."""
     packed, context = {name: live.packed(name) for name in NAMES}, browser.new_context()
     plain, strict = tmp_path_factory.mktemp("live"), tmp_path_factory.mktemp("strict")
     write_page(strict, {"vit_nano_digits": packed["vit_nano_digits"]}, policy=NO_WASM)
-    addresses = {"file": write_page(plain, packed).as_uri(), "http": f"{serve(plain)}/index.html", "policy": f"{serve(strict)}/index.html"}
+    addresses = {
+        "file": write_page(plain, packed).as_uri(),
+        "http": f"{serve(plain)}/index.html",
+        "policy": f"{serve(strict)}/index.html",
+    }
     complaints, opened = [], {}
     for origin, address in addresses.items():
         opened[origin] = page = context.new_page()
@@ -110,7 +122,9 @@ def decode(text, *shape):
 
 
 def close(actual, expected):
-    np.testing.assert_allclose(np.asarray(actual), expected.detach().numpy(), rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(
+        np.asarray(actual), expected.detach().numpy(), rtol=0, atol=TOLERANCE
+    )
 
 
 def compare(seen, model, images):
@@ -128,10 +142,13 @@ def compare(seen, model, images):
 
 
 def called(model, images):
-    """What every module makes when `model(images)` is called, by name, one entry for each call: not the exporter's way."""
+    """What every module makes when `model(images)` is called, by name, one entry for each call: not
+    the exporter's way."""
     made, handles = {}, []
     for name, part in model.named_modules():
-        note = lambda _, args, out, name=name: made.setdefault(name, []).append(out.clone()) if torch.is_tensor(out) else None  # noqa: E731
+        note = lambda _, args, out, name=name: (
+            made.setdefault(name, []).append(out.clone()) if torch.is_tensor(out) else None
+        )
         handles.append(part.register_forward_hook(note))
     with torch.no_grad():
         model(images)
@@ -141,7 +158,8 @@ def called(model, images):
 
 
 def read_off(model, name, x):
-    """The logits that the module's result says, written out again; None if the head does not fit."""
+    """The logits that the module's result says, written out again; None if the head does not
+    fit."""
     if isinstance(model, ConvNet):
         return model.head(x.mean((2, 3))) if x.shape[1] == model.head.in_features else None
     if isinstance(model, CeiT):
@@ -149,7 +167,9 @@ def read_off(model, name, x):
     if isinstance(model, ConViT) and name.startswith("local"):
         return model.head(model.norm(x.mean(1)))
     if x.ndim == 4:  # CoAtNet
-        return model.head(model.norm(x).mean((2, 3))) if x.shape[1] == model.head.in_features else None
+        return (
+            model.head(model.norm(x).mean((2, 3))) if x.shape[1] == model.head.in_features else None
+        )
     if hasattr(model, "second_head"):
         first, second = model.norm(x[:, 0]), model.norm(x[:, 1])
         return (model.head(first) + model.second_head(second)) / 2
@@ -160,7 +180,8 @@ def read_off(model, name, x):
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_what_pytorch_says(pages, digits, name, origin):
     page, model, x = pages[origin], weights.load(name), prepared(name, digits)
-    x = x if origin == "file" else x[::5]  # the same script, so that a few digits, in one way, show that it runs
+    # the same script, so that a few digits, in one way, show that it runs
+    x = x if origin == "file" else x[::5]
     for wasm in (True, False) if origin == "file" else (True,):
         assert page.evaluate("([name, wasm]) => start(name, wasm)", [name, wasm]) is wasm
         compare(page.evaluate("([name, x]) => see(name, x)", [name, encode(x)]), model, x)
@@ -190,7 +211,8 @@ def test_layers_and_modules_are_pytorchs(pages, digits, name):
             close(decode(text, *shape), expected)
             compared += 1
     parts = sum(module != "" for module, *_ in seen["modules"])
-    assert compared >= 0.75 * parts  # `forward` leaves out patches in a last block, and has fewer steps in some attentions
+    # `forward` leaves out patches in a last block, and has fewer steps in some attentions
+    assert compared >= 0.75 * parts
 
 
 def test_a_page_that_forbids_webassembly_gets_plain_javascript(pages, digits):
@@ -201,9 +223,20 @@ def test_a_page_that_forbids_webassembly_gets_plain_javascript(pages, digits):
 
 
 EDITS = {
-    "convit_nano_digits": ["local_blocks.0.attention.gate_logits", "local_blocks.2.attention.to_position_scores.weight"],
-    "botnet_nano_digits": ["stages.2.0.spatial.positions.rows", "stages.2.3.spatial.positions.columns", "stages.0.0.spatial.0.weight"],
-    "coatnet_nano_digits": ["stages.2.1.attention.bias.table", "stages.0.0.depthwise.0.weight", "stages.1.0.norm.running_var"],
+    "convit_nano_digits": [
+        "local_blocks.0.attention.gate_logits",
+        "local_blocks.2.attention.to_position_scores.weight",
+    ],
+    "botnet_nano_digits": [
+        "stages.2.0.spatial.positions.rows",
+        "stages.2.3.spatial.positions.columns",
+        "stages.0.0.spatial.0.weight",
+    ],
+    "coatnet_nano_digits": [
+        "stages.2.1.attention.bias.table",
+        "stages.0.0.depthwise.0.weight",
+        "stages.1.0.norm.running_var",
+    ],
     "vit_nano_digits": ["positions.table"],
     "deit_nano_digits": ["second_token"],
 }
@@ -219,13 +252,18 @@ def test_edited_parameters_do_what_they_do_in_pytorch(pages, digits, name, wasm)
             before, tensor = model(x), model.state_dict()[parameter]
             change = images(*tensor.shape, seed=5) * tensor.std(correction=0).clamp(min=0.5)
             tensor.add_(change.abs() if parameter.endswith("running_var") else change)
-            assert (model(x) - before).abs().max() > 100 * TOLERANCE  # else the edit would prove nothing
-        page.evaluate("([name, parameter, values]) => edit(name, parameter, values)", [name, parameter, encode(tensor)])
+            # else the edit would prove nothing
+            assert (model(x) - before).abs().max() > 100 * TOLERANCE
+        page.evaluate(
+            "([name, parameter, values]) => edit(name, parameter, values)",
+            [name, parameter, encode(tensor)],
+        )
     compare(page.evaluate("([name, x]) => see(name, x)", [name, encode(x)]), model, x)
 
 
 class Corners(nn.Module):
-    """What the shipped models leave out of the kernels: groups, dilation, uneven sides, ceilings, averages that count no padding."""
+    """What the shipped models leave out of the kernels: groups, dilation, uneven sides, ceilings,
+    averages that count no padding."""
 
     def __init__(self):
         super().__init__()
@@ -255,7 +293,9 @@ class Corners(nn.Module):
 def test_a_model_of_the_readers_own(browser, tmp_path, wasm):
     model = randomise(Corners().eval(), seed=1)
     page = browser.new_page()
-    page.goto(write_page(tmp_path, {"own": live.pack(live.export(model, (2, 23, 18)), model)}).as_uri())
+    page.goto(
+        write_page(tmp_path, {"own": live.pack(live.export(model, (2, 23, 18)), model)}).as_uri()
+    )
     page.wait_for_selector("body[data-ready]")
     page.evaluate("(wasm) => start('own', wasm)", wasm)
     x = images(6, 2, 23, 18)
@@ -308,8 +348,16 @@ def test_a_file_may_come_in_any_form(javascript):
         })()""",
         file,
     )
-    assert all(logits == same["logits"][0] for logits in same["logits"]) and np.std(same["logits"][0]) > 0.1
-    assert same["about"] == {"class": "ConvNet", "name": "convnet_nano_digits", "model": "convnet", "size": "nano"}
+    assert (
+        all(logits == same["logits"][0] for logits in same["logits"])
+        and np.std(same["logits"][0]) > 0.1
+    )
+    assert same["about"] == {
+        "class": "ConvNet",
+        "name": "convnet_nano_digits",
+        "model": "convnet",
+        "size": "nano",
+    }
     assert same["metadata"] == weights.header("convnet_nano_digits")
     assert (same["shape"], same["input"]) == ([10, 72], [1, 3, 32, 32])
 
@@ -323,36 +371,55 @@ def test_every_half_is_unpacked_as_numpy_does(javascript):
         return [...target].map((value) => (Number.isNaN(value) ? "nan" : Object.is(value, -0) ? "-0" : String(value)));""",
         base64.b64encode(halves.tobytes()).decode(),
     )
-    found = np.array([float("nan") if value == "nan" else float(value.replace("Infinity", "inf")) for value in text])
+    found = np.array(
+        [
+            float("nan") if value == "nan" else float(value.replace("Infinity", "inf"))
+            for value in text
+        ]
+    )
     np.testing.assert_array_equal(found, halves.astype(np.float64))
     assert [value == "-0" for value in text] == (np.signbit(halves) & (halves == 0)).tolist()
 
 
 def test_there_is_a_kernel_for_every_kind_of_node(javascript):
-    kinds = {node[0] for name in NAMES for node in json.loads(live.graph_path(name).read_text())["nodes"]}
+    kinds = {
+        node[0] for name in NAMES for node in json.loads(live.graph_path(name).read_text())["nodes"]
+    }
     assert set(javascript("live_kernels.js", "return Object.keys(m.MAKERS);")) == kinds
 
 
 def test_the_compiled_product_is_that_of_gemm_wat(tmp_path):
-    """Compiled again where wabt is at hand (npm install -g wabt@1.0.39); everywhere, the source is the one it was made from."""
+    """Compiled again where wabt is at hand (npm install -g wabt@1.0.39); everywhere, the source is
+    the one it was made from."""
     script = read("live_gemm.js")
     assert f"SHA-256 {sha256((HERE / 'gemm.wat').read_bytes()).hexdigest()}" in script
     compiler = shutil.which("wat2wasm")
     if compiler is None:
         pytest.skip("the hash agrees; wat2wasm, which would compile it again, is not installed")
     subprocess.run([compiler, HERE / "gemm.wat", "-o", tmp_path / "gemm.wasm"], check=True)
-    assert base64.b64encode((tmp_path / "gemm.wasm").read_bytes()).decode() in script.replace('" +\n  "', "")
+    assert base64.b64encode((tmp_path / "gemm.wasm").read_bytes()).decode() in script.replace(
+        '" +\n  "', ""
+    )
 
 
 @pytest.mark.parametrize("wasm", [True, False])
-@pytest.mark.parametrize("m, n, k", [(1, 1, 1), (4, 2, 4), (5, 3, 7), (1, 10, 64), (65, 65, 16), (9, 1, 65), (2, 5, 3)])
+@pytest.mark.parametrize(
+    "m, n, k", [(1, 1, 1), (4, 2, 4), (5, 3, 7), (1, 10, 64), (65, 65, 16), (9, 1, 65), (2, 5, 3)]
+)
 def test_the_product_against_numpy(javascript, m, n, k, wasm):
-    """Edges of every kind; rows further apart than they are long; with and without a bias; nothing else is written."""
+    """Edges of every kind; rows further apart than they are long; with and without a bias; nothing
+    else is written."""
     generator = np.random.default_rng(m + 10 * n + 100 * k)
-    a, b, bias = generator.normal(size=(m, k + 2)), generator.normal(size=(n, k + 1)), generator.normal(size=n)
+    a, b, bias = (
+        generator.normal(size=(m, k + 2)),
+        generator.normal(size=(n, k + 1)),
+        generator.normal(size=n),
+    )
     sizes = [a.size, b.size, n, m * (n + 3)]
     start = np.cumsum([4, *sizes])  # number 0 belongs to the image, so that no bias lies there
-    numbers = np.concatenate([np.zeros(4), a.ravel(), b.ravel(), bias, np.full(sizes[3], 7.0), np.full(8, 7.0)])
+    numbers = np.concatenate(
+        [np.zeros(4), a.ravel(), b.ravel(), bias, np.full(sizes[3], 7.0), np.full(8, 7.0)]
+    )
     results = javascript(
         "live_gemm.js",
         """const [numbers, wasm, m_, n, k, [a, b, bias, c]] = arg;
@@ -374,13 +441,41 @@ def test_the_product_against_numpy(javascript, m, n, k, wasm):
 def test_the_benchmark_prints_size_time_and_error(browser, tmp_path):
     """In a process of its own: Playwright runs once in each."""
     path = find_browser()
-    command = [sys.executable, "-m", "hybridlib", "bench", "live", "--only", "convnet", "--runs", "3", "--json", tmp_path / "live.json"]
-    done = subprocess.run([*command, *(["--browser", path] if path else [])], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "hybridlib",
+        "bench",
+        "live",
+        "--only",
+        "convnet",
+        "--runs",
+        "3",
+        "--json",
+        tmp_path / "live.json",
+    ]
+    done = subprocess.run(
+        [*command, *(["--browser", path] if path else [])], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "live.json").read_text())
     assert [row["wasm"] for row in record["rows"]] == [True, False]
     for row in record["rows"]:
-        assert row["file"] == len(live.packed("convnet_nano_digits")) > row["file_gzip"] > row["graph_gzip"] > 1000
-        assert 0 < row["logits_error"] < TOLERANCE and row["maps_error"] is None and row["agree"] == row["images"] == 20
+        assert (
+            row["file"]
+            == len(live.packed("convnet_nano_digits"))
+            > row["file_gzip"]
+            > row["graph_gzip"]
+            > 1000
+        )
+        assert (
+            0 < row["logits_error"] < TOLERANCE
+            and row["maps_error"] is None
+            and row["agree"] == row["images"] == 20
+        )
         assert 0 < row["min_ms"] <= row["median_ms"] and row["cpu_ms"] > 0
-    assert record["script"] == len(bundle("live_graph.js").encode()) and "wasm" in done.stdout and "plain" in done.stdout
+    assert (
+        record["script"] == len(bundle("live_graph.js").encode())
+        and "wasm" in done.stdout
+        and "plain" in done.stdout
+    )

@@ -1,4 +1,5 @@
-"""A convolution stem in the browser: its maps, its windows and its answers are PyTorch's, also with channels switched off."""
+"""A convolution stem in the browser: its maps, its windows and its answers are PyTorch's, also with
+channels switched off."""
 
 import copy
 import re
@@ -19,7 +20,9 @@ from .samples import live_stem, pictures
 NAME = "early_conv_nano_digits"
 STRIDES = ((3, 2), (3, 1), (3, 2), (1, 1))  # kernel and stride of its four steps
 
-normalised, expected, right = (partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right))
+normalised, expected, right = (
+    partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right)
+)
 
 
 def model():
@@ -47,7 +50,9 @@ def without(step, channels):
 def told(page):
     """(step, channel, value) of the readout."""
     text = page.locator(".ls > .hx-readout").text_content().replace("−", "-")
-    step, channel, value = re.search(r"(Patches|Convolution \d), channel (\d+), row \d+, column \d+: (-?[\d.]+)\.", text).groups()
+    step, channel, value = re.search(
+        r"(Patches|Convolution \d), channel (\d+), row \d+, column \d+: (-?[\d.]+)\.", text
+    ).groups()
     return step, int(channel), float(value)
 
 
@@ -92,10 +97,13 @@ def test_the_frame_is_what_the_cell_reads(show):
     for step, field in enumerate(fields, start=1):
         page.get_by_role("radio").nth(step).click()
         settle(page)
-        assert f"It reads {field.size} × {field.size} pixels; its neighbour's window starts {field.jump} pixels further" in (
-            page.locator(".ls > .hx-readout").text_content()
+        assert (
+            f"It reads {field.size} × {field.size} pixels; its neighbour's window starts"
+            f" {field.jump} pixels further" in (page.locator(".ls > .hx-readout").text_content())
         )
-        box, whole = (page.locator(s).bounding_box() for s in (".ls-picture .hx-ring", ".ls-picture canvas"))
+        box, whole = (
+            page.locator(s).bounding_box() for s in (".ls-picture .hx-ring", ".ls-picture canvas")
+        )
         unit = whole["width"] / 32
         x = torch.zeros(1, 3, 32, 32, requires_grad=True)
         y = model().train().patch_embedding[0][0](x) if step == 1 else None
@@ -103,7 +111,9 @@ def test_the_frame_is_what_the_cell_reads(show):
         if y is not None:  # the frame of the first layer, by its gradient
             seen = torch.autograd.grad(y[0, :, 3, 3].sum(), x)[0].abs().sum((0, 1)).nonzero()
             assert (seen.min().item(), seen.max().item()) == (start, start + field.size - 1)
-        assert round((box["x"] - whole["x"]) / unit) == max(0, start) and round((box["y"] - whole["y"]) / unit) == max(0, start)
+        assert round((box["x"] - whole["x"]) / unit) == max(0, start) and round(
+            (box["y"] - whole["y"]) / unit
+        ) == max(0, start)
         assert round(box["width"] / unit) == field.size + min(0, start)
 
 

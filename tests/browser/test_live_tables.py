@@ -1,4 +1,5 @@
-"""Editing BoTNet's tables in the browser: every answer is PyTorch's for the tables that were set."""
+"""Editing BoTNet's tables in the browser: every answer is PyTorch's for the tables that were
+set."""
 
 from functools import partial
 
@@ -21,7 +22,9 @@ def model():
     return weights.load(NAME).eval()
 
 
-normalised, expected, right = (partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right))
+normalised, expected, right = (
+    partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right)
+)
 ready = partial(desk.ready, explorable=".lt")
 
 
@@ -42,7 +45,12 @@ def query_of(net, block, head, cell):
         attention = net.stages[-1][block].spatial
         q, k, _, bias = attention.split(net.stages[-1][block].reduce(x))
         place = cell[0] * attention.grid[1] + cell[1]
-        return q[0, head, place] * q.shape[-1] ** -0.5, attention, attention_weights(q, k, bias=bias)[0, head, place], bias[0, head, place]
+        return (
+            q[0, head, place] * q.shape[-1] ** -0.5,
+            attention,
+            attention_weights(q, k, bias=bias)[0, head, place],
+            bias[0, head, place],
+        )
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -74,7 +82,12 @@ def test_what_the_buttons_set_is_what_pytorch_computes(show, button, change, sco
 
 def test_a_shuffle_is_one_and_another_follows(show, javascript):
     page = ready(show(live_tables()))
-    orders = javascript("live_tables_math.js", "return [0, 1].map((seed) => Object.fromEntries([31, 15].map((n) => [n, m.order(n, seed)])));", None)
+    orders = javascript(
+        "live_tables_math.js",
+        "return [0, 1].map((seed) => Object.fromEntries([31, 15].map((n) => [n, m.order(n,"
+        " seed)])));",
+        None,
+    )
     for order in orders:
         assert all(sorted(places) == list(range(int(n))) != places for n, places in order.items())
     assert orders[0] != orders[1]
@@ -115,7 +128,8 @@ def test_the_window_of_usable_offsets_follows_the_query(show):
     settle(page)
     chart = page.get_by_label("Rows table")
     used = "(n) => [...n.querySelectorAll('.lt-bar')].map((b) => b.classList.contains('lt-used'))"
-    assert chart.evaluate(used) == [False] * 7 + [True] * 8  # from the first row all keys are at or below it
+    # from the first row all keys are at or below it
+    assert chart.evaluate(used) == [False] * 7 + [True] * 8
     grid.focus()
     page.keyboard.press("PageDown")
     settle(page)
@@ -126,7 +140,9 @@ def test_the_maps_are_pytorchs(show):
     page = ready(show(live_tables()))
     _, _, attention, bias = query_of(model(), 1, 0, (4, 4))
     shown = [
-        np.reshape(canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4))
+        np.reshape(
+            canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4)
+        )
         for canvas in page.locator(".lt-maps canvas").all()
     ]
     assert np.corrcoef(shown[2][:, :3].sum(1), attention)[0, 1] > 0.85
@@ -134,8 +150,13 @@ def test_the_maps_are_pytorchs(show):
     warm = shown[1][:, 0] > shown[1][:, 2]  # orange above zero, blue below
     assert (torch.tensor(warm) == (bias > 0))[strong].all() and strong.sum() > 8
     top = int(attention.argmax())
-    assert f"listens most to row {top // 8 + 1}, column {top % 8 + 1}" in page.locator(".hx-readout").text_content()
-    assert page.locator(".hx-legend").last.text_content() == f"0 %{100 * float(attention.max()):.0f} %"
+    assert (
+        f"listens most to row {top // 8 + 1}, column {top % 8 + 1}"
+        in page.locator(".hx-readout").text_content()
+    )
+    assert (
+        page.locator(".hx-legend").last.text_content() == f"0 %{100 * float(attention.max()):.0f} %"
+    )
 
 
 def test_the_logits_in_the_page_are_pytorchs(javascript):
@@ -149,13 +170,21 @@ def test_the_logits_in_the_page_are_pytorchs(javascript):
            const [layer] = m.tableLayers(net);
            const made = m.logitsOf(net, layer, Float32Array.from(arg.qkv), 1, [1, 0]);
            return { layer, weights: [...made.weights], position: [...made.position] };""",
-        {"qkv": qkv.flatten().tolist(), "rows": rows.flatten().tolist(), "columns": columns.flatten().tolist()},
+        {
+            "qkv": qkv.flatten().tolist(),
+            "rows": rows.flatten().tolist(),
+            "columns": columns.flatten().tolist(),
+        },
     )
     assert found["layer"] == {"name": "a", "size": [2, 3], "dim": 2, "heads": 2}
     query = qkv[3, 2:4] * 2**-0.5
-    position = torch.stack([query @ (rows[r - 1 + 1] + columns[c - 0 + 2]) for r in range(2) for c in range(3)])
+    position = torch.stack(
+        [query @ (rows[r - 1 + 1] + columns[c - 0 + 2]) for r in range(2) for c in range(3)]
+    )
     torch.testing.assert_close(torch.tensor(found["position"]), position)
-    torch.testing.assert_close(torch.tensor(found["weights"]), (qkv[:, 6:8] @ query + position).softmax(0))
+    torch.testing.assert_close(
+        torch.tensor(found["weights"]), (qkv[:, 6:8] @ query + position).softmax(0)
+    )
 
 
 def test_a_mouse_paints_a_table_and_draws(show):
@@ -192,13 +221,22 @@ def test_a_finger_paints_a_table_without_scrolling(show):
     box = chart.bounding_box()
     x, y = box["x"] + 7.5 * box["width"] / 15, box["y"] + 0.5 * box["height"]
     finger = page.context.new_cdp_session(page)
-    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    finger.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
     for step in range(1, 5):
-        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - step * box["height"] / 10}]})
+        finger.send(
+            "Input.dispatchTouchEvent",
+            {"type": "touchMove", "touchPoints": [{"x": x, "y": y - step * box["height"] / 10}]},
+        )
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     settle(page)
-    assert "offset 0: " in chart.get_attribute("aria-valuetext") and float(chart.get_attribute("aria-valuenow")) > 2
-    assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30)  # the readout may need a line more
+    assert (
+        "offset 0: " in chart.get_attribute("aria-valuetext")
+        and float(chart.get_attribute("aria-valuenow")) > 2
+    )
+    # the readout may need a line more
+    assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
@@ -212,7 +250,8 @@ def test_the_keyboard_reaches_every_head(show):
     for key in ("ArrowUp", "ArrowUp"):
         page.keyboard.press(key)
     settle(page)
-    assert page.get_by_label("Rows table").locator(".lt-bar").count() == 31  # the first block attends on 16 x 16 cells
+    # the first block attends on 16 x 16 cells
+    assert page.get_by_label("Rows table").locator(".lt-bar").count() == 31
 
 
 def test_a_link_in_the_text_sets_it(show):
@@ -221,8 +260,12 @@ def test_a_link_in_the_text_sets_it(show):
       '<a id="words" href="#tables?edit=flip&in=one&block=3&head=4&query=2,7">words</a>')""")
     page.locator("#words").click()
     settle(page)
-    assert "Block 3, head 4: the cell at row 2, column 7" in page.locator(".hx-readout").text_content()
-    np.testing.assert_allclose(shares(page), expected(edited(lambda table: table.flip(0), slice(2, 3))), atol=0.6)
+    assert (
+        "Block 3, head 4: the cell at row 2, column 7" in page.locator(".hx-readout").text_content()
+    )
+    np.testing.assert_allclose(
+        shares(page), expected(edited(lambda table: table.flip(0), slice(2, 3))), atol=0.6
+    )
 
 
 def test_a_model_that_does_not_come_can_be_asked_for_again(show):

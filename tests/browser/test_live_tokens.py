@@ -1,4 +1,5 @@
-"""DeiT's two tokens in the browser: every answer and map is PyTorch's for the tokens that were set."""
+"""DeiT's two tokens in the browser: every answer and map is PyTorch's for the tokens that were
+set."""
 
 import re
 from functools import partial
@@ -29,13 +30,16 @@ def model(*, part=0.0, swapped=False):
     return net
 
 
-normalised, expected, right = (partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right))
+normalised, expected, right = (
+    partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right)
+)
 ready = partial(desk.ready, explorable=".lk")
 
 
 @torch.no_grad()
 def asked_by(net, block, head):
-    """Attention to the patches, asked by the class and by the distillation token: two rows of 64."""
+    """Attention to the patches, asked by the class and by the distillation token: two rows of
+    64."""
     return net.trace(normalised(pictures(1))).maps[block].weights[0, head, :2, 2:].numpy()
 
 
@@ -58,7 +62,9 @@ def test_it_answers_as_pytorch_does(show, theme):
     with torch.no_grad():
         heads = [100 * logits.softmax(-1)[0] for logits in net.both_logits(normalised(pictures(1)))]
     for i, head in enumerate(heads):
-        bars = page.locator(f".lk-answers .lk-bar{i}").evaluate_all("(bars) => bars.map((bar) => parseFloat(bar.style.height))")
+        bars = page.locator(f".lk-answers .lk-bar{i}").evaluate_all(
+            "(bars) => bars.map((bar) => parseFloat(bar.style.height))"
+        )
         np.testing.assert_allclose(bars, head, atol=0.1)
         words = page.locator(".lk-words").text_content().split("; ")[i]
         assert f": {int(head.argmax())} " in words
@@ -75,7 +81,10 @@ def test_tokens_that_are_moved_or_swapped_give_pytorchs_answers(show, part, swap
     assert tally(page) == right(net)
     page.get_by_role("button", name="As trained").click()
     np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
-    assert page.get_by_role("button", name="Swap the two tokens").get_attribute("aria-pressed") == "false"
+    assert (
+        page.get_by_role("button", name="Swap the two tokens").get_attribute("aria-pressed")
+        == "false"
+    )
 
 
 def test_the_readout_gives_the_cosines_and_how_far_the_maps_differ(show):
@@ -83,11 +92,20 @@ def test_the_readout_gives_the_cosines_and_how_far_the_maps_differ(show):
     page.get_by_role("radio", name="block 2, head 3").click()
     net = model()
     with torch.no_grad():
-        first, last = (torch.cat([net.class_token, net.second_token], 1)[0], net.encode_extra(normalised(pictures(1)))[0])
-    at_input, at_end = (torch.nn.functional.cosine_similarity(*pair, dim=0).item() for pair in (first, last))
+        first, last = (
+            torch.cat([net.class_token, net.second_token], 1)[0],
+            net.encode_extra(normalised(pictures(1)))[0],
+        )
+    at_input, at_end = (
+        torch.nn.functional.cosine_similarity(*pair, dim=0).item() for pair in (first, last)
+    )
     one, two = asked_by(net, 1, 2)
     told = readout(page)
-    found = re.search(r"tokens: (.\S+) at the input, (\S+) behind the last block. Block 2, head 3: the two maps differ by (\d+) %", told)
+    found = re.search(
+        r"tokens: (.\S+) at the input, (\S+) behind the last block. Block 2, head 3: the two maps"
+        r" differ by (\d+) %",
+        told,
+    )
     assert float(found[1].replace("−", "-")) == pytest.approx(at_input, abs=6e-3)
     assert float(found[2].replace("−", "-")) == pytest.approx(at_end, abs=6e-3)
     assert int(found[3]) == pytest.approx(50 * np.abs(one - two).sum(), abs=0.6)
@@ -97,11 +115,16 @@ def test_equal_tokens_have_equal_maps(show):
     page = ready(show(live_tokens()))
     move(page, 1)
     told = readout(page)
-    assert "tokens: 1.00 at the input, 1.00 behind the last block" in told and "differ by 0 %" in told
+    assert (
+        "tokens: 1.00 at the input, 1.00 behind the last block" in told and "differ by 0 %" in told
+    )
     heads = page.locator(".ld-head canvas")
     assert heads.count() == 16
     for pair in heads.all():
-        pixels = np.reshape(pair.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 16, 8).data]"), (8, 16, 4)).astype(int)
+        pixels = np.reshape(
+            pair.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 16, 8).data]"),
+            (8, 16, 4),
+        ).astype(int)
         assert np.abs(pixels[:, :8] - pixels[:, 8:]).max() <= 2 and pixels.std() > 10
 
 
@@ -109,7 +132,12 @@ def test_the_small_maps_are_both_tokens_side_by_side(show):
     page = ready(show(live_tokens()))
     one, two = asked_by(model(), 2, 1)
     head = page.get_by_role("radio", name="block 3, head 2")
-    painted = np.reshape(head.locator("canvas").evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 16, 8).data]"), (8, 16, 4))
+    painted = np.reshape(
+        head.locator("canvas").evaluate(
+            "(n) => [...n.getContext('2d').getImageData(0, 0, 16, 8).data]"
+        ),
+        (8, 16, 4),
+    )
     for row, part in ((one, painted[:, :8]), (two, painted[:, 8:])):
         assert np.corrcoef(part[..., :3].sum(-1).ravel(), row)[0, 1] > 0.85
     apart = 50 * np.abs(one - two).sum()
@@ -121,7 +149,9 @@ def test_the_maps_are_pytorchs(show):
     page = ready(show(live_tokens()))
     rows = asked_by(model(), 0, 0)
     shown = [
-        np.reshape(canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4))
+        np.reshape(
+            canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4)
+        )
         for canvas in page.locator(".lk-maps .lk-over").all()
     ]
     for row, painted in zip(rows, shown):
@@ -139,7 +169,9 @@ def test_the_keyboard_reaches_every_head(show):
     for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
         page.keyboard.press(key)
     assert "Block 2, head 3" in readout(page)
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("block 2, head 3, maps differ by")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith(
+        "block 2, head 3, maps differ by"
+    )
     page.get_by_label("Move the distillation token").focus()
     page.keyboard.press("End")
     assert "1.00 at the input" in readout(page)
@@ -209,6 +241,11 @@ def test_the_numbers_that_it_computes_need_no_page(javascript):
         [float(v) / 32 for v in range(24)],
     )
     assert found == dict(
-        one=[14 / 32, 15 / 32], two=[18 / 32, 19 / 32], apart=4 / 32, cosine=pytest.approx(0.96),
-        both=[1, 2, 5, 6, 3, 4, 7, 8], size=[2, 4], share=0.5,
-    )  # fmt: skip
+        one=[14 / 32, 15 / 32],
+        two=[18 / 32, 19 / 32],
+        apart=4 / 32,
+        cosine=pytest.approx(0.96),
+        both=[1, 2, 5, 6, 3, 4, 7, 8],
+        size=[2, 4],
+        share=0.5,
+    )

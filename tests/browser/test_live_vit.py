@@ -19,7 +19,9 @@ def take(page, sample=1):
 
 
 def answered(page):
-    page.wait_for_function("document.querySelector('.hx-readout').textContent.startsWith('The model says')")
+    page.wait_for_function(
+        "document.querySelector('.hx-readout').textContent.startsWith('The model says')"
+    )
     settle(page)
 
 
@@ -45,10 +47,14 @@ def test_it_answers_as_pytorch_does(show, theme):
     page = show(live_vit(), theme=theme)
     take(page)
     shown = shares(page)
-    np.testing.assert_array_equal(drawing(page)[8:24, 8:24], digits(1)[0])  # a sample is not softened
+    # a sample is not softened
+    np.testing.assert_array_equal(drawing(page)[8:24, 8:24], digits(1)[0])
     np.testing.assert_allclose(shown, pytorch_shares(drawing(page)), atol=1.5)
     best = int(np.argmax(shown))
-    assert page.locator(".hx-readout").first.text_content() == f"The model says {best}, with {shown[best]} %."
+    assert (
+        page.locator(".hx-readout").first.text_content()
+        == f"The model says {best}, with {shown[best]} %."
+    )
 
 
 def test_an_empty_pad_gets_no_answer_and_asks_for_nothing(show):
@@ -101,8 +107,11 @@ def test_drawing_changes_answer_and_maps(show):
     page.mouse.up()
     drawn = shares(page)
     ink = drawing(page)
-    row = np.clip(1.4 + 0.5 - np.abs(np.arange(32) + 0.5 - 16), 0, 1)  # across the stroke, before it is softened
-    np.testing.assert_allclose(ink[:, 15] / 255, gaussian_filter1d(row, 1.2, mode="constant", radius=4), atol=0.03)
+    # across the stroke, before it is softened
+    row = np.clip(1.4 + 0.5 - np.abs(np.arange(32) + 0.5 - 16), 0, 1)
+    np.testing.assert_allclose(
+        ink[:, 15] / 255, gaussian_filter1d(row, 1.2, mode="constant", radius=4), atol=0.03
+    )
     np.testing.assert_allclose(drawn, pytorch_shares(ink), atol=1.5)
     assert drawn != before
     assert page.locator(".hx-overlay").evaluate("(n) => n.toDataURL()") != maps
@@ -115,7 +124,9 @@ def test_a_finger_draws_without_scrolling(show):
     box = page.locator(".hx-pad").bounding_box()
     finger = page.context.new_cdp_session(page)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 4
-    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    finger.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
     for step in range(1, 6):
         point = {"x": x, "y": y + step * box["height"] / 10}
         finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
@@ -137,7 +148,9 @@ def test_without_a_pointer(show):
     settle(page)
     np.testing.assert_array_equal(drawing(page)[7:23, 9:25], digits(2)[1])
     page.wait_for_function("document.querySelector('[role=status]').textContent !== ''")
-    assert re.fullmatch(r"The model says \d, with \d+ %\.", page.get_by_role("status").text_content())
+    assert re.fullmatch(
+        r"The model says \d, with \d+ %\.", page.get_by_role("status").text_content()
+    )
     inked = drawing(page)
     for _ in range(5):
         page.get_by_role("button", name="Add clutter").click()
@@ -170,7 +183,9 @@ def test_attention_of_the_drawing(show):
     box = page.locator(".hx-picture").bounding_box()
     page.mouse.move(box["x"] + 3, box["y"] + 3)
     settle(page)
-    assert readout.text_content().startswith("Block 4, head 3, asked by the patch at row 1, column 1.")
+    assert readout.text_content().startswith(
+        "Block 4, head 3, asked by the patch at row 1, column 1."
+    )
     page.get_by_label("Show").select_option("rollout")
     settle(page)
     first = readout.text_content()

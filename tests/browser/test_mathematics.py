@@ -1,4 +1,5 @@
-"""The numbers that the explorables compute in the browser, against PyTorch, NumPy and the reference cases."""
+"""The numbers that the explorables compute in the browser, against PyTorch, NumPy and the reference
+cases."""
 
 import base64
 
@@ -38,26 +39,35 @@ def test_head_maps_and_outputs_equal_the_reference_case(javascript):
         expected = case.outputs[f"attn_alpha{float(alpha)}"]
         torch.testing.assert_close(torch.tensor(maps), expected, rtol=0, atol=1e-6)
         ours = torch.tensor(outputs).sum(1) + bias[:, None, None]  # o h w
-        torch.testing.assert_close(ours, case.outputs[f"mhsa_alpha{float(alpha)}"][0], rtol=0, atol=1e-4)
+        torch.testing.assert_close(
+            ours, case.outputs[f"mhsa_alpha{float(alpha)}"][0], rtol=0, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("pad", [False, True])
 def test_nine_heads_become_the_convolution(javascript, pad):
-    image, kernel = np.random.default_rng(0).random((9, 7)), np.random.default_rng(1).normal(size=(3, 3))
+    image, kernel = (
+        np.random.default_rng(0).random((9, 7)),
+        np.random.default_rng(1).normal(size=(3, 3)),
+    )
     result = javascript(
         "nine_heads_math.js",
         """const r = m.compare(arg.image, { weights: arg.kernel, centres: m.SHIFTS, alpha: 60, pad: arg.pad });
         return { inside: r.inside, border: r.border, convolution: r.convolution.map((line) => [...line]) };""",
         {"image": image.tolist(), "kernel": kernel.flatten().tolist(), "pad": pad},
     )
-    expected = F.conv2d(torch.tensor(image)[None, None], torch.tensor(kernel)[None, None], padding=1)[0, 0]
+    expected = F.conv2d(
+        torch.tensor(image)[None, None], torch.tensor(kernel)[None, None], padding=1
+    )[0, 0]
     np.testing.assert_allclose(result["convolution"], expected, atol=1e-12)
     assert result["inside"] < 1e-12
-    assert (result["border"] < 1e-12) == pad  # a softmax over the image alone cannot give the zeros outside it
+    # a softmax over the image alone cannot give the zeros outside it
+    assert (result["border"] < 1e-12) == pad
 
 
 def test_applied_kernel_is_what_a_query_does_to_the_image(javascript):
-    """The kernel shown at a query, times the image, is the output shown there, with heads off the grid too."""
+    """The kernel shown at a query, times the image, is the output shown there, with heads off the
+    grid too."""
     image = np.random.default_rng(0).random((6, 8)).tolist()
     ours, theirs = javascript(
         "nine_heads_math.js",
@@ -80,8 +90,16 @@ def test_applied_kernel_is_what_a_query_does_to_the_image(javascript):
 CONV = {"kernel": 3, "stride": 1, "dilation": 1}
 DOWN = {**CONV, "stride": 2}
 RESNET50 = [
-    {"kernel": 7, "stride": 2, "dilation": 1}, DOWN, *[CONV] * 3, DOWN, *[CONV] * 3, DOWN, *[CONV] * 5, DOWN, *[CONV] * 2,
-]  # fmt: skip
+    {"kernel": 7, "stride": 2, "dilation": 1},
+    DOWN,
+    *[CONV] * 3,
+    DOWN,
+    *[CONV] * 3,
+    DOWN,
+    *[CONV] * 5,
+    DOWN,
+    *[CONV] * 2,
+]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +108,15 @@ RESNET50 = [
         (RESNET50, 427, 32),
         ([{"kernel": 16, "stride": 16, "dilation": 1}], 16, 16),
         ([DOWN] * 4 + [{"kernel": 1, "stride": 1, "dilation": 1}], 31, 16),
-        ([{"kernel": 7, "stride": 2, "dilation": 1}, DOWN, {"kernel": 4, "stride": 4, "dilation": 1}], 23, 16),
+        (
+            [
+                {"kernel": 7, "stride": 2, "dilation": 1},
+                DOWN,
+                {"kernel": 4, "stride": 4, "dilation": 1},
+            ],
+            23,
+            16,
+        ),
     ],
     ids=["ResNet-50", "ViT", "early convolutions", "CeiT"],
 )
@@ -104,7 +130,11 @@ def test_recursion_gives_the_published_fields(javascript, layers, side, step):
     [
         [CONV] * 5,
         [DOWN, {"kernel": 5, "stride": 1, "dilation": 2}, DOWN],
-        [{"kernel": 7, "stride": 2, "dilation": 1}, DOWN, {"kernel": 4, "stride": 4, "dilation": 1}],
+        [
+            {"kernel": 7, "stride": 2, "dilation": 1},
+            DOWN,
+            {"kernel": 4, "stride": 4, "dilation": 1},
+        ],
     ],
 )
 def test_path_counts_are_the_gradient_of_a_stack_of_ones(javascript, layers):
@@ -128,7 +158,9 @@ def test_path_counts_are_the_gradient_of_a_stack_of_ones(javascript, layers):
 
 
 def test_attention_sees_every_pixel_through_as_many_paths(javascript):
-    counts = javascript("receptive_field_math.js", "return [...m.paths([{ attention: true }], 9, 4)[0]]")
+    counts = javascript(
+        "receptive_field_math.js", "return [...m.paths([{ attention: true }], 9, 4)[0]]"
+    )
     assert counts == [1] * 9
 
 
@@ -137,7 +169,8 @@ def test_central_half_of_an_even_spread_holds_half(javascript):
     for counts in ([1] * 8, [1] * 7, [1, 1, 1]):
         argument = {"counts": counts, "from": 0, "to": len(counts) - 1}
         assert javascript("receptive_field_math.js", share, argument) == pytest.approx(0.5)
-    peaked = {"counts": [1, 6, 1], "from": 0, "to": 2}  # the half spans 1.5 pixels: the middle and a quarter of each side
+    # the half spans 1.5 pixels: the middle and a quarter of each side
+    peaked = {"counts": [1, 6, 1], "from": 0, "to": 2}
     assert javascript("receptive_field_math.js", share, peaked) == pytest.approx(6.5 / 8)
 
 
@@ -172,7 +205,9 @@ def test_rows_decode_to_within_half_a_step(javascript):
     attention = random_map()
     rows = javascript(
         "attention_math.js",
-        DECODE + "return [0, 1, 2].map((h) => Array.from({ length: 13 }, (_, q) => [...layers[0].row(h, q)]))",
+        DECODE
+        + "return [0, 1, 2].map((h) => Array.from({ length: 13 }, (_, q) => [...layers[0].row(h,"
+        " q)]))",
         {"layers": [stored(attention)]},
     )
     exact = attention.weights[0].numpy()
@@ -188,7 +223,8 @@ def test_rollout_equals_the_library(javascript):
     )
     for depth, ours in enumerate(joint, start=1):
         expected = analysis.rollout(maps[:depth])[0]
-        assert np.abs(np.reshape(ours, (13, 13)) - expected.numpy()).max() < 4e-3  # bytes: 1/510 a layer
+        # bytes: 1/510 a layer
+        assert np.abs(np.reshape(ours, (13, 13)) - expected.numpy()).max() < 4e-3
         np.testing.assert_allclose(np.reshape(ours, (13, 13)).sum(-1), 1, atol=1e-9)
 
 
@@ -199,14 +235,20 @@ def test_distance_equals_the_library(javascript):
         DECODE + "return [0, 1, 2].map((h) => m.headDistance(layers[0], h, [4, 4]))",
         {"layers": [stored(attention)]},
     )
-    np.testing.assert_allclose(ours, analysis.attention_distance(attention, patch_size=4), rtol=5e-3)
+    np.testing.assert_allclose(
+        ours, analysis.attention_distance(attention, patch_size=4), rtol=5e-3
+    )
     even = javascript("attention_math.js", "return m.evenDistance([5, 5], [4, 4])")
-    assert even == pytest.approx(analysis.uniform_attention_distance((5, 5), patch_size=4), rel=1e-6)
+    assert even == pytest.approx(
+        analysis.uniform_attention_distance((5, 5), patch_size=4), rel=1e-6
+    )
 
 
 def test_summary_of_a_row(javascript):
     row = [0.5, 0.25, 0.0, 0.125, 0.125]
-    facts = javascript("attention_math.js", "return m.summary(arg, { grid: [2, 2], extra: ['class'] }, 2)", row)
+    facts = javascript(
+        "attention_math.js", "return m.summary(arg, { grid: [2, 2], extra: ['class'] }, 2)", row
+    )
     assert facts["extra"] == [{"name": "class", "share": 0.5}]
     assert facts["top"] == [{"share": 0.25, "cell": [0, 0]}, {"share": 0.125, "cell": [1, 0]}]
     assert facts["bits"] == pytest.approx(1.75)
@@ -217,22 +259,36 @@ def test_summary_of_a_row(javascript):
     [
         (17, 17, [4, 4], ["class"], {"name": "class"}, 0),
         (17, 17, [4, 4], ["class"], {"x": 0.99, "y": 0.3}, 1 + 1 * 4 + 3),
-        (16, 16, [4, 4], [], {"name": "class", "x": 0.5, "y": 0.5}, 2 * 4 + 2),  # this layer has no class token
+        # this layer has no class token
+        (16, 16, [4, 4], [], {"name": "class", "x": 0.5, "y": 0.5}, 2 * 4 + 2),
         (1, 17, [4, 4], ["class"], {"x": 0.1, "y": 0.1}, 0),  # only the class token asks
         (1, 12, [0, 0], ["c"] * 12, {"name": "class"}, 0),  # class tokens over layers
     ],
 )
-def test_the_asking_token_in_each_kind_of_layer(javascript, queries, keys, grid, extra, choice, expected):
+def test_the_asking_token_in_each_kind_of_layer(
+    javascript, queries, keys, grid, extra, choice, expected
+):
     layer = {"queries": queries, "keys": keys, "grid": grid, "extra": extra}
-    index = javascript("attention_math.js", "return m.queryIndex(arg[0], arg[1])", [layer, {"x": 0.5, "y": 0.5, **choice}])
+    index = javascript(
+        "attention_math.js",
+        "return m.queryIndex(arg[0], arg[1])",
+        [layer, {"x": 0.5, "y": 0.5, **choice}],
+    )
     assert index == expected
 
 
 def test_rollout_says_why_it_cannot_be(javascript):
     maps = [stored(random_map()), stored(random_map(grid=(2, 2), block=1))]
-    reason = javascript("attention_math.js", DECODE + "return m.rolloutBarrier(layers)", {"layers": maps})
+    reason = javascript(
+        "attention_math.js", DECODE + "return m.rolloutBarrier(layers)", {"layers": maps}
+    )
     assert "block 2 has 5 queries and 5 keys, block 1 has 13" in reason
-    assert javascript("attention_math.js", DECODE + "return m.rolloutBarrier(layers)", {"layers": maps[:1]}) == ""
+    assert (
+        javascript(
+            "attention_math.js", DECODE + "return m.rolloutBarrier(layers)", {"layers": maps[:1]}
+        )
+        == ""
+    )
 
 
 # --- patches ---
@@ -242,7 +298,9 @@ def test_patch_vector_has_the_library_s_order(javascript):
     picture = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     rgba = np.concatenate([picture, np.full((12, 12, 1), 255, np.uint8)], axis=-1)
     vector = javascript(
-        "patch_math.js", "return [...m.patchVector(Uint8Array.from(arg), 4, [1, 2], 12)]", rgba.flatten().tolist()
+        "patch_math.js",
+        "return [...m.patchVector(Uint8Array.from(arg), 4, [1, 2], 12)]",
+        rgba.flatten().tolist(),
     )
     expected = rearrange(picture / 255, "(h p1) (w p2) c -> (h w) (c p1 p2)", p1=4, p2=4)[1 * 3 + 2]
     np.testing.assert_allclose(vector, expected)
@@ -261,13 +319,17 @@ def test_patch_numbers_and_order(javascript):
 
 @needs_export
 def test_what_live_vit_runs_equals_pytorch(javascript):
-    """Another ViT than the shipped ones: logits and maps, from ink to answer, with a mean and std of its own."""
+    """Another ViT than the shipped ones: logits and maps, from ink to answer, with a mean and std
+    of its own."""
     model = randomise(
-        ViT(image_size=16, patch_size=4, dim=24, depth=3, num_heads=3, mlp_ratio=2, num_classes=5), seed=0
+        ViT(image_size=16, patch_size=4, dim=24, depth=3, num_heads=3, mlp_ratio=2, num_classes=5),
+        seed=0,
     ).eval()
     pixels = torch.rand(16, 16, generator=torch.Generator().manual_seed(1))
     mean, std = (0.1, 0.2, 0.3), (0.9, 0.8, 0.7)
-    image = (pixels.expand(3, 16, 16) - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    image = (pixels.expand(3, 16, 16) - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[
+        :, None, None
+    ]
     header = {"mean": " ".join(map(str, mean)), "std": " ".join(map(str, std))}
     file = live.pack(live.export(model, (3, 16, 16)), model, header=header)
     logits, shares, rows = javascript(
@@ -293,7 +355,11 @@ def test_what_live_vit_runs_equals_pytorch(javascript):
 
 def test_blur_is_the_gaussian_of_scipy(javascript):
     ink = np.random.default_rng(0).random((12, 12)).astype(np.float32)
-    ours = javascript("live_ink.js", "return [...m.blurred(Float32Array.from(arg), 12, 1.2)]", ink.flatten().tolist())
+    ours = javascript(
+        "live_ink.js",
+        "return [...m.blurred(Float32Array.from(arg), 12, 1.2)]",
+        ink.flatten().tolist(),
+    )
     expected = gaussian_filter(ink.astype(float), 1.2, mode="constant", radius=4)
     np.testing.assert_allclose(np.reshape(ours, (12, 12)), expected, atol=1e-6)
 
@@ -314,7 +380,9 @@ def test_moving_and_inking_a_drawing(javascript):
 
 
 def luminance(rgb):
-    linear = np.where((c := np.asarray(rgb) / 255) <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    linear = np.where(
+        (c := np.asarray(rgb) / 255) <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4
+    )
     return linear @ [0.2126, 0.7152, 0.0722]
 
 
@@ -325,7 +393,9 @@ def test_colours_are_ordered_by_lightness_and_carry_readable_text(javascript):
         return [t.map(m.ramp), t.map((v) => m.twoSided(2 * v - 1)), t.map((v) => m.inkOn(m.twoSided(2 * v - 1)))]""",
     )
     assert (np.diff(luminance(ramp)) >= 0).all()
-    assert (np.diff(luminance(two_sided))[:50] > 0).all() and (np.diff(luminance(two_sided))[50:] < 0).all()
+    assert (np.diff(luminance(two_sided))[:50] > 0).all() and (
+        np.diff(luminance(two_sided))[50:] < 0
+    ).all()
     ink = np.array([0.0 if name == "#000" else 1.0 for name in inks])
     light, dark = np.maximum(ink, luminance(two_sided)), np.minimum(ink, luminance(two_sided))
     assert ((light + 0.05) / (dark + 0.05)).min() >= 4.5  # WCAG AA

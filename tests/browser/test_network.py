@@ -1,4 +1,5 @@
-"""The picture of a network in a browser: its layout, its keys, and the numbers that it shows against PyTorch's."""
+"""The picture of a network in a browser: its layout, its keys, and the numbers that it shows
+against PyTorch's."""
 
 import base64
 import json
@@ -21,7 +22,11 @@ every = pytest.mark.parametrize("name", NAMES)
 
 def stored(name):
     graph = json.loads(live.graph_path(name).read_text("utf-8"))
-    return [{**module, "shape": module["at"][2]} for module in graph["modules"]], graph["flow"], graph["input"][2]
+    return (
+        [{**module, "shape": module["at"][2]} for module in graph["modules"]],
+        graph["flow"],
+        graph["input"][2],
+    )
 
 
 def plain(row):
@@ -29,13 +34,21 @@ def plain(row):
 
     def strip(items):
         return [
-            {"place": item.place, "label": item.label, "sub": item.sub, "kind": item.kind}
-            if isinstance(item, Cell)
-            else {"join": item.join, "main": strip(item.main), "side": strip(item.side)}
+            (
+                {"place": item.place, "label": item.label, "sub": item.sub, "kind": item.kind}
+                if isinstance(item, Cell)
+                else {"join": item.join, "main": strip(item.main), "side": strip(item.side)}
+            )
             for item in items
         ]
 
-    return {"members": row.members, "title": row.title, "path": row.path, "kind": row.kind, "strip": strip(row.strip)}
+    return {
+        "members": row.members,
+        "title": row.title,
+        "path": row.path,
+        "kind": row.kind,
+        "strip": strip(row.strip),
+    }
 
 
 @every
@@ -64,11 +77,19 @@ def test_boxes_keep_inside_the_picture_and_off_each_other(javascript, name):
         width = layout["width"]
         cells = [box for box in layout["boxes"] if box["role"] == "cell"]
         for box in layout["boxes"]:
-            assert box["x"] >= 0 and box["x"] + box["w"] <= width and box["y"] + box["h"] <= layout["height"], box["key"]
+            assert (
+                box["x"] >= 0
+                and box["x"] + box["w"] <= width
+                and box["y"] + box["h"] <= layout["height"]
+            ), box["key"]
         for i, one in enumerate(cells):
             for other in cells[i + 1 :]:
                 apart = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
-                assert apart or one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"], (one, other)
+                assert (
+                    apart
+                    or one["y"] + one["h"] <= other["y"]
+                    or other["y"] + other["h"] <= one["y"]
+                ), (one, other)
         assert len({box["key"] for box in layout["boxes"]}) == len(layout["boxes"])
 
 
@@ -83,11 +104,17 @@ def test_opened_folds_show_every_block_and_keys_reach_every_box(javascript, name
             if (next === seen.at(-1)) break; seen.push(next); } return seen; };
         return [closed, boxes, walk("ArrowRight", 0), walk("ArrowDown", 0), m.stepTo(boxes, 3, "Home"), m.stepTo(boxes, 3, "End"),
             m.stepTo(boxes, 3, "x"), walk("ArrowUp", boxes.length - 1)];"""
-    closed, boxes, right, down, home, end, other, up = javascript("network_math.js", body, [modules, flow, size])
+    closed, boxes, right, down, home, end, other, up = javascript(
+        "network_math.js", body, [modules, flow, size]
+    )
     blocks = [box for box in boxes if box["role"] == "block"]
     assert [len(box["members"]) for box in blocks] == [1] * len(blocks)
-    assert [box["place"] for box in blocks] == [member for row in outline(modules, flow) for member in row.members]
-    shown = lambda found: sorted(member for box in found if box["role"] == "cell" for member in box["members"])  # noqa: E731
+    assert [box["place"] for box in blocks] == [
+        member for row in outline(modules, flow) for member in row.members
+    ]
+    shown = lambda found: sorted(
+        member for box in found if box["role"] == "cell" for member in box["members"]
+    )
     assert shown(boxes) == shown(closed)
     assert right == list(range(len(boxes)))
     rows = sorted({box["y"] for box in boxes})
@@ -96,19 +123,29 @@ def test_opened_folds_show_every_block_and_keys_reach_every_box(javascript, name
 
 
 def test_the_colours_are_those_of_the_still_pictures(javascript):
-    colours = javascript("colours.js", "return Object.entries(m.PARTS).map(([kind, rgb]) => [kind, m.css(rgb), m.inkOn(rgb)])")
+    colours = javascript(
+        "colours.js",
+        "return Object.entries(m.PARTS).map(([kind, rgb]) => [kind, m.css(rgb), m.inkOn(rgb)])",
+    )
     told = {kind: (re.findall(r"\d+", rgb), ink) for kind, rgb, ink in colours}
-    assert {kind: "#" + "".join(f"{int(v):02x}" for v in rgb) for kind, (rgb, _) in told.items()} == palette.PARTS
-    assert {kind: ink + ink[1:] for kind, (_, ink) in told.items()} == {kind: palette.colour_of(kind)[1] for kind in palette.PARTS}
+    assert {
+        kind: "#" + "".join(f"{int(v):02x}" for v in rgb) for kind, (rgb, _) in told.items()
+    } == palette.PARTS
+    assert {kind: ink + ink[1:] for kind, (_, ink) in told.items()} == {
+        kind: palette.colour_of(kind)[1] for kind in palette.PARTS
+    }
 
 
-# ---------------------------------------------------------------------------------------------- numbers against PyTorch's
+# ------------------------------------------------------------------------ numbers against PyTorch's
 
 
 def computed(name, picture):
-    """What every module makes of the picture: all calls, by name, in PyTorch's own `trace` or forward pass."""
+    """What every module makes of the picture: all calls, by name, in PyTorch's own `trace` or
+    forward pass."""
     told, model, made = weights.header(name), weights.load(name), {}
-    mean, std = (torch.tensor([float(v) for v in told[key].split()]).view(3, 1, 1) for key in ("mean", "std"))
+    mean, std = (
+        torch.tensor([float(v) for v in told[key].split()]).view(3, 1, 1) for key in ("mean", "std")
+    )
 
     def note(key, out):
         if isinstance(out, torch.Tensor):
@@ -129,8 +166,8 @@ def numbers_in(text):
 
 @every
 def test_the_numbers_shown_are_pytorchs(show, name):
-    """Every box of the closed picture, walked by the arrow keys, where the forward pass computes as much: of the last block
-    of a transformer it computes only what the head reads."""
+    """Every box of the closed picture, walked by the arrow keys, where the forward pass computes as
+    much: of the last block of a transformer it computes only what the head reads."""
     page = show(Network(name, pictures=pictures(2)))
     made, logits = computed(name, pictures(2)[0])
     grid = page.get_by_role("application")
@@ -143,7 +180,9 @@ def test_the_numbers_shown_are_pytorchs(show, name):
         if key in made and len(made[key]) == 1 and made[key][0].numel() == sizes[key]:
             values = made[key][0]
             expected = [values.min().item(), values.mean().item(), values.max().item()]
-            np.testing.assert_allclose(numbers_in(page.locator(".hx-readout").text_content()), expected, atol=0.00501)
+            np.testing.assert_allclose(
+                numbers_in(page.locator(".hx-readout").text_content()), expected, atol=0.00501
+            )
             checked.add(key)
         before = grid.get_attribute("aria-label")
         grid.press("ArrowRight")
@@ -204,15 +243,20 @@ def test_tiles_and_matrix_have_the_colours_of_their_numbers(show, javascript):
     for channel in (0, 15):
         rows, columns, *rgba = canvases.nth(channel).evaluate(read)
         assert (rows, columns) == (16, 16)
-        expected = javascript("colours.js", "return arg.map((v) => m.twoSided(v))", (values[channel] / top).ravel().tolist())
-        assert np.abs(np.reshape(rgba, (-1, 4))[:, :3] - np.array(expected)).max() <= 3  # one step of the scale
+        expected = javascript(
+            "colours.js",
+            "return arg.map((v) => m.twoSided(v))",
+            (values[channel] / top).ravel().tolist(),
+        )
+        # one step of the scale
+        assert np.abs(np.reshape(rgba, (-1, 4))[:, :3] - np.array(expected)).max() <= 3
     for _ in range(4):
         grid.press("ArrowRight")
     assert page.locator(".hx-network-here .hx-note").first.text_content().startswith("positions · ")
     assert page.locator("canvas.hx-matrix").evaluate(read)[:2] == [65, 64]
 
 
-# -------------------------------------------------------------------------------------------------------- driving it
+# --------------------------------------------------------------------------------------- driving it
 
 
 def here(page):
@@ -222,8 +266,12 @@ def here(page):
 def test_nothing_is_fetched_before_first_use(show):
     page = show(Network("vit_nano_digits"))
     settle(page)
-    assert page.evaluate("window.asked") == [] and page.locator(".hx-network-here canvas").count() == 0
-    assert here(page) == "patches" and "32×32×3" in page.locator("svg .hx-shape").first.text_content()
+    assert (
+        page.evaluate("window.asked") == [] and page.locator(".hx-network-here canvas").count() == 0
+    )
+    assert (
+        here(page) == "patches" and "32×32×3" in page.locator("svg .hx-shape").first.text_content()
+    )
     page.get_by_role("application").hover()
     page.wait_for_selector(".hx-network-here canvas")
     assert page.evaluate("window.asked") == ["vit_nano_digits"]
@@ -272,10 +320,15 @@ def test_which_of_equal_blocks_is_shown(show):
     page.wait_for_selector(".hx-network-here canvas")
     for block in (0, 2, 1):
         page.get_by_label("Which").select_option(str(block))
-        assert f"blocks.{block}.attention" in page.locator(".hx-network-here .hx-note").first.text_content()
+        assert (
+            f"blocks.{block}.attention"
+            in page.locator(".hx-network-here .hx-note").first.text_content()
+        )
         values = made[f"blocks.{block}.attention"][0]
         expected = [values.min().item(), values.mean().item(), values.max().item()]
-        np.testing.assert_allclose(numbers_in(page.locator(".hx-readout").text_content()), expected, atol=0.00501)
+        np.testing.assert_allclose(
+            numbers_in(page.locator(".hx-readout").text_content()), expected, atol=0.00501
+        )
     grid.press("Enter")  # opened, its parts are those of the block that stands first
 
 
@@ -303,10 +356,13 @@ def test_the_mouse_gives_back_the_box_last_clicked(show):
 
 def test_what_is_new_stands_out(show):
     page = show(Network("botnet_nano_digits", new=["stages.2"]))
-    fills = "() => [...document.querySelectorAll('svg rect')].map((n) => n.style.fill).filter(Boolean)"
+    fills = (
+        "() => [...document.querySelectorAll('svg rect')].map((n) => n.style.fill).filter(Boolean)"
+    )
     blue, orange = "rgb(71, 148, 215)", "rgb(237, 148, 15)"
     new = page.evaluate(fills)
-    assert new.count(orange) == 4 and new.count(blue) == 5  # two blocks with their bands: 2 x 1x1, 2 x 1x1, and the shortcut
+    # two blocks with their bands: 2 x 1x1, 2 x 1x1, and the shortcut
+    assert new.count(orange) == 4 and new.count(blue) == 5
     page.evaluate("models[0].set('new', [])")
     everything = page.evaluate(fills)
     assert everything.count(orange) == 4 and everything.count(blue) > 20
@@ -320,16 +376,22 @@ def test_what_is_in_something_new_is_new_when_it_is_opened(show):
     assert page.evaluate(colours) == ["rgb(95, 197, 148)"]
     page.get_by_text("LeFF", exact=True).dblclick()
     opened = page.evaluate(colours)
-    assert opened.count("rgb(71, 148, 215)") == 3 and opened.count("rgb(195, 192, 229)") == 3  # its convolutions and norms
+    # its convolutions and norms
+    assert opened.count("rgb(71, 148, 215)") == 3 and opened.count("rgb(195, 192, 229)") == 3
 
 
 def test_a_legend_says_what_colour_and_grey_mean(show):
-    told = lambda: page.locator(".hx-key li").all_text_contents()  # noqa: E731
+    told = lambda: page.locator(".hx-key li").all_text_contents()
     page = show(Network("botnet_nano_digits", known=["convnet_nano_digits"]))
     assert told() == ["New:", "attention", "pooling", "other parts", "known from ConvNet"]
-    fills = "() => [...new Set([...document.querySelectorAll('rect.hx-part')].map((n) => n.style.fill))].sort()"
+    fills = (
+        "() => [...new Set([...document.querySelectorAll('rect.hx-part')].map((n) =>"
+        " n.style.fill))].sort()"
+    )
     assert page.evaluate(fills) == ["rgb(237, 148, 15)", "rgb(245, 215, 86)"]
-    swatches = page.locator(".hx-key .hx-swatch").evaluate_all("(all) => all.map((n) => getComputedStyle(n).backgroundColor)")
+    swatches = page.locator(".hx-key .hx-swatch").evaluate_all(
+        "(all) => all.map((n) => getComputedStyle(n).backgroundColor)"
+    )
     assert swatches[:2] == ["rgb(237, 148, 15)", "rgb(245, 215, 86)"]
     known = page.locator("rect.hx-plain").first.evaluate("(n) => getComputedStyle(n).fill")
     assert swatches[-1] == known
@@ -339,8 +401,14 @@ def test_a_legend_says_what_colour_and_grey_mean(show):
     for _ in range(40):
         seen.append((here(page), about.text_content().split(" · ")[-1]))
         grid.press("ArrowRight")
-    assert {age for title, age in seen if title == "attention, bottleneck"} == {"new"} and ("conv 1×1", "known before") in seen
-    assert ("Stage 1 · Bottleneck", "known before") in seen and ("Stage 3 · Bottleneck transformer", "with new parts") in seen
+    assert {age for title, age in seen if title == "attention, bottleneck"} == {"new"} and (
+        "conv 1×1",
+        "known before",
+    ) in seen
+    assert ("Stage 1 · Bottleneck", "known before") in seen and (
+        "Stage 3 · Bottleneck transformer",
+        "with new parts",
+    ) in seen
     assert ", new." in show_label(page, "attention, bottleneck")
     page = show(Network("ceit_nano_digits", new=["LeFF"]))
     assert told()[-1] == "known before" and "feed-forward" in told()
@@ -374,7 +442,10 @@ def test_another_picture_gives_other_numbers(show):
         _, logits = computed("convnet_nano_digits", pictures(2)[picture])
         shown = page.locator(".hx-logits li > span:last-child").all_text_contents()
         np.testing.assert_allclose([numbers_in(text)[0] for text in shown], logits, atol=0.00501)
-        assert page.get_by_role("button", name=f"picture {picture + 1}").get_attribute("aria-pressed") == "true"
+        assert (
+            page.get_by_role("button", name=f"picture {picture + 1}").get_attribute("aria-pressed")
+            == "true"
+        )
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -14,7 +14,9 @@ def errors(page):
     """Largest error inside and at the border, as the readout says them."""
     text = page.locator(".hx-readout").text_content()
     found = re.search(r"inside ([\d.]*\d)( × 10\S+)?, at the border ([\d.]*\d)( × 10\S+)?", text)
-    return [0.0 if tiny else float(number) for number, tiny in (found.group(1, 2), found.group(3, 4))]
+    return [
+        0.0 if tiny else float(number) for number, tiny in (found.group(1, 2), found.group(3, 4))
+    ]
 
 
 def set_alpha(page, power):
@@ -72,8 +74,14 @@ def test_arrow_keys_walk_and_stop_at_the_edge(show):
     page = show(NineHeads())
     picture = page.get_by_role("application")
     picture.focus()
-    for key, place in (("ArrowRight", "row 5, column 6"), ("End", "row 5, column 8"), ("ArrowRight", "row 5, column 8"),
-                       ("Home", "row 5, column 1"), ("ArrowUp", "row 4, column 1"), ("PageDown", "row 8, column 1")):  # fmt: skip
+    for key, place in (
+        ("ArrowRight", "row 5, column 6"),
+        ("End", "row 5, column 8"),
+        ("ArrowRight", "row 5, column 8"),
+        ("Home", "row 5, column 1"),
+        ("ArrowUp", "row 4, column 1"),
+        ("PageDown", "row 8, column 1"),
+    ):
         page.keyboard.press(key)
         settle(page)
         assert place in page.locator(".hx-readout").text_content()
@@ -114,7 +122,8 @@ def test_a_head_can_be_dragged_off_its_pixel_and_put_back(show):
     settle(page)
     assert "centre 0, 2;" in head.get_attribute("aria-label")
     applied = page.locator(".hx-applied td").all_text_contents()
-    assert applied[12] == "0.00" and applied[14] == "8.00"  # the weight of the centre has moved two to the right
+    # the weight of the centre has moved two to the right
+    assert applied[12] == "0.00" and applied[14] == "8.00"
     head.focus()
     page.keyboard.press("ArrowLeft")
     settle(page)
@@ -125,7 +134,8 @@ def test_a_head_can_be_dragged_off_its_pixel_and_put_back(show):
 
 
 def test_pictures_show_the_numbers(show):
-    """The canvas of the image holds the image, and where the difference is nil it is the neutral colour."""
+    """The canvas of the image holds the image, and where the difference is nil it is the neutral
+    colour."""
     image = np.linspace(0, 1, 30).reshape(5, 6)
     page = show(NineHeads(image, alpha=100))
     settle(page)
@@ -146,7 +156,8 @@ def test_python_can_turn_the_slider(show):
 
 
 def test_python_can_change_the_image(show):
-    """A smaller image than before: pictures, cursor, query and the error chart are the new one's."""
+    """A smaller image than before: pictures, cursor, query and the error chart are the new
+    one's."""
     page = show(NineHeads(alpha=2))
     for key in ("PageDown", "End"):
         page.get_by_role("application").press(key)

@@ -44,7 +44,14 @@ def quarters(size=(300, 200)):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_slider_changes_the_number_of_tokens(show, theme):
     page = show(PatchExplorer(), theme=theme)
-    assert facts(page) == ["14 × 14", "(224 / 16)² = 196", "3 · 16² = 768", "197", "197² = 38 809", "× 1.0"]
+    assert facts(page) == [
+        "14 × 14",
+        "(224 / 16)² = 196",
+        "3 · 16² = 768",
+        "197",
+        "197² = 38 809",
+        "× 1.0",
+    ]
     slider = page.get_by_label("Patch side")
     slider.focus()
     page.keyboard.press("ArrowLeft")
@@ -63,7 +70,10 @@ def test_a_patch_is_shown_as_the_vector_that_the_library_cuts(show):
     for key in ("PageUp", "Home", "ArrowRight", "ArrowRight", "ArrowDown"):
         picture.press(key)
     settle(page)
-    assert "Patch at row 2, column 3 is token 17 of 196" in page.locator(".hx-readout").first.text_content()
+    assert (
+        "Patch at row 2, column 3 is token 17 of 196"
+        in page.locator(".hx-readout").first.text_content()
+    )
     patch = pixels(page)[16:32, 32:48]
     np.testing.assert_array_equal(pixels(page, ".hx-close"), patch)
     vector = patch.transpose(2, 0, 1).reshape(3, -1)  # channel, then row, then column
@@ -116,7 +126,12 @@ def test_shuffling_keeps_the_patches_and_putting_back_restores_them(show, calm):
 def check_quarters(page):
     loaded(page, "your own picture")
     shown = pixels(page)
-    for (row, col), colour in {(40, 40): (255, 0, 0), (40, 180): (0, 255, 0), (180, 40): (0, 0, 255), (180, 180): (255,) * 3}.items():
+    for (row, col), colour in {
+        (40, 40): (255, 0, 0),
+        (40, 180): (0, 255, 0),
+        (180, 40): (0, 0, 255),
+        (180, 180): (255,) * 3,
+    }.items():
         assert tuple(shown[row, col]) == colour
     assert "It has not left this browser" in page.locator(".hx-note").first.text_content()
     assert page.get_by_role("button", name="Temple").get_attribute("aria-pressed") == "false"
@@ -124,7 +139,9 @@ def check_quarters(page):
 
 def test_the_reader_s_own_picture(show):
     page = show(PatchExplorer())
-    page.locator("input[type=file]").set_input_files({"name": "mine.png", "mimeType": "image/png", "buffer": quarters()})
+    page.locator("input[type=file]").set_input_files(
+        {"name": "mine.png", "mimeType": "image/png", "buffer": quarters()}
+    )
     check_quarters(page)
     page.get_by_role("button", name="Temple").click()
     loaded(page)
@@ -146,10 +163,13 @@ def test_a_file_that_is_no_picture_is_refused_in_words(show):
     page = show(PatchExplorer())
     loaded(page)
     before = pixels(page)
-    page.locator("input[type=file]").set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"})
+    page.locator("input[type=file]").set_input_files(
+        {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
+    )
     page.wait_for_function("document.querySelector('.hx-note').textContent.startsWith('notes.txt')")
-    assert page.locator(".hx-note").first.text_content() == (
-        "notes.txt is not a picture that this browser can read: try a PNG or JPEG file."
+    assert (
+        page.locator(".hx-note").first.text_content()
+        == "notes.txt is not a picture that this browser can read: try a PNG or JPEG file."
     )
     np.testing.assert_array_equal(pixels(page), before)
 
@@ -164,7 +184,9 @@ def test_positions_follow_the_patch_and_have_their_own_cursor(show):
         grid.press(key)
     settle(page)
     text = readout.text_content().replace("−", "-")
-    assert text.startswith(f"Position row 1, column 1: mean cosine {cosines[0, [1, 4]].mean():.2f} with its neighbours")
+    assert text.startswith(
+        f"Position row 1, column 1: mean cosine {cosines[0, [1, 4]].mean():.2f} with its neighbours"
+    )
     large = pixels(page, ".hx-positions .hx-stack:nth-child(2) canvas")
     assert large.sum(-1).argmax() == 0  # a position is most like itself
     picture = page.get_by_role("application").first

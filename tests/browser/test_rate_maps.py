@@ -1,4 +1,5 @@
-"""The ladder of learning rates as the page shows it: means, spreads, counts and curves of the runs that it was given."""
+"""The ladder of learning rates as the page shows it: means, spreads, counts and curves of the runs
+that it was given."""
 
 import re
 
@@ -46,8 +47,13 @@ def test_the_keyboard_walks_both_maps_at_once(show):
     for key in ("Home", "ArrowDown", "ArrowRight"):
         page.keyboard.press(key)
     said = readout(page)
-    assert said.startswith("digits, SGD, rate 0.1. Patches: 46.0 ± 1.4 %; Convolution stem: 86.0 ± 1.4 %.")
-    rings = [page.locator(".rm-field .hx-ring").nth(i).evaluate("(n) => n.style.left + n.style.top") for i in (0, 1)]
+    assert said.startswith(
+        "digits, SGD, rate 0.1. Patches: 46.0 ± 1.4 %; Convolution stem: 86.0 ± 1.4 %."
+    )
+    rings = [
+        page.locator(".rm-field .hx-ring").nth(i).evaluate("(n) => n.style.left + n.style.top")
+        for i in (0, 1)
+    ]
     assert rings[0] == rings[1] == "33.3333%50%"
 
 
@@ -76,31 +82,68 @@ def test_a_finger_chooses_a_cell(show):
 def test_curves_are_those_of_the_cell(show):
     page = show(rate_maps())
     assert page.locator(".rm-run").count() == 4 and page.locator(".rm-mean").count() == 2
-    loss, accuracy = (np.mean([run[key][-1][1] for run in rate_runs() if (run["data"], run["stem"], run["optimizer"], run["lr"])
-                               == ("digits", "patches", "adamw", 0.1)]) for key in ("loss", "tests"))  # fmt: skip
-    assert f"left map: mean at the end {loss:.2f}" in page.locator(".rm-chart").get_attribute("aria-label")
+    loss, accuracy = (
+        np.mean(
+            [
+                run[key][-1][1]
+                for run in rate_runs()
+                if (run["data"], run["stem"], run["optimizer"], run["lr"])
+                == ("digits", "patches", "adamw", 0.1)
+            ]
+        )
+        for key in ("loss", "tests")
+    )
+    assert f"left map: mean at the end {loss:.2f}" in page.locator(".rm-chart").get_attribute(
+        "aria-label"
+    )
     page.get_by_label("Curves").select_option("tests")
     settle(page)
-    assert f"left map: mean at the end {100 * accuracy:.0f} %" in page.locator(".rm-chart").get_attribute("aria-label")
-    ends = [re.findall(r"L([\d.]+) ([\d.]+)", d)[-1] for d in page.locator(".rm-mean").evaluate_all("(l) => l.map((n) => n.getAttribute('d'))")]
-    assert ends[0][0] == ends[1][0] == "628.0" and float(ends[1][1]) < float(ends[0][1])  # higher accuracy lies higher
+    assert f"left map: mean at the end {100 * accuracy:.0f} %" in page.locator(
+        ".rm-chart"
+    ).get_attribute("aria-label")
+    ends = [
+        re.findall(r"L([\d.]+) ([\d.]+)", d)[-1]
+        for d in page.locator(".rm-mean").evaluate_all("(l) => l.map((n) => n.getAttribute('d'))")
+    ]
+    # higher accuracy lies higher
+    assert ends[0][0] == ends[1][0] == "628.0" and float(ends[1][1]) < float(ends[0][1])
 
 
 def test_runs_near_the_best_are_counted_as_in_numpy(show):
-    records = [dict(r["settings"], data="digits", accuracy=r["result"]["test_accuracy"], loss=[(1, 2.3), (2, 1.0)], tests=[(1, 0.1), (2, 0.2)])
-               for r in studies.load("early_conv", data="digits")]  # fmt: skip
-    page = show(RateMaps(records, stems={"patches": "P", "convolutions": "C"}, sources={"digits": "digits"}))
+    records = [
+        dict(
+            r["settings"],
+            data="digits",
+            accuracy=r["result"]["test_accuracy"],
+            loss=[(1, 2.3), (2, 1.0)],
+            tests=[(1, 0.1), (2, 0.2)],
+        )
+        for r in studies.load("early_conv", data="digits")
+    ]
+    page = show(
+        RateMaps(records, stems={"patches": "P", "convolutions": "C"}, sources={"digits": "digits"})
+    )
     for points in (4, 10, 0):
         page.get_by_label("Count runs within").fill(str(points))
         settle(page)
         for which, stem in enumerate(("patches", "convolutions")):
             counts = []
             for optimizer in ("adamw", "sgd"):
-                ends = np.array([r["accuracy"] for r in records if (r["stem"], r["optimizer"]) == (stem, optimizer)])
+                ends = np.array(
+                    [
+                        r["accuracy"]
+                        for r in records
+                        if (r["stem"], r["optimizer"]) == (stem, optimizer)
+                    ]
+                )
                 counts.append(int((100 * (ends.max() - ends) <= points + 1e-6).sum()))
             text = page.locator(".rm-maps .hx-note").nth(which).text_content()
-            assert text.startswith(f"AdamW {counts[0]} of 15, SGD {counts[1]} of 15 runs within {points} points")
-            dots = "".join(page.locator(".rm-field").nth(which).locator(".rm-dots").all_text_contents())
+            assert text.startswith(
+                f"AdamW {counts[0]} of 15, SGD {counts[1]} of 15 runs within {points} points"
+            )
+            dots = "".join(
+                page.locator(".rm-field").nth(which).locator(".rm-dots").all_text_contents()
+            )
             assert dots.count("●") == sum(counts) and len(dots) == 30
 
 
@@ -111,4 +154,7 @@ def test_words_of_the_text_set_it(show):
     page.get_by_role("link", name="x").click()
     assert readout(page).startswith("photographs, SGD, rate 1.")
     assert "within 7 points" in page.locator(".rm-maps .hx-note").first.text_content()
-    assert page.get_by_label("Curves").input_value() == "tests" and page.get_by_label("Pictures").input_value() == "photographs"
+    assert (
+        page.get_by_label("Curves").input_value() == "tests"
+        and page.get_by_label("Pictures").input_value() == "photographs"
+    )

@@ -18,7 +18,9 @@ def facts(page):
 def lit(page):
     """Which input pixels are lit, as an array of booleans."""
     canvas = page.locator(".hx-input canvas")
-    data = canvas.evaluate("(n) => [n.width, ...n.getContext('2d').getImageData(0, 0, n.width, n.height).data]")
+    data = canvas.evaluate(
+        "(n) => [n.width, ...n.getContext('2d').getImageData(0, 0, n.width, n.height).data]"
+    )
     return np.reshape(data[1:], (data[0], data[0], 4))[..., 3] > 0
 
 
@@ -82,7 +84,8 @@ def test_hover_moves_the_field_and_leaving_gives_back_the_clicked_unit(show):
     assert lit(page)[3:6, 11:14].all() and lit(page).sum() == 9
     page.mouse.move(*at(0, 0))
     settle(page)
-    assert lit(page)[:2, :2].all() and lit(page).sum() == 4  # the rest of the field hangs over the corner
+    # the rest of the field hangs over the corner
+    assert lit(page)[:2, :2].all() and lit(page).sum() == 4
     page.mouse.move(1, 1)
     settle(page)
     assert lit(page)[3:6, 11:14].all()

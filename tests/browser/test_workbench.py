@@ -18,7 +18,11 @@ def test_both_read_the_drawing_as_pytorch_does(show, theme):
     draw_seven(page, card=1)  # either picture is the pad
     ink = picture(page)
     np.testing.assert_array_equal(ink, picture(page, 1))
-    assert ink[6, 12:20].min() > 200 and ink[:, :3].max() == 0 and 0 < ink[3, 15] < ink[4, 15] < ink[6, 15]
+    assert (
+        ink[6, 12:20].min() > 200
+        and ink[:, :3].max() == 0
+        and 0 < ink[3, 15] < ink[4, 15] < ink[6, 15]
+    )
     agrees(page, "convnet", "vit")
     assert [answers(page, i).argmax() for i in (0, 1)] == [7, 7]
     said = page.locator(".wb-says").all_text_contents()
@@ -54,16 +58,23 @@ def test_a_finger_draws_without_scrolling_on_a_narrow_page(show):
     box = pad.bounding_box()
     finger = page.context.new_cdp_session(page)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 4
-    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    finger.send(
+        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
+    )
     for step in range(1, 6):
-        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y + step * box["height"] / 10}]})
+        finger.send(
+            "Input.dispatchTouchEvent",
+            {"type": "touchMove", "touchPoints": [{"x": x, "y": y + step * box["height"] / 10}]},
+        )
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     settle(page)
     assert picture(page)[9:23, 15:17].min() > 180
     assert page.evaluate("window.scrollY") == scrolled
     agrees(page, "convnet", "vit")
     sticky = page.locator(".wb-both")
-    assert sticky.is_visible() and re.fullmatch(r"Convnet says \d, .* · ViT says \d, .*", sticky.text_content())
+    assert sticky.is_visible() and re.fullmatch(
+        r"Convnet says \d, .* · ViT says \d, .*", sticky.text_content()
+    )
     assert serious(page) == []
 
 
@@ -76,7 +87,10 @@ def test_moving_by_keys_and_by_dragging(show):
     settle(page)
     np.testing.assert_array_equal(picture(page), np.roll(before, (-1, 2), (0, 1)))
     agrees(page, "convnet", "vit")
-    page.wait_for_function("document.querySelector('[role=status]').textContent.startsWith('Moved 1 up, 2 right. Convnet says')")
+    page.wait_for_function(
+        "document.querySelector('[role=status]').textContent.startsWith('Moved 1 up, 2 right."
+        " Convnet says')"
+    )
     page.get_by_role("radio", name="Move").click()
     drag(page, [(16, 16), (13, 20)])
     np.testing.assert_array_equal(picture(page), np.roll(before, (3, -1), (0, 1)))
@@ -136,7 +150,9 @@ def test_covering_a_part(show):
 
 def test_a_model_that_does_not_come_is_told_and_may_be_tried_again(show):
     page = show(workbench(start=-1))
-    page.evaluate("window.lost = models[0].files.vit_nano_digits; delete models[0].files.vit_nano_digits")
+    page.evaluate(
+        "window.lost = models[0].files.vit_nano_digits; delete models[0].files.vit_nano_digits"
+    )
     draw_seven(page)
     card = page.locator(".wb-card").nth(1)
     card.get_by_text("None here.").wait_for()

@@ -42,7 +42,10 @@ def test_the_address_brings_everything_back(show):
     page.evaluate("(hash) => { location.hash = hash; }", "#" + address.split("#")[1])
     ready(page)
     assert page.evaluate(state) == before
-    page.evaluate("location.hash = '#bench&a=nobody:map-9:x&q=99.99&s=700.1&o=400&d=@@@&c=1&n=77&t=fly&%E0%A4%A'")
+    page.evaluate(
+        "location.hash ="
+        " '#bench&a=nobody:map-9:x&q=99.99&s=700.1&o=400&d=@@@&c=1&n=77&t=fly&%E0%A4%A'"
+    )
     settle(page)
     assert page.locator(".wb-empty").first.text_content() == "Draw something."
     page.evaluate("location.hash = '#elsewhere'")
@@ -80,7 +83,12 @@ def test_drawings_survive_the_packing(javascript):
 
 def photograph(digit, *, side=300, dark_paper=False):
     """A digit on paper that is lit from one side, off the middle: PNG bytes."""
-    ink = np.asarray(Image.fromarray(digit).resize((110, 110), Image.Resampling.BICUBIC)).astype(float) / 255
+    ink = (
+        np.asarray(Image.fromarray(digit).resize((110, 110), Image.Resampling.BICUBIC)).astype(
+            float
+        )
+        / 255
+    )
     paper = np.linspace(0.95, 0.6, side)[None] * np.ones((side, 1))
     paper[150:260, 20:130] -= 0.5 * ink
     grey = 1 - paper if dark_paper else paper
@@ -96,25 +104,44 @@ def test_photographs(show):
     three = three[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
     upload = page.locator("input[type=file]")
     for dark in (False, True):
-        upload.set_input_files({"name": "note.png", "mimeType": "image/png", "buffer": photograph(three, dark_paper=dark)})
-        page.get_by_text("note.png, as the models see it. The models know nothing but digits: they name a digit in any picture.").wait_for()
+        upload.set_input_files(
+            {
+                "name": "note.png",
+                "mimeType": "image/png",
+                "buffer": photograph(three, dark_paper=dark),
+            }
+        )
+        page.get_by_text(
+            "note.png, as the models see it. The models know nothing but digits: they name a digit"
+            " in any picture."
+        ).wait_for()
         settle(page)
         seen = picture(page)
         inked = [np.flatnonzero(seen.max(axis) > 60) for axis in (0, 1)]
         assert seen[0].max() < 40 and seen.max() > 200, dark
-        assert max(np.ptp(i) for i in inked) in range(20, 28) and all(abs(i.mean() - 15.5) < 2.5 for i in inked)
+        assert max(np.ptp(i) for i in inked) in range(20, 28) and all(
+            abs(i.mean() - 15.5) < 2.5 for i in inked
+        )
         agrees(page, "convnet", "vit")
         assert answers(page, 0).argmax() == 3
         page.get_by_role("button", name="take 0").click()
         settle(page)
     upload.set_input_files({"name": "words.txt", "mimeType": "text/plain", "buffer": b"no picture"})
-    page.get_by_text("words.txt is not a picture that this browser can read; try a PNG or JPEG.").wait_for()
+    page.get_by_text(
+        "words.txt is not a picture that this browser can read; try a PNG or JPEG."
+    ).wait_for()
     blank = io.BytesIO()
     Image.new("RGB", (40, 40), "white").save(blank, "PNG")
-    upload.set_input_files({"name": "white.png", "mimeType": "image/png", "buffer": blank.getvalue()})
+    upload.set_input_files(
+        {"name": "white.png", "mimeType": "image/png", "buffer": blank.getvalue()}
+    )
     page.get_by_text("white.png has no lines on it: it is of one colour.").wait_for()
-    np.testing.assert_array_equal(picture(page), pictures(1)[0, ..., 0])  # what lay there lies there still
-    svg = "<svg xmlns='http://www.w3.org/2000/svg' width='90' height='90'><path d='M20 20H70L40 80' fill='none' stroke='black' stroke-width='9'/></svg>"
+    # what lay there lies there still
+    np.testing.assert_array_equal(picture(page), pictures(1)[0, ..., 0])
+    svg = (
+        "<svg xmlns='http://www.w3.org/2000/svg' width='90' height='90'><path d='M20 20H70L40 80'"
+        " fill='none' stroke='black' stroke-width='9'/></svg>"
+    )
     given = """([how, text]) => { const data = new DataTransfer(); data.items.add(new File([text], "seven.svg", { type: "image/svg+xml" }));
         const name = how === "drop" ? "dataTransfer" : "clipboardData";
         const make = how === "drop" ? DragEvent : ClipboardEvent;
@@ -130,7 +157,18 @@ def test_photographs(show):
 
 def test_the_tour_runs_through(show):
     held = live.held_out()
-    page = ready(show(workbench("convnet_nano_digits", "vit_nano_digits", "early_conv_nano_digits", samples=held.pictures, labels=held.labels), book=True))
+    page = ready(
+        show(
+            workbench(
+                "convnet_nano_digits",
+                "vit_nano_digits",
+                "early_conv_nano_digits",
+                samples=held.pictures,
+                labels=held.labels,
+            ),
+            book=True,
+        )
+    )
     page.get_by_role("button", name="Tour").click()
     tour = page.locator(".wb-tour")
     titles = []
@@ -143,7 +181,9 @@ def test_the_tour_runs_through(show):
         else:
             ready(page)
         assert page.locator(".wb-lit").count() > 0
-        assert tour.get_by_role("button", name="Next" if step < 7 else "Play freely").evaluate("(n) => n === document.activeElement")
+        assert tour.get_by_role("button", name="Next" if step < 7 else "Play freely").evaluate(
+            "(n) => n === document.activeElement"
+        )
         page.keyboard.press("Enter")
     assert len(set(titles)) == 8 and tour.is_hidden()
     assert page.get_by_role("button", name="Tour").evaluate("(n) => n === document.activeElement")

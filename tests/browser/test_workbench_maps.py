@@ -1,4 +1,5 @@
-"""What the workbench shows inside the systems, against PyTorch: maps, layers, occlusion, the whole network."""
+"""What the workbench shows inside the systems, against PyTorch: maps, layers, occlusion, the whole
+network."""
 
 import re
 
@@ -14,7 +15,8 @@ from .samples import workbench
 
 
 def test_every_system_and_all_that_it_shows(show):
-    """Each of the eight answers as PyTorch does, and every choice of what to lay over the picture draws it or says it."""
+    """Each of the eight answers as PyTorch does, and every choice of what to lay over the picture
+    draws it or says it."""
     page = ready(show(workbench(*weights.names(), systems=["vit"]), width=800), cards=1)
     system, over = page.locator(".wb-head select").first, page.locator(".wb-show select").first
     assert system.locator("option").all_text_contents()[:2] == ["Convnet", "ViT"]
@@ -30,20 +32,29 @@ def test_every_system_and_all_that_it_shows(show):
         for option in options[1:-1]:
             over.select_option(option)
             settle(page)
-            assert len(page.locator(".wb-maps .hx-readout").first.text_content()) > 10, (name, option)
+            assert len(page.locator(".wb-maps .hx-readout").first.text_content()) > 10, (
+                name,
+                option,
+            )
             flat = "LCA" if name.startswith("ceit") and option == "map-4" else ""
             assert page.locator(".wb-overlay").first.is_visible() != bool(flat), (name, option)
             seen += 1
     assert seen > 45
-    texts = page.evaluate("[...document.querySelectorAll('.wb-show option')].map((n) => n.textContent)")
+    texts = page.evaluate(
+        "[...document.querySelectorAll('.wb-show option')].map((n) => n.textContent)"
+    )
     assert "block 1: attention" in texts  # of the last, the ViT
 
 
 def test_maps_are_those_of_the_trace(show):
-    """Kinds of ConViT's attention, a patch that asks, the mean of heads, CeiT's class token over layers, DeiT's two tokens."""
+    """Kinds of ConViT's attention, a patch that asks, the mean of heads, CeiT's class token over
+    layers, DeiT's two tokens."""
     names = ("convit_nano_digits", "ceit_nano_digits", "deit_nano_digits")
     page = ready(show(workbench(*names, systems=names[:2], start=2)))
-    image = normalise(torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1), *weights.normalisation(names[0]))
+    image = normalise(
+        torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1),
+        *weights.normalisation(names[0]),
+    )
     with torch.no_grad():
         maps = {name: weights.load(name).trace(image).maps for name in names}
     convit, ceit = page.locator(".wb-card").nth(0), page.locator(".wb-card").nth(1)
@@ -51,20 +62,36 @@ def test_maps_are_those_of_the_trace(show):
     drag(page, [(9, 22), (9, 22)])  # the patch at row 6, column 3
     assert [m.kind for m in maps[names[0]][:3]] == ["content", "position", "gated"]
     alphas = []
-    for index, words in enumerate(("attention by content", "attention by position", "gated mixture")):
-        convit.locator(".wb-show select").select_option(label=re.search(rf"block 1: .*{words}.*", convit.locator(".wb-show").inner_text())[0])
+    for index, words in enumerate(
+        ("attention by content", "attention by position", "gated mixture")
+    ):
+        convit.locator(".wb-show select").select_option(
+            label=re.search(rf"block 1: .*{words}.*", convit.locator(".wb-show").inner_text())[0]
+        )
         for head, button in ((2, "head 3"), (slice(None), "mean of heads")):
             convit.get_by_role("radio", name=button).click()
             settle(page)
-            weight = maps[names[0]][index].weights[0, head, 5 * 8 + 2].numpy().reshape(-1, 8, 8).mean(0)
+            weight = (
+                maps[names[0]][index].weights[0, head, 5 * 8 + 2].numpy().reshape(-1, 8, 8).mean(0)
+            )
             alphas.append(overlay(page, 0)[..., 3])
-            np.testing.assert_allclose(alphas[-1] / 255, 0.45 + 0.55 * weight / weight.max(), atol=0.003)
-            assert "the patch at row 6, column 3 asks" in convit.locator(".wb-maps .hx-readout").text_content()
+            np.testing.assert_allclose(
+                alphas[-1] / 255, 0.45 + 0.55 * weight / weight.max(), atol=0.003
+            )
+            assert (
+                "the patch at row 6, column 3 asks"
+                in convit.locator(".wb-maps .hx-readout").text_content()
+            )
     assert not np.array_equal(alphas[0], alphas[2]) and not np.array_equal(alphas[2], alphas[4])
     ceit.locator(".wb-show select").select_option("map-4")
     ceit.get_by_role("radio", name="head 2").click()
     settle(page)
-    told = [float(v) for v in re.findall(r"block \d: ([\d.]+) %", ceit.locator(".wb-maps .hx-readout").text_content())]
+    told = [
+        float(v)
+        for v in re.findall(
+            r"block \d: ([\d.]+) %", ceit.locator(".wb-maps .hx-readout").text_content()
+        )
+    ]
     np.testing.assert_allclose(told, 100 * maps[names[1]][4].weights[0, 1, 0].numpy(), atol=0.51)
     ceit.locator(".wb-head select").select_option(names[2])
     page.wait_for_function("asked.length === 3")
@@ -76,7 +103,11 @@ def test_maps_are_those_of_the_trace(show):
     assert text.startswith("Head 2: the distillation token asks;")
     told = [float(v) for v in re.findall(r"([\d.]+) % to the", text)]
     np.testing.assert_allclose(told, 100 * shares[:2].numpy(), atol=0.51)
-    np.testing.assert_allclose(overlay(page, 1)[..., 3].ravel() / 255, 0.45 + 0.55 * (shares[2:] / shares[2:].max()).numpy(), atol=0.003)
+    np.testing.assert_allclose(
+        overlay(page, 1)[..., 3].ravel() / 255,
+        0.45 + 0.55 * (shares[2:] / shares[2:].max()).numpy(),
+        atol=0.003,
+    )
 
 
 def test_what_each_layer_already_knows(show):
@@ -85,24 +116,43 @@ def test_what_each_layer_already_knows(show):
     model = weights.load("vit_nano_digits")
     made = []
     for block in model.blocks:
-        block.register_forward_hook(lambda module, given, out: made.append(out[0] if isinstance(out, tuple) else out))
+        block.register_forward_hook(
+            lambda module, given, out: made.append(out[0] if isinstance(out, tuple) else out)
+        )
     with torch.no_grad():
-        model(normalise(torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1), *weights.normalisation("vit_nano_digits")))
+        model(
+            normalise(
+                torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1),
+                *weights.normalisation("vit_nano_digits"),
+            )
+        )
         read = [model.classify(tokens).softmax(-1)[0] for tokens in made]
-    told = [re.fullmatch(r"(\d) · ([\d.]+) %", t).groups() for t in ladder.locator(".wb-share").all_text_contents()]
+    told = [
+        re.fullmatch(r"(\d) · ([\d.]+) %", t).groups()
+        for t in ladder.locator(".wb-share").all_text_contents()
+    ]
     assert [int(name) for name, _ in told] == [int(p.argmax()) for p in read]
-    np.testing.assert_allclose([float(p) for _, p in told], [100 * float(p.max()) for p in read], atol=0.51)
-    assert page.locator(".wb-ladder").first.locator(".wb-share").all_text_contents()[:2] == ["–", "–"]
+    np.testing.assert_allclose(
+        [float(p) for _, p in told], [100 * float(p.max()) for p in read], atol=0.51
+    )
+    assert page.locator(".wb-ladder").first.locator(".wb-share").all_text_contents()[:2] == [
+        "–",
+        "–",
+    ]
 
 
 def test_the_map_of_what_the_answer_hangs_on_comes_in_parts_and_is_cancelled(show):
     page = ready(show(workbench(start=2)))
-    page.evaluate("""() => { window.said = [];
+    page.evaluate(
+        """() => { window.said = [];
         const n = document.querySelectorAll(".wb-maps .hx-readout")[1];
-        new MutationObserver(() => window.said.push(n.textContent)).observe(n, { childList: true, characterData: true, subtree: true }); }""")
+        new MutationObserver(() => window.said.push(n.textContent)).observe(n, { childList: true, characterData: true, subtree: true }); }"""
+    )
     page.locator(".wb-show select").nth(1).select_option("occlusion")
     page.wait_for_function("said.some((text) => /of 64 places so far/.test(text))")
-    page.wait_for_function("said.length && !/so far/.test(said.at(-1)) && !/goes over/.test(said.at(-1))")
+    page.wait_for_function(
+        "said.length && !/so far/.test(said.at(-1)) && !/goes over/.test(said.at(-1))"
+    )
     bytes_ = picture(page)
     covered = []
     for row in range(8):
@@ -113,8 +163,12 @@ def test_the_map_of_what_the_answer_hangs_on_comes_in_parts_and_is_cancelled(sho
     top = int(answers(page, 1).argmax())
     drops = (pytorch("vit", bytes_)[0, top] - pytorch("vit", *covered)[:, top]).reshape(8, 8)
     scale = max(0.05, np.abs(drops).max())
-    np.testing.assert_allclose(overlay(page, 1)[..., 3] / 255, (np.abs(drops) / scale) ** 0.7, atol=0.02)
-    assert (f"the {top} most: {100 * drops.max():.0f} points" if drops.max() > 0.005 else "No square") in page.evaluate("said.at(-1)")
+    np.testing.assert_allclose(
+        overlay(page, 1)[..., 3] / 255, (np.abs(drops) / scale) ** 0.7, atol=0.02
+    )
+    assert (
+        f"the {top} most: {100 * drops.max():.0f} points" if drops.max() > 0.005 else "No square"
+    ) in page.evaluate("said.at(-1)")
     # a change while a map grows: it begins anew, on the new picture
     page.evaluate("said.length = 0")
     page.locator(".wb-pad").first.press("ArrowDown")
@@ -122,7 +176,9 @@ def test_the_map_of_what_the_answer_hangs_on_comes_in_parts_and_is_cancelled(sho
     page.locator(".wb-pad").first.press("ArrowDown")
     page.wait_for_function("said.filter((text) => /goes over/.test(text)).length === 2")
     page.wait_for_function("!/so far|goes over/.test(said.at(-1))")
-    counts = [int(n) for n in re.findall(r"(\d+) of 64 places so far", " ".join(page.evaluate("said")))]
+    counts = [
+        int(n) for n in re.findall(r"(\d+) of 64 places so far", " ".join(page.evaluate("said")))
+    ]
     assert any(later < earlier for earlier, later in zip(counts, counts[1:]))
 
 
@@ -132,7 +188,10 @@ def test_the_whole_network_shows_numbers_of_the_drawing(show):
     vit = weights.load("vit_nano_digits")
 
     def agree():
-        image = normalise(torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1), *weights.normalisation("vit_nano_digits"))
+        image = normalise(
+            torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1),
+            *weights.normalisation("vit_nano_digits"),
+        )
         with torch.no_grad():
             made = vit.patch_embedding(image)
         words = page.locator(".wb-network").nth(1).locator(".hx-readout").text_content()

@@ -1,4 +1,5 @@
-"""Our BoTNet is the authors' block: stored vectors, timm's attention live, a loop over the definition."""
+"""Our BoTNet is the authors' block: stored vectors, timm's attention live, a loop over the
+definition."""
 
 from copy import deepcopy
 
@@ -20,7 +21,8 @@ from hybridlib.models.botnet import (
 )
 from hybridlib.pretrained.botnet import convert
 
-# FACTS, section 4, counted on the authors' block: 20.852M. S1 has 14x14 positions in all three blocks.
+# FACTS, section 4, counted on the authors' block: 20.852M. S1 has 14x14 positions in all three
+# blocks.
 PARAMETERS = {"BoTNet-50": 20_852_008, "BoTNet-S1-50": 20_859_176}
 
 
@@ -116,7 +118,9 @@ def test_timm_attention_and_gradients(grid, dtype):
         assert actual.keys() == expected.keys()
         for name in expected:
             assert expected[name].abs().max() > 1e-2, f"{name} has no gradient to compare"
-            assert_equal(actual[name], expected[name], tolerance=1e-3 if dtype == torch.float32 else 1e-9)
+            assert_equal(
+                actual[name], expected[name], tolerance=1e-3 if dtype == torch.float32 else 1e-9
+            )
 
 
 class PeerBlock(nn.Module):
@@ -148,7 +152,8 @@ class PeerBlock(nn.Module):
 
 
 def whole_pair(*, stride: int, dtype: torch.dtype) -> tuple[BoTNet, nn.Module]:
-    """BoTNet-50 for 64x64 images, and torchvision's ResNet-50 with the peer's blocks as its last stage."""
+    """BoTNet-50 for 64x64 images, and torchvision's ResNet-50 with the peer's blocks as its last
+    stage."""
     size = {2: "BoTNet-50", 1: "BoTNet-S1-50"}[stride]
     torch.manual_seed(0)
     peer = torchvision.models.resnet50(num_classes=10)
@@ -210,7 +215,9 @@ def test_maps_of_each_block():
     maps = model.trace(images(2, 3, 32, 32)).maps
     assert [m.grid for m in maps] == [(16, 16), (8, 8), (8, 8), (8, 8)]
     assert [m.block for m in maps] == [4, 5, 6, 7]
-    assert all(m.weights.shape[:2] == (2, 4) and m.extra == () and m.kind == "content" for m in maps)
+    assert all(
+        m.weights.shape[:2] == (2, 4) and m.extra == () and m.kind == "content" for m in maps
+    )
 
 
 @torch.no_grad()
@@ -254,7 +261,9 @@ def test_without_positions_any_size():
 @pytest.mark.parametrize("positions", ["relative", "absolute"])
 def test_other_sizes_are_refused(positions):
     model = BoTNet.from_size("nano", num_classes=10, positions=positions)
-    with pytest.raises(ValueError, match="map is 24x20 .* 16x16; .*image_size.* or positions='none'"):
+    with pytest.raises(
+        ValueError, match="map is 24x20 .* 16x16; .*image_size.* or positions='none'"
+    ):
         model(images(1, 3, 48, 40))
     assert BoTNet.from_size("nano", image_size=48, positions=positions).eval()(
         images(1, 3, 48, 48)
@@ -265,7 +274,10 @@ def test_other_sizes_are_refused(positions):
     "wrong, message",
     [
         (dict(positions="rotary"), "unknown name 'rotary'; there are relative, absolute, none"),
-        (dict(num_heads=3), r"widths\[-1\]=32 is not a multiple of 4 x num_heads=12 .*widths\[-1\]=24 or 36"),
+        (
+            dict(num_heads=3),
+            r"widths\[-1\]=32 is not a multiple of 4 x num_heads=12 .*widths\[-1\]=24 or 36",
+        ),
         (dict(last_stride=3), "last_stride=3 must be 1 or 2, for example last_stride=2"),
         (dict(widths=(32,), depths=(1,)), "at least two, for example widths="),
         (dict(depths=(1, 1, 1)), "one entry for each stage"),

@@ -1,4 +1,5 @@
-"""Our CeiT is the authors': the stored vectors, and a second writing of their code for gradients, training and other sizes."""
+"""Our CeiT is the authors': the stored vectors, and a second writing of their code for gradients,
+training and other sizes."""
 
 from copy import deepcopy
 
@@ -15,11 +16,14 @@ from hybridlib.models.vit import SIZES as VIT_SIZES
 from hybridlib.models.vit import ViT
 from hybridlib.pretrained.ceit import convert
 
-# The authors' README prints 6.4M, 24.2M and 94.4M; `count_by_hand` adds up the layers of their code.
+# The authors' README prints 6.4M, 24.2M and 94.4M; `count_by_hand` adds up the layers of their
+# code.
 PARAMETERS = {"T": 6_356_904, "S": 24_204_840, "B": 94_405_416}
 LCA_PARAMETERS = {"T": 444_864, "S": 1_774_464, "B": 7_087_872}
 
-SHAPE = dict(image_size=64, patch_size=8, dim=48, depth=3, num_heads=4, stem_channels=16, num_classes=10)
+SHAPE = dict(
+    image_size=64, patch_size=8, dim=48, depth=3, num_heads=4, stem_channels=16, num_classes=10
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +39,11 @@ def ours(case):
 
 
 def second_writing(state, x, *, heads, depth, training=False, patch=2):
-    """The authors' network in plain functions over their own names: an oracle for what the stored vectors do not hold.
+    """The authors' network in plain functions over their own names: an oracle for what the stored
+    vectors do not hold.
 
-    The position table is resized as timm does. Returns logits, the maps and the tokens after the stem.
+    The position table is resized as timm does. Returns logits, the maps and the tokens after the
+    stem.
     """
     statistics = {}
 
@@ -46,7 +52,9 @@ def second_writing(state, x, *, heads, depth, training=False, patch=2):
 
     def batch_norm(name, x):
         mean, var = (state[f"{name}.running_{s}"].clone() for s in ("mean", "var"))
-        out = F.batch_norm(x, mean, var, state[f"{name}.weight"], state[f"{name}.bias"], training, 0.1, 1e-5)
+        out = F.batch_norm(
+            x, mean, var, state[f"{name}.weight"], state[f"{name}.bias"], training, 0.1, 1e-5
+        )
         statistics[f"{name}.running_mean"], statistics[f"{name}.running_var"] = mean, var
         return out
 
@@ -67,12 +75,16 @@ def second_writing(state, x, *, heads, depth, training=False, patch=2):
         image = x[:, 1:].transpose(1, 2).unflatten(2, (rows, columns))
         image = F.gelu(batch_norm(f"{name}.bn1", conv(f"{name}.conv1", image)))
         hidden = image.shape[1]
-        image = F.gelu(batch_norm(f"{name}.bn2", conv(f"{name}.conv2", image, padding=1, groups=hidden)))
+        image = F.gelu(
+            batch_norm(f"{name}.bn2", conv(f"{name}.conv2", image, padding=1, groups=hidden))
+        )
         image = batch_norm(f"{name}.bn3", conv(f"{name}.conv3", image))
         return torch.cat([x[:, :1], image.flatten(2).transpose(1, 2)], dim=1)
 
     maps, class_tokens = [], []
-    image = F.max_pool2d(batch_norm("i2t.backbone.bn", conv("i2t.backbone.conv", x, stride=2, padding=3)), 3, 2, 1)
+    image = F.max_pool2d(
+        batch_norm("i2t.backbone.bn", conv("i2t.backbone.conv", x, stride=2, padding=3)), 3, 2, 1
+    )
     image = conv("i2t.proj", image, stride=patch)
     grid = tuple(image.shape[-2:])
     stem = image.flatten(2).transpose(1, 2)
@@ -85,12 +97,17 @@ def second_writing(state, x, *, heads, depth, training=False, patch=2):
     layers = torch.stack(class_tokens, dim=1) + state["pos_layer_embed"]
     layers = layers + attend("lca.attn", norm("lca.norm1", layers))  # all rows, as the authors do
     maps[-1] = maps[-1][:, :, -1:]
-    layers = layers + linear("lca.feedforward.fc2", F.gelu(linear("lca.feedforward.fc1", norm("lca.norm2", layers))))
+    layers = layers + linear(
+        "lca.feedforward.fc2", F.gelu(linear("lca.feedforward.fc1", norm("lca.norm2", layers)))
+    )
     return linear("head", norm("norm", layers[:, -1])), maps, stem, statistics
 
 
 def as_double(state):
-    return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    return {
+        name: tensor.double() if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
 
 
 # The stored vectors
@@ -109,7 +126,12 @@ def test_stored_maps(case, ours):
     assert len(trace.maps) == 4
     for i, attention in enumerate(trace.maps[:3]):
         assert_equal(attention.weights, case.outputs[f"attn/{i}"])
-        assert (attention.grid, attention.extra, attention.block, attention.kind) == ((8, 8), ("class",), i, "content")
+        assert (attention.grid, attention.extra, attention.block, attention.kind) == (
+            (8, 8),
+            ("class",),
+            i,
+            "content",
+        )
     last = trace.maps[3]
     assert_equal(last.weights, case.outputs["lca_attn"])
     assert (last.block, last.kind) == (3, "class-over-layers")
@@ -153,7 +175,9 @@ def test_stored_lca():
 
 @torch.no_grad()
 def test_second_writing_gives_the_stored_vectors(case):
-    logits, maps, stem, _ = second_writing(as_double(case.state), case.inputs["x"].double(), heads=4, depth=3)
+    logits, maps, stem, _ = second_writing(
+        as_double(case.state), case.inputs["x"].double(), heads=4, depth=3
+    )
     assert_equal(logits, case.outputs["logits_f64"])
     for i in range(3):
         assert_equal(maps[i].float(), case.outputs[f"attn/{i}"])
@@ -167,7 +191,11 @@ def test_gradients(case, ours, training):
     x = images(4, 3, 64, 64, dtype=torch.float64)
     target = torch.tensor([0, 3, 7, 9])
     state = as_double(case.state)
-    learned = [name for name in state if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    learned = [
+        name
+        for name in state
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    ]
     for name in learned:
         state[name].requires_grad_()
     logits, _, _, statistics = second_writing(state, x, heads=4, depth=3, training=training)
@@ -180,7 +208,8 @@ def test_gradients(case, ours, training):
     assert mine.keys() == expected.keys()
     for name, gradient in mine.items():
         unheard = name.startswith("blocks.2.mlp")  # the patches of the last block are thrown away
-        cancelled = training and name.endswith(("widen.bias", "depthwise.bias", "narrow.bias"))  # by the BatchNorm
+        # by the BatchNorm
+        cancelled = training and name.endswith(("widen.bias", "depthwise.bias", "narrow.bias"))
         assert (gradient.abs().max() > 1e-12) != (unheard or cancelled), name
         assert_equal(gradient, expected[name])
 
@@ -230,7 +259,9 @@ def test_one_off(case, ours, switch):
     )
     assert not unexpected and all(parts[switch] in name for name in missing)
     assert bool(missing) is (switch != "lca")
-    assert {k for k in rest if parts[switch] not in k} == {k for k in whole if parts[switch] not in k}
+    assert {k for k in rest if parts[switch] not in k} == {
+        k for k in whole if parts[switch] not in k
+    }
     assert len(model.trace(x).maps) == (3 if switch == "lca" else 4)
     assert (model(x) - ours(x)).abs().max() > 1e-3
 
@@ -250,21 +281,39 @@ def test_class_token_gets_its_own_norm_from_leff(ours):
 def test_parameter_counts(size):
     with torch.device("meta"):
         model = CeiT.from_size(size)
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[size] == count_by_hand(**SIZES[size])
-    assert sum(p.numel() for p in model.lca.parameters()) - model.lca.layers.numel() == LCA_PARAMETERS[size]
+    assert (
+        sum(p.numel() for p in model.parameters())
+        == PARAMETERS[size]
+        == count_by_hand(**SIZES[size])
+    )
+    assert (
+        sum(p.numel() for p in model.lca.parameters()) - model.lca.layers.numel()
+        == LCA_PARAMETERS[size]
+    )
 
 
-def count_by_hand(*, dim: int, depth: int, num_heads: int, image_size: int, patch_size: int, classes: int = 1000) -> int:
+def count_by_hand(
+    *, dim: int, depth: int, num_heads: int, image_size: int, patch_size: int, classes: int = 1000
+) -> int:
     """Weights + biases, one line for each part of the authors' network."""
     stem = 3 * 64 * 49 + 2 * 64 + 64 * (patch_size // 4) ** 2 * dim + dim
     tokens = (1 + (image_size // patch_size) ** 2) * dim + dim
     attention = 3 * dim * dim + 3 * dim + dim * dim + dim
     hidden = 4 * dim
-    leff = (dim * hidden + hidden) + 2 * hidden + (9 * hidden + hidden) + 2 * hidden + (hidden * dim + dim) + 2 * dim
+    leff = (
+        (dim * hidden + hidden)
+        + 2 * hidden
+        + (9 * hidden + hidden)
+        + 2 * hidden
+        + (hidden * dim + dim)
+        + 2 * dim
+    )
     mlp = dim * hidden + hidden + hidden * dim + dim
     norms = 2 * 2 * dim
     lca = attention + mlp + norms + depth * dim
-    return stem + tokens + depth * (attention + leff + norms) + lca + 2 * dim + dim * classes + classes
+    return (
+        stem + tokens + depth * (attention + leff + norms) + lca + 2 * dim + dim * classes + classes
+    )
 
 
 def test_nano_costs_what_vit_nano_costs():
@@ -280,6 +329,11 @@ def test_stochastic_depth_is_in_the_blocks_and_not_in_lca():
 
 
 def test_patch_size_must_be_a_multiple_of_the_stem():
-    with pytest.raises(ValueError, match="patch_size=6 must be a multiple of 4, .* use patch_size=4 or 8 or 12 or 16 or 24 or 48"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            "patch_size=6 must be a multiple of 4, .* use patch_size=4 or 8 or 12 or 16 or 24 or 48"
+        ),
+    ):
         CeiT(**{**SHAPE, "patch_size": 6, "image_size": 48})
     assert isinstance(CeiT(**{**SHAPE, "patch_size": 6, "image_size": 48}, i2t=False), nn.Module)

@@ -1,4 +1,5 @@
-"""Our CoAtNet is the paper's, as far as public code goes: stored vectors, and timm live, set to the paper's text."""
+"""Our CoAtNet is the paper's, as far as public code goes: stored vectors, and timm live, set to the
+paper's text."""
 
 from copy import deepcopy
 from itertools import product
@@ -118,7 +119,11 @@ def make_peer(image_size: int, *, letters: str = "CCTT") -> MaxxVit:
     """timm's model for images of that side, by the paper's text, with random weights."""
     torch.manual_seed(0)
     conv = MaxxVitConvCfg(
-        block_type="mbconv", stride_mode="1x1", pool_type="max", expand_output=True, output_bias=True
+        block_type="mbconv",
+        stride_mode="1x1",
+        pool_type="max",
+        expand_output=True,
+        output_bias=True,
     )
     cfg = MaxxVitCfg(
         embed_dim=(16, 24, 32, 48),
@@ -171,8 +176,9 @@ def test_gradients_and_statistics(training, dtype):
     assert_equal(losses[0], losses[1])
     expected, actual = convert(gradients(peer, losses[1])), gradients(ours, losses[0])
     assert actual.keys() == expected.keys()
-    # Of the largest entry, as gradients differ in size. Some are zero in theory (a bias before BatchNorm in
-    # training, a key's bias before the softmax) and noise in practice: the second term.
+    # Of the largest entry, as gradients differ in size. Some are zero in theory (a bias before
+    # BatchNorm in training, a key's bias before the softmax) and noise in practice: the second
+    # term.
     share, noise = (1e-3, 1e-6) if dtype == torch.float32 else (1e-9, 1e-13)
     for name in expected:
         size = expected[name].abs().max()
@@ -190,13 +196,16 @@ def bilinear(table: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
         return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(old)[None, :]))
 
-    return np.einsum("ij,hjk,lk->hil", weights(size[0], table.shape[1]), table, weights(size[1], table.shape[2]))
+    return np.einsum(
+        "ij,hjk,lk->hil", weights(size[0], table.shape[1]), table, weights(size[1], table.shape[2])
+    )
 
 
 @pytest.mark.parametrize("side", [96, 128, 48])
 @torch.no_grad()
 def test_other_sizes(side):
-    """Ours built for 64 and given another size, against timm built for that size with resized tables."""
+    """Ours built for 64 and given another size, against timm built for that size with resized
+    tables."""
     small, peer = make_peer(64).double().eval(), make_peer(side).double().eval()
     ours = make_ours(64).double().eval()
     ours.load_state_dict(convert(small.state_dict()))
@@ -301,15 +310,27 @@ def test_drop_path_leaves_branches_out():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        (dict(layout="CCXT"), "layout='CCXT' must be four letters, each C .* or T .*'CCTT', or layout='ViT_REL'"),
+        (
+            dict(layout="CCXT"),
+            "layout='CCXT' must be four letters, each C .* or T .*'CCTT', or layout='ViT_REL'",
+        ),
         (dict(layout="CCT"), "layout='CCT' must be four letters"),
         (dict(layout="cctt"), "layout='cctt' must be four letters"),
         (dict(layout=""), "layout='' must be four letters"),
-        (dict(layout="ViT_REL"), r"widths=\(16, 24, 32, 48\) has 4 entries and layout='ViT_REL' has 1 stage;"),
-        (dict(depths=(1, 1, 1)), r"depths=\(1, 1, 1\) has 3 entries and layout='CCTT' has 4 stages"),
+        (
+            dict(layout="ViT_REL"),
+            r"widths=\(16, 24, 32, 48\) has 4 entries and layout='ViT_REL' has 1 stage;",
+        ),
+        (
+            dict(depths=(1, 1, 1)),
+            r"depths=\(1, 1, 1\) has 3 entries and layout='CCTT' has 4 stages",
+        ),
         (dict(depths=(1, 1, 0, 1)), r"depths\[2\]=0 must be greater than 0"),
         (dict(strides=(2, 2, 2, 0)), r"strides\[3\]=0 must be greater than 0"),
-        (dict(widths=(16, 24, 30, 48)), "dim=30 is not a multiple of head_dim=8 .*; use dim=24 or 32"),
+        (
+            dict(widths=(16, 24, 30, 48)),
+            "dim=30 is not a multiple of head_dim=8 .*; use dim=24 or 32",
+        ),
         (dict(widths=(18, 24, 32, 48)), "out_channels=18 is not a multiple of 4"),
         (dict(stem_width=0), "stem_width=0 must be greater than 0"),
         (dict(stem_stride=0), "stem_stride=0 must be greater than 0"),
@@ -319,7 +340,12 @@ def test_drop_path_leaves_branches_out():
 )
 def test_errors(wrong, message):
     valid = dict(
-        image_size=64, stem_width=16, widths=(16, 24, 32, 48), depths=(1, 1, 1, 1), head_dim=8, num_classes=5
+        image_size=64,
+        stem_width=16,
+        widths=(16, 24, 32, 48),
+        depths=(1, 1, 1, 1),
+        head_dim=8,
+        num_classes=5,
     )
     CoAtNet(**valid)
     with pytest.raises(ValueError, match=message):
@@ -333,7 +359,10 @@ def test_errors(wrong, message):
         (lambda: MBConv(8, 8, stride=0), "stride=0 must be greater than 0"),
         (lambda: MBConv(8, 8, expansion=0), "expansion=0 must be greater than 0"),
         (lambda: RelativeBias((0, 3), 2), "rows=0 must be greater than 0"),
-        (lambda: convert({"rel_pos.relative_position_bias_table": torch.zeros(77, 4)}), "77 offsets .* give grid="),
+        (
+            lambda: convert({"rel_pos.relative_position_bias_table": torch.zeros(77, 4)}),
+            "77 offsets .* give grid=",
+        ),
     ],
 )
 def test_errors_of_parts(make, message):

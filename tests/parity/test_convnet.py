@@ -14,7 +14,8 @@ PARAMETERS = {"ResNet-18": 11_689_512, "ResNet-50": 25_557_032}
 
 
 def randomise(model: nn.Module) -> None:
-    """Norms that are no identity and statistics that are not 0 and 1, so that each of them shows in the output."""
+    """Norms that are no identity and statistics that are not 0 and 1, so that each of them shows in
+    the output."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.0)
@@ -75,7 +76,8 @@ def test_gradients_and_statistics(size, training):
 
 
 def assert_same(ours, theirs, name):
-    """Equal to 1e-9 of the largest entry: gradients are small numbers, so an absolute bound would say little."""
+    """Equal to 1e-9 of the largest entry: gradients are small numbers, so an absolute bound would
+    say little."""
     assert (ours - theirs).abs().max() <= 1e-9 * theirs.abs().max().clamp_min(1e-30), name
 
 
@@ -94,7 +96,9 @@ def test_convert_reaches_every_entry_once(size):
         ours, theirs = ConvNet.from_size(size), PEERS[size]()
     converted = convert(theirs.state_dict())
     assert len(converted) == len(theirs.state_dict())
-    assert {k: v.shape for k, v in converted.items()} == {k: v.shape for k, v in ours.state_dict().items()}
+    assert {k: v.shape for k, v in converted.items()} == {
+        k: v.shape for k, v in ours.state_dict().items()
+    }
 
 
 @pytest.mark.parametrize("size", SIZES)

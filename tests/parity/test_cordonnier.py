@@ -1,4 +1,5 @@
-"""Quadratic attention against the paper's formula, evaluated apart, and against the convolution it becomes."""
+"""Quadratic attention against the paper's formula, evaluated apart, and against the convolution it
+becomes."""
 
 import pytest
 import torch

@@ -40,11 +40,19 @@ PARAMETERS = {  # the same in torchvision's twin, which the test builds
     "P-36GF": 178_364_392,
 }
 
-SHAPE = dict(image_size=64, patch_size=16, dim=48, depth=3, num_heads=4, mlp_ratio=3.0, num_classes=10)
-STEMS = {"vitc": ((8, 2), (16, 2), (32, 2), (48, 2)), "vitp": None, "vitc with strides of 1": ((8, 4), (8, 1), (16, 4))}
+SHAPE = dict(
+    image_size=64, patch_size=16, dim=48, depth=3, num_heads=4, mlp_ratio=3.0, num_classes=10
+)
+STEMS = {
+    "vitc": ((8, 2), (16, 2), (32, 2), (48, 2)),
+    "vitp": None,
+    "vitc with strides of 1": ((8, 4), (8, 1), (16, 4)),
+}
 
 
-def torchvision_twin(*, stem=None, image_size, patch_size, dim, depth, num_heads, mlp_ratio=4.0, num_classes=1000):
+def torchvision_twin(
+    *, stem=None, image_size, patch_size, dim, depth, num_heads, mlp_ratio=4.0, num_classes=1000
+):
     """torchvision's model of the same shape."""
     return VisionTransformer(
         image_size=image_size,
@@ -54,19 +62,25 @@ def torchvision_twin(*, stem=None, image_size, patch_size, dim, depth, num_heads
         hidden_dim=dim,
         mlp_dim=int(dim * mlp_ratio),
         num_classes=num_classes,
-        conv_stem_configs=stem and [ConvStemConfig(channels, 3, stride) for channels, stride in stem],
+        conv_stem_configs=stem
+        and [ConvStemConfig(channels, 3, stride) for channels, stride in stem],
     )
 
 
 def pair(stem, *, image_size=64):
-    """Ours for 64x64 images and torchvision's for `image_size`, with the same random weights, in float64."""
+    """Ours for 64x64 images and torchvision's for `image_size`, with the same random weights, in
+    float64."""
     torch.manual_seed(0)
     peer = torchvision_twin(**SHAPE, stem=stem).double()
     for name, tensor in peer.state_dict().items():
         if name.endswith("running_var"):
             nn.init.uniform_(tensor, 0.5, 1.5)
         elif tensor.is_floating_point():
-            centre = 1.0 if name.endswith((".1.weight", "ln_1.weight", "ln_2.weight", "ln.weight")) else 0.0
+            centre = (
+                1.0
+                if name.endswith((".1.weight", "ln_1.weight", "ln_2.weight", "ln.weight"))
+                else 0.0
+            )
             nn.init.normal_(tensor, centre, 0.3 if tensor.ndim < 2 else tensor[0].numel() ** -0.5)
     nn.init.normal_(peer.class_token)
     nn.init.normal_(peer.encoder.pos_embedding)
@@ -74,7 +88,9 @@ def pair(stem, *, image_size=64):
     ours.load_state_dict(convert(peer.state_dict()))
     if image_size != 64:
         larger = torchvision_twin(**{**SHAPE, "image_size": image_size}, stem=stem).double()
-        table = resample_abs_pos_embed(peer.encoder.pos_embedding.data, [image_size // 16] * 2, num_prefix_tokens=1)
+        table = resample_abs_pos_embed(
+            peer.encoder.pos_embedding.data, [image_size // 16] * 2, num_prefix_tokens=1
+        )
         larger.load_state_dict({**peer.state_dict(), "encoder.pos_embedding": table})
         peer = larger
     return ours, peer
@@ -85,7 +101,9 @@ def torchvision_maps(peer, x):
     maps, hooks = [], []
 
     def ask(module, arguments, options):
-        _, weights = nn.MultiheadAttention.forward(module, *arguments, need_weights=True, average_attn_weights=False)
+        _, weights = nn.MultiheadAttention.forward(
+            module, *arguments, need_weights=True, average_attn_weights=False
+        )
         maps.append(weights)
 
     for block in peer.encoder.layers:
@@ -132,7 +150,12 @@ def test_gradients_and_statistics(stem, training):
     assert_equal(*logits)
     target = torch.tensor([0, 3, 7, 9])
     losses = [F.cross_entropy(out, target) for out in logits]
-    assert_equal(*(torch.autograd.grad(loss, image, retain_graph=True)[0] for loss, image in zip(losses, pixels)))
+    assert_equal(
+        *(
+            torch.autograd.grad(loss, image, retain_graph=True)[0]
+            for loss, image in zip(losses, pixels)
+        )
+    )
     mine, theirs = gradients(ours, losses[0]), convert(gradients(peer, losses[1]))
     assert mine.keys() == theirs.keys()
     for name, gradient in mine.items():
@@ -190,11 +213,14 @@ def test_parameters_and_operations(size):
     assert parameters == sum(p.numel() for p in peer.parameters()) == PARAMETERS[size]
     millions, billions = TABLE[size]
     assert parameters / 1e6 == pytest.approx(millions, abs=0.15 if size == "P-18GF" else 0.0501)
-    assert measured.macs / 1e9 == pytest.approx(billions, abs=0.1)  # the table cuts where it could round: P-36GF has 35.97
+    # the table cuts where it could round: P-36GF has 35.97
+    assert measured.macs / 1e9 == pytest.approx(billions, abs=0.1)
     assert measured.macs == macs_by_hand(**SIZES[size])
 
 
-def macs_by_hand(*, image_size, patch_size, dim, depth, num_heads, mlp_ratio=4.0, stem=None, classes=1000):
+def macs_by_hand(
+    *, image_size, patch_size, dim, depth, num_heads, mlp_ratio=4.0, stem=None, classes=1000
+):
     side, channels, macs = image_size, 3, 0
     for width, stride in stem or ():
         side //= stride
@@ -209,7 +235,8 @@ def macs_by_hand(*, image_size, patch_size, dim, depth, num_heads, mlp_ratio=4.0
 
 @pytest.mark.parametrize("size", SIZES)
 def test_stem_rules(size):
-    """Section 3: a stride of 2 doubles the channels (but in the first layer), a stride of 1 keeps them; one block is paid."""
+    """Section 3: a stride of 2 doubles the channels (but in the first layer), a stride of 1 keeps
+    them; one block is paid."""
     stem = SIZES[size].get("stem")
     if stem is None:
         assert size.endswith("P") or size.startswith("P-")
@@ -221,7 +248,9 @@ def test_stem_rules(size):
     assert SIZES[size] == {**twin, "depth": twin["depth"] - 1, "stem": stem}
 
 
-@pytest.mark.parametrize("size, expected", [("C-1GF", 31), ("C-4GF", 31), ("C-18GF", 55), ("nano", 11)])
+@pytest.mark.parametrize(
+    "size, expected", [("C-1GF", 31), ("C-4GF", 31), ("C-18GF", 55), ("nano", 11)]
+)
 def test_receptive_field_of_the_stem(size, expected):
     fields = receptive_field([(3, stride) for _, stride in SIZES[size]["stem"]] + [(1, 1)])
     assert (fields[-1].size, fields[-1].jump) == (expected, SIZES[size]["patch_size"])
@@ -254,12 +283,17 @@ def test_stem_starts_as_in_torchvision():
         assert tensor.shape == expected.shape
         spread = expected.std().item()
         assert tensor.std().item() == pytest.approx(spread, rel=5 / n**0.5, abs=1e-12), name
-        assert tensor.mean().item() == pytest.approx(expected.mean().item(), abs=6 * spread / n**0.5 + 1e-12), name
+        assert tensor.mean().item() == pytest.approx(
+            expected.mean().item(), abs=6 * spread / n**0.5 + 1e-12
+        ), name
     assert ours.head.weight.std() > 0 and peer.heads.head.weight.std() == 0
 
 
 def test_strides_must_multiply_to_the_patch():
-    with pytest.raises(ValueError, match=r"stem=\(\(8, 2\),\) .* multiply to patch_size=16, not to 2; use patch_size=2 or"):
+    with pytest.raises(
+        ValueError,
+        match=r"stem=\(\(8, 2\),\) .* multiply to patch_size=16, not to 2; use patch_size=2 or",
+    ):
         EarlyConvViT(**SHAPE, stem=((8, 2),))
     with pytest.raises(ValueError, match=r"stem\[1\]\[0\]=0 must be greater than 0"):
         EarlyConvViT(**SHAPE, stem=((8, 2), (0, 8)))

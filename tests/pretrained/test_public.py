@@ -25,10 +25,12 @@ def test_catalogue_says_what_timm_says(name):
     prepared = resolve_data_config(pretrained_cfg=theirs.to_dict())
     assert prepared == {
         "input_size": (3, ours.preparation.image_size, ours.preparation.image_size),
-        "mean": ours.preparation.mean, "std": ours.preparation.std,
-        "crop_pct": ours.preparation.crop, "crop_mode": "center",
+        "mean": ours.preparation.mean,
+        "std": ours.preparation.std,
+        "crop_pct": ours.preparation.crop,
+        "crop_mode": "center",
         "interpolation": ours.preparation.interpolation,
-    }  # fmt: skip
+    }
 
 
 def test_catalogue_has_all_that_fits():

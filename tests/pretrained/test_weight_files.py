@@ -168,17 +168,26 @@ def write_zip(path):
         ("w.pth", lambda p: p.write_text("\n <html>{"), "web page"),
         ("w.safetensors", lambda p: p.write_bytes(b""), "is empty"),
         ("w.safetensors", lambda p: p.write_text("some words"), "not a whole safetensors file"),
-        ("w.safetensors", lambda p: (save_file({"a": torch.ones(99)}, p), cut(p, 0.5)),
-         "not a whole safetensors file"),
-        ("w.pth", lambda p: (torch.save({"a": torch.ones(999)}, p), cut(p, 0.5)),
-         "not a whole PyTorch file"),
+        (
+            "w.safetensors",
+            lambda p: (save_file({"a": torch.ones(99)}, p), cut(p, 0.5)),
+            "not a whole safetensors file",
+        ),
+        (
+            "w.pth",
+            lambda p: (torch.save({"a": torch.ones(999)}, p), cut(p, 0.5)),
+            "not a whole PyTorch file",
+        ),
         ("w.pth", write_zip, "not a whole PyTorch file"),
         ("w.pth", lambda p: torch.save([1, 2], p), "no dict; a state dict was expected"),
         ("w.pth", lambda p: torch.save({}, p), "nothing; a state dict was expected"),
-        ("w.pth", lambda p: torch.save({"epoch": 3, "best": 0.8}, p),
-         "epoch, best; a state dict.*model, state_dict"),
+        (
+            "w.pth",
+            lambda p: torch.save({"epoch": 3, "best": 0.8}, p),
+            "epoch, best; a state dict.*model, state_dict",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_weights_file(name, write, told, tmp_path):
     write(tmp_path / name)
     with pytest.raises(CheckpointError, match=told):
@@ -219,17 +228,23 @@ def tiny_state(**changes):
     ("state", "told"),
     [
         (tiny_state(**{"norm.bias": None}), r"1 missing: norm\.bias"),
-        (tiny_state(**{"blocks.0.ls1.gamma": torch.ones(64)}),
-         r"1 too many: blocks\.0\.ls1\.gamma"),
-        (tiny_state(**{"norm.bias": torch.ones(65)}),
-         r"norm\.bias is \(65,\) in the file and \(64,\)"),
-        (tiny_state(pos_embed=torch.ones(1, 3, 64)),
-         r"positions\.table is \(1, 3, 64\) in the file and \(1, 65, 64\)"),
+        (
+            tiny_state(**{"blocks.0.ls1.gamma": torch.ones(64)}),
+            r"1 too many: blocks\.0\.ls1\.gamma",
+        ),
+        (
+            tiny_state(**{"norm.bias": torch.ones(65)}),
+            r"norm\.bias is \(65,\) in the file and \(64,\)",
+        ),
+        (
+            tiny_state(pos_embed=torch.ones(1, 3, 64)),
+            r"positions\.table is \(1, 3, 64\) in the file and \(1, 65, 64\)",
+        ),
         (tiny_state(pos_embed=torch.ones(1, 0, 64)), r"positions\.table is \(1, 0, 64\)"),
         (tiny_state(pos_embed=torch.ones(())), r"positions\.table is \(\) in the file"),
         ({"a": torch.ones(1)}, r"missing: .* and \d+ more; 1 too many: a\."),
     ],
-)  # fmt: skip
+)
 def test_wrong_tensors_are_named(state, told, tmp_path):
     save_file(state, tmp_path / "w.safetensors")
     model = DeiT(image_size=32, patch_size=4, dim=64, depth=1, num_heads=4, num_classes=5)
@@ -298,8 +313,9 @@ def test_no_network(tmp_path, sockets, monkeypatch):
     for part in (
         f"'{TINY}' are not in the cache and model.safetensors could not be downloaded",
         f"https://huggingface.co/timm/{TINY}/resolve/main/model.safetensors",
-        "Check the network", f'load("{TINY}", file="PATH/model.safetensors")',
-    ):  # fmt: skip
+        "Check the network",
+        f'load("{TINY}", file="PATH/model.safetensors")',
+    ):
         assert part in str(caught.value)
     assert sockets
     sockets.clear()
