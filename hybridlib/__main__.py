@@ -2,6 +2,6 @@
 
 import sys
 
-from hybridlib.cli import main
+from hybridlib.cli.main import main
 
 sys.exit(main())

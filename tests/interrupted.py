@@ -20,8 +20,8 @@ from newer import HAS_MUON
 from torch import nn
 
 from hybridlib import training
-from hybridlib.data import ImageData, MemoryImages
-from hybridlib.presets import fit_arguments, recipe
+from hybridlib.data import ImageData, MemoryImages, augment
+from hybridlib.training.presets import fit_arguments, recipe
 
 OPTIMIZERS = ("adamw", "sgd", "muon") if HAS_MUON else ("adamw", "sgd")
 STEPS, EVERY = 12, 3
@@ -120,7 +120,7 @@ def train(
 ) -> None:
     def crop_slowly(images, targets, random):
         time.sleep(pause)
-        return training.augmenting.crop(images, targets, random)
+        return augment.crop(images, targets, random)
 
     model = model or network()
     run = training.fit(

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
-from hybridlib import augment as augmenting
-from hybridlib.augment import BatchRandom, Mix, flip
-from hybridlib.batches import Changes, Order
 from hybridlib.data import MemoryImages, read_image
-from hybridlib.image_changes import AutoAugment, Erase, RandAugment, RandomResizedCrop
+from hybridlib.data import augment as augmenting
+from hybridlib.data.augment import BatchRandom, Mix, flip
+from hybridlib.data.image_changes import AutoAugment, Erase, RandAugment, RandomResizedCrop
+from hybridlib.training.batches import Changes, Order
 
 IMAGES = torch.randint(
     0, 256, (8, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)

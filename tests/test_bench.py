@@ -23,7 +23,7 @@ from hybridlib.bench.measure import (
     time_by_turns,
 )
 from hybridlib.bench.pairs import PAIRS
-from hybridlib.cli import main
+from hybridlib.cli.main import main
 from hybridlib.models import SIZES, create
 
 CPU = torch.device("cpu")

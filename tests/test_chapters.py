@@ -18,8 +18,9 @@ import nbformat
 import notebooks
 import pytest
 import yaml
-from hybridlib import tables
 from test_site import Visit
+
+from hybridlib import tables
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = 76  # of code that fits beside the sidebar of a laptop

@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hybridlib import cli, cli_train, models
-from hybridlib.checkpoint import read_tensors, save_weights
-from hybridlib.cli import main
+from hybridlib import models
+from hybridlib.cli import main as cli
+from hybridlib.cli import train as cli_train
+from hybridlib.cli.main import main
+from hybridlib.weight_files import read_tensors, save_weights
 
 QUICK = ["--steps", "2", "--batch-size", "8", "--device", "cpu", "--quiet"]
 

@@ -15,10 +15,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
-from hybridlib import augment as augmenting
 from hybridlib import data as sources
-from hybridlib.augment import BatchRandom, Cutout, Shift
+from hybridlib.data import augment as augmenting
 from hybridlib.data import load
+from hybridlib.data.augment import BatchRandom, Cutout, Shift
 from hybridlib.data.digits import _draw
 
 PLAIN = dict(image_size=8, scale=1, clutter=0, copies=1, test_copies=1)  # the originals themselves

@@ -8,7 +8,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import torch
-from hybridlib.devices import keep_freed_memory
+from hybridlib.training.devices import keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "kept" else None
 for _ in range(3):
     torch.ones(12_000_000)

@@ -9,15 +9,15 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from hybridlib.checks import check_divides, check_image, check_positive, check_share, look_up
 from hybridlib.layers.attention import MultiHeadSelfAttention
-from hybridlib.layers.checks import check_divides, check_image, check_positive, check_share, look_up
 from hybridlib.layers.convolution import ConvNormAct
 from hybridlib.layers.position import LearnedPositions, sincos_positions
 from hybridlib.layers.transformer import MLP, TransformerBlock
 from hybridlib.models import SIZES, create
 from hybridlib.models.ceit import LCA, CeiT, CeiTBlock, ImageToTokens, LeFF
-from hybridlib.models.convnet import ConvNet
 from hybridlib.models.convit import ConViT, GatedPositionalSelfAttention, LocalBlock
+from hybridlib.models.convnet import ConvNet
 from hybridlib.models.cordonnier import QuadraticAttention
 from hybridlib.models.deit import DeiT
 from hybridlib.models.early_conv import ConvStem, EarlyConvViT

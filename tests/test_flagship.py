@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from hybridlib.cli import main
+from hybridlib.cli.main import main
 from hybridlib.data import load
 from hybridlib.models.botnet import BottleneckTransformer
 from hybridlib.models.flagship import FLOOR, MEASURED, SIZES, Flagship, Whiten

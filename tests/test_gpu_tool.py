@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 
 from hybridlib.data import load
-from hybridlib.studies import alike, many
+from hybridlib.studies import alike, many, records
 from hybridlib.studies import one_run as one_run_module
-from hybridlib.studies import records
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "book" / "tools"))
 import gpu

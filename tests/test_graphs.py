@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from hybridlib.data import load
-from hybridlib.distillation import Distillation
-from hybridlib.graphs import GraphTraining
 from hybridlib.models import create
-from hybridlib.training import DEFAULTS, begun, fit
+from hybridlib.models.deit import Distillation
+from hybridlib.training.fit import DEFAULTS, begun, fit
+from hybridlib.training.graphs import GraphTraining
 
 RECIPE = dict(batch_size=16, lr=1e-3, device="cpu", progress=False, seed=3, channels_last=True)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load, load_file
 from torch import nn
 
 from hybridlib import live, weights
-from hybridlib.cli import main
+from hybridlib.cli.main import main
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.models import create
 

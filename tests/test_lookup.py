@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import chi2_contingency, chisquare
 from sklearn.datasets import load_digits
 
-from hybridlib.cli import main
+from hybridlib.cli.main import main
 from hybridlib.data import load
 from hybridlib.data.lookup import draw_scenes, paint
 from hybridlib.data.tiles import RGB

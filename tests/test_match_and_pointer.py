@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, chisquare
 
-from hybridlib.data import load
-from hybridlib.data import tiles
+from hybridlib.data import load, tiles
 from hybridlib.data.match import draw_scenes as draw_match
 from hybridlib.data.pointer import draw_scenes as draw_pointer
 

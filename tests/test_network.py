@@ -12,9 +12,9 @@ import torch
 from browser.samples import pictures
 from newer import needs_export
 
-from hybridlib import live, palette, weights
+from hybridlib import live, weights
 from hybridlib.layers.attention import MultiHeadSelfAttention
-from hybridlib.widgets import Network, network, network_outline, network_picture
+from hybridlib.widgets import Network, network, network_outline, network_picture, palette
 from hybridlib.widgets.network_outline import Cell, outline
 
 NAMES = weights.names()

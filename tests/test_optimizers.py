@@ -7,7 +7,7 @@ import torch
 from newer import needs_muon
 from torch import nn
 
-from hybridlib.optimizers import decays, make_optimizer, optimizer_tensors, put_optimizer
+from hybridlib.training.optimizers import decays, make_optimizer, optimizer_tensors, put_optimizer
 
 CPU = torch.device("cpu")
 SETTINGS = dict(lr=0.02, weight_decay=0.1)

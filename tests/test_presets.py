@@ -9,13 +9,21 @@ import torch
 from interrupted import digest, network, source
 from torch import nn
 
-from hybridlib import cli_train
-from hybridlib.cli import main
-from hybridlib.distillation import Distillation, Renormalise, hard_distillation_loss
+from hybridlib.cli import train as cli_train
+from hybridlib.cli.main import main
 from hybridlib.models import SIZES as MODELS
 from hybridlib.models import create, has_drop_path
-from hybridlib.presets import DEFAULTS, MEANINGS, PRESETS, SIZES, describe, fit_arguments, recipe
+from hybridlib.models.deit import Distillation, Renormalise, hard_distillation_loss
 from hybridlib.training import fit
+from hybridlib.training.presets import (
+    DEFAULTS,
+    MEANINGS,
+    PRESETS,
+    SIZES,
+    describe,
+    fit_arguments,
+    recipe,
+)
 
 DATA = source()
 SHORT = dict(steps=6, batch_size=16, lr=0.01, progress=False, device="cpu")

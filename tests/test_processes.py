@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from hybridlib.cli import main
+from hybridlib.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 RECIPE = [

@@ -19,7 +19,6 @@ import pytest
 import torch
 
 from hybridlib import models, studies, weights
-from hybridlib.checkpoint import read_tensors
 from hybridlib.data import DRAWN, choose_few, load
 from hybridlib.studies import (
     cli,
@@ -32,6 +31,7 @@ from hybridlib.studies import (
 )
 from hybridlib.studies.records import data_of
 from hybridlib.studies.runner import RunSpec
+from hybridlib.weight_files import read_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "book" / "results"

@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from hybridlib import studies
-from hybridlib.checkpoint import save_weights
 from hybridlib.data import load
-from hybridlib.distillation import hard_distillation_loss, soft_distillation_loss
 from hybridlib.models import create
+from hybridlib.models.deit import hard_distillation_loss, soft_distillation_loss
 from hybridlib.studies import (
     botnet,
     ceit,
@@ -27,6 +26,7 @@ from hybridlib.studies import (
     tuning,
 )
 from hybridlib.studies.one_run import weights_of
+from hybridlib.weight_files import save_weights
 
 SMALL = dict(copies=1, test_copies=1)
 

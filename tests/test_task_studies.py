@@ -6,11 +6,10 @@ import json
 import pytest
 import torch
 
-from hybridlib.checkpoint import save_weights
 from hybridlib.data import load
 from hybridlib.data.lookup import draw_scenes
-from hybridlib.distillation import Distillation
 from hybridlib.models import create
+from hybridlib.models.deit import Distillation
 from hybridlib.studies import (
     distillation_labels,
     gates,
@@ -29,6 +28,7 @@ from hybridlib.studies import (
 )
 from hybridlib.studies.one_run import run_one
 from hybridlib.training import fit
+from hybridlib.weight_files import save_weights
 
 OWN = [runner.find(name) for name in runner.STUDIES if hasattr(runner.find(name), "PICTURES")]
 TUNING = [study for study in OWN if study.NAME.endswith("_tuning")]

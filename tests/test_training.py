@@ -17,21 +17,21 @@ from interrupted import OPTIMIZERS, digest, network, source
 from PIL import Image
 from torch import nn
 
-from hybridlib import batches
 from hybridlib.data import MemoryImages, folder
 from hybridlib.models import create
 from hybridlib.training import (
     CheckpointError,
     Run,
     TrainingError,
+    batches,
     decays,
     evaluate,
     fit,
     load_weights,
     pick_device,
     save_weights,
-    schedule,
 )
+from hybridlib.training.budget import schedule
 
 DATA = source()
 SHORT = dict(steps=6, batch_size=16, lr=0.01, progress=False, device="cpu")

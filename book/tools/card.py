@@ -6,7 +6,7 @@ Stored, because a link needs it whether or not a browser was at hand when the bo
 
 from pathlib import Path
 
-from hybridlib.palette import PARTS
+from hybridlib.widgets.palette import PARTS
 
 ASSETS = Path(__file__).resolve().parents[1] / "site_assets"
 SIZE = (1200, 630)

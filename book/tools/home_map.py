@@ -9,7 +9,7 @@ says that it is in preparation.
 from html import escape
 from typing import NamedTuple
 
-from hybridlib.palette import PARTS
+from hybridlib.widgets.palette import PARTS
 
 
 class System(NamedTuple):

@@ -20,7 +20,7 @@ from hybridlib.bench.latency import SIDES, measure_latency
 from hybridlib.bench.live import measure_live, runtime_sizes
 from hybridlib.bench.measure import VARIANTS, measure
 from hybridlib.bench.pairs import PAIRS, Pair
-from hybridlib.devices import describe_device, pick_device, versions
+from hybridlib.training.devices import describe_device, pick_device, versions
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 COLUMNS = ("model", "peer", "metric", "ours", "theirs", "ratio")

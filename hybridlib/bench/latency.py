@@ -16,9 +16,9 @@ from torchvision.models import efficientnet_b0, efficientnet_b3, efficientnet_b4
 
 from hybridlib.analysis import cost
 from hybridlib.bench.measure import time_by_turns, training_step
-from hybridlib.devices import memory_errors
-from hybridlib.layers.checks import check_positive
+from hybridlib.checks import check_positive
 from hybridlib.models import create
+from hybridlib.training.devices import memory_errors
 
 # name: from the side of the images to the model. BoTNet's positions belong to one side.
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from hybridlib import live, weights
+from hybridlib.checks import check_positive, look_up
 from hybridlib.data import load
-from hybridlib.layers.checks import check_positive, look_up
 from hybridlib.widgets.base import bundle
 
 BROWSERS = ("chromium", "google-chrome", "google-chrome-stable", "chromium-browser", "chrome")

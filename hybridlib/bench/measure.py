@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from hybridlib.bench.pairs import Pair
-from hybridlib.devices import memory_errors
+from hybridlib.training.devices import memory_errors
 
 # Of the largest logit. Through fifty layers of random weights float32 rounds in another order;
 # float64 tells rounding from a mistake. The last one is what is timed.

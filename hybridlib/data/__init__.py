@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from hybridlib.checks import check_positive
 from hybridlib.data.cifar import CACHE, CIFAR, CIFAR_HOST, cifar
 from hybridlib.data.digits import digits
 from hybridlib.data.files import read_image, read_images
@@ -21,7 +22,6 @@ from hybridlib.data.lookup import lookup
 from hybridlib.data.match import match
 from hybridlib.data.pointer import pointer
 from hybridlib.data.preparation import Picture, Preparation
-from hybridlib.layers.checks import check_positive
 
 __all__ = [
     "CACHE",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hybridlib.checks import check_divides
 from hybridlib.data.images import ImageData
 from hybridlib.data.tiles import (
     COLOURS,
@@ -19,7 +20,6 @@ from hybridlib.data.tiles import (
     shuffled,
     uniforms,
 )
-from hybridlib.layers.checks import check_divides
 
 TILE = 4  # pixels; the dot has 2x2
 

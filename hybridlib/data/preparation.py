@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from hybridlib.checks import check_positive
 from hybridlib.data.files import frame, read_image, upright
 from hybridlib.data.images import normalise
-from hybridlib.layers.checks import check_positive
 
 Picture = str | Path | Image.Image | np.ndarray
 

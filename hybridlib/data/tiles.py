@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybridlib.checks import check_positive
 from hybridlib.data.images import ImageData, MemoryImages, choose_few, statistics
-from hybridlib.layers.checks import check_positive
 
 COLOURS = {
     "red": (200, 30, 30),

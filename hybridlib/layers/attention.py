@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.layers.checks import check_divides
+from hybridlib.checks import check_divides
 
 
 def attention_weights(query: Tensor, key: Tensor, *, bias: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from hybridlib.layers.checks import check_divides, check_positive, check_share, divisors
+from hybridlib.checks import check_divides, check_positive, check_share, divisors
 
 
 class ConvNormAct(nn.Sequential):

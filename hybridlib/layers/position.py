@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from hybridlib.layers.checks import check_divides, check_positive
+from hybridlib.checks import check_divides, check_positive
 
 
 class LearnedPositions(nn.Module):

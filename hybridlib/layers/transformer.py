@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from hybridlib.checks import check_divides, check_positive, check_share
 from hybridlib.layers.attention import MultiHeadSelfAttention
-from hybridlib.layers.checks import check_divides, check_positive, check_share
 
 # timm, torchvision and the official DeiT, ConViT and CeiT; PyTorch's own default is 1e-5
 LAYER_NORM_EPS = 1e-6

@@ -14,10 +14,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from hybridlib import weights
-from hybridlib.checkpoint import model_tensors, read_tensors
-from hybridlib.layers.checks import look_up
+from hybridlib.checks import look_up
 from hybridlib.live.export import export
 from hybridlib.live.graph import Graph
+from hybridlib.weight_files import model_tensors, read_tensors
 
 TYPES = {"I32": torch.int32, "F32": torch.float32}
 

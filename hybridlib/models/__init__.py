@@ -11,7 +11,7 @@ from inspect import signature
 
 from torch import nn
 
-from hybridlib.layers.checks import look_up
+from hybridlib.checks import look_up
 from hybridlib.models import botnet, ceit, coatnet, convit, convnet, deit, early_conv, flagship, vit
 
 CLASSES: dict[str, type[nn.Module]] = {

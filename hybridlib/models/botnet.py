@@ -22,8 +22,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from hybridlib.checks import check_divides, check_image, check_positive, look_up
 from hybridlib.layers.attention import attend, attention_weights
-from hybridlib.layers.checks import check_divides, check_image, check_positive, look_up
 from hybridlib.layers.convolution import ConvNormAct
 from hybridlib.layers.position import RelativePositions2d
 from hybridlib.layers.trace import AttentionMap, Trace

@@ -28,8 +28,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from hybridlib.checks import check_divides, check_image, check_positive, divisors, look_up
 from hybridlib.layers.attention import attend, attention_weights
-from hybridlib.layers.checks import check_divides, check_image, check_positive, divisors, look_up
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.position import LearnedPositions
 from hybridlib.layers.trace import AttentionMap, Trace

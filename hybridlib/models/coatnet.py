@@ -29,8 +29,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from hybridlib.checks import check_divides, check_image, check_positive, check_share, look_up
 from hybridlib.layers.attention import MultiHeadSelfAttention, attend, attention_weights
-from hybridlib.layers.checks import check_divides, check_image, check_positive, check_share, look_up
 from hybridlib.layers.convolution import ConvNormAct, MBConv, make_pool, make_pool_shortcut
 from hybridlib.layers.position import RelativeBias
 from hybridlib.layers.trace import AttentionMap, Trace

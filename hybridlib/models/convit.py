@@ -28,8 +28,8 @@ from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from hybridlib.checks import check_divides, check_image, check_positive, check_share, look_up
 from hybridlib.layers.attention import attend, attention_weights
-from hybridlib.layers.checks import check_divides, check_image, check_positive, check_share, look_up
 from hybridlib.layers.position import LearnedPositions, quadratic_encoding, relative_offsets
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.layers.transformer import LAYER_NORM_EPS, MLP, TransformerBlock, drop_path_schedule

@@ -16,7 +16,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from hybridlib.layers.checks import check_divides, check_image, check_positive, look_up
+from hybridlib.checks import check_divides, check_image, check_positive, look_up
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.trace import Trace
 

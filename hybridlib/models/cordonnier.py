@@ -16,7 +16,7 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from hybridlib.layers.checks import check_image, check_positive
+from hybridlib.checks import check_image, check_positive
 from hybridlib.layers.position import quadratic_encoding, relative_offsets
 from hybridlib.layers.trace import AttentionMap
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.layers.checks import check_divides, check_positive, look_up
+from hybridlib.checks import check_divides, check_positive, look_up
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.models import vit
 from hybridlib.models.vit import ViT

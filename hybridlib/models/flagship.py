@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridlib.layers.checks import check_divides, check_image, check_positive, look_up
+from hybridlib.checks import check_divides, check_image, check_positive, look_up
 from hybridlib.layers.convolution import ConvNormAct
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.models.botnet import BottleneckTransformer

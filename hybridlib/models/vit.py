@@ -16,8 +16,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from hybridlib.checks import check_divides, check_image, check_positive, look_up
 from hybridlib.layers.attention import MultiHeadSelfAttention
-from hybridlib.layers.checks import check_divides, check_image, check_positive, look_up
 from hybridlib.layers.position import LearnedPositions
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.layers.transformer import LAYER_NORM_EPS, TransformerBlock, drop_path_schedule

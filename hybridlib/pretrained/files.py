@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hybridlib.checkpoint import CheckpointError, read_tensors, starts_as_safetensors
+from hybridlib.weight_files import CheckpointError, read_tensors, starts_as_safetensors
 
 # Where a training's checkpoint keeps its weights. The first is used: DeiT's and CeiT's authors test
 # "model", and timm's trainings write "state_dict".

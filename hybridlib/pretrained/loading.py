@@ -13,9 +13,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
-from hybridlib.checkpoint import CheckpointError, put_tensors
+from hybridlib.checks import check_positive, look_up
 from hybridlib.data import Picture, Preparation
-from hybridlib.layers.checks import check_positive, look_up
 from hybridlib.layers.position import LearnedPositions
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models import CLASSES, create
@@ -23,6 +22,7 @@ from hybridlib.pretrained import ceit, convit, convnet, deit, vit
 from hybridlib.pretrained.catalogue import IMAGENET_CLASSES, PUBLIC, Public
 from hybridlib.pretrained.files import read_state
 from hybridlib.pretrained.hub import fetch
+from hybridlib.weight_files import CheckpointError, put_tensors
 
 CONVERT: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
     "vit": vit.convert,

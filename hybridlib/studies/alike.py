@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hybridlib.data import ImageData
-from hybridlib.distillation import Distillation
+from hybridlib.models.deit import Distillation
 from hybridlib.studies import field
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label

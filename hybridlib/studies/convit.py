@@ -14,10 +14,10 @@ from torch import nn
 
 from hybridlib.analysis import attention_distance
 from hybridlib.data import ImageData
-from hybridlib.devices import device_of
 from hybridlib.models import create
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe
+from hybridlib.training.devices import device_of
 
 NAME = "convit"
 QUESTION = "How much does ConViT's convolutional start help at each fraction of the data?"

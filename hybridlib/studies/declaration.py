@@ -27,10 +27,10 @@ from types import ModuleType
 
 from torch import nn
 
+from hybridlib.checks import look_up
 from hybridlib.data import ImageData, load
-from hybridlib.layers.checks import look_up
 from hybridlib.models import create
-from hybridlib.objective import Loss
+from hybridlib.training.objective import Loss
 
 # In an order in which they can run: what a study reads of another stands before it.
 STUDIES = (

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from hybridlib.analysis import cosine_similarity
 from hybridlib.data import ImageData
-from hybridlib.distillation import Distillation
 from hybridlib.models import create
-from hybridlib.objective import Loss
+from hybridlib.models.deit import Distillation
 from hybridlib.studies import distillation_teachers
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.one_run import weights_of
 from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe
 from hybridlib.training import load_weights
+from hybridlib.training.objective import Loss
 
 NAME = "distillation"
 QUESTION = "Which loss, which token and which teacher teach a small DeiT best, if any does?"

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from hybridlib.data import ImageData, load
-from hybridlib.distillation import Distillation
 from hybridlib.models import create
+from hybridlib.models.deit import Distillation
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.one_run import weights_of
 from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe

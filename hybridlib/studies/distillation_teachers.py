@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from hybridlib.checks import look_up
 from hybridlib.data import ImageData
-from hybridlib.layers.checks import look_up
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.records import load
 from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe, train_beside_test

@@ -14,8 +14,8 @@ from torch import nn
 
 from hybridlib.analysis import cost
 from hybridlib.data import ImageData
-from hybridlib.distillation import Distillation
 from hybridlib.models import create
+from hybridlib.models.deit import Distillation
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.one_run import weights_of
 from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe

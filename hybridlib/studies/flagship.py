@@ -14,10 +14,10 @@ from hybridlib.analysis import cost
 from hybridlib.data import ImageData
 from hybridlib.models import create
 from hybridlib.models.flagship import MEASURED
-from hybridlib.presets import recipe
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.tiers import data_arguments, label
 from hybridlib.training import evaluate
+from hybridlib.training.presets import recipe
 
 NAME = "flagship"
 QUESTION = (

@@ -13,7 +13,7 @@ from torch import nn
 
 from hybridlib.analysis import cost
 from hybridlib.data import ImageData
-from hybridlib.distillation import Distillation
+from hybridlib.models.deit import Distillation
 from hybridlib.studies import field, ladder, lookup_tuning, tasks
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.tiers import train_beside_test

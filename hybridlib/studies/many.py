@@ -34,15 +34,15 @@ import numpy as np
 import torch
 
 from hybridlib.data import ImageData, MemoryImages
-from hybridlib.devices import pick_device
-from hybridlib.graphs import GraphTraining
-from hybridlib.record import Run
 from hybridlib.studies.declaration import RunSpec, find, find_hooks, load_data
 from hybridlib.studies.one_run import RANDOM, SCRATCH, Prepared, finish, prepare
 from hybridlib.studies.records import results_folder
 from hybridlib.studies.runner import missing
 from hybridlib.studies.tasks import load_tuned
-from hybridlib.training import DEFAULTS, begun
+from hybridlib.training.devices import pick_device
+from hybridlib.training.fit import DEFAULTS, begun
+from hybridlib.training.graphs import GraphTraining
+from hybridlib.training.record import Run
 
 AT_ONCE = 32  # runs
 QUEUED = 2  # steps that may wait in a stream

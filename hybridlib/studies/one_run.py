@@ -18,12 +18,12 @@ from types import ModuleType
 import torch
 from torch import nn
 
+from hybridlib.checks import look_up
 from hybridlib.data import ImageData
-from hybridlib.layers.checks import look_up
-from hybridlib.record import Run
 from hybridlib.studies.declaration import RunSpec, find_hooks
 from hybridlib.studies.records import PACKAGE, data_of, save
 from hybridlib.training import evaluate, fit, load_weights, save_weights
+from hybridlib.training.record import Run
 
 SCRATCH = Path("runs")  # checkpoints, logs and weights, below the working directory; git ignores it
 RANDOM = threading.Lock()  # PyTorch's global random numbers: for one thread at a time

@@ -20,8 +20,7 @@ from types import ModuleType
 import torch
 from tqdm import tqdm
 
-from hybridlib.devices import keep_freed_memory
-from hybridlib.layers.checks import look_up
+from hybridlib.checks import look_up
 from hybridlib.studies.declaration import (
     STUDIES,
     RunSpec,
@@ -33,6 +32,7 @@ from hybridlib.studies.declaration import (
 )
 from hybridlib.studies.one_run import SCRATCH, measure_again, run_one
 from hybridlib.studies.records import PACKAGE, data_of, results_folder
+from hybridlib.training.devices import keep_freed_memory
 
 __all__ = [
     "SCRATCH",

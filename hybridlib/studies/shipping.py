@@ -7,11 +7,11 @@ from types import ModuleType
 
 import torch
 
-from hybridlib.checkpoint import save_weights
 from hybridlib.studies.declaration import find_hooks
 from hybridlib.studies.one_run import SCRATCH
 from hybridlib.studies.records import load
 from hybridlib.training import evaluate, load_weights
+from hybridlib.weight_files import save_weights
 from hybridlib.weights import FOLDER
 
 CARD = """# {name}

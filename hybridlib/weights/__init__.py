@@ -11,9 +11,9 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import nn
 
-from hybridlib.checkpoint import load_weights
-from hybridlib.layers.checks import look_up
+from hybridlib.checks import look_up
 from hybridlib.models import create
+from hybridlib.weight_files import load_weights
 
 FOLDER = Path(__file__).resolve().parent
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import traitlets
 from matplotlib.figure import Figure
 
-from hybridlib.palette import PARTS
+from hybridlib.widgets.palette import PARTS
 
 from .base import Explorable, Refused, check_name
 

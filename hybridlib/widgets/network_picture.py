@@ -5,7 +5,7 @@ from collections.abc import Collection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
-from hybridlib.palette import KNOWN, PARTS, colour_of
+from hybridlib.widgets.palette import KNOWN, PARTS, colour_of
 
 from .network_outline import Cell, Join, outline, shape_words
 

@@ -1,4 +1,4 @@
-"""The distillation bench: every number is that of hybridlib.distillation, and every pull that of
+"""The distillation bench: every number is that of hybridlib.models.deit, and every pull that of
 PyTorch's gradient."""
 
 import re
@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from hybridlib.distillation import hard_distillation_loss, soft_distillation_loss
+from hybridlib.models.deit import hard_distillation_loss, soft_distillation_loss
 from hybridlib.widgets import DistillationBench
 
 from .page import settle

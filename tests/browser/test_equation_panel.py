@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hybridlib import palette
-from hybridlib.widgets import EquationPanel
+from hybridlib.widgets import EquationPanel, palette
 from hybridlib.widgets import equation_numbers as numbers
 from hybridlib.widgets.equation_panel import SIDE
 from hybridlib.widgets.equation_systems import KERNELS, SYSTEMS

@@ -18,8 +18,8 @@ from torch import nn
 
 from hybridlib import data, live, weights
 from hybridlib.models.ceit import CeiT
-from hybridlib.models.convnet import ConvNet
 from hybridlib.models.convit import ConViT
+from hybridlib.models.convnet import ConvNet
 from hybridlib.widgets.base import HERE, bundle, read
 
 NAMES = weights.names()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from hybridlib import live, palette, weights
-from hybridlib.widgets import Network
+from hybridlib import live, weights
+from hybridlib.widgets import Network, palette
 from hybridlib.widgets.network_outline import Cell, outline, shape_words
 
 from .page import settle

@@ -7,7 +7,7 @@ from PIL import Image
 
 from hybridlib import live, weights
 
-from .bench import agrees, answers, draw_seven, drag, picture, ready
+from .bench import agrees, answers, drag, draw_seven, picture, ready
 from .page import settle
 from .samples import pictures, workbench
 

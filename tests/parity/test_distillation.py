@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from reference import assert_equal, load_case
 
-from hybridlib.distillation import hard_distillation_loss, soft_distillation_loss, tempered_kl
+from hybridlib.models.deit import hard_distillation_loss, soft_distillation_loss, tempered_kl
 
 CASE = load_case("deit_distillation_loss")
 STORED = {key for key in CASE.outputs if not key.startswith("kl_")}

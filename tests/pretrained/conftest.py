@@ -3,12 +3,12 @@
 import socket
 
 import pytest
+from peers import CONVIT, DISTILLED, TINY, make_peer, put_in_cache
 from sklearn.datasets import load_sample_image
 
 from hybridlib import pretrained
 from hybridlib.models import SIZES
 from hybridlib.pretrained import PUBLIC
-from peers import CONVIT, DISTILLED, TINY, make_peer, put_in_cache
 
 
 @pytest.fixture(autouse=True)

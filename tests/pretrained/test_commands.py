@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 from parity.reference import assert_equal, randomise
+from peers import DISTILLED, TINY
 from PIL import Image
 
 from hybridlib import pretrained
-from hybridlib.checkpoint import save_weights
-from hybridlib.cli import main
+from hybridlib.cli.main import main
 from hybridlib.models import create
 from hybridlib.pretrained import PUBLIC, load_file
-from peers import DISTILLED, TINY
+from hybridlib.weight_files import save_weights
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from parity.reference import assert_equal, images, randomise
+from peers import CONVIT, DISTILLED, TINY
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from timm.models import get_pretrained_cfg
@@ -15,7 +16,6 @@ from hybridlib.data import Preparation
 from hybridlib.models.ceit import CeiT
 from hybridlib.pretrained import PUBLIC
 from hybridlib.widgets import AttentionExplorer
-from peers import CONVIT, DISTILLED, TINY
 
 
 @pytest.mark.parametrize("name", [TINY, DISTILLED, CONVIT, "vit_base_patch16_384.augreg_in1k"])

@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 from parity.reference import assert_equal, images, record_attention
+from peers import CONVIT, DISTILLED, ON_HUB, TINY, architecture, make_peer, put_in_cache
 from timm.data import ImageNetInfo, resolve_data_config
 from timm.layers import resample_abs_pos_embed
 from timm.models import get_pretrained_cfg
@@ -13,7 +14,6 @@ from hybridlib import analysis, pretrained
 from hybridlib.models import create
 from hybridlib.pretrained import PUBLIC
 from hybridlib.pretrained.catalogue import ARCHITECTURES
-from peers import CONVIT, DISTILLED, ON_HUB, TINY, architecture, make_peer, put_in_cache
 
 
 @pytest.mark.parametrize("name", ON_HUB)

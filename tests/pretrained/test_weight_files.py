@@ -9,20 +9,20 @@ import zipfile
 import pytest
 import timm
 import torch
+from newer import needs_torch
 from parity.reference import assert_equal, images, load_case, randomise
+from peers import CONVIT, DISTILLED, TINY
 from safetensors.torch import save_file
 from torchvision.models import resnet18
 
 from hybridlib import pretrained
-from hybridlib.checkpoint import CheckpointError, save_weights
 from hybridlib.models import SIZES, create
 from hybridlib.models.ceit import CeiT
 from hybridlib.models.convit import ConViT
 from hybridlib.models.convnet import ConvNet
 from hybridlib.models.deit import DeiT
 from hybridlib.pretrained import load_file
-from newer import needs_torch
-from peers import CONVIT, DISTILLED, TINY
+from hybridlib.weight_files import CheckpointError, save_weights
 
 
 @pytest.fixture

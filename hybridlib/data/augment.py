@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-from hybridlib.image_changes import ImageChange, RandomResizedCrop, changed
-from hybridlib.layers.checks import check_positive, check_share, look_up
+from hybridlib.checks import check_positive, check_share, look_up
+from hybridlib.data.image_changes import ImageChange, RandomResizedCrop, changed
 
 
 class BatchRandom:

@@ -137,7 +137,7 @@ def _ship(args: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`study` alone, for tests and for `python -m hybridlib.studies.cli study …`."""
+    """`study` alone, for tests and for `python -m hybridlib.cli.study study …`."""
     parser = argparse.ArgumentParser(prog="hybridlib")
     add_parser(parser.add_subparsers(required=True))
     args = parser.parse_args(arguments)

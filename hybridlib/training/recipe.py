@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hybridlib.optimizers import KINDS
+from hybridlib.training.optimizers import KINDS
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from hybridlib.checkpoint import CheckpointError, put_tensors, read_tensors
 from hybridlib.data import CIFAR, DRAWN, ImageData, load
-from hybridlib.devices import make_accelerator, pick_device
 from hybridlib.models import SIZES, create
+from hybridlib.training.devices import make_accelerator, pick_device
+from hybridlib.weight_files import CheckpointError, put_tensors, read_tensors
 
 
 def processes() -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hybridlib.data import Images, MemoryImages
-from hybridlib.image_changes import ImageChange, RandomResizedCrop, changed
+from hybridlib.data.image_changes import ImageChange, RandomResizedCrop, changed
 
 ON_DEVICE = 2**32  # bytes: data sets up to 4 GiB are kept in the GPU's memory
 

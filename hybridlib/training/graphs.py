@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from hybridlib.augment import BatchRandom
-from hybridlib.batches import derive
 from hybridlib.data import ImageData, MemoryImages
-from hybridlib.training import Training, finite
+from hybridlib.data.augment import BatchRandom
+from hybridlib.training.batches import derive
+from hybridlib.training.fit import Training, finite
 
 WARM_UP = 3  # steps before the capture: in them libraries choose kernels and optimizers make state
 EVALUATION_BATCH = 2048  # images at once

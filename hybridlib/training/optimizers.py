@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from hybridlib.checkpoint import CheckpointError, put_tensors
+from hybridlib.weight_files import CheckpointError, put_tensors
 
 MOMENTUM = 0.9  # SGD: the value of He et al. (2016)
 KINDS = ("muon", "sgd", "adamw")

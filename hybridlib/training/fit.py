@@ -7,9 +7,9 @@ Everything random in step s comes from (seed, s), and the order of epoch e from 
 training that was killed and is started again needs no generator's state, and ends on the CPU with
 the same weights, bit for bit, as one left alone.
 
-The parts: settings.py and budget.py (what `fit` is told and how long it lasts), devices.py,
-batches.py, image_changes.py and augment.py, objective.py (images to loss), optimizers.py,
-evaluation.py, record.py.
+The parts: recipe.py and budget.py (what `fit` is told and how long it lasts), devices.py,
+batches.py, objective.py (images to loss), optimizers.py, evaluation.py, record.py; changes to
+images are in data/augment.py and data/image_changes.py.
 """
 
 from __future__ import annotations
@@ -31,21 +31,13 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from hybridlib import augment as augmenting
-from hybridlib.augment import Augmentations, BatchRandom
-from hybridlib.batches import Changes, Order, Share, derive, read, to_device
-from hybridlib.budget import Budget, Clock, schedule
-from hybridlib.checkpoint import (
-    Checkpoint,
-    CheckpointError,
-    Checkpoints,
-    load_weights,
-    model_tensors,
-    put_tensors,
-    save_weights,
-)
 from hybridlib.data import ImageData
-from hybridlib.devices import (
+from hybridlib.data import augment as augmenting
+from hybridlib.data.augment import Augmentations, BatchRandom
+from hybridlib.training.batches import Changes, Order, Share, derive, read, to_device
+from hybridlib.training.budget import Budget, Clock, schedule
+from hybridlib.training.checkpoints import Checkpoint, Checkpoints
+from hybridlib.training.devices import (
     describe_device,
     device_of,
     make_accelerator,
@@ -56,30 +48,17 @@ from hybridlib.devices import (
     set_seed,
     versions,
 )
-from hybridlib.evaluation import Evaluation, Scorer, evaluate
-from hybridlib.objective import Loss, Objective, check_model, cross_entropy, name_of
-from hybridlib.optimizers import (
+from hybridlib.training.evaluation import Evaluation, Scorer
+from hybridlib.training.objective import Loss, Objective, check_model, cross_entropy, name_of
+from hybridlib.training.optimizers import (
     WeightAverage,
-    decays,
     make_optimizer,
     optimizer_tensors,
     put_optimizer,
 )
-from hybridlib.record import Run
-from hybridlib.settings import Settings, check_settings, one_budget
-
-__all__ = [
-    "CheckpointError",
-    "Evaluation",
-    "Run",
-    "TrainingError",
-    "decays",
-    "evaluate",
-    "fit",
-    "load_weights",
-    "pick_device",
-    "save_weights",
-]
+from hybridlib.training.recipe import Settings, check_settings, one_budget
+from hybridlib.training.record import Run
+from hybridlib.weight_files import CheckpointError, model_tensors, put_tensors
 
 CHECKED = (
     "batch_size",

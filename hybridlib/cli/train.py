@@ -11,9 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from hybridlib.augment import AUGMENTATIONS
-from hybridlib.checkpoint import save_weights
-from hybridlib.cli_shared import (
+from hybridlib.cli.options import (
     add_data,
     add_device,
     first_on_each_host,
@@ -22,14 +20,16 @@ from hybridlib.cli_shared import (
     read_saved,
 )
 from hybridlib.data import DRAWN, ImageData
-from hybridlib.distillation import Distillation, Renormalise
+from hybridlib.data.augment import AUGMENTATIONS
 from hybridlib.models import SIZES, create, has_drop_path
+from hybridlib.models.deit import Distillation, Renormalise
 from hybridlib.models.flagship import MEASURED, Flagship
-from hybridlib.optimizers import KINDS
-from hybridlib.presets import PRESETS, Table, describe, fit_arguments, recipe
 from hybridlib.pretrained import PUBLIC, load_file
 from hybridlib.pretrained import load as load_public
 from hybridlib.training import fit
+from hybridlib.training.optimizers import KINDS
+from hybridlib.training.presets import PRESETS, Table, describe, fit_arguments, recipe
+from hybridlib.weight_files import save_weights
 
 
 def add_parsers(commands) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as TF
 
-from hybridlib.layers.checks import check_share
+from hybridlib.checks import check_share
 
 BILINEAR = InterpolationMode.BILINEAR
 STEPS_PER_LEVEL = 10  # magnitudes with a spread are rounded to tenths of a level

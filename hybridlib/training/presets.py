@@ -11,10 +11,10 @@ bilinearly, and an epoch of repeated augmentation goes on where the last one end
 
 from __future__ import annotations
 
-from hybridlib.augment import AUGMENTATIONS, Augmentations, Mix, split
+from hybridlib.checks import look_up
 from hybridlib.data import ImageData
-from hybridlib.image_changes import AutoAugment, Erase, RandAugment
-from hybridlib.layers.checks import look_up
+from hybridlib.data.augment import AUGMENTATIONS, Augmentations, Mix, split
+from hybridlib.data.image_changes import AutoAugment, Erase, RandAugment
 
 Table = dict[str, tuple[object, str]]  # setting: (value, where it comes from)
 

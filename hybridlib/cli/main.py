@@ -14,9 +14,11 @@ from pathlib import Path
 
 import torch
 
-from hybridlib import cli_live, cli_train
 from hybridlib.analysis import cost
-from hybridlib.cli_shared import (
+from hybridlib.checks import look_up
+from hybridlib.cli import live as cli_live
+from hybridlib.cli import train as cli_train
+from hybridlib.cli.options import (
     add_data,
     add_device,
     first_on_each_host,
@@ -26,12 +28,11 @@ from hybridlib.cli_shared import (
     read_saved,
 )
 from hybridlib.data import Images, held_out
-from hybridlib.devices import keep_freed_memory
-from hybridlib.layers.checks import look_up
 from hybridlib.models import PAPERS, SIZES, create
 from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC
 from hybridlib.pretrained import load as load_public
 from hybridlib.training import TrainingError, evaluate
+from hybridlib.training.devices import keep_freed_memory
 
 # What a reader can put right; the message says how.
 MISTAKES = (ValueError, OSError, MemoryError, TrainingError)
@@ -121,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_live.add_parser(commands)
 
     if find_spec("hybridlib.studies"):
-        import_module("hybridlib.studies.cli").add_parser(commands)
+        import_module("hybridlib.cli.study").add_parser(commands)
     if find_spec("hybridlib.bench"):
         import_module("hybridlib.bench.cli").add_parser(commands)
     return parser

@@ -11,9 +11,15 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import nn
 
-from hybridlib.batches import read, to_device
 from hybridlib.data import ImageData, Images
-from hybridlib.devices import device_of, make_accelerator, memory_advice, memory_errors, pick_device
+from hybridlib.training.batches import read, to_device
+from hybridlib.training.devices import (
+    device_of,
+    make_accelerator,
+    memory_advice,
+    memory_errors,
+    pick_device,
+)
 
 EVALUATION_BATCH = (
     256  # large enough that the overhead of a batch is small, small enough for a laptop
