@@ -119,8 +119,8 @@ class EarlyConvViT(ViT):
     Args:
         stem: (channels, stride) of each 3x3 convolution; the strides multiply to `patch_size`. None
             cuts patches.
-        image_size, patch_size, dim, depth, num_heads, mlp_ratio, num_classes, in_channels,
-            drop_path: as in ViT.
+        image_size, patch_size, dim, depth, num_heads, mlp_ratio, num_classes: as in ViT.
+        in_channels, drop_path: as in ViT.
 
     Shapes: images `b c h w` in, logits `b k` out; other sizes as in ViT.
     """
