@@ -163,3 +163,23 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def check_writable(folder: Path, name: str) -> None:
+    """Make a folder, and raise OSError if nothing can be written there: before the work whose
+    result goes there, not after it.
+
+    Args:
+        folder: to be made if need be.
+        name: of the argument that gave it, for the message.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = folder / f".{os.getpid()}.tmp"
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise OSError(
+            f"{name}={str(folder)!r} cannot be written ({error.strerror or error}); give another"
+            " folder, for example 'runs/mine'"
+        ) from error

@@ -21,7 +21,7 @@ from torch import nn
 
 from hybridlib import training
 from hybridlib.data import ImageData, MemoryImages, augment
-from hybridlib.training.presets import fit_arguments, recipe
+from hybridlib.training.presets import recipe
 
 OPTIMIZERS = ("adamw", "sgd", "muon") if HAS_MUON else ("adamw", "sgd")
 STEPS, EVERY = 12, 3
@@ -126,12 +126,14 @@ def train(
     run = training.fit(
         model,
         source(),
-        steps=STEPS,
-        batch_size=16,
-        lr=0.01,
-        optimizer=optimizer,
-        augment=(crop_slowly,),
-        evaluate_every=4,
+        training.Recipe(
+            steps=STEPS,
+            batch_size=16,
+            lr=0.01,
+            optimizer=optimizer,
+            augment=(crop_slowly,),
+            evaluate_every=4,
+        ),
         checkpoint_dir=folder,
         checkpoint_every=EVERY,
         progress=False,
@@ -219,12 +221,11 @@ def kills_from_outside(base: Path) -> dict:
 
 def train_deit(folder: Path | None, out: Path, *, workers: int) -> None:
     """All of DeiT's recipe, and an average of the weights, in few steps."""
-    table = recipe("deit", batch_size=16, warmup=0.2, lr=0.01, ema=0.9)
     data, model = source(), network()
     run = training.fit(
         model,
         data,
-        **fit_arguments(table, data, steps=STEPS),
+        recipe("deit", batch_size=16, warmup=0.2, lr=0.01, ema=0.9, drop_path=0.0, steps=STEPS),
         workers=workers,
         checkpoint_dir=folder,
         checkpoint_every=EVERY,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
@@ -11,10 +9,12 @@ from torch import nn
 from hybridlib.data import load
 from hybridlib.models import create
 from hybridlib.models.deit import Distillation
-from hybridlib.training.fit import DEFAULTS, begun, fit
+from hybridlib.training import Recipe, fit
+from hybridlib.training.fit import begun
 from hybridlib.training.graphs import GraphTraining
 
-RECIPE = dict(batch_size=16, lr=1e-3, device="cpu", progress=False, seed=3, channels_last=True)
+RECIPE = dict(batch_size=16, lr=1e-3, channels_last=True)
+OPTIONS = dict(device="cpu", progress=False, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +27,9 @@ def model_of(data, name="convnet", size="nano"):
     return create(name, size, num_classes=data.num_classes, image_size=data.image_size)
 
 
-def as_graph(model, data, **recipe):
-    with begun(model, data, SimpleNamespace(**DEFAULTS | recipe), kind=GraphTraining) as training:
+def as_graph(model, data, *, loss=None, observe=None, **recipe):
+    options = OPTIONS | dict(loss=loss, observe=observe, kind=GraphTraining)
+    with begun(model, data, Recipe(**recipe), **options) as training:
         for _ in training.steps():
             pass
     return training.report()
@@ -45,7 +46,7 @@ def as_graph(model, data, **recipe):
 def test_the_weights_and_the_curve_are_those_of_fit(data, name, changes):
     recipe = RECIPE | changes
     alone, graph = model_of(data, name), model_of(data, name)
-    expected, run = fit(alone, data, **recipe), as_graph(graph, data, **recipe)
+    expected, run = fit(alone, data, Recipe(**recipe), **OPTIONS), as_graph(graph, data, **recipe)
     for (key, value), other in zip(alone.state_dict().items(), graph.state_dict().values()):
         assert torch.equal(value, other), key
     assert (run.config, run.data, run.model) == (expected.config, expected.data, expected.model)
@@ -62,7 +63,8 @@ def test_the_weights_and_the_curve_are_those_of_fit(data, name, changes):
 def test_a_distillation_is_trained_as_by_fit(data):
     students = [model_of(data, "deit", "nano distilled") for _ in range(2)]
     recipe = RECIPE | dict(steps=4)
-    fit(students[0], data, loss=Distillation(model_of(data), "hard"), **recipe)
+    hard = Distillation(model_of(data), "hard")
+    fit(students[0], data, Recipe(**recipe), loss=hard, **OPTIONS)
     as_graph(students[1], data, loss=Distillation(model_of(data), "hard"), **recipe)
     for value, other in zip(*(s.state_dict().values() for s in students)):
         assert torch.equal(value, other)

@@ -2,7 +2,6 @@
 
 import copy
 import json
-from inspect import signature
 
 import pytest
 import torch
@@ -14,19 +13,13 @@ from hybridlib.cli.main import main
 from hybridlib.models import SIZES as MODELS
 from hybridlib.models import create, has_drop_path
 from hybridlib.models.deit import Distillation, Renormalise, hard_distillation_loss
-from hybridlib.training import fit
-from hybridlib.training.presets import (
-    DEFAULTS,
-    MEANINGS,
-    PRESETS,
-    SIZES,
-    describe,
-    fit_arguments,
-    recipe,
-)
+from hybridlib.training import Recipe, fit
+from hybridlib.training.presets import DEFAULTS, PRESETS, SIZES, describe, recipe, sources
+from hybridlib.training.recipe import settings
 
 DATA = source()
-SHORT = dict(steps=6, batch_size=16, lr=0.01, progress=False, device="cpu")
+SHORT = dict(steps=6, batch_size=16, lr=0.01)
+QUIET = dict(progress=False, device="cpu")
 
 
 class Sized:
@@ -37,79 +30,78 @@ class Sized:
 
 
 def settled(preset, **given):
-    return fit_arguments(recipe(preset, **given), Sized())
+    return recipe(preset, **given).settle(Sized())
 
 
 def names(arguments):
-    return [getattr(f, "__name__", type(f).__name__) for f in arguments["augment"]]
+    return [getattr(f, "__name__", type(f).__name__) for f in arguments.augment]
 
 
 def test_every_value_has_a_meaning_and_a_source():
     tables = [DEFAULTS, *PRESETS.values(), *(t for sizes in SIZES.values() for t in sizes.values())]
     for table in tables:
-        assert set(table) <= set(MEANINGS)
+        assert set(table) <= set(settings())
         assert all(source.strip() for _, source in table.values())
-    assert set(DEFAULTS) == set(MEANINGS)
+    assert set(DEFAULTS) == set(settings())
     for preset, sizes in SIZES.items():
         assert set(sizes) <= set(MODELS[preset.replace("-", "_")])
-    taken = set(signature(fit).parameters)
-    assert all(set(settled(preset)) <= taken for preset in PRESETS)
+    assert all(each.metadata["meaning"].strip() for each in settings().values())
 
 
 def test_deits_recipe_as_its_table_9_has_it():
     found = settled("deit")
-    assert found | {"augment": None} == dict(
+    config = {f"{name}": getattr(found, name) for name in settings()}
+    used = {name: value for name, value in config.items() if value != DEFAULTS[name][0]}
+    assert used.pop("augment") == found.augment and used == dict(
         epochs=300,
         batch_size=1024,
-        optimizer="adamw",
-        lr=0.001,
         min_lr=1e-5,
-        weight_decay=0.05,
         warmup=pytest.approx(5 / 300),
         label_smoothing=0.1,
         clip=None,
-        ema=None,
+        drop_path=0.1,
         repeats=3,
-        augment=None,
     )
+    assert (found.optimizer, found.weight_decay, found.ema) == ("adamw", 0.05, None)
+    assert found.lr == pytest.approx(0.001)
     assert names(found) == ["RandomResizedCrop", "RandAugment", "Erase", "flip", "Mix"]
-    _, rand, erase, _, mix = found["augment"]
+    _, rand, erase, _, mix = found.augment
     assert (rand.magnitude, rand.spread, rand.fill) == (9, 0.5, (128, 128, 128))
     assert erase.probability == 0.25 and erase.std == Sized.std
     assert (mix.num_classes, mix.mixup, mix.cutmix) == (1000, 0.8, 1.0)
-    assert recipe("deit")["drop_path"][0] == 0.1
+    assert recipe("deit").drop_path == 0.1
 
 
 def test_the_other_papers_recipes():
     coatnet = settled("coatnet")
-    assert (coatnet["lr"], coatnet["min_lr"], coatnet["clip"]) == (1e-3, 1e-5, 1.0)
+    assert (coatnet.lr, coatnet.min_lr, coatnet.clip) == (1e-3, 1e-5, 1.0)
     steps = 300 * 1_281_167 / 4096
-    assert coatnet["warmup"] == pytest.approx(10_000 / steps)
-    assert coatnet["augment"][-1].cutmix == 0
-    depths = [recipe("coatnet", size=f"CoAtNet-{i}")["drop_path"][0] for i in range(4)]
+    assert coatnet.warmup == pytest.approx(10_000 / steps)
+    assert coatnet.augment[-1].cutmix == 0
+    depths = [recipe("coatnet", size=f"CoAtNet-{i}").drop_path for i in range(4)]
     assert depths == [0.2, 0.3, 0.5, 0.7]
     early = settled("early-conv")
-    assert (early["batch_size"], early["weight_decay"]) == (2048, 0.24)
-    assert early["repeats"] == 1 and early["ema"] and "AutoAugment" in names(early)
-    large = fit_arguments(recipe("early-conv", size="C-36GF"), Sized())
-    assert (large["lr"], large["weight_decay"]) == (6e-4, 0.28)
-    plus = fit_arguments(recipe("convit", size="S+"), Sized())
-    assert (plus["lr"], plus["batch_size"]) == (4e-4, 512)
+    assert (early.batch_size, early.weight_decay) == (2048, 0.24)
+    assert early.repeats == 1 and early.ema and "AutoAugment" in names(early)
+    large = recipe("early-conv", size="C-36GF").settle(Sized())
+    assert (large.lr, large.weight_decay) == (6e-4, 0.28)
+    plus = recipe("convit", size="S+").settle(Sized())
+    assert (plus.lr, plus.batch_size) == (4e-4, 512)
     assert settled("convit") == settled("ceit") == settled("deit")
 
 
 def test_what_is_given_replaces_the_preset():
-    assert settled("deit", batch_size=256)["lr"] == pytest.approx(2.5e-4)
-    assert settled("deit", batch_size=256, lr=0.002)["lr"] == 0.002
-    assert settled("deit", epochs=100)["warmup"] == pytest.approx(0.05)
-    assert settled("deit", warmup=0.2)["warmup"] == 0.2
-    assert settled("deit", batch_size=4)["min_lr"] == settled("deit", batch_size=4)["lr"] < 1e-5
+    assert settled("deit", batch_size=256).lr == pytest.approx(2.5e-4)
+    assert settled("deit", batch_size=256, lr=0.002).lr == 0.002
+    assert settled("deit", epochs=100).warmup == pytest.approx(0.05)
+    assert settled("deit", warmup=0.2).warmup == 0.2
+    assert settled("deit", batch_size=4).min_lr == settled("deit", batch_size=4).lr < 1e-5
     bare = settled("deit", rand_augment=None, erase=0, mixup=0, cutmix=0, augment="crop")
-    assert bare["augment"] == "crop"
-    assert settled(None, epochs=3)["augment"] == "none"
-    assert recipe("deit", clip=0.5)["clip"] == (0.5, "given")
-    in_steps = fit_arguments(recipe("deit"), Sized(), steps=12_512)  # ten epochs
-    assert "epochs" not in in_steps and in_steps["warmup"] == pytest.approx(0.5, abs=1e-3)
+    assert bare.augment == "crop"
+    assert settled(None, epochs=3).augment == "none"
+    assert sources("deit", clip=0.5)["clip"] == (0.5, "given")
+    in_steps = settled("deit", steps=12_512)  # ten epochs
+    assert in_steps.epochs is None and in_steps.warmup == pytest.approx(0.5, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -117,11 +109,11 @@ def test_what_is_given_replaces_the_preset():
     [
         (lambda: recipe("vgg"), "'vgg'.*deit, convit"),
         (lambda: recipe("deit", momentum=1), "'momentum'.*epochs"),
-        (lambda: settled("deit", epochs=5), r"warm-up of 5 epochs \(table 9\).*epochs=5.*--warmup"),
         (
-            lambda: fit_arguments(recipe("coatnet"), Sized(), seconds=60),
-            r"warm-up of 10000 steps.*fit into seconds=60",
+            lambda: settled("deit", epochs=5),
+            r"warm-up of 5 epochs does not fit into epochs=5.*fraction.*warmup=0.1",
         ),
+        (lambda: settled("coatnet", seconds=60), r"warm-up of 10000 steps.*fit into seconds=60"),
     ],
 )
 def test_what_cannot_be(make, message):
@@ -130,7 +122,7 @@ def test_what_cannot_be(make, message):
 
 
 def test_text_says_what_is_on_and_where_it_comes_from():
-    said = describe(recipe("deit", lr=0.003))
+    said = describe(sources("deit", lr=0.003))
     assert "lr               0.003              given" in said
     assert "repeats          3                  table 9" in said and "warmup_epochs" in said
     assert "auto_augment" not in said and "\nwarmup  " not in said
@@ -147,8 +139,8 @@ def test_average_of_the_weights_against_a_loop():
         return nn.functional.cross_entropy(model(images), targets)
 
     averaged, plain = network(dropout=0), network(dropout=0)
-    run = fit(averaged, DATA, **SHORT, ema=0.8, loss=watched, evaluate_every=1)
-    plain_run = fit(plain, DATA, **SHORT, evaluate_every=1)
+    run = fit(averaged, DATA, Recipe(**SHORT, ema=0.8, evaluate_every=1), loss=watched, **QUIET)
+    plain_run = fit(plain, DATA, Recipe(**SHORT, evaluate_every=1), **QUIET)
     weights = [state["5.weight"].double() for state in seen[1:]]  # after the first step, ...
     weights.append(plain.state_dict()["5.weight"].double())
     expected = weights[0]
@@ -163,7 +155,7 @@ def test_average_of_the_weights_against_a_loop():
 
 
 def test_cosine_ends_at_min_lr():
-    run = fit(network(), DATA, **{**SHORT, "steps": 50}, min_lr=0.002, warmup=0.2)
+    run = fit(network(), DATA, Recipe(**SHORT | dict(steps=50, min_lr=0.002, warmup=0.2)), **QUIET)
     rates = [e["lr"] for e in run.curve]
     assert rates[0] == pytest.approx(0.01 * 0.01 / 0.2) and max(rates) <= 0.01
     assert rates[-1] == pytest.approx(0.002, abs=1e-5) and run.config["min_lr"] == 0.002
@@ -179,14 +171,15 @@ def test_cosine_ends_at_min_lr():
 )
 def test_settings_that_cannot_be(changes, message):
     with pytest.raises(ValueError, match=message):
-        fit(network(), DATA, **SHORT, **changes)
+        Recipe(**SHORT, **changes)
 
 
 def test_notes_go_into_the_record_and_guard_the_checkpoints(tmp_path):
-    run = fit(network(), DATA, **SHORT, notes={"drop_path": 0.1}, checkpoint_dir=tmp_path)
-    assert run.config["drop_path"] == 0.1
-    with pytest.raises(ValueError, match="config.drop_path was 0.1 and is now 0.2"):
-        fit(network(), DATA, **SHORT, notes={"drop_path": 0.2}, checkpoint_dir=tmp_path)
+    options = QUIET | dict(checkpoint_dir=tmp_path)
+    run = fit(network(), DATA, Recipe(**SHORT), notes={"share": 0.1}, **options)
+    assert run.config["share"] == 0.1
+    with pytest.raises(ValueError, match="config.share was 0.1 and is now 0.2"):
+        fit(network(), DATA, Recipe(**SHORT), notes={"share": 0.2}, **options)
 
 
 def test_a_teacher_in_the_loss():
@@ -201,7 +194,7 @@ def test_a_teacher_in_the_loss():
     says = teacher.eval()(images)
     expected = hard_distillation_loss(logits, logits, says, labels)
     assert loss(student, images, labels).item() == pytest.approx(expected.item())
-    run = fit(student, DATA, **{**SHORT, "steps": 30}, loss=loss)
+    run = fit(student, DATA, Recipe(**SHORT | dict(steps=30)), loss=loss, **QUIET)
     assert digest(loss.teacher) == before and not loss.teacher.training
     assert run.config["loss"] == "Distillation"
     taught = (student(images).softmax(1)[:, 0]).mean()

@@ -31,6 +31,7 @@ from hybridlib.studies import (
 )
 from hybridlib.studies.records import data_of
 from hybridlib.studies.runner import RunSpec
+from hybridlib.training import Recipe, fit
 from hybridlib.weight_files import read_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -250,7 +251,7 @@ def test_without_positions_the_table_stays_zero():
     data = runner.load_data(spec)
     model = vit_digits.build(spec, data)
     before = model.head.weight.clone()
-    one_run.fit(model, data, seed=0, device="cpu", progress=False, **spec.recipe)
+    fit(model, data, Recipe(**spec.recipe), device="cpu", progress=False)
     assert not model.positions.table.any()
     assert not torch.equal(model.head.weight, before)
 

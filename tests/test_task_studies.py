@@ -27,7 +27,7 @@ from hybridlib.studies import (
     tiers,
 )
 from hybridlib.studies.one_run import run_one
-from hybridlib.training import fit
+from hybridlib.training import Recipe, fit
 from hybridlib.weight_files import save_weights
 
 OWN = [runner.find(name) for name in runner.STUDIES if hasattr(runner.find(name), "PICTURES")]
@@ -196,7 +196,8 @@ def test_fast_gates_move_30_times_as_far_and_change_nothing_else():
         assert torch.allclose(own.grad, plain.local_blocks[block].attention.gate_logits.grad)
     for model in (plain, fast):
         model.zero_grad()
-        fit(model, data, steps=2, batch_size=16, lr=1e-3, warmup=0.0, device="cpu", progress=False)
+        recipe = Recipe(steps=2, batch_size=16, lr=1e-3, warmup=0.0)
+        fit(model, data, recipe, device="cpu", progress=False)
     moved = [
         torch.stack([b.attention.gate_logits.detach() - 1 for b in model.local_blocks])
         for model in (plain, fast)
@@ -231,7 +232,7 @@ def test_without_positions_biases_are_zero_and_stay_so():
         tables = [p for n, p in model.named_parameters() if n.endswith("bias.table")]
         assert len(tables) == 3  # of the blocks in the two stages of attention
         before = model.head.weight.clone()
-        fit(model, data, device="cpu", progress=False, **spec.recipe)
+        fit(model, data, Recipe(**spec.recipe), device="cpu", progress=False)
         assert not any(table.any() for table in tables)
         assert not torch.equal(before, model.head.weight)
     kept, _ = built(place, small(first(place, system="CoAtNet", positions="relative")))

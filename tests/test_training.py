@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from hybridlib.data import MemoryImages, folder
 from hybridlib.models import create
 from hybridlib.training import (
     CheckpointError,
+    Recipe,
     Run,
     TrainingError,
     batches,
@@ -32,14 +34,18 @@ from hybridlib.training import (
     save_weights,
 )
 from hybridlib.training.budget import schedule
+from hybridlib.training.recipe import settings
 
 DATA = source()
-SHORT = dict(steps=6, batch_size=16, lr=0.01, progress=False, device="cpu")
+SHORT = Recipe(steps=6, batch_size=16, lr=0.01)
+QUIET = dict(progress=False, device="cpu")
 
 
 def short(model=None, **changes):
+    """A short training; `changes` of the recipe and of the other arguments of `fit`."""
     model = model or network()
-    return model, fit(model, DATA, **{**SHORT, **changes})
+    recipe = {name: changes.pop(name) for name in settings() if name in changes}
+    return model, fit(model, DATA, replace(SHORT, **recipe), **QUIET | changes)
 
 
 # -------------------------------------------------------------------------------------- interrupted
@@ -162,15 +168,10 @@ def test_one_step_is_the_textbook_step():
     fit(
         model,
         data,
-        steps=1,
-        batch_size=40,
-        lr=0.1,
-        warmup=0,
-        optimizer="sgd",
-        weight_decay=0.0,
-        clip=None,
-        progress=False,
-        device="cpu",
+        Recipe(
+            steps=1, batch_size=40, lr=0.1, warmup=0, optimizer="sgd", weight_decay=0.0, clip=None
+        ),
+        **QUIET,
     )
     loss = F.cross_entropy(
         twin.train()((data.train.images.float() / 255 - 0.4) / 0.2), data.train.labels
@@ -191,7 +192,7 @@ def test_callers_random_numbers_go_on_as_if_nothing_happened():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    fit(network_without_seed(), DATA, **SHORT)
+    fit(network_without_seed(), DATA, SHORT, **QUIET)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -323,7 +324,8 @@ def test_images_from_files_train_like_images_in_memory(tmp_path):
     ends = []
     for in_memory, workers in ((True, None), (False, 0), (False, 2)):
         model = network()
-        fit(model, folder(tmp_path, image_size=8, in_memory=in_memory), workers=workers, **SHORT)
+        images = folder(tmp_path, image_size=8, in_memory=in_memory)
+        fit(model, images, SHORT, workers=workers, **QUIET)
         ends.append(digest(model))
     assert ends[0] == ends[1] == ends[2]
     data = folder(tmp_path, image_size=8, in_memory=False)
@@ -332,7 +334,7 @@ def test_images_from_files_train_like_images_in_memory(tmp_path):
         with pytest.raises(
             ValueError, match="^'train/class1/05.png' cannot be read as an image"
         ) as caught:
-            fit(network(), data, workers=workers, **SHORT)
+            fit(network(), data, SHORT, workers=workers, **QUIET)
         assert "Traceback" not in str(caught.value)
 
 
@@ -349,7 +351,7 @@ def test_images_from_files_train_like_images_in_memory(tmp_path):
         (dict(steps=None, epochs=float("inf")), "epochs=inf must be above 0"),
         (dict(batch_size=0), "batch_size=0 must be whole, from 1 on, for example batch_size=128"),
         (dict(lr=-1), "lr=-1 must be above 0"),
-        (dict(warmup=1), "warmup=1 must be a part of the budget"),
+        (dict(warmup=1), "warmup=1 must be a fraction of the budget"),
         (dict(optimizer="adam"), "optimizer='adam' must be one of 'muon', 'sgd', 'adamw'"),
         (dict(augment="mirror"), "'mirror'.*none, flip, crop, crop-flip"),
         (dict(mixed_precision="fp8"), "mixed_precision='fp8' must be"),
@@ -451,7 +453,7 @@ def test_checkpoints_are_two_and_readable_by_all(tmp_path):
 def test_finished_training_is_not_trained_again(tmp_path):
     first, run = short(checkpoint_dir=tmp_path, evaluate_every=2)
     model = network()
-    again = fit(model, DATA, **SHORT, checkpoint_dir=tmp_path, evaluate_every=2, loss=None)
+    again = short(model, checkpoint_dir=tmp_path, evaluate_every=2, loss=None)[1]
     assert digest(model) == digest(first)
     assert again.curve == run.curve and again.steps == 6 and again.result == run.result
 
@@ -521,7 +523,7 @@ def test_damaged_checkpoint_is_reported_and_the_one_before_it_used(tmp_path, mon
         UserWarning,
         match="step-000000006.safetensors' is damaged.*set aside.*the one before it is used",
     ):
-        fit(model, DATA, **SHORT, checkpoint_dir=folder, checkpoint_every=2)
+        short(model, checkpoint_dir=folder, checkpoint_every=2)
     assert digest(model) == digest(whole)
     assert sorted(p.name for p in folder.iterdir()) == [
         "step-000000004.safetensors",
@@ -537,7 +539,7 @@ def test_all_checkpoints_damaged_means_starting_anew(tmp_path):
         truncated(path)
     model = network()
     with pytest.warns(UserWarning, match="damaged"):
-        fit(model, DATA, **SHORT, checkpoint_dir=tmp_path, checkpoint_every=3)
+        short(model, checkpoint_dir=tmp_path, checkpoint_every=3)
     assert digest(model) == digest(whole)
 
 

@@ -22,8 +22,10 @@ from hybridlib.cli.options import (
     add_data,
     add_device,
     first_on_each_host,
+    in_options,
     is_first,
     load_data,
+    path,
     processes,
     read_saved,
 )
@@ -31,7 +33,7 @@ from hybridlib.data import Images, held_out
 from hybridlib.models import PAPERS, SIZES, create
 from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC
 from hybridlib.pretrained import load as load_public
-from hybridlib.training import TrainingError, evaluate
+from hybridlib.training import Stopped, TrainingError, evaluate
 from hybridlib.training.devices import keep_freed_memory
 
 # What a reader can put right; the message says how.
@@ -54,13 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
         except MISTAKES as error:
             if args.traceback:
                 raise
-            print(f"{speaker}: {error}", file=sys.stderr)
+            print(f"{speaker}: {in_options(str(error))}", file=sys.stderr)
             return 2
+        except Stopped as stop:
+            go_on = "; give the same command to go on" if "checkpoint" in str(stop) else ""
+            print(f"{speaker}: {in_options(str(stop))}{go_on}", file=sys.stderr)
+            return 128 + stop.number
         except KeyboardInterrupt:
-            print(
-                "hybridlib: stopped; give the same command to go on from the last checkpoint",
-                file=sys.stderr,
-            )
+            print(f"{speaker}: stopped", file=sys.stderr)
             return 130
         finally:
             if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -86,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     models.add_argument(
         "--json",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="write the table there as JSON too ('-': to the output)",
     )
@@ -101,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     test.add_argument(
         "weights",
-        type=Path,
+        type=path,
         nargs="?",
         help="a .safetensors file; those of `train` know their model and image size",
     )

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from hybridlib.data import CIFAR, DRAWN, ImageData, load
-from hybridlib.models import SIZES, create
+from hybridlib.data.augment import AUGMENTATIONS
+from hybridlib.models import SIZES, create, has_drop_path
 from hybridlib.training.devices import make_accelerator, pick_device
+from hybridlib.training.optimizers import KINDS
+from hybridlib.training.presets import PRESETS, Table, sources
+from hybridlib.training.recipe import PRECISIONS, UNITS, meaning, settings
 from hybridlib.weight_files import CheckpointError, put_tensors, read_tensors
 
 
@@ -27,6 +32,11 @@ def processes() -> int:
 def is_first() -> bool:
     """Whether this is the process that speaks for all."""
     return int(os.environ.get("RANK", 0)) == 0
+
+
+def path(text: str) -> Path:
+    """A path as a shell has it: ~ is the home folder, also after an equals sign."""
+    return Path(text).expanduser()
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -68,13 +78,82 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 def add_device(parser) -> None:
     parser.add_argument("--device", help="cuda, mps or cpu; default: the best that is there")
-    parser.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), help="default no")
+    parser.add_argument("--mixed-precision", choices=PRECISIONS, help="default no")
     parser.add_argument(
         "--workers",
         type=int,
         metavar="N",
         help="processes that decode and change images, for each training process; default up to 4",
     )
+
+
+# The options of a recipe whose words are not the field's own.
+HELP = {
+    "augment": "changes of place and direction, default none; do not flip digits",
+    "rand_augment": "magnitude 0..10, two operations an image",
+    "auto_augment": "AutoAugment with ImageNet's policy",
+    "drop_path": "stochastic depth of the last block",
+    "optimizer": "default adamw",
+}
+CHOICES = {"augment": tuple(AUGMENTATIONS), "optimizer": KINDS}
+ELSEWHERE = ("mixed_precision", "channels_last", "evaluate_every")  # stand in other groups
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """An option for each setting of `Recipe`, without a default: what is not given comes from the
+    preset or the field."""
+    budget = parser.add_mutually_exclusive_group()  # one of them, if there is no preset
+    group = parser.add_argument_group(
+        "recipe", "What is given here replaces the preset's value; 0 switches a part off."
+    )
+    group.add_argument("--preset", choices=PRESETS, help="a recipe; see `presets`")
+    for name, each in settings().items():
+        if name in ELSEWHERE:
+            continue
+        option, words = f"--{name.replace('_', '-')}", HELP.get(name, meaning(name))
+        if isinstance(each.default, bool):
+            group.add_argument(option, action=argparse.BooleanOptionalAction, help=words)
+        elif name in CHOICES:
+            group.add_argument(option, choices=CHOICES[name], help=words)
+        else:
+            number = int if each.type.startswith("int") else float
+            default = "" if each.default is None else f", default {each.default:g}"
+            place = budget if name in UNITS else group
+            place.add_argument(option, type=number, metavar="N", help=words + default)
+
+
+def recipe_sources(args: argparse.Namespace) -> Table:
+    """The preset, and what was given in its place, each with its source."""
+    optional = {name for name, each in settings().items() if each.metadata["rule"].optional}
+    given = {name: getattr(args, name) for name in settings() if hasattr(args, name)}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in optional.intersection(given).difference(UNITS):
+        given[name] = given[name] or None
+    if given.get("rand_augment") is not None:
+        given["rand_augment"] = (2, given["rand_augment"], 0.5, 10)
+    if args.channels_last is False:
+        given.pop("channels_last")
+    table = sources(args.preset, size=args.size, **given)
+    if table["drop_path"][0] and "drop_path" not in given and not has_drop_path(args.model):
+        table["drop_path"] = (0.0, f"{args.model} has no stochastic depth")
+    if args.data in DRAWN and "augment" not in given and "flip" in str(table["augment"][0]):
+        table["augment"] = ("crop", "digits are not flipped")
+    return table
+
+
+NAMES = (*settings(), "image_size", "per_class", "fraction", "device", "workers", "seed")
+NAMES += ("checkpoint_every", "count", "rule", "distance", "displacement", "jitter")
+AS_OPTION = re.compile(rf"\b({'|'.join(NAMES)})=")
+AS_WORDS = {"checkpoint_dir=": "--out ", "extend=True": "--extend", "resume=True": "no --no-resume"}
+AS_WORDS |= {"resume is False": "--no-resume is given", "checkpoint_dir": "--out"}
+
+
+def in_options(message: str) -> str:
+    """A message of the library in the words of the command line: `batch_size=0` as
+    `--batch-size 0`."""
+    for words, option in AS_WORDS.items():
+        message = message.replace(words, option)
+    return AS_OPTION.sub(lambda match: f"--{match[1].replace('_', '-')} ", message)
 
 
 @contextmanager

@@ -14,21 +14,23 @@ from accelerate import PartialState
 from hybridlib.cli.options import (
     add_data,
     add_device,
+    add_recipe,
     first_on_each_host,
     is_first,
     load_data,
+    path,
     read_saved,
+    recipe_sources,
 )
-from hybridlib.data import DRAWN, ImageData
-from hybridlib.data.augment import AUGMENTATIONS
-from hybridlib.models import SIZES, create, has_drop_path
+from hybridlib.data import ImageData
+from hybridlib.models import SIZES, create
 from hybridlib.models.deit import Distillation, Renormalise
 from hybridlib.models.flagship import MEASURED, Flagship
 from hybridlib.pretrained import PUBLIC, load_file
 from hybridlib.pretrained import load as load_public
-from hybridlib.training import fit
-from hybridlib.training.optimizers import KINDS
-from hybridlib.training.presets import PRESETS, Table, describe, fit_arguments, recipe
+from hybridlib.training import Recipe, fit
+from hybridlib.training.presets import PRESETS, describe, sources
+from hybridlib.training.recipe import UNITS
 from hybridlib.weight_files import save_weights
 
 
@@ -57,22 +59,13 @@ def add_parsers(commands) -> None:
         ),
     )
     train.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="default runs/MODEL-SIZE-DATA-SEED"
+        "--out", type=path, metavar="FOLDER", help="default runs/MODEL-SIZE-DATA-SEED"
     )
     add_data(train)
-    budget = train.add_mutually_exclusive_group()  # one of them, if there is no preset
-    budget.add_argument("--epochs", type=float, metavar="N", help="passes over the training images")
-    budget.add_argument("--steps", type=int, metavar="N", help="optimizer steps")
-    budget.add_argument(
-        "--seconds",
-        type=float,
-        metavar="S",
-        help="time for training steps, evaluations not counted",
-    )
-    _add_recipe(train)
+    add_recipe(train)
     teacher = train.add_argument_group("distillation")
     teacher.add_argument(
-        "--teacher", type=Path, metavar="WEIGHTS", help="a .safetensors file that `train` wrote"
+        "--teacher", type=path, metavar="WEIGHTS", help="a .safetensors file that `train` wrote"
     )
     teacher.add_argument(
         "--distill", choices=("hard", "soft"), help="DeiT's losses; default hard with a teacher"
@@ -90,6 +83,9 @@ def add_parsers(commands) -> None:
     run.add_argument(
         "--no-resume", action="store_true", help="refuse to go on from checkpoints in FOLDER"
     )
+    run.add_argument(
+        "--extend", action="store_true", help="go on from FOLDER with another budget than before"
+    )
     run.add_argument("--channels-last", action="store_true", help="often faster for convolutions")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     run.add_argument("--show-recipe", action="store_true", help="print what would run, and stop")
@@ -101,76 +97,11 @@ def add_parsers(commands) -> None:
     presets.set_defaults(run=_presets)
 
 
-def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    """Options without a default: what is not given comes from the preset or presets.DEFAULTS."""
-    group = parser.add_argument_group(
-        "recipe", "What is given here replaces the preset's value; 0 switches a part off."
-    )
-    group.add_argument("--preset", choices=PRESETS, help="a recipe; see `presets`")
-    group.add_argument("--batch-size", type=int, metavar="N", help="default 128")
-    group.add_argument("--optimizer", choices=KINDS, help="default adamw")
-    group.add_argument("--lr", type=float, help="peak learning rate, default 0.001")
-    group.add_argument("--min-lr", type=float, help="learning rate at the end, default 0")
-    group.add_argument("--weight-decay", type=float, metavar="W", help="default 0.05")
-    group.add_argument("--warmup", type=float, metavar="P", help="part of the budget, default 0.1")
-    group.add_argument("--label-smoothing", type=float, metavar="P", help="default 0")
-    group.add_argument("--clip", type=float, metavar="N", help="largest gradient norm, default 1")
-    group.add_argument("--ema", type=float, metavar="DECAY", help="average of the weights")
-    group.add_argument("--drop-path", type=float, metavar="P", help="stochastic depth, default 0")
-    group.add_argument("--augment", choices=AUGMENTATIONS, help="default none; do not flip digits")
-    group.add_argument(
-        "--rand-augment", type=float, metavar="M", help="magnitude 0..10, two operations an image"
-    )
-    group.add_argument(
-        "--auto-augment", action=argparse.BooleanOptionalAction, help="ImageNet's policy"
-    )
-    group.add_argument("--erase", type=float, metavar="P", help="probability of random erasing")
-    group.add_argument("--mixup", type=float, metavar="ALPHA", help="of the Beta distribution")
-    group.add_argument("--cutmix", type=float, metavar="ALPHA", help="of the Beta distribution")
-    group.add_argument("--repeats", type=int, metavar="N", help="repeated augmentation")
-
-
-def _recipe(args: argparse.Namespace) -> Table:
-    """The preset, and what was given in its place."""
-    keys = (
-        "epochs",
-        "batch_size",
-        "optimizer",
-        "lr",
-        "min_lr",
-        "weight_decay",
-        "warmup",
-        "label_smoothing",
-        "clip",
-        "ema",
-        "drop_path",
-        "augment",
-        "rand_augment",
-        "auto_augment",
-        "erase",
-        "mixup",
-        "cutmix",
-        "repeats",
-    )
-    given = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
-    for key in ("clip", "ema"):
-        if key in given:
-            given[key] = given[key] or None
-    if "rand_augment" in given:
-        magnitude = given["rand_augment"]
-        given["rand_augment"] = (2, magnitude, 0.5, 10) if magnitude else None
-    table = recipe(args.preset, size=args.size, **given)
-    if table["drop_path"][0] and "drop_path" not in given and not has_drop_path(args.model):
-        table["drop_path"] = (0.0, f"{args.model} has no stochastic depth")
-    if args.data in DRAWN and "augment" not in given and "flip" in str(table["augment"][0]):
-        table["augment"] = ("crop", "digits are not flipped")
-    return table
-
-
 def _train(args: argparse.Namespace) -> None:
-    table = _recipe(args)
-    if args.steps is args.seconds is table["epochs"][0] is None:
+    table = recipe_sources(args)
+    if not any(table[unit][0] is not None for unit in UNITS):
         args.usage_error("one of --epochs, --steps, --seconds or a --preset is required")
+    recipe = Recipe(**{name: value for name, (value, _) in table.items()})
     if args.distill and not args.teacher:
         raise ValueError(
             f"--distill {args.distill} needs a teacher; add --teacher WEIGHTS.safetensors"
@@ -179,11 +110,10 @@ def _train(args: argparse.Namespace) -> None:
     if args.init in PUBLIC:
         side = PUBLIC[args.init].preparation.image_size
     data = load_data(args, side)
-    drop_path = table["drop_path"][0]
+    drop_path = recipe.drop_path
     if args.show_recipe:
         if is_first():
-            arguments = fit_arguments(table, data, steps=args.steps, seconds=args.seconds)
-            print(f"{describe(table)}\n\n{_settled(arguments, data)}")
+            print(f"{describe(table)}\n\n{_settled(recipe.settle(data), data)}")
         return
     torch.manual_seed(args.seed)
     if args.init is None:
@@ -198,28 +128,24 @@ def _train(args: argparse.Namespace) -> None:
             model.whiten.measure(data.train.normalise(data.train.spread(MEASURED)))
     else:
         model, data = _start(args, data, drop_path=drop_path)
-    arguments = fit_arguments(table, data, steps=args.steps, seconds=args.seconds)
     start = () if args.init is None else (Path(args.init).name,)
     notes = {"preset": args.preset} if args.preset else {}
     notes |= {"init": start[0]} if start else {}
-    notes |= {"drop_path": drop_path} if drop_path else {}
-    loss, taught = _teacher(args, data, smoothing=arguments["label_smoothing"])
+    loss, taught = _teacher(args, data, smoothing=recipe.label_smoothing)
     label = "-".join((args.model, args.size, data.name, str(args.seed), *start))
     out = args.out or Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
     run = fit(
         model,
         data,
-        **arguments,
+        recipe,
         loss=loss,
         notes=notes | taught,
-        evaluate_every=args.evaluate_every,
         seed=args.seed,
         device=args.device,
-        mixed_precision=args.mixed_precision,
-        channels_last=args.channels_last,
         checkpoint_dir=out / "checkpoints",
         checkpoint_every=args.checkpoint_every,
         resume=not args.no_resume,
+        extend=args.extend,
         workers=args.workers,
         progress=not args.quiet,
         name=" ".join((args.model, args.size, *(("from", *start) if start else ()))),
@@ -298,16 +224,16 @@ def _teacher(
     return loss, {"distill": kind, "teacher": known}
 
 
-def _settled(arguments: dict, data: ImageData) -> str:
+def _settled(recipe: Recipe, data: ImageData) -> str:
     """What the recipe comes to on this data."""
     lines = [f"on {data.name}: {len(data.train)} training images, {data.num_classes} classes"]
-    for key, value in arguments.items():
+    for name, value in (recipe.config() | {"augment": recipe.augment}).items():
         several = isinstance(value, tuple)
         shown = [getattr(v, "__name__", repr(v)) for v in value] if several else [f"{value}"]
-        lines += [f"  {key:<16} {shown[0]}", *(f"  {'':<16} {more}" for more in shown[1:])]
+        lines += [f"  {name:<16} {shown[0]}", *(f"  {'':<16} {more}" for more in shown[1:])]
     return "\n".join(lines)
 
 
 def _presets(args: argparse.Namespace) -> None:
     for name in [args.name] if args.name else PRESETS:
-        print(f"{name}\n{describe(recipe(name))}\n")
+        print(f"{name}\n{describe(sources(name))}\n")

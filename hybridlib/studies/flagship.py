@@ -17,7 +17,7 @@ from hybridlib.models.flagship import MEASURED
 from hybridlib.studies.declaration import RunSpec
 from hybridlib.studies.tiers import data_arguments, label
 from hybridlib.training import evaluate
-from hybridlib.training.presets import recipe
+from hybridlib.training.presets import sources
 
 NAME = "flagship"
 QUESTION = (
@@ -83,7 +83,7 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
             seed=seed,
             data=data_arguments(data) | dict(seed=seed),
             recipe=dict(
-                **{key: recipe("flagship", size=size, **unlike)[key][0] for key in CHOICES},
+                **{key: sources("flagship", size=size, **unlike)[key][0] for key in CHOICES},
                 seconds=60 * minutes,
                 evaluate_every=12 * minutes,
                 mixed_precision="bf16",

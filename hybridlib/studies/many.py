@@ -40,8 +40,9 @@ from hybridlib.studies.records import results_folder
 from hybridlib.studies.runner import missing
 from hybridlib.studies.tasks import load_tuned
 from hybridlib.training.devices import pick_device
-from hybridlib.training.fit import DEFAULTS, begun
+from hybridlib.training.fit import begun
 from hybridlib.training.graphs import GraphTraining
+from hybridlib.training.recipe import Recipe
 from hybridlib.training.record import Run
 
 AT_ONCE = 32  # runs
@@ -70,10 +71,14 @@ class Seat:
         self, prepared: Prepared, *, device: torch.device, command: str, go_on: Callable[[], bool]
     ) -> Run | None:
         """Train a run; None if `go_on`, asked after each step, said no."""
-        told = DEFAULTS | prepared.recipe | dict(device=device, progress=False, command=command)
+        options = prepared.options | dict(device=device, progress=False, command=command)
         queued: collections.deque[torch.cuda.Event] = collections.deque()
         beginning = begun(
-            prepared.model, prepared.data, SimpleNamespace(**told), kind=GraphTraining
+            prepared.model,
+            prepared.data,
+            Recipe(**prepared.spec.recipe),
+            kind=GraphTraining,
+            **options,
         )
         with torch.cuda.stream(self.stream), _by_turns(beginning) as training:
             training.pool, training.turn = self.pool, RANDOM

@@ -22,7 +22,7 @@ from hybridlib.checks import look_up
 from hybridlib.data import ImageData
 from hybridlib.studies.declaration import RunSpec, find_hooks
 from hybridlib.studies.records import PACKAGE, data_of, save
-from hybridlib.training import evaluate, fit, load_weights, save_weights
+from hybridlib.training import Recipe, evaluate, fit, load_weights, save_weights
 from hybridlib.training.record import Run
 
 SCRATCH = Path("runs")  # checkpoints, logs and weights, below the working directory; git ignores it
@@ -65,11 +65,12 @@ def run_one(
         run = fit(
             prepared.model,
             prepared.data,
+            Recipe(**spec.recipe),
             device=device,
             checkpoint_dir=folder,
             progress=progress,
             command=command,
-            **prepared.recipe,
+            **prepared.options,
         )
         cpu = None
         if began is not None:
@@ -90,7 +91,7 @@ class Prepared:
     Attributes:
         study, spec: what was declared.
         data, model: its images, and the model as the run starts with it.
-        recipe: arguments of `fit`, without device, checkpoints and command.
+        options: arguments of `fit` besides its recipe: seed, name, loss, observe.
         parameters: numbers that training changes.
         start: measurements before training.
         commit: of the files as they are now; they may change while it runs.
@@ -100,7 +101,7 @@ class Prepared:
     spec: RunSpec
     data: ImageData
     model: nn.Module
-    recipe: dict
+    options: dict
     parameters: int
     start: dict
     commit: dict
@@ -123,12 +124,11 @@ def prepare(study: ModuleType, spec: RunSpec, *, data: ImageData | None = None) 
         spec,
         data,
         model,
-        recipe=dict(
+        options=dict(
             seed=spec.seed,
             name=spec.name,
             loss=loss,
             observe=partial(_observed, hooks["observe"], spec, data),
-            **spec.recipe,
         ),
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
         start=hooks["measure"](spec, model, data),

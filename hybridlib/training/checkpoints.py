@@ -7,15 +7,27 @@ import json
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
 from torch import Tensor
 
-from hybridlib.weight_files import CheckpointError, plain, read_tensors, write_tensors
+from hybridlib.weight_files import (
+    CheckpointError,
+    check_writable,
+    plain,
+    read_tensors,
+    write_tensors,
+)
 
 KEEP = 2  # checkpoints of one training: the last, and one before it in case the last is damaged
+BUDGET = ("epochs", "steps", "seconds", "warmup")  # warmup: where it is told in epochs or steps
 STATE = "hybridlib.state"  # the key of our JSON in a checkpoint's header
 
 
@@ -33,16 +45,47 @@ class Checkpoints:
 
     Args:
         folder: where they lie; made if need be.
-        config: what the training is. A checkpoint of another is refused.
+        config: what the training is. A checkpoint of another is refused; of one that was judged on
+            other test images, taken with a warning.
+        extend: whether one with another budget is taken too.
     """
 
     NAME = re.compile(r"step-(\d{9})\.safetensors")
 
-    def __init__(self, folder: str | Path, config: dict) -> None:
-        self.folder = Path(folder).expanduser()
+    def __init__(self, folder: str | Path, config: dict, *, extend: bool = False) -> None:
+        self.folder, self.extend = Path(folder).expanduser(), extend
         self.config = json.loads(json.dumps(config))  # as it comes back from a file
         if self.folder.exists() and not self.folder.is_dir():
             raise CheckpointError(f"checkpoint_dir={str(folder)!r} is a file; give a folder")
+        check_writable(self.folder, "checkpoint_dir")
+
+    def check_empty(self) -> None:
+        """Raise CheckpointError if there are some."""
+        if steps := self.steps():
+            raise CheckpointError(
+                f"checkpoint_dir={str(self.folder)!r} holds checkpoints up to step {steps[-1]} and "
+                "resume is False; use resume=True to go on from there, or another folder"
+            )
+
+    @contextmanager
+    def alone(self, first: bool = True) -> Iterator[None]:
+        """A context in which no other training may be at these checkpoints.
+
+        Args:
+            first: whether this is the process that writes them.
+
+        Raises:
+            CheckpointError: if another one is.
+        """
+        lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"), blocking=False)
+        try:
+            with lock if first else nullcontext():
+                yield
+        except Timeout:
+            raise CheckpointError(
+                f"another training is at checkpoint_dir={str(self.folder)!r} at this moment; wait"
+                " for it, or give another folder"
+            ) from None
 
     def steps(self) -> list[int]:
         """The steps of which there is a file, in order."""
@@ -102,21 +145,71 @@ class Checkpoints:
                 raise ValueError("its header is not what its name says")
         except (CheckpointError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise _Damaged(f"checkpoint {str(path)!r} is damaged ({error})") from error
-        if config != self.config:
-            raise CheckpointError(
-                f"checkpoint {str(path)!r} belongs to another training: "
-                f"{_difference(config, self.config)}. Use the same settings "
-                "to go on with it, or another checkpoint_dir to start anew"
-            )
+        self._check(config, path)
         if digest != _digest(tensors, step, state):
             raise _Damaged(
                 f"checkpoint {str(path)!r} is damaged (its numbers do not add up to its digest)"
             )
         return Checkpoint(step, tensors, state)
 
+    def _check(self, config: dict, path: Path) -> None:
+        """Raise CheckpointError if the checkpoint of that config is of another training."""
+        if _without_test(config) == _without_test(self.config):
+            if config != self.config:
+                warnings.warn(
+                    f"the test images are not those of checkpoint {str(path)!r}; the training goes"
+                    " on, and accuracies before and after are of different images",
+                    stacklevel=2,
+                )
+            return
+        longer = _without_budget(config) == _without_budget(self.config)
+        if longer and self.extend:
+            return
+        difference = _difference(_without_test(config), _without_test(self.config))
+        go_on = (
+            "extend=True to go on with the new budget"
+            if longer
+            else ("the same settings to go on with it")
+        )
+        raise CheckpointError(
+            f"checkpoint {str(path)!r} belongs to another training: {difference}. Use {go_on}, or"
+            " another checkpoint_dir to start anew"
+        )
+
 
 class _Damaged(CheckpointError):
     pass
+
+
+def shared_last(checkpoints: Checkpoints, accelerator: Accelerator) -> Checkpoint | None:
+    """`last`, for all processes: the first one looks for it, all read it."""
+    last = checkpoints.last() if accelerator.is_main_process else None
+    if accelerator.num_processes == 1:
+        return last
+    (step,) = broadcast_object_list([last.step if last else None])
+    return last if last or step is None else checkpoints.read(step)
+
+
+def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, under the rest of their names."""
+    return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _without_test(config: dict) -> dict:
+    """A training but for the images that it is judged on."""
+    data = config.get("data")
+    if not isinstance(data, dict):
+        return config
+    return config | {"data": {key: value for key, value in data.items() if key != "test"}}
+
+
+def _without_budget(config: dict) -> dict:
+    """A training but for its length, too."""
+    rest, settings = _without_test(config), config.get("config")
+    if not isinstance(settings, dict):
+        return rest
+    kept = {key: value for key, value in settings.items() if key not in BUDGET}
+    return rest | {"config": kept}
 
 
 def _digest(tensors: dict[str, Tensor], step: int, state: dict) -> str:

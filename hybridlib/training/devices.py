@@ -139,15 +139,20 @@ def own_random_numbers(device: torch.device):
     return torch.random.fork_rng(devices=[device.index or 0] if device.type == "cuda" else [])
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether that is what PyTorch or Python says with it."""
+    signs = ("out of memory", "can't allocate memory", "not enough memory", "alloc_cpu")
+    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)
+
+
 @contextmanager
 def memory_errors(advice: str, device: torch.device) -> Iterator[None]:
     """Turn what PyTorch raises when memory runs out into a MemoryError that says what to lower."""
-    signs = ("out of memory", "can't allocate memory", "not enough memory", "alloc_cpu")
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         text = str(error)
-        if isinstance(error, MemoryError) or any(sign in text.lower() for sign in signs):
+        if out_of_memory(error):
             raise MemoryError(
                 f"out of memory on {device}: {advice} "
                 f"({text.splitlines()[0] if text else 'no details'})"

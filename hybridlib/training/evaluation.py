@@ -18,12 +18,13 @@ from hybridlib.training.devices import (
     make_accelerator,
     memory_advice,
     memory_errors,
+    out_of_memory,
     pick_device,
 )
 
-EVALUATION_BATCH = (
-    256  # large enough that the overhead of a batch is small, small enough for a laptop
-)
+# large enough that the overhead of a batch is small, small enough for a laptop
+EVALUATION_BATCH = 256
+SIDE = 64  # pixels, up to which so many fit
 
 # What the processes exchanged last, kept alive. A thread of the gloo backend lets go of it a moment
 # after the result is there; if nobody else holds it, the thread needs Python's lock for that.
@@ -32,6 +33,13 @@ EVALUATION_BATCH = (
 # meanwhile: the program never
 # ended.
 LAST_SENT: list[torch.Tensor] = []
+
+
+def evaluation_batch(batch_size: int, image_size: int) -> int:
+    """Images to evaluate at once beside a training: of large pictures not many more than it has in
+    a step, so that what could be trained can be evaluated."""
+    fit = EVALUATION_BATCH * SIDE**2 // max(SIDE, image_size) ** 2
+    return max(1, min(EVALUATION_BATCH, max(batch_size, fit)))
 
 
 @dataclass(frozen=True)
@@ -135,34 +143,43 @@ class Scorer:
         mine = torch.arange(len(self.images))
         if accelerator is not None:
             mine = mine[accelerator.process_index :: accelerator.num_processes]
-        parts = mine.split(self.batch_size)
-        sums = torch.zeros(
-            3,
-            dtype=torch.float64 if self.device.type != "mps" else torch.float32,
-            device=self.device,
-        )
         model.eval()
         if accelerator is not None and accelerator.num_processes > 1:
             for buffer in model.buffers():  # running statistics: those of the first process
                 torch.distributed.broadcast(buffer, src=0)
-        with torch.no_grad():
-            for images, labels in read(
-                self.images,
-                parts.__getitem__,
-                range(len(parts)),
-                device=self.device,
-                workers=self.workers,
-            ):
-                images = self.images.normalise(images)
-                if self.channels_last:
-                    images = images.contiguous(memory_format=torch.channels_last)
-                with self.autocast():
-                    logits = model(images)
-                sums[0] += (logits.argmax(dim=1) == labels).sum()
-                sums[1] += F.cross_entropy(logits.float(), labels, reduction="sum")
-                sums[2] += len(labels)
+        while True:
+            try:
+                sums = self.count(model, mine)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or self.batch_size == 1:
+                    raise
+                self.batch_size //= 2  # and once more, to the end or to a single image
         if accelerator is not None:
             sums = accelerator.reduce(sums, reduction="sum")
             LAST_SENT[:] = [sums]
         right, loss, count = sums.tolist()
         return Evaluation(accuracy=right / count, loss=loss / count, count=round(count))
+
+    @torch.no_grad()
+    def count(self, model: nn.Module, places: torch.Tensor) -> torch.Tensor:
+        """Images that are right, their summed loss, and how many there are."""
+        kind = torch.float64 if self.device.type != "mps" else torch.float32
+        sums = torch.zeros(3, dtype=kind, device=self.device)
+        parts = places.split(self.batch_size)
+        for images, labels in read(
+            self.images,
+            parts.__getitem__,
+            range(len(parts)),
+            device=self.device,
+            workers=self.workers,
+        ):
+            images = self.images.normalise(images)
+            if self.channels_last:
+                images = images.contiguous(memory_format=torch.channels_last)
+            with self.autocast():
+                logits = model(images)
+            sums[0] += (logits.argmax(dim=1) == labels).sum()
+            sums[1] += F.cross_entropy(logits.float(), labels, reduction="sum")
+            sums[2] += len(labels)
+        return sums

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from hybridlib.data import ImageData, MemoryImages
-from hybridlib.data.augment import BatchRandom
-from hybridlib.training.batches import derive
-from hybridlib.training.fit import Training, finite
+from hybridlib.training.curve import finite
+from hybridlib.training.fit import Training
+from hybridlib.training.recipe import Recipe
 
 WARM_UP = 3  # steps before the capture: in them libraries choose kernels and optimizers make state
 EVALUATION_BATCH = 2048  # images at once
@@ -49,8 +49,8 @@ class GraphTraining(Training):
     pool: tuple[int, int] | None = None
     turn: AbstractContextManager = nullcontext()
 
-    def __init__(self, model: nn.Module, data: ImageData, **told) -> None:
-        super().__init__(model, data, **told)
+    def __init__(self, model: nn.Module, data: ImageData, recipe: Recipe, **options) -> None:
+        super().__init__(model, data, recipe, **options)
         self.adamw = getattr(self.optimizer, "optimizer", self.optimizer)  # Accelerate may wrap it
         self.check()
         steps, device = range(self.budget.steps), self.device
@@ -74,7 +74,7 @@ class GraphTraining(Training):
 
     def check(self) -> None:
         """Raise ValueError for what cannot be trained as a graph."""
-        precision, ema = self.accelerator.mixed_precision, self.settings.ema
+        precision, ema = self.accelerator.mixed_precision, self.recipe.ema
         optimizer = type(self.adamw)
         random = [m.p for m in self.model.modules() if isinstance(m, (nn.Dropout, StochasticDepth))]
         wrong = {
@@ -130,13 +130,7 @@ class GraphTraining(Training):
     def fetch(self) -> None:
         """The step's augmented images into the place from which the graph takes them."""
         images, targets = self.train_images.batch(self.positions[self.step])
-        random = BatchRandom(
-            derive(self.settings.seed, "augment", self.step),
-            size=self.budget.batch_size,
-            device=self.device,
-        )
-        for augmentation in self.augmentations:
-            images, targets = augmentation(images, targets, random)
+        images, targets = self.augmented(images, targets)
         if self.batch is None:
             self.batch = images.clone(), targets.clone()
         for place, value in zip(self.batch, (images, targets), strict=True):
@@ -151,8 +145,8 @@ class GraphTraining(Training):
             self.lr.copy_(self.table.index_select(0, self.counter)[0])
         loss = self.objective(self.ready(images), targets)
         loss.backward()
-        if self.settings.clip is not None:
-            nn.utils.clip_grad_norm_([p for _, p in self.named], self.settings.clip)
+        if self.recipe.clip is not None:
+            nn.utils.clip_grad_norm_([p for _, p in self.named], self.recipe.clip)
         self.adamw.step()
         self.adamw.zero_grad()
         self.losses.index_copy_(0, self.counter, loss.detach()[None].float())
@@ -161,7 +155,7 @@ class GraphTraining(Training):
     def ready(self, images: Tensor) -> Tensor:
         """Bytes to what the model takes."""
         images = images.float().mul_(self.scale).sub_(self.shift)
-        if self.settings.channels_last:
+        if self.recipe.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         return images
 
@@ -196,14 +190,12 @@ class GraphTraining(Training):
 
     def note(self, evaluation: Tensor | None) -> None:
         """An entry of the curve, whose numbers come in `settle`."""
-        entry = self.entry() | dict(train_loss=None)
+        entry = self.curve.entry(self.step, self.elapsed, self.rate) | dict(train_loss=None)
         if evaluation is not None:
-            entry |= dict(test_accuracy=None, test_loss=None)
-            if self.observe is not None:
-                entry |= {"observed": seen} if (seen := self.observe(self.model)) else {}
-        self.curve.append(entry)
+            entry |= dict(test_accuracy=None, test_loss=None) | self.observed()
+        self.curve.points.append(entry)
         self.open.append((entry, evaluation))
-        self.plan()
+        self.curve.plan(self.step, self.elapsed)
 
     def settle(self) -> None:
         """Read the losses and evaluations back into the curve.
@@ -213,10 +205,10 @@ class GraphTraining(Training):
         """
         losses, first = self.losses.cpu(), 0
         for entry, evaluation in self.open:
-            self.unseen, self.step = list(losses[first : entry["step"]]), entry["step"]
-            self.rate, first = entry["lr"], entry["step"]
-            self.look()
-            entry["train_loss"] = self.mean_loss()
+            self.curve.unseen = list(losses[first : entry["step"]])
+            first = entry["step"]
+            self.curve.look(first, entry["lr"])
+            entry["train_loss"] = self.curve.mean_loss()
             if evaluation is not None:
                 right, loss = evaluation.tolist()
                 images = len(self.data.test)

@@ -3,6 +3,8 @@ a checkpoint."""
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -10,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from hybridlib.weight_files import CheckpointError, put_tensors
 
 MOMENTUM = 0.9  # SGD: the value of He et al. (2016)
+FORGOTTEN = 0.36  # fraction of an average that may still be the start: e^-1, its own length
 KINDS = ("muon", "sgd", "adamw")
 
 
@@ -34,17 +37,15 @@ def make_optimizer(
             f"{type(model).__name__} has no parameter that requires a gradient, so there is "
             "nothing to train"
         )
-    named = sorted(
-        free, key=lambda pair: not decays(*pair)
-    )  # stable: the model's order within each group
+    # stable: the model's order within each group
+    named = sorted(free, key=lambda pair: not decays(*pair))
     groups = [
         dict(params=[p for n, p in named if decays(n, p)], weight_decay=weight_decay),
         dict(params=[p for n, p in named if not decays(n, p)], weight_decay=0.0),
     ]
     groups = [group for group in groups if group["params"]]
-    fused = (
-        True if device.type in ("cpu", "cuda") else None
-    )  # one pass over all numbers instead of one per operation
+    # one pass over all numbers instead of one per operation
+    fused = True if device.type in ("cpu", "cuda") else None
     if kind == "muon":
         return Muon(groups, lr=lr, matrices=_hidden(model, named), fused=fused), named
     if kind == "sgd":
@@ -175,9 +176,21 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
         average = get_ema_multi_avg_fn(decay)
         self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         self.averaged.requires_grad_(False)
+
+    def check(self, steps: int | None) -> None:
+        """Warn of an average that is longer than the training, whose end it then hardly knows."""
+        if steps and self.decay**steps > FORGOTTEN:
+            works = max(0.0, 1 - 3 / steps)
+            warnings.warn(
+                f"ema={self.decay:g} averages over some {1 / (1 - self.decay):,.0f} steps and this"
+                f" training has {steps:,}: {self.decay**steps:.0%} of the average are still the"
+                f" weights of the start. Use ema={works:.4g}, a longer training, or no average",
+                stacklevel=2,
+            )
 
     @property
     def model(self) -> nn.Module:

@@ -5,68 +5,21 @@ read the value of is marked "ours". What we do in another way than the authors' 
 and AutoAugment are torchvision's (image_changes.py says what differs), pictures are resized
 bilinearly, and an epoch of repeated augmentation goes on where the last one ended.
 
-`recipe` puts our defaults, a preset and what the reader asks for on top of each other;
-`fit_arguments` turns that into arguments of `hybridlib.training.fit` for some data.
+`sources` puts our defaults, a preset and what the reader asks for on top of each other; `recipe`
+makes a `Recipe` of them.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from hybridlib.checks import look_up
-from hybridlib.data import ImageData
-from hybridlib.data.augment import AUGMENTATIONS, Augmentations, Mix, split
-from hybridlib.data.image_changes import AutoAugment, Erase, RandAugment
+from hybridlib.training.recipe import Recipe, settings
 
-Table = dict[str, tuple[object, str]]  # setting: (value, where it comes from)
-
-# What each setting means. Those that `fit` has are `fit`'s.
-MEANINGS = {
-    "epochs": "passes over the training images",
-    "batch_size": "images in a step, over all processes",
-    "optimizer": "adamw, sgd or muon",
-    "lr": "peak learning rate, for a batch of lr_batch images",
-    "lr_batch": "the learning rate grows with batch_size / lr_batch; none: it stays",
-    "min_lr": "learning rate at the end of the cosine",
-    "weight_decay": "on matrices and kernels",
-    "warmup": "part of the budget in which the learning rate rises",
-    "warmup_epochs": "the same, in epochs",
-    "warmup_steps": "the same, in steps",
-    "label_smoothing": "part of the target spread over all classes",
-    "clip": "largest norm of the gradient",
-    "ema": "decay of the average of the weights",
-    "drop_path": "stochastic depth of the last block",
-    "augment": "place and direction of the picture",
-    "repeats": "repeated augmentation",
-    "rand_augment": "operations, magnitude, its standard deviation, levels",
-    "auto_augment": "AutoAugment with the policy for ImageNet",
-    "erase": "probability that a rectangle is erased",
-    "mixup": "alpha of mixup",
-    "cutmix": "alpha of cutmix",
-}
+Table = dict[str, tuple[Any, str]]  # setting: (value, where it comes from)
 
 _OURS = "default"
-DEFAULTS: Table = {
-    "epochs": (None, _OURS),
-    "batch_size": (128, _OURS),
-    "optimizer": ("adamw", _OURS),
-    "lr": (1e-3, _OURS),
-    "lr_batch": (None, _OURS),
-    "min_lr": (0.0, _OURS),
-    "weight_decay": (0.05, _OURS),
-    "warmup": (0.1, _OURS),
-    "warmup_epochs": (None, _OURS),
-    "warmup_steps": (None, _OURS),
-    "label_smoothing": (0.0, _OURS),
-    "clip": (1.0, _OURS),
-    "ema": (None, _OURS),
-    "drop_path": (0.0, _OURS),
-    "augment": ("none", _OURS),
-    "repeats": (1, _OURS),
-    "rand_augment": (None, _OURS),
-    "auto_augment": (False, _OURS),
-    "erase": (0.0, _OURS),
-    "mixup": (0.0, _OURS),
-    "cutmix": (0.0, _OURS),
-}
+DEFAULTS: Table = {name: (each.default, _OURS) for name, each in settings().items()}
 
 # Touvron et al., arXiv:2012.12877, table 9, column DeiT-B; code: main.py of facebookresearch/deit.
 DEIT: Table = {
@@ -189,76 +142,56 @@ SIZES: dict[str, dict[str, Table]] = {
 GIVEN = "given"
 
 
-def recipe(preset: str | None = None, *, size: str | None = None, **given: object) -> Table:
+def sources(preset: str | None = None, *, size: str | None = None, **given: object) -> Table:
     """Our defaults, then the preset, then what is given: each setting with its value and source.
 
     Args:
         preset: a key of PRESETS, or None.
         size: of the model, for the presets that have other values for other sizes.
-        given: settings of MEANINGS that replace the preset's. A given `lr` stays as it is, whatever
-            the batch; a given `warmup` replaces the preset's epochs or steps.
+        given: settings of `Recipe` that replace the preset's. A given `lr` stays as it is, whatever
+            the batch; a given `warmup` replaces the preset's epochs or steps, a given budget the
+            preset's epochs.
 
     Raises:
         ValueError: for a preset or a setting that does not exist.
     """
     table = dict(DEFAULTS)
     if preset is not None:
-        table |= look_up(PRESETS, preset) | SIZES.get(preset, {}).get(size, {})
+        table |= look_up(PRESETS, preset) | SIZES.get(preset, {}).get(size or "", {})
     for key, value in given.items():
-        look_up(MEANINGS, key)
+        look_up(settings(), key)
         table[key] = (value, GIVEN)
+    replaced: list[str] = []
     if "lr" in given and "lr_batch" not in given:
-        table["lr_batch"] = (None, GIVEN)
+        replaced += ["lr_batch"]
+        if "min_lr" not in given:  # a lower peak may lie below the preset's end
+            least = min(table["min_lr"][0], table["lr"][0])
+            table["min_lr"] = (least, table["min_lr"][1])
     if "warmup" in given:
-        table |= {key: (None, GIVEN) for key in ("warmup_epochs", "warmup_steps")}
-    return table
+        replaced += ["warmup_epochs", "warmup_steps"]
+    if any(given.get(unit) is not None for unit in ("steps", "seconds")) and "epochs" not in given:
+        replaced += ["epochs"]
+    return table | {key: (None, GIVEN) for key in replaced}
 
 
-def fit_arguments(
-    table: Table, data: ImageData, *, steps: int | None = None, seconds: float | None = None
-) -> dict:
-    """Arguments of `fit` for a recipe on some data. The model's share, drop_path, is not in them.
+def recipe(preset: str | None = None, *, size: str | None = None, **given: object) -> Recipe:
+    """The recipe of `sources`, for `fit`.
 
     Args:
-        table: from `recipe`.
-        data: what to train on.
-        steps, seconds: another budget in place of the recipe's epochs.
+        preset, size, given: see `sources`.
 
     Raises:
-        ValueError: if the warm-up does not fit into the budget.
+        ValueError: for a preset, a setting or a value that cannot be.
     """
-    value = {key: entry[0] for key, entry in table.items()}
-    batch, scaled = value["batch_size"], value["lr_batch"]
-    budget = {"epochs": value["epochs"], "steps": steps, "seconds": seconds}
-    if steps is not None or seconds is not None:
-        budget["epochs"] = None
-    lr = value["lr"] * batch / scaled if scaled else value["lr"]
-    if table["min_lr"][1] != GIVEN:  # a small batch may bring the peak below the recipe's end
-        value["min_lr"] = min(value["min_lr"], lr)
-    same = (
-        "batch_size",
-        "optimizer",
-        "min_lr",
-        "weight_decay",
-        "label_smoothing",
-        "clip",
-        "ema",
-        "repeats",
-    )
-    return {
-        **{key: amount for key, amount in budget.items() if amount is not None},
-        **{key: value[key] for key in same},
-        "lr": lr,
-        "warmup": _warmup(table, budget, images=len(data.train)),
-        "augment": _augmentations(value, data),
-    }
+    table = sources(preset, size=size, **given)
+    return Recipe(**{key: value for key, (value, _) in table.items()})
 
 
 def describe(table: Table) -> str:
     """The recipe as lines of text: setting, value, source. Settings that are off are left out.
 
     Args:
-        table: from `recipe`.
+        table: from `sources`.
     """
     lines = []
     for key, (value, source) in table.items():
@@ -269,47 +202,3 @@ def describe(table: Table) -> str:
             shown = "none" if shown is None else shown
             lines.append(f"{key:<16} {shown!s:<18} {source}")
     return "\n".join(lines)
-
-
-# ------------------------------------------------------------------------------------------ helpers
-
-
-def _warmup(table: Table, budget: dict, *, images: int) -> float:
-    """The part of the budget, from the recipe's part, epochs or steps."""
-    for key in ("warmup_epochs", "warmup_steps"):
-        length, source = table[key]
-        if not length:
-            continue
-        epochs, steps = budget["epochs"], budget["steps"]
-        batch = table["batch_size"][0]  # in images, both:
-        seen = length * (images if key == "warmup_epochs" else batch)
-        whole = epochs * images if epochs else (steps or 0) * batch
-        if seen >= whole:
-            unit = key.removeprefix("warmup_")
-            given = ", ".join(f"{k}={v}" for k, v in budget.items() if v is not None)
-            raise ValueError(
-                f"a warm-up of {length} {unit} ({source}) does not fit into {given}; give it as a "
-                "part of the budget, for example warmup=0.1 (--warmup 0.1)"
-            )
-        return seen / whole
-    return table["warmup"][0]
-
-
-def _augmentations(value: dict, data: ImageData) -> Augmentations:
-    """The name alone where it says all, else the functions."""
-    named = look_up(AUGMENTATIONS, value["augment"])
-    grey = tuple(round(255 * m) for m in data.mean)
-    first, last = (), ()
-    if value["auto_augment"]:
-        first += (AutoAugment(fill=grey),)
-    if value["rand_augment"]:
-        operations, magnitude, spread, levels = value["rand_augment"]
-        first += (RandAugment(operations, magnitude, spread, levels, fill=grey),)
-    if value["erase"]:
-        first += (Erase(value["erase"], mean=data.mean, std=data.std),)
-    if value["mixup"] or value["cutmix"]:
-        last = (Mix(data.num_classes, mixup=value["mixup"], cutmix=value["cutmix"]),)
-    if not first and not last:
-        return value["augment"]
-    own, functions = split(named)
-    return own + first + functions + last

@@ -1,82 +1,300 @@
-"""The settings of `fit`: what they may be, and those that its loop needs."""
+"""What `fit` is asked for: every setting once, with its meaning, its default and its rule.
+
+From the fields of `Recipe` come the checks of their values, the options of the command line and
+their help, the presets (presets.py) and what a record says.
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any
 
+from hybridlib.checks import look_up
+from hybridlib.data import ImageData
+from hybridlib.data.augment import AUGMENTATIONS, Augmentations, Mix, find, split
+from hybridlib.data.image_changes import AutoAugment, Erase, RandAugment
 from hybridlib.training.optimizers import KINDS
+from hybridlib.training.rules import (
+    Rule,
+    SettingError,
+    anything,
+    at_least_0,
+    count,
+    flag,
+    fraction,
+    number,
+    numbers,
+    one_of,
+    positive,
+    whole,
+)
+
+PRECISIONS = ("no", "bf16", "fp16")
+UNITS = ("epochs", "steps", "seconds")  # of a budget
+
+
+def setting(default: object, rule: Rule, meaning: str, *, record: str = "in use") -> Any:
+    """A field of `Recipe`.
+
+    Args:
+        default: its value where nothing else is said.
+        rule: what its value must be.
+        meaning: in words.
+        record: whether a record has it "always", "in use" (where it is not the default), or "never"
+            by itself.
+    """
+    return field(default=default, metadata=dict(rule=rule, meaning=meaning, record=record))
 
 
 @dataclass(frozen=True)
-class Settings:
-    lr: float
-    warmup: float
-    clip: float | None
-    seed: int
-    channels_last: bool
-    evaluate_every: float | None
-    checkpoint_every: int
-    workers: int | None
-    min_lr: float = 0.0
-    ema: float | None = None
-    repeats: int = 1
+class Recipe:
+    epochs: float | None = setting(
+        None,
+        positive(10, optional=True),
+        "the budget: passes over the training images; 0.5 is half a pass. Give exactly one of"
+        " epochs, steps and seconds",
+        record="always",
+    )
+    steps: int | None = setting(
+        None,
+        Rule("above 0, and steps whole", whole(1), 10, True),
+        "or so many optimizer steps",
+        record="always",
+    )
+    seconds: float | None = setting(
+        None,
+        positive(10, optional=True),
+        "or so much time for training steps, without evaluations and checkpoints",
+        record="always",
+    )
+    batch_size: int = setting(
+        128, count(128), "images in a step, over all processes", record="always"
+    )
+    optimizer: str = setting(
+        "adamw",
+        one_of(*KINDS),
+        '"adamw", "sgd" (Nesterov momentum 0.9), or "muon" for the matrices and kernels between the'
+        " first and the last, with AdamW for the rest (PyTorch 2.9 or later)",
+        record="always",
+    )
+    lr: float = setting(
+        1e-3,
+        positive(0.001),
+        "peak learning rate; it rises linearly and then falls as a cosine to min_lr at the end of"
+        " the budget",
+        record="always",
+    )
+    lr_batch: int | None = setting(
+        None,
+        count(512, optional=True),
+        "the learning rate is meant for a batch of so many images and grows with batch_size /"
+        " lr_batch; None: it stays",
+        record="never",
+    )
+    weight_decay: float = setting(
+        0.05,
+        at_least_0(0.05),
+        "acts on the matrices and kernels of linear and convolutional layers alone: not on biases,"
+        " norms, tokens or position tables",
+        record="always",
+    )
+    warmup: float = setting(
+        0.1,
+        fraction(0.1, "a fraction of the budget"),
+        "fraction of the budget in which the learning rate rises",
+        record="always",
+    )
+    warmup_epochs: float | None = setting(
+        None, positive(5, optional=True), "the same in epochs, in place of warmup", record="never"
+    )
+    warmup_steps: int | None = setting(
+        None, count(100, optional=True), "the same in steps, in place of warmup", record="never"
+    )
+    label_smoothing: float = setting(
+        0.0,
+        fraction(0.1),
+        "fraction of the target that is spread over all classes",
+        record="always",
+    )
+    clip: float | None = setting(
+        1.0,
+        positive(1.0, optional=True),
+        "largest norm of the gradient; None for no limit",
+        record="always",
+    )
+    augment: Augmentations = setting(
+        "none",
+        anything("flip"),
+        f"{', '.join(map(repr, AUGMENTATIONS))}, or functions (see data/augment.py and"
+        " data/image_changes.py); do not flip digits",
+        record="always",
+    )
+    channels_last: bool = setting(
+        False,
+        flag(),
+        "keep images and kernels in channels-last order, often faster for convolutions",
+        record="always",
+    )
+    mixed_precision: str | None = setting(
+        None,
+        one_of(*PRECISIONS, optional=True),
+        '"bf16" (GPU or CPU), "fp16" (GPU), or "no"; None: what `accelerate launch` says, else'
+        ' "no"',
+        record="always",
+    )
+    min_lr: float = setting(0.0, at_least_0(0.0), "learning rate at the end of the cosine")
+    ema: float | None = setting(
+        None,
+        Rule("between 0 and 1", number(0, 1, above=True), 0.9999, True),
+        "decay of an exponential moving average of the weights, for example 0.9999; evaluations and"
+        " the model afterwards have the average",
+    )
+    drop_path: float = setting(
+        0.0, fraction(0.1), "stochastic depth of the model's last block; create the model with it"
+    )
+    repeats: int = setting(
+        1,
+        count(1),
+        "each image comes so many times in a row, each time changed in another way; an epoch then"
+        " holds fewer different images (repeated augmentation; DeiT takes 3)",
+    )
+    rand_augment: tuple[int, float, float, int] | None = setting(
+        None,
+        numbers(4, (2, 9, 0.5, 10)),
+        "RandAugment: operations, magnitude, its standard deviation, levels",
+        record="never",
+    )
+    auto_augment: bool = setting(
+        False, flag(), "AutoAugment with the policy for ImageNet", record="never"
+    )
+    erase: float = setting(
+        0.0,
+        Rule("a probability from 0 to 1", lambda v: number(0, 1)(v) or v == 1, 0.25),
+        "probability that a rectangle is erased",
+        record="never",
+    )
+    mixup: float = setting(0.0, at_least_0(0.8), "alpha of mixup", record="never")
+    cutmix: float = setting(0.0, at_least_0(1.0), "alpha of CutMix", record="never")
+    evaluate_every: float | None = setting(
+        None,
+        positive(1, optional=True),
+        "evaluate each time so much of the budget is used, in its unit; always at the end",
+        record="never",
+    )
 
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            each.metadata["rule"].check(each.name, getattr(self, each.name))
+        given = {unit: getattr(self, unit) for unit in UNITS if getattr(self, unit) is not None}
+        if len(given) != 1:
+            got = ", ".join(f"{unit}={value}" for unit, value in given.items()) or "none"
+            raise SettingError(
+                "give exactly one budget, epochs=, steps= or seconds=, for example epochs=10; got "
+                f"{got}"
+            )
+        if self.lr_batch is None and self.min_lr > self.lr:
+            raise SettingError(
+                f"min_lr={self.min_lr!r} must be from 0 to lr={self.lr:g}, for example min_lr=0.0"
+            )
+        find(self.augment)
 
-def one_budget(**budgets: float | None) -> list[tuple[str, float]]:
-    given = {unit: value for unit, value in budgets.items() if value is not None}
-    if len(given) != 1:
-        got = ", ".join(f"{unit}={value}" for unit, value in given.items()) or "none"
-        raise ValueError(
-            "give exactly one budget, epochs=, steps= or seconds=, for example epochs=10; got "
-            f"{got}"
+    @property
+    def budget(self) -> tuple[str, float]:
+        """Its unit and amount."""
+        return next((u, getattr(self, u)) for u in UNITS if getattr(self, u) is not None)
+
+    def settle(self, data: ImageData) -> Recipe:
+        """The same recipe in `fit`'s own terms: the learning rate for its batch, the warm-up as a
+        fraction of the budget, all changes of images as functions.
+
+        Args:
+            data: what it trains on.
+
+        Raises:
+            SettingError: if the warm-up does not fit into the budget.
+        """
+        lr = self.lr * self.batch_size / self.lr_batch if self.lr_batch else self.lr
+        plain = dict(lr_batch=None, warmup_epochs=None, warmup_steps=None)
+        changes = dict(rand_augment=None, auto_augment=False, erase=0.0, mixup=0.0, cutmix=0.0)
+        return replace(
+            self,
+            lr=lr,
+            min_lr=min(self.min_lr, lr),
+            warmup=self._warmup(len(data.train)),
+            augment=self._augment(data),
+            **plain,
+            **changes,
         )
-    return list(given.items())
+
+    def config(self) -> dict:
+        """What a record says of a settled recipe."""
+        always = {f.name for f in fields(self) if f.metadata["record"] == "always"} - set(UNITS)
+        in_use = {
+            f.name
+            for f in fields(self)
+            if f.metadata["record"] == "in use" and getattr(self, f.name) != f.default
+        }
+        unit, amount = self.budget
+        names = [f.name for f in fields(self) if f.name in always | in_use]
+        values = {name: getattr(self, name) for name in names}
+        return {unit: amount} | values | {"augment": find(self.augment)[0]}
+
+    def _warmup(self, images: int) -> float:
+        """The fraction of the budget, from a fraction, epochs or steps."""
+        unit, amount = self.budget
+        seen = {
+            "warmup_epochs": (self.warmup_epochs or 0) * images,
+            "warmup_steps": (self.warmup_steps or 0) * self.batch_size,
+        }
+        whole = {"epochs": images, "steps": self.batch_size, "seconds": 0}[unit] * amount
+        for name, pictures in seen.items():
+            if not pictures:
+                continue
+            if pictures >= whole:
+                length, kind = getattr(self, name), name.removeprefix("warmup_")
+                raise SettingError(
+                    f"a warm-up of {length} {kind} does not fit into {unit}={amount}; give it as a"
+                    " fraction of the budget, for example warmup=0.1"
+                )
+            return pictures / whole
+        return self.warmup
+
+    def _augment(self, data: ImageData) -> Augmentations:
+        """The name alone where it says all, else the functions."""
+        grey = tuple(round(255 * m) for m in data.mean)
+        single: tuple = (AutoAugment(fill=grey),) if self.auto_augment else ()
+        if self.rand_augment:
+            operations, magnitude, deviation, levels = self.rand_augment
+            single += (RandAugment(operations, magnitude, deviation, levels, fill=grey),)
+        if self.erase:
+            single += (Erase(self.erase, mean=data.mean, std=data.std),)
+        mixed: tuple = ()
+        if self.mixup or self.cutmix:
+            mixed = (Mix(data.num_classes, mixup=self.mixup, cutmix=self.cutmix),)
+        if not single and not mixed:
+            return self.augment
+        own, functions = split(find(self.augment)[1])
+        return own + single + functions + mixed
 
 
-def check_settings(
-    *,
-    unit,
-    budget,
-    batch_size,
-    lr,
-    weight_decay,
-    warmup,
-    label_smoothing,
-    clip,
-    evaluate_every,
-    checkpoint_every,
-    seed,
-    optimizer,
-    mixed_precision,
-    min_lr,
-    ema,
-    repeats,
-) -> None:
-    whole = unit != "steps" or budget == int(budget)
-    a_part = "at least 0 and below 1"
-    rules = [  # name, value, whether it is good, the rule, a value that works
-        (unit, budget, 0 < budget < math.inf and whole, "above 0, and steps whole", 10),
-        ("batch_size", batch_size, batch_size >= 1 and not batch_size % 1, "whole, from 1 on", 128),
-        ("lr", lr, 0 < lr < math.inf, "above 0", 0.001),
-        ("min_lr", min_lr, 0 <= min_lr <= lr, f"from 0 to lr={lr:g}", 0.0),
-        ("weight_decay", weight_decay, 0 <= weight_decay < math.inf, "0 or more", 0.05),
-        ("warmup", warmup, 0 <= warmup < 1, f"a part of the budget, {a_part}", 0.1),
-        ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, a_part, 0.1),
-        ("clip", clip, clip is None or clip > 0, "above 0, or None", 1.0),
-        ("evaluate_every", evaluate_every, (evaluate_every or 1) > 0, "above 0", 1),
-        ("checkpoint_every", checkpoint_every, checkpoint_every >= 1, "1 or more", 200),
-        ("ema", ema, ema is None or 0 < ema < 1, "between 0 and 1, or None", 0.9999),
-        ("repeats", repeats, repeats >= 1 and not repeats % 1, "whole, from 1 on", 1),
-        ("seed", seed, 0 <= seed < 2**32, "in 0..2^32-1", 0),
+def settings() -> dict[str, Field]:
+    """The fields of `Recipe` by name."""
+    return {each.name: each for each in fields(Recipe)}
+
+
+def meaning(name: str) -> str:
+    """What a setting means, in words."""
+    return look_up(settings(), name).metadata["meaning"]
+
+
+Recipe.__doc__ = "\n".join(
+    [
+        "How to train: a budget, and how it is spent. Frozen; `dataclasses.replace` changes one.",
+        "",
+        "Args:",
+        *(f"    {each.name}: {each.metadata['meaning']}." for each in fields(Recipe)),
+        "",
+        "Raises:",
+        "    SettingError: a ValueError, for a value that breaks its rule.",
     ]
-    choices = [
-        ("optimizer", optimizer, KINDS),
-        ("mixed_precision", mixed_precision, (None, "no", "bf16", "fp16")),
-    ]
-    for name, value, among in choices:
-        allowed = ", ".join(map(repr, among))
-        rules.append((name, value, value in among, f"one of {allowed}", among[-1]))
-    for name, value, good, rule, works in rules:
-        if not good:
-            raise ValueError(f"{name}={value!r} must be {rule}, for example {name}={works!r}")
+)

@@ -1,0 +1,134 @@
+"""What a training notes on its way: losses, the points of its curve, and the bar that shows it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from hybridlib.training.budget import Budget
+from hybridlib.training.evaluation import Evaluation
+from hybridlib.training.recipe import Recipe
+
+POINTS = 50  # of the curve, besides those with an evaluation
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; the message says at which step and what to change."""
+
+
+class Curve:
+    """Losses and evaluations in the order of the steps.
+
+    Args:
+        budget: of the training.
+        recipe: settled.
+        accelerator: over whose processes a loss is the mean.
+        title: beside the bar.
+        show: whether there is a bar.
+
+    Attributes:
+        points: the curve, one dict for each entry.
+        pending: losses since the last entry.
+        unseen: losses that are still on the device: to look at them makes a GPU wait.
+    """
+
+    def __init__(
+        self, budget: Budget, recipe: Recipe, accelerator: Accelerator, *, title: str, show: bool
+    ) -> None:
+        self.budget, self.recipe, self.accelerator = budget, recipe, accelerator
+        self.points: list[dict] = []
+        self.pending: list[float] = []
+        self.unseen: list[Tensor] = []
+        self.next_point = self.next_evaluation = math.inf
+        self.title, self.show, self.shown = title, show, dict[str, str]()
+        self.bar = tqdm(disable=True)
+
+    def start_bar(self) -> tqdm:
+        """A bar over the budget, as a context that closes it."""
+        in_seconds = self.budget.steps is None
+        self.bar = tqdm(
+            total=self.budget.amount if in_seconds else self.budget.steps,
+            desc=self.title,
+            disable=not self.show,
+            unit="step",
+            bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s{postfix}" if in_seconds else None,
+        )
+        return self.bar
+
+    def move_bar(self, position: float, **shown: str) -> None:
+        """Move it to a position, and show numbers by name beside it."""
+        if not self.bar.disable:
+            self.shown |= shown
+            self.bar.set_postfix(self.shown, refresh=False)
+            self.bar.update(min(position, self.bar.total) - self.bar.n)
+
+    def plan(self, step: int, elapsed: float) -> None:
+        """When the next evaluation and the next point are due, in the budget's unit."""
+        used = self.budget.used(step, elapsed)
+
+        def after(spacing: float) -> float:
+            return (math.floor(used / spacing) + 1) * spacing
+
+        every = self.recipe.evaluate_every
+        self.next_point = after(self.budget.amount / POINTS)
+        self.next_evaluation = after(every) if every else math.inf
+
+    def look(self, step: int, rate: float) -> None:
+        """Fetch the losses that are still on the device, up to that of the step before `step`.
+
+        Args:
+            step: steps taken.
+            rate: learning rate of the last of them.
+
+        Raises:
+            TrainingError: if one is not a number.
+        """
+        if not self.unseen:
+            return
+        losses = torch.stack(self.unseen)
+        if self.accelerator.num_processes > 1:
+            losses = self.accelerator.reduce(losses, reduction="mean")
+        values = losses.tolist()
+        self.unseen.clear()
+        for number, value in enumerate(values, start=step - len(values) + 1):
+            if not math.isfinite(value):
+                raise TrainingError(self._diverged(value, number, rate))
+        self.pending.extend(values)
+
+    def _diverged(self, value: float, step: int, rate: float) -> str:
+        lr, recipe = self.recipe.lr, self.recipe
+        return (
+            f"the loss is {value} in step {step} (learning rate {rate:.3g}): the training has"
+            f" diverged. Lower lr={lr:g}, for example to {lr / 3:.2g}; or lengthen"
+            f" warmup={recipe.warmup:g}" + ("; or set clip=1.0" if recipe.clip is None else "")
+        )
+
+    def mean_loss(self) -> float | None:
+        """The mean of the losses since the last entry, which are then forgotten."""
+        mean = math.fsum(self.pending) / len(self.pending) if self.pending else None
+        self.pending.clear()
+        return mean
+
+    def entry(self, step: int, elapsed: float, rate: float) -> dict:
+        """Where the training stands, as an entry begins."""
+        epoch = round(self.budget.epochs(step), 4)
+        return dict(step=step, epoch=epoch, seconds=round(elapsed, 3), lr=rate)
+
+    def evaluated(self, step: int) -> bool:
+        """Whether the last entry is an evaluation after that step."""
+        last = self.points[-1] if self.points else {}
+        return last.get("step") == step and "test_accuracy" in last
+
+
+def scores(evaluation: Evaluation) -> dict:
+    """An evaluation as an entry of the curve has it."""
+    return dict(test_accuracy=evaluation.accuracy, test_loss=finite(evaluation.loss))
+
+
+def finite(value: float) -> float | None:
+    """The value, or None if JSON has no word for it."""
+    return value if math.isfinite(value) else None
