@@ -19,9 +19,9 @@ import pytest
 import torch
 
 from hybridlib import models, studies, weights
+from hybridlib.cli import main as cli
 from hybridlib.data import DRAWN, choose_few, load
 from hybridlib.studies import (
-    cli,
     one_run,
     records,
     runner,

@@ -20,7 +20,7 @@ from hybridlib.models import SIZES, create, has_drop_path
 from hybridlib.training.devices import make_accelerator, pick_device
 from hybridlib.training.optimizers import KINDS
 from hybridlib.training.presets import PRESETS, Table, sources
-from hybridlib.training.recipe import PRECISIONS, UNITS, meaning, settings
+from hybridlib.training.recipe import PRECISIONS, UNITS, settings
 from hybridlib.weight_files import CheckpointError, put_tensors, read_tensors
 
 
@@ -110,7 +110,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     for name, each in settings().items():
         if name in ELSEWHERE:
             continue
-        option, words = f"--{name.replace('_', '-')}", HELP.get(name, meaning(name))
+        option, words = f"--{name.replace('_', '-')}", HELP.get(name, each.metadata["meaning"])
         if isinstance(each.default, bool):
             group.add_argument(option, action=argparse.BooleanOptionalAction, help=words)
         elif name in CHOICES:

@@ -18,7 +18,15 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from hybridlib.checks import check_positive, check_share, look_up
-from hybridlib.data.image_changes import ImageChange, RandomResizedCrop, changed
+from hybridlib.data.image_changes import (
+    AutoAugment,
+    Erase,
+    ImageChange,
+    RandAugment,
+    RandomResizedCrop,
+    changed,
+)
+from hybridlib.data.images import ImageData
 
 
 class BatchRandom:
@@ -283,6 +291,40 @@ def split(
     """
     changes = tuple(f for f in functions if isinstance(f, ImageChange))
     return changes, functions[len(changes) :]
+
+
+def assemble(
+    augment: Augmentations,
+    data: ImageData,
+    *,
+    rand_augment: tuple[int, float, float, int] | None = None,
+    auto_augment: bool = False,
+    erase: float = 0.0,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+) -> Augmentations:
+    """All changes of a recipe: the name alone where it says all, else the functions in their order.
+
+    Args:
+        augment: as `fit` takes it.
+        data: whose mean fills what leaves a picture, and whose classes are mixed.
+        rand_augment: operations, magnitude, its standard deviation, levels; None for none.
+        auto_augment: whether AutoAugment.
+        erase: probability that a rectangle is erased.
+        mixup, cutmix: alphas of both; 0 for none.
+    """
+    grey = tuple(round(255 * m) for m in data.mean)
+    single: tuple[ImageChange, ...] = (AutoAugment(fill=grey),) if auto_augment else ()
+    if rand_augment:
+        operations, magnitude, deviation, levels = rand_augment
+        single += (RandAugment(operations, magnitude, deviation, levels, fill=grey),)
+    if erase:
+        single += (Erase(erase, mean=data.mean, std=data.std),)
+    mixed = (Mix(data.num_classes, mixup=mixup, cutmix=cutmix),) if mixup or cutmix else ()
+    if not single and not mixed:
+        return augment
+    own, functions = split(find(augment)[1])
+    return own + single + functions + mixed
 
 
 def apply(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from accelerate.utils import broadcast
 
+from hybridlib.training.rules import SettingError
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -97,3 +99,38 @@ class Clock:
         stopped = time.perf_counter()
         yield
         self.start += time.perf_counter() - stopped
+
+
+def warmup_fraction(
+    budget: tuple[str, float],
+    *,
+    images: int,
+    batch_size: int,
+    fraction: float,
+    epochs: float | None,
+    steps: int | None,
+) -> float:
+    """The fraction of a budget in which the learning rate rises.
+
+    Args:
+        budget: unit and amount.
+        images: how many there are to train on.
+        batch_size: images in a step.
+        fraction: if it is given so.
+        epochs, steps: if it is given in these, in place of `fraction`.
+
+    Raises:
+        SettingError: if it does not fit into the budget.
+    """
+    unit, amount = budget
+    whole = {"epochs": images, "steps": batch_size, "seconds": 0}[unit] * amount  # in images
+    for name, length, size in (("epochs", epochs, images), ("steps", steps, batch_size)):
+        if not length:
+            continue
+        if length * size >= whole:
+            raise SettingError(
+                f"a warm-up of {length} {name} does not fit into {unit}={amount}; give it as a"
+                " fraction of the budget, for example warmup=0.1"
+            )
+        return length * size / whole
+    return fraction

@@ -9,25 +9,12 @@ from __future__ import annotations
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
-from hybridlib.checks import look_up
 from hybridlib.data import ImageData
-from hybridlib.data.augment import AUGMENTATIONS, Augmentations, Mix, find, split
-from hybridlib.data.image_changes import AutoAugment, Erase, RandAugment
+from hybridlib.data.augment import AUGMENTATIONS, Augmentations, assemble, find
+from hybridlib.training import rules
+from hybridlib.training.budget import warmup_fraction
 from hybridlib.training.optimizers import KINDS
-from hybridlib.training.rules import (
-    Rule,
-    SettingError,
-    anything,
-    at_least_0,
-    count,
-    flag,
-    fraction,
-    number,
-    numbers,
-    one_of,
-    positive,
-    whole,
-)
+from hybridlib.training.rules import Rule, SettingError
 
 PRECISIONS = ("no", "bf16", "fp16")
 UNITS = ("epochs", "steps", "seconds")  # of a budget
@@ -50,134 +37,142 @@ def setting(default: object, rule: Rule, meaning: str, *, record: str = "in use"
 class Recipe:
     epochs: float | None = setting(
         None,
-        positive(10, optional=True),
+        rules.positive(10, optional=True),
         "the budget: passes over the training images; 0.5 is half a pass. Give exactly one of"
         " epochs, steps and seconds",
         record="always",
     )
     steps: int | None = setting(
         None,
-        Rule("above 0, and steps whole", whole(1), 10, True),
+        Rule("above 0, and steps whole", rules.whole(1), 10, True),
         "or so many optimizer steps",
         record="always",
     )
     seconds: float | None = setting(
         None,
-        positive(10, optional=True),
+        rules.positive(10, optional=True),
         "or so much time for training steps, without evaluations and checkpoints",
         record="always",
     )
     batch_size: int = setting(
-        128, count(128), "images in a step, over all processes", record="always"
+        128, rules.count(128), "images in a step, over all processes", record="always"
     )
     optimizer: str = setting(
         "adamw",
-        one_of(*KINDS),
+        rules.one_of(*KINDS),
         '"adamw", "sgd" (Nesterov momentum 0.9), or "muon" for the matrices and kernels between the'
         " first and the last, with AdamW for the rest (PyTorch 2.9 or later)",
         record="always",
     )
     lr: float = setting(
         1e-3,
-        positive(0.001),
+        rules.positive(0.001),
         "peak learning rate; it rises linearly and then falls as a cosine to min_lr at the end of"
         " the budget",
         record="always",
     )
     lr_batch: int | None = setting(
         None,
-        count(512, optional=True),
+        rules.count(512, optional=True),
         "the learning rate is meant for a batch of so many images and grows with batch_size /"
         " lr_batch; None: it stays",
         record="never",
     )
     weight_decay: float = setting(
         0.05,
-        at_least_0(0.05),
+        rules.at_least_0(0.05),
         "acts on the matrices and kernels of linear and convolutional layers alone: not on biases,"
         " norms, tokens or position tables",
         record="always",
     )
     warmup: float = setting(
         0.1,
-        fraction(0.1, "a fraction of the budget"),
+        rules.fraction(0.1, "a fraction of the budget"),
         "fraction of the budget in which the learning rate rises",
         record="always",
     )
     warmup_epochs: float | None = setting(
-        None, positive(5, optional=True), "the same in epochs, in place of warmup", record="never"
+        None,
+        rules.positive(5, optional=True),
+        "the same in epochs, in place of warmup",
+        record="never",
     )
     warmup_steps: int | None = setting(
-        None, count(100, optional=True), "the same in steps, in place of warmup", record="never"
+        None,
+        rules.count(100, optional=True),
+        "the same in steps, in place of warmup",
+        record="never",
     )
     label_smoothing: float = setting(
         0.0,
-        fraction(0.1),
+        rules.fraction(0.1),
         "fraction of the target that is spread over all classes",
         record="always",
     )
     clip: float | None = setting(
         1.0,
-        positive(1.0, optional=True),
+        rules.positive(1.0, optional=True),
         "largest norm of the gradient; None for no limit",
         record="always",
     )
     augment: Augmentations = setting(
         "none",
-        anything("flip"),
+        rules.anything("flip"),
         f"{', '.join(map(repr, AUGMENTATIONS))}, or functions (see data/augment.py and"
         " data/image_changes.py); do not flip digits",
         record="always",
     )
     channels_last: bool = setting(
         False,
-        flag(),
+        rules.flag(),
         "keep images and kernels in channels-last order, often faster for convolutions",
         record="always",
     )
     mixed_precision: str | None = setting(
         None,
-        one_of(*PRECISIONS, optional=True),
+        rules.one_of(*PRECISIONS, optional=True),
         '"bf16" (GPU or CPU), "fp16" (GPU), or "no"; None: what `accelerate launch` says, else'
         ' "no"',
         record="always",
     )
-    min_lr: float = setting(0.0, at_least_0(0.0), "learning rate at the end of the cosine")
+    min_lr: float = setting(0.0, rules.at_least_0(0.0), "learning rate at the end of the cosine")
     ema: float | None = setting(
         None,
-        Rule("between 0 and 1", number(0, 1, above=True), 0.9999, True),
+        Rule("between 0 and 1", rules.number(0, 1, above=True), 0.9999, True),
         "decay of an exponential moving average of the weights, for example 0.9999; evaluations and"
         " the model afterwards have the average",
     )
     drop_path: float = setting(
-        0.0, fraction(0.1), "stochastic depth of the model's last block; create the model with it"
+        0.0,
+        rules.fraction(0.1),
+        "stochastic depth of the model's last block; create the model with it",
     )
     repeats: int = setting(
         1,
-        count(1),
+        rules.count(1),
         "each image comes so many times in a row, each time changed in another way; an epoch then"
         " holds fewer different images (repeated augmentation; DeiT takes 3)",
     )
     rand_augment: tuple[int, float, float, int] | None = setting(
         None,
-        numbers(4, (2, 9, 0.5, 10)),
+        rules.numbers(4, (2, 9, 0.5, 10)),
         "RandAugment: operations, magnitude, its standard deviation, levels",
         record="never",
     )
     auto_augment: bool = setting(
-        False, flag(), "AutoAugment with the policy for ImageNet", record="never"
+        False, rules.flag(), "AutoAugment with the policy for ImageNet", record="never"
     )
     erase: float = setting(
         0.0,
-        Rule("a probability from 0 to 1", lambda v: number(0, 1)(v) or v == 1, 0.25),
+        Rule("a probability from 0 to 1", lambda v: rules.number(0, 1)(v) or v == 1, 0.25),
         "probability that a rectangle is erased",
         record="never",
     )
-    mixup: float = setting(0.0, at_least_0(0.8), "alpha of mixup", record="never")
-    cutmix: float = setting(0.0, at_least_0(1.0), "alpha of CutMix", record="never")
+    mixup: float = setting(0.0, rules.at_least_0(0.8), "alpha of mixup", record="never")
+    cutmix: float = setting(0.0, rules.at_least_0(1.0), "alpha of CutMix", record="never")
     evaluate_every: float | None = setting(
         None,
-        positive(1, optional=True),
+        rules.positive(1, optional=True),
         "evaluate each time so much of the budget is used, in its unit; always at the end",
         record="never",
     )
@@ -213,6 +208,23 @@ class Recipe:
         Raises:
             SettingError: if the warm-up does not fit into the budget.
         """
+        warmup = warmup_fraction(
+            self.budget,
+            images=len(data.train),
+            batch_size=self.batch_size,
+            fraction=self.warmup,
+            epochs=self.warmup_epochs,
+            steps=self.warmup_steps,
+        )
+        augment = assemble(
+            self.augment,
+            data,
+            rand_augment=self.rand_augment,
+            auto_augment=self.auto_augment,
+            erase=self.erase,
+            mixup=self.mixup,
+            cutmix=self.cutmix,
+        )
         lr = self.lr * self.batch_size / self.lr_batch if self.lr_batch else self.lr
         plain = dict(lr_batch=None, warmup_epochs=None, warmup_steps=None)
         changes = dict(rand_augment=None, auto_augment=False, erase=0.0, mixup=0.0, cutmix=0.0)
@@ -220,8 +232,8 @@ class Recipe:
             self,
             lr=lr,
             min_lr=min(self.min_lr, lr),
-            warmup=self._warmup(len(data.train)),
-            augment=self._augment(data),
+            warmup=warmup,
+            augment=augment,
             **plain,
             **changes,
         )
@@ -239,52 +251,10 @@ class Recipe:
         values = {name: getattr(self, name) for name in names}
         return {unit: amount} | values | {"augment": find(self.augment)[0]}
 
-    def _warmup(self, images: int) -> float:
-        """The fraction of the budget, from a fraction, epochs or steps."""
-        unit, amount = self.budget
-        seen = {
-            "warmup_epochs": (self.warmup_epochs or 0) * images,
-            "warmup_steps": (self.warmup_steps or 0) * self.batch_size,
-        }
-        whole = {"epochs": images, "steps": self.batch_size, "seconds": 0}[unit] * amount
-        for name, pictures in seen.items():
-            if not pictures:
-                continue
-            if pictures >= whole:
-                length, kind = getattr(self, name), name.removeprefix("warmup_")
-                raise SettingError(
-                    f"a warm-up of {length} {kind} does not fit into {unit}={amount}; give it as a"
-                    " fraction of the budget, for example warmup=0.1"
-                )
-            return pictures / whole
-        return self.warmup
-
-    def _augment(self, data: ImageData) -> Augmentations:
-        """The name alone where it says all, else the functions."""
-        grey = tuple(round(255 * m) for m in data.mean)
-        single: tuple = (AutoAugment(fill=grey),) if self.auto_augment else ()
-        if self.rand_augment:
-            operations, magnitude, deviation, levels = self.rand_augment
-            single += (RandAugment(operations, magnitude, deviation, levels, fill=grey),)
-        if self.erase:
-            single += (Erase(self.erase, mean=data.mean, std=data.std),)
-        mixed: tuple = ()
-        if self.mixup or self.cutmix:
-            mixed = (Mix(data.num_classes, mixup=self.mixup, cutmix=self.cutmix),)
-        if not single and not mixed:
-            return self.augment
-        own, functions = split(find(self.augment)[1])
-        return own + single + functions + mixed
-
 
 def settings() -> dict[str, Field]:
     """The fields of `Recipe` by name."""
     return {each.name: each for each in fields(Recipe)}
-
-
-def meaning(name: str) -> str:
-    """What a setting means, in words."""
-    return look_up(settings(), name).metadata["meaning"]
 
 
 Recipe.__doc__ = "\n".join(
