@@ -89,6 +89,9 @@ def add_device(parser) -> None:
 
 # The options of a recipe whose words are not the field's own.
 HELP = {
+    "epochs": "passes over the training images",
+    "steps": "optimizer steps",
+    "seconds": "time for training steps, evaluations not counted",
     "augment": "changes of place and direction, default none; do not flip digits",
     "rand_augment": "magnitude 0..10, two operations an image",
     "auto_augment": "AutoAugment with ImageNet's policy",
@@ -110,7 +113,10 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     for name, each in settings().items():
         if name in ELSEWHERE:
             continue
-        option, words = f"--{name.replace('_', '-')}", HELP.get(name, each.metadata["meaning"])
+        option, words = (
+            f"--{name.replace('_', '-')}",
+            HELP.get(name, each.metadata["meaning"].replace("; None", "; 0")),
+        )
         if isinstance(each.default, bool):
             group.add_argument(option, action=argparse.BooleanOptionalAction, help=words)
         elif name in CHOICES:

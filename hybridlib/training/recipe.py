@@ -7,6 +7,7 @@ their help, the presets (presets.py) and what a record says.
 from __future__ import annotations
 
 from dataclasses import Field, dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 from hybridlib.data import ImageData
@@ -33,107 +34,85 @@ def setting(default: object, rule: Rule, meaning: str, *, record: str = "in use"
     return field(default=default, metadata=dict(rule=rule, meaning=meaning, record=record))
 
 
+noted, unnoted = partial(setting, record="always"), partial(setting, record="never")
+
+
 @dataclass(frozen=True)
 class Recipe:
-    epochs: float | None = setting(
+    epochs: float | None = noted(
         None,
         rules.positive(10, optional=True),
         "the budget: passes over the training images; 0.5 is half a pass. Give exactly one of"
         " epochs, steps and seconds",
-        record="always",
     )
-    steps: int | None = setting(
+    steps: int | None = noted(
         None,
         Rule("above 0, and steps whole", rules.whole(1), 10, True),
         "or so many optimizer steps",
-        record="always",
     )
-    seconds: float | None = setting(
+    seconds: float | None = noted(
         None,
         rules.positive(10, optional=True),
         "or so much time for training steps, without evaluations and checkpoints",
-        record="always",
     )
-    batch_size: int = setting(
-        128, rules.count(128), "images in a step, over all processes", record="always"
-    )
-    optimizer: str = setting(
+    batch_size: int = noted(128, rules.count(128), "images in a step, over all processes")
+    optimizer: str = noted(
         "adamw",
         rules.one_of(*KINDS),
         '"adamw", "sgd" (Nesterov momentum 0.9), or "muon" for the matrices and kernels between the'
         " first and the last, with AdamW for the rest (PyTorch 2.9 or later)",
-        record="always",
     )
-    lr: float = setting(
+    lr: float = noted(
         1e-3,
         rules.positive(0.001),
         "peak learning rate; it rises linearly and then falls as a cosine to min_lr at the end of"
         " the budget",
-        record="always",
     )
-    lr_batch: int | None = setting(
+    lr_batch: int | None = unnoted(
         None,
         rules.count(512, optional=True),
         "the learning rate is meant for a batch of so many images and grows with batch_size /"
         " lr_batch; None: it stays",
-        record="never",
     )
-    weight_decay: float = setting(
+    weight_decay: float = noted(
         0.05,
         rules.at_least_0(0.05),
         "acts on the matrices and kernels of linear and convolutional layers alone: not on biases,"
         " norms, tokens or position tables",
-        record="always",
     )
-    warmup: float = setting(
+    warmup: float = noted(
         0.1,
         rules.fraction(0.1, "a fraction of the budget"),
         "fraction of the budget in which the learning rate rises",
-        record="always",
     )
-    warmup_epochs: float | None = setting(
-        None,
-        rules.positive(5, optional=True),
-        "the same in epochs, in place of warmup",
-        record="never",
+    warmup_epochs: float | None = unnoted(
+        None, rules.positive(5, optional=True), "the same in epochs, in place of warmup"
     )
-    warmup_steps: int | None = setting(
-        None,
-        rules.count(100, optional=True),
-        "the same in steps, in place of warmup",
-        record="never",
+    warmup_steps: int | None = unnoted(
+        None, rules.count(100, optional=True), "the same in steps, in place of warmup"
     )
-    label_smoothing: float = setting(
-        0.0,
-        rules.fraction(0.1),
-        "fraction of the target that is spread over all classes",
-        record="always",
+    label_smoothing: float = noted(
+        0.0, rules.fraction(0.1), "fraction of the target that is spread over all classes"
     )
-    clip: float | None = setting(
-        1.0,
-        rules.positive(1.0, optional=True),
-        "largest norm of the gradient; None for no limit",
-        record="always",
+    clip: float | None = noted(
+        1.0, rules.positive(1.0, optional=True), "largest norm of the gradient; None for no limit"
     )
-    augment: Augmentations = setting(
+    augment: Augmentations = noted(
         "none",
         rules.anything("flip"),
         f"{', '.join(map(repr, AUGMENTATIONS))}, or functions (see data/augment.py and"
         " data/image_changes.py); do not flip digits",
-        record="always",
     )
-    channels_last: bool = setting(
+    channels_last: bool = noted(
         False,
         rules.flag(),
         "keep images and kernels in channels-last order, often faster for convolutions",
-        record="always",
     )
-    mixed_precision: str | None = setting(
+    mixed_precision: str | None = noted(
         None,
         rules.one_of(*PRECISIONS, optional=True),
         '"bf16" (GPU or CPU), "fp16" (GPU), or "no"; None: what `accelerate launch` says, else'
         ' "no"',
-        record="always",
     )
     min_lr: float = setting(0.0, rules.at_least_0(0.0), "learning rate at the end of the cosine")
     ema: float | None = setting(
@@ -153,28 +132,23 @@ class Recipe:
         "each image comes so many times in a row, each time changed in another way; an epoch then"
         " holds fewer different images (repeated augmentation; DeiT takes 3)",
     )
-    rand_augment: tuple[int, float, float, int] | None = setting(
+    rand_augment: tuple[int, float, float, int] | None = unnoted(
         None,
         rules.numbers(4, (2, 9, 0.5, 10)),
         "RandAugment: operations, magnitude, its standard deviation, levels",
-        record="never",
     )
-    auto_augment: bool = setting(
-        False, rules.flag(), "AutoAugment with the policy for ImageNet", record="never"
-    )
-    erase: float = setting(
+    auto_augment: bool = unnoted(False, rules.flag(), "AutoAugment with the policy for ImageNet")
+    erase: float = unnoted(
         0.0,
         Rule("a probability from 0 to 1", lambda v: rules.number(0, 1)(v) or v == 1, 0.25),
         "probability that a rectangle is erased",
-        record="never",
     )
-    mixup: float = setting(0.0, rules.at_least_0(0.8), "alpha of mixup", record="never")
-    cutmix: float = setting(0.0, rules.at_least_0(1.0), "alpha of CutMix", record="never")
-    evaluate_every: float | None = setting(
+    mixup: float = unnoted(0.0, rules.at_least_0(0.8), "alpha of mixup")
+    cutmix: float = unnoted(0.0, rules.at_least_0(1.0), "alpha of CutMix")
+    evaluate_every: float | None = unnoted(
         None,
         rules.positive(1, optional=True),
         "evaluate each time so much of the budget is used, in its unit; always at the end",
-        record="never",
     )
 
     def __post_init__(self) -> None:
