@@ -8,6 +8,7 @@ is real and nothing but the checkpoint folder survives it.
 import hashlib
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ from hybridlib.training.presets import recipe
 
 OPTIMIZERS = ("adamw", "sgd", "muon") if HAS_MUON else ("adamw", "sgd")
 STEPS, EVERY = 12, 3
+LONG = 200  # steps of a training that is ended 20 times
 CALLS = {"forward": 0, "fsync": 0, "replace": 0, "replaced": 0, "unlink": 0}
 
 
@@ -117,6 +119,7 @@ def train(
     optimizer: str,
     pause: float = 0,
     model: nn.Module | None = None,
+    steps: int = STEPS,
 ) -> None:
     def crop_slowly(images, targets, random):
         time.sleep(pause)
@@ -127,7 +130,7 @@ def train(
         model,
         source(),
         training.Recipe(
-            steps=STEPS,
+            steps=steps,
             batch_size=16,
             lr=0.01,
             optimizer=optimizer,
@@ -164,9 +167,8 @@ def kills(base: Path, optimizer: str) -> dict:
     assert child(lambda: train(None, out, optimizer=optimizer)) == 0
     expected, results = json.loads(out.read_text()), {}
     places = [("forward", 4), ("fsync", 2), ("replaced", 1)]
-    if (
-        optimizer == "adamw"
-    ):  # a checkpoint is 2 calls of fsync (file, folder), 1 of replace, 1 or 2 of unlink
+    if optimizer == "adamw":
+        # a checkpoint is 2 calls of fsync (file, folder), 1 of replace, 1 or 2 of unlink
         places = [("forward", k) for k in range(STEPS)] + [
             ("fsync", k) for k in range(2 * STEPS // EVERY)
         ]
@@ -194,29 +196,27 @@ def kills(base: Path, optimizer: str) -> dict:
     return results
 
 
-def kills_from_outside(base: Path) -> dict:
-    """SIGKILL from another process at moments that nothing arranges, again and again until the
-    training gets through."""
-    out, folder, deaths = base / "outside.json", base / "outside", 0
-    assert child(lambda: train(None, out, optimizer="adamw", pause=0.0)) == 0
+def ends_from_outside(base: Path) -> dict:
+    """SIGKILL and SIGTERM from another process at random moments, 20 times in one training."""
+    out, folder, draw = base / "outside.json", base / "outside", random.Random(20)
+    assert child(lambda: train(None, out, optimizer="adamw", steps=LONG)) == 0
     expected = json.loads(out.read_text())
     out.unlink()
-    for attempt in range(12):
+    ends = {signal.SIGKILL: 0, signal.SIGTERM: 0}
+    for number in [signal.SIGKILL, signal.SIGTERM] * 10:
         pid = os.fork()
         if pid == 0:
-            train(folder, out, optimizer="adamw", pause=0.02)
+            try:
+                train(folder, out, optimizer="adamw", pause=0.02, steps=LONG)
+            except training.Stopped:
+                os._exit(3)
             os._exit(0)
-        end = time.monotonic() + 0.1 + 0.023 * attempt
-        while time.monotonic() < end and os.waitpid(pid, os.WNOHANG) == (0, 0):
-            time.sleep(0.002)
-        try:
-            os.kill(pid, signal.SIGKILL)
-            deaths += os.waitpid(pid, 0)[1] == signal.SIGKILL
-        except (ProcessLookupError, ChildProcessError):
-            break
-    else:
-        child(lambda: train(folder, out, optimizer="adamw"))
-    return {"deaths": deaths, "same": json.loads(out.read_text()) == expected}
+        time.sleep(0.1 + 0.1 * draw.random())
+        os.kill(pid, number)
+        ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        ends[number] += ended in (3, -number)
+    child(lambda: train(folder, out, optimizer="adamw", steps=LONG))
+    return {"ends": list(ends.values()), "same": json.loads(out.read_text()) == expected}
 
 
 def train_deit(folder: Path | None, out: Path, *, workers: int) -> None:
@@ -318,4 +318,4 @@ if __name__ == "__main__":
         print(json.dumps(deit(base)))
     else:
         results = {optimizer: kills(base, optimizer) for optimizer in OPTIMIZERS}
-        print(json.dumps({**results, "outside": kills_from_outside(base)}))
+        print(json.dumps({**results, "outside": ends_from_outside(base)}))

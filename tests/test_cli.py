@@ -14,6 +14,7 @@ from hybridlib import models
 from hybridlib.cli import main as cli
 from hybridlib.cli import train as cli_train
 from hybridlib.cli.main import main
+from hybridlib.training import Stopped
 from hybridlib.weight_files import read_tensors, save_weights
 
 QUICK = ["--steps", "2", "--batch-size", "8", "--device", "cpu", "--quiet"]
@@ -97,7 +98,7 @@ def test_train_then_evaluate(capsys, here):
     assert main(command) == 0  # finished: nothing is trained again
     assert (out / "weights.safetensors").read_bytes() == before
     assert "lr was 0.001 and is now 0.1" in fails(capsys, *command, "--lr", "0.1")
-    assert "resume is False" in fails(capsys, *command, "--no-resume")
+    assert "--no-resume is given; leave --no-resume out" in fails(capsys, *command, "--no-resume")
     assert "the weights know the classes blue, red and digits has 0, 1" in fails(
         capsys, "evaluate", weights
     )
@@ -144,7 +145,7 @@ def test_mistakes_get_an_answer(capsys, here):
     assert "unknown name 'huge'; there are nano" in fails(
         capsys, "train", "vit", "--size", "huge", "--data", "pets", *QUICK
     )
-    assert "image_size=30 is not a multiple of patch_size=4" in fails(
+    assert "--image-size 30 is not a multiple of patch_size=4" in fails(
         capsys, "train", "vit", "--data", "pets", "--image-size", "30", *QUICK
     )
     assert "there is no file 'none.safetensors'" in fails(capsys, "evaluate", "none.safetensors")
@@ -177,7 +178,7 @@ def test_command_lines_that_make_no_sense(capsys, arguments):
 
 def test_interruption_and_lack_of_memory(capsys, here, monkeypatch):
     def stopped(*_, **__):
-        raise KeyboardInterrupt
+        raise Stopped("stopped after step 3; the checkpoint of step 3 is in 'runs'")
 
     def full(*_, **__):
         raise MemoryError("out of memory on cpu: lower batch_size=8")

@@ -150,7 +150,11 @@ def recipe_sources(args: argparse.Namespace) -> Table:
 NAMES = (*settings(), "image_size", "per_class", "fraction", "device", "workers", "seed")
 NAMES += ("checkpoint_every", "count", "rule", "distance", "displacement", "jitter")
 AS_OPTION = re.compile(rf"\b({'|'.join(NAMES)})=")
-AS_WORDS = {"checkpoint_dir=": "--out ", "extend=True": "--extend", "resume=True": "no --no-resume"}
+AS_WORDS = {
+    "checkpoint_dir=": "--out ",
+    "extend=True": "--extend",
+    "use resume=True": "leave --no-resume out",
+}
 AS_WORDS |= {"resume is False": "--no-resume is given", "checkpoint_dir": "--out"}
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,6 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from hybridlib.data import Images, MemoryImages
 from hybridlib.data.image_changes import ImageChange, RandomResizedCrop, changed
 
+SHARED_MEMORY = Path("/dev/shm")
+AHEAD = 2  # batches that a worker makes ahead, PyTorch's default
 ON_DEVICE = 2**32  # bytes: data sets up to 4 GiB are kept in the GPU's memory
 
 
@@ -109,6 +114,7 @@ def read(
     *,
     device: torch.device,
     workers: int | None,
+    batch_size: int,
     changes: Changes | None = None,
 ):
     """Bytes `b c h w` and labels `b` on the device, one batch for each of `steps`."""
@@ -116,6 +122,7 @@ def read(
         batches = (images.batch(positions(step)) for step in steps)
     else:
         workers = min(4, os.cpu_count() or 1) if workers is None else workers
+        workers = with_room(workers, bytes_each=3 * images.image_size**2 * batch_size)
         batches = DataLoader(
             _Steps(images, positions, changes),
             sampler=steps,
@@ -128,6 +135,29 @@ def read(
         if isinstance(batch, ValueError):
             raise batch
         yield tuple(part.to(device, non_blocking=True) for part in batch)
+
+
+def with_room(workers: int, *, bytes_each: int, folder: Path = SHARED_MEMORY) -> int:
+    """As many workers, or none where the memory that they share is too small for their batches (64
+    MB in a Docker container): one that fills it dies, and the training would wait for it.
+
+    Args:
+        workers: wanted.
+        bytes_each: of a batch.
+        folder: the system's shared memory, if it has one as a folder.
+    """
+    if not workers or not folder.is_dir():
+        return workers
+    free, needed = shutil.disk_usage(folder).free, (AHEAD * workers + 1) * bytes_each
+    if needed <= free:
+        return workers
+    warnings.warn(
+        f"workers={workers} need {needed / 1e6:,.0f} MB of shared memory and {folder} has"
+        f" {free / 1e6:,.0f} MB: images are read without them. Give the container more"
+        " (docker run --shm-size=1g), or lower batch_size",
+        stacklevel=2,
+    )
+    return 0
 
 
 def _as_is(batch):

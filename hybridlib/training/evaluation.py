@@ -173,6 +173,7 @@ class Scorer:
             range(len(parts)),
             device=self.device,
             workers=self.workers,
+            batch_size=self.batch_size,
         ):
             images = self.images.normalise(images)
             if self.channels_last:

@@ -103,6 +103,7 @@ class Training:
             itertools.count(self.step),
             device=self.device,
             workers=workers,
+            batch_size=batch_size,
             changes=changes,
         )
         self.score = Scorer(

@@ -21,7 +21,9 @@ def write(training: Training, *, due: bool = False) -> None:
     """
     scaler, curve = training.accelerator.scaler, training.curve
     state = dict(curve=curve.points, pending=curve.pending, seconds=training.elapsed)
-    state |= dict(wall_seconds=training.wall(), scaler=scaler and scaler.state_dict())
+    state |= dict(
+        rate=training.rate, wall_seconds=training.wall(), scaler=scaler and scaler.state_dict()
+    )
     state |= {"due": True} if due else {}
     tensors = {f"model.{name}": value for name, value in model_tensors(training.model).items()}
     tensors |= training.average.tensors() if training.average else {}
@@ -47,6 +49,7 @@ def take_up(training: Training, last: Checkpoint) -> dict[str, float]:
     origin = str(training.checkpoints.path(last.step))
     try:
         training.step, training.due = last.step, bool(state.get("due"))
+        training.rate = float(state.get("rate", 0.0))
         curve.points, curve.pending = list(state["curve"]), list(state["pending"])
         earlier = {key: float(state[key]) for key in ("seconds", "wall_seconds")}
         if training.accelerator.scaler is not None:

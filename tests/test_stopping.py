@@ -1,0 +1,301 @@
+"""Nothing is lost: what stops a training from outside, what fails beside it, and what a training
+that goes on takes up."""
+
+import os
+import shutil
+import signal
+import warnings
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from interrupted import digest, network, source
+from PIL import Image
+from torch import nn
+
+from hybridlib.cli.main import main
+from hybridlib.data import folder
+from hybridlib.training import (
+    CheckpointError,
+    Recipe,
+    SettingError,
+    Stopped,
+    batches,
+    evaluate,
+    fit,
+)
+from hybridlib.training.evaluation import evaluation_batch
+
+DATA = source()
+RECIPE = Recipe(steps=8, batch_size=16, lr=0.01)
+QUIET = dict(progress=False, device="cpu")
+
+
+def stopping(step, number=signal.SIGINT):
+    """A loss that sends this process a signal in the middle of a step."""
+    calls = iter(range(1, 1000))
+
+    def loss(model, images, targets):
+        if next(calls) == step:
+            os.kill(os.getpid(), number)
+        return nn.functional.cross_entropy(model(images), targets)
+
+    loss.__qualname__ = plain.__qualname__  # as the record names it
+    return loss
+
+
+def plain(model, images, targets):
+    return nn.functional.cross_entropy(model(images), targets)
+
+
+def names(path):
+    return sorted(p.name for p in path.iterdir())
+
+
+# ------------------------------------------------------------------------------ from outside
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_lets_the_step_end_and_saves_it(tmp_path, number):
+    whole, going_on = network(), network()
+    fit(whole, DATA, RECIPE, loss=plain, **QUIET)
+    handler = signal.getsignal(number)
+    with pytest.raises(Stopped, match=r"stopped after step 3; the checkpoint of step 3 is in") as e:
+        fit(
+            network(),
+            DATA,
+            RECIPE,
+            loss=stopping(3, number),
+            checkpoint_dir=tmp_path / "c",
+            **QUIET,
+        )
+    assert e.value.number == number and signal.getsignal(number) is handler
+    assert names(tmp_path / "c") == ["step-000000003.safetensors"]
+    run = fit(going_on, DATA, RECIPE, loss=plain, checkpoint_dir=tmp_path / "c", **QUIET)
+    assert digest(going_on) == digest(whole) and run.steps == 8
+
+
+def test_without_a_folder_it_is_said_that_nothing_is_saved():
+    with pytest.raises(Stopped, match="after step 2; without a checkpoint_dir nothing is saved"):
+        fit(network(), DATA, RECIPE, loss=stopping(2), **QUIET)
+
+
+def test_before_the_first_step_there_is_nothing_to_save(tmp_path):
+    class Slow(nn.Sequential):
+        def __init__(self, inner):
+            super().__init__(*inner)
+            self.armed = False
+
+        def forward(self, x):
+            if self.training and not self.armed:
+                self.armed = True
+                raise KeyboardInterrupt
+            return super().forward(x)
+
+    with pytest.raises(Stopped, match="before the first step; there is nothing to save"):
+        fit(Slow(network()), DATA, RECIPE, checkpoint_dir=tmp_path / "c", **QUIET)
+    assert names(tmp_path / "c") == []
+
+
+def test_a_signal_that_the_program_ignores_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        run = fit(network(), DATA, RECIPE, loss=stopping(3, signal.SIGHUP), **QUIET)
+        assert run.steps == 8
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+# --------------------------------------------------------------------------- beside a training
+
+
+def test_a_second_training_at_the_same_folder_is_refused(tmp_path):
+    with FileLock(tmp_path / ".c.lock"):
+        with pytest.raises(
+            CheckpointError, match="another training is at checkpoint_dir=.*at this"
+        ):
+            fit(network(), DATA, RECIPE, checkpoint_dir=tmp_path / "c", **QUIET)
+    assert fit(network(), DATA, RECIPE, checkpoint_dir=tmp_path / "c", **QUIET).steps == 8
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_first_step(tmp_path, monkeypatch):
+    def full(self, *_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "touch", full)
+    never = lambda *_: pytest.fail("a step was taken")
+    with pytest.raises(OSError, match="checkpoint_dir=.*cannot be written .No space left"):
+        fit(network(), DATA, RECIPE, loss=never, checkpoint_dir=tmp_path / "c", **QUIET)
+    monkeypatch.undo()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cannot be written"):
+        fit(network(), DATA, RECIPE, checkpoint_dir=tmp_path / "file" / "c", **QUIET)
+
+
+class Hungry(nn.Module):
+    """Needs more memory than there is for more images than `most`."""
+
+    def __init__(self, inner, most):
+        super().__init__()
+        self.inner, self.most, self.seen = inner, most, []
+
+    def forward(self, x):
+        if not self.training:
+            self.seen.append(len(x))
+            if len(x) > self.most:
+                raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] can't allocate memory")
+        return self.inner(x)
+
+
+def test_an_evaluation_takes_as_many_images_as_there_is_memory_for():
+    model = Hungry(network(), 8)
+    found = evaluate(model, DATA.train, device="cpu")
+    assert found.count == 40 and model.seen[-5:] == [8] * 5
+    assert found.accuracy == evaluate(model.inner, DATA.train, device="cpu").accuracy
+    with pytest.raises(MemoryError, match="out of memory"):
+        evaluate(Hungry(network(), 0), DATA.train, device="cpu")
+
+
+def test_of_large_pictures_hardly_more_are_evaluated_than_trained():
+    assert evaluation_batch(128, 32) == evaluation_batch(2, 64) == 256
+    assert evaluation_batch(2, 320) == 10 and evaluation_batch(64, 320) == 64
+    assert evaluation_batch(1, 5000) == 1
+
+
+def test_an_evaluation_that_fails_costs_no_step(tmp_path):
+    class Broken(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.steps = network(), 0
+
+        def forward(self, x):
+            self.steps += self.training
+            if not self.training and self.steps >= 8:
+                raise RuntimeError("the evaluation fails")
+            return self.inner(x)
+
+    with pytest.raises(RuntimeError, match="the evaluation fails"):
+        fit(Broken(), DATA, RECIPE, checkpoint_dir=tmp_path / "c", **QUIET)
+    assert names(tmp_path / "c") == ["step-000000008.safetensors"]
+
+
+def test_other_test_pictures_warn_and_keep_the_checkpoints(tmp_path):
+    for split in ("train", "test"):
+        for i, (image, label) in enumerate(
+            zip(DATA.train.images, DATA.train.labels.tolist(), strict=True)
+        ):
+            path = tmp_path / "d" / split / f"class{label}" / f"{i:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    options = dict(checkpoint_dir=tmp_path / "c", workers=0, **QUIET)
+    fit(network(), folder(tmp_path / "d", image_size=8), replace(RECIPE, steps=4), **options)
+    shutil.rmtree(tmp_path / "d" / "test" / "class0")
+    (tmp_path / "d" / "test" / "class0").mkdir()
+    shutil.copy(
+        next((tmp_path / "d" / "train" / "class0").iterdir()), tmp_path / "d" / "test" / "class0"
+    )
+    data = folder(tmp_path / "d", image_size=8)
+    with pytest.warns(UserWarning, match="the test images are not those of checkpoint"):
+        fit(network(), data, replace(RECIPE, steps=4), **options)
+
+
+# --------------------------------------------------------------------------------- going on
+
+
+def test_a_longer_budget_goes_on_if_that_is_asked(tmp_path):
+    options = dict(checkpoint_dir=tmp_path / "c", **QUIET)
+    fit(network(), DATA, RECIPE, **options)
+    longer = replace(RECIPE, steps=12)
+    with pytest.raises(
+        CheckpointError, match="steps was 8 and is now 12. Use extend=True to go on"
+    ):
+        fit(network(), DATA, longer, **options)
+    run = fit(network(), DATA, longer, extend=True, **options)
+    assert run.steps == 12 and [e["step"] for e in run.curve] == list(range(1, 13))
+    with pytest.raises(CheckpointError, match="lr was 0.01 and is now 0.5. Use the same settings"):
+        fit(network(), DATA, replace(longer, lr=0.5), extend=True, **options)
+
+
+def test_the_command_line_speaks_of_its_options(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    quick = ["--per-class", "8", "--image-size", "16", "--batch-size", "8", "--device", "cpu"]
+    command = ["train", "convnet", "--quiet", "--out", "o", *quick, "--steps"]
+    assert main([*command, "2"]) == 0
+    capsys.readouterr()
+    assert main([*command, "3"]) == 2
+    said = capsys.readouterr().err
+    assert "Use --extend to go on with the new budget, or another --out" in said
+    assert "checkpoint_dir" not in said and "extend=" not in said
+    assert main([*command, "3", "--extend"]) == 0
+    assert main([*command, "3", "--extend", "--no-resume"]) == 2
+    assert "--no-resume is given; leave --no-resume out" in capsys.readouterr().err
+    for wrong, words in {
+        "--lr -1": "--lr -1.0 must be above 0, for example --lr 0.001",
+        "--workers -1": "--workers -1 must be whole, from 0 on, or None, for example --workers 2",
+        "--cutmix nan": "--cutmix nan must be 0 or more",
+        "--seed -1": "--seed -1 must be in 0..2^32-1",
+        "--checkpoint-every 0": "--checkpoint-every 0 must be whole, from 1 on",
+    }.items():
+        assert main([*command, "2", "--out", "w", *wrong.split()]) == 2, wrong
+        assert words in capsys.readouterr().err
+
+
+def test_home_is_expanded_after_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    quick = ["--per-class", "8", "--image-size", "16", "--batch-size", "8", "--device", "cpu"]
+    assert main(["train", "convnet", "--quiet", "--steps", "1", "--out", "~/run", *quick]) == 0
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+    assert not (tmp_path / "~").exists()
+
+
+# -------------------------------------------------------------------- what cannot help, said
+
+
+def test_an_average_that_is_longer_than_the_training_is_said():
+    with pytest.warns(UserWarning, match="ema=0.9999 averages over some 10,000 steps.*has 8: 100%"):
+        fit(network(), DATA, replace(RECIPE, ema=0.9999), **QUIET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(network(), DATA, replace(RECIPE, ema=0.5), **QUIET)
+
+
+def test_stochastic_depth_that_the_model_does_not_have_is_refused():
+    with pytest.raises(SettingError, match="drop_path=0.1 is a part of the model.*create it with"):
+        fit(network(), DATA, replace(RECIPE, drop_path=0.1), **QUIET)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        dict(lr="fast"),
+        dict(batch_size=True),
+        dict(warmup=float("nan")),
+        dict(clip=[1]),
+        dict(rand_augment=(1, 2)),
+        dict(channels_last="yes"),
+        dict(steps=None),
+    ],
+)
+def test_a_value_of_another_kind_gets_its_rule(setting):
+    with pytest.raises(SettingError, match="for example"):
+        replace(RECIPE, **setting)
+
+
+def test_too_little_shared_memory_means_no_workers(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(64e6, 0, 64e6))
+    assert batches.with_room(2, bytes_each=1_000_000, folder=tmp_path) == 2
+    with pytest.warns(UserWarning, match="workers=4 need 173 MB of shared memory.*--shm-size"):
+        assert batches.with_room(4, bytes_each=19_200_000, folder=tmp_path) == 0
+    assert batches.with_room(4, bytes_each=10**12, folder=tmp_path / "none") == 4
+
+
+def test_memory_that_runs_out_on_the_cpu_names_what_to_lower():
+    model = Hungry(network(), 0)
+    with pytest.raises(MemoryError, match="lower batch_size=16 .for example to 8.*parameters"):
+        fit(model, DATA, RECIPE, **QUIET)
+    assert torch.is_grad_enabled()
