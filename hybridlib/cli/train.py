@@ -7,6 +7,7 @@ import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -24,7 +25,7 @@ from hybridlib.cli.options import (
 )
 from hybridlib.data import ImageData
 from hybridlib.models import SIZES, create
-from hybridlib.models.deit import Distillation, Renormalise
+from hybridlib.models.deit import Distillation, Kind, Renormalise
 from hybridlib.models.flagship import MEASURED, Flagship
 from hybridlib.pretrained import PUBLIC, load_file
 from hybridlib.pretrained import load as load_public
@@ -175,7 +176,7 @@ def _start(
     args: argparse.Namespace, data: ImageData, *, drop_path: float
 ) -> tuple[torch.nn.Module, ImageData]:
     """The model with the weights of --init, and the data normalised as these were trained."""
-    shape = dict(num_classes=data.num_classes, image_size=data.image_size)
+    shape: dict[str, Any] = dict(num_classes=data.num_classes, image_size=data.image_size)
     if args.init not in PUBLIC:
         if not Path(args.init).is_file():
             raise ValueError(
@@ -218,7 +219,7 @@ def _teacher(
     if saved.mean and saved.std and (saved.mean, saved.std) != (data.mean, data.std):
         prepare = Renormalise(data.mean, data.std, to_mean=saved.mean, to_std=saved.std)
         teacher = torch.nn.Sequential(prepare, teacher)
-    kind = args.distill or "hard"
+    kind: Kind = args.distill or "hard"
     known = dict(model=saved.model, size=saved.size, digest=saved.digest())
     loss = Distillation(teacher, kind, label_smoothing=smoothing)
     return loss, {"distill": kind, "teacher": known}

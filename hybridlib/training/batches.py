@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +119,7 @@ def read(
 ):
     """Bytes `b c h w` and labels `b` on the device, one batch for each of `steps`."""
     if isinstance(images, MemoryImages) and changes is None:
-        batches = (images.batch(positions(step)) for step in steps)
+        batches: Iterable = (images.batch(positions(step)) for step in steps)
     else:
         workers = min(4, os.cpu_count() or 1) if workers is None else workers
         workers = with_room(workers, bytes_each=3 * images.image_size**2 * batch_size)
@@ -176,5 +176,7 @@ class Share:
 
 
 def to_device(images: Images, device: torch.device) -> Images:
-    fits = isinstance(images, MemoryImages) and images.images.numel() <= ON_DEVICE
-    return images.to(device) if fits and device.type != "cpu" else images
+    """The images on the device, if they are in memory and few enough."""
+    if device.type == "cpu" or not isinstance(images, MemoryImages):
+        return images
+    return images.to(device) if images.images.numel() <= ON_DEVICE else images

@@ -142,7 +142,7 @@ def begun(
     count(200).check("checkpoint_every", options["checkpoint_every"])
     recipe, loss = recipe.settle(data), options["loss"]
     accelerator = make_accelerator(pick_device(device), recipe.mixed_precision)
-    device, processes, batch_size = accelerator.device, accelerator.num_processes, recipe.batch_size
+    where, processes, batch_size = accelerator.device, accelerator.num_processes, recipe.batch_size
     if batch_size % processes:
         raise SettingError(
             f"batch_size={batch_size} cannot be shared equally by {processes} processes; "
@@ -168,12 +168,12 @@ def begun(
     advice = memory_advice(batch_size, data.image_size, described["parameters"], precision)
     home = device_of(model)
     alone = checkpoints.alone(accelerator.is_main_process) if checkpoints else nullcontext()
-    with alone, memory_errors(advice, device), own_random_numbers(device):
+    with alone, memory_errors(advice, where), own_random_numbers(where):
         try:
-            model.to(device)
+            model.to(where)
             if recipe.channels_last:
                 model.to(memory_format=torch.channels_last)
-            check_model(model, data, device)
+            check_model(model, data, where)
             record |= dict(command=command)
             yield kind(
                 model,

@@ -16,19 +16,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from hybridlib.data import ImageData, MemoryImages
+from hybridlib.data import ImageData, Images, MemoryImages
 from hybridlib.training.curve import finite
 from hybridlib.training.fit import Training
 from hybridlib.training.recipe import Recipe
 
 WARM_UP = 3  # steps before the capture: in them libraries choose kernels and optimizers make state
 EVALUATION_BATCH = 2048  # images at once
+
+
+def in_memory(images: Images, device: torch.device) -> MemoryImages:
+    """A source's images on the device, once `GraphTraining.check` has let it pass."""
+    assert isinstance(images, MemoryImages)
+    return images.to(device)
 
 
 class GraphTraining(Training):
@@ -46,23 +53,28 @@ class GraphTraining(Training):
         ValueError: for anything else; the message names it.
     """
 
-    pool: tuple[int, int] | None = None
+    pool: Any = None
     turn: AbstractContextManager = nullcontext()
 
     def __init__(self, model: nn.Module, data: ImageData, recipe: Recipe, **options) -> None:
         super().__init__(model, data, recipe, **options)
         self.adamw = getattr(self.optimizer, "optimizer", self.optimizer)  # Accelerate may wrap it
         self.check()
-        steps, device = range(self.budget.steps), self.device
+        steps, device = range(self.budget.steps or 0), self.device
         self.on_gpu = device.type == "cuda"
-        self.train_images, self.test_images = data.train.to(device), data.test.to(device)
+        self.train_images, self.test_images = (
+            in_memory(data.train, device),
+            in_memory(data.test, device),
+        )
         # entries of the curve whose numbers are not read yet
-        self.score, self.open = self.count, []
+        self.score: Any = self.count
+        self.open: list[tuple[dict, Tensor | None]] = []
         self.rates = [self.rate_of(step) for step in steps]
         self.positions = torch.stack([self.order.positions(step) for step in steps]).to(device)
         self.losses = torch.zeros(len(steps), device=device)
         self.counter = torch.zeros(1, dtype=torch.int64, device=device)
-        self.graph, self.batch = None, None
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.batch: tuple[Tensor, Tensor] | None = None
         # A graph may not copy from ordinary memory, as `Images.normalise` does.
         mean, std = (torch.tensor(v)[:, None, None] for v in (data.mean, data.std))
         self.scale, self.shift = (1 / (255 * std)).to(device), (mean / std).to(device)
@@ -122,8 +134,7 @@ class GraphTraining(Training):
         elif self.taken < WARM_UP:
             self.compute()
         else:
-            if self.graph is None:
-                self.capture()
+            self.graph = self.graph or self.capture()
             self.graph.replay()
         self.step, self.taken = self.step + 1, self.taken + 1
 
@@ -159,7 +170,7 @@ class GraphTraining(Training):
             images = images.contiguous(memory_format=torch.channels_last)
         return images
 
-    def capture(self) -> None:
+    def capture(self) -> torch.cuda.CUDAGraph:
         """Note the step's kernels; nothing is computed yet. Unlike `torch.cuda.graph` it does not
         make the device wait for all streams."""
         torch.cuda.current_stream().synchronize()
@@ -170,7 +181,7 @@ class GraphTraining(Training):
                 self.compute()
             finally:
                 graph.capture_end()
-        self.graph = graph
+        return graph
 
     # ---------------------------------------------------------------------------------------- curve
 
@@ -188,7 +199,7 @@ class GraphTraining(Training):
             sums[1] += F.cross_entropy(logits, labels, reduction="sum")
         return sums
 
-    def note(self, evaluation: Tensor | None) -> None:
+    def note(self, evaluation: Tensor | None) -> None:  # type: ignore[override]
         """An entry of the curve, whose numbers come in `settle`."""
         entry = self.curve.entry(self.step, self.elapsed, self.rate) | dict(train_loss=None)
         if evaluation is not None:

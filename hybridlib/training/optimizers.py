@@ -92,14 +92,14 @@ class Muon(torch.optim.AdamW):
         # PyTorch's takes matrices alone. These share no memory with the kernels, so that it does
         # not matter in which order a kernel lies there.
         self.flat = [nn.Parameter(p.detach().flatten(1).clone()) for p in matrices]
-        self.inner = None
+        self.inner: torch.optim.Muon | None = None
         if self.flat:
             self.inner = torch.optim.Muon(
                 self.flat, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
             )
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step of both. A closure is not supported."""
         if closure is not None:
             raise ValueError("this optimizer takes no closure; call backward before step")
@@ -107,6 +107,8 @@ class Muon(torch.optim.AdamW):
         for p in self.matrices:
             p.grad = None  # AdamW passes over it
         super().step()
+        if self.inner is None:
+            return
         for p, flat, gradient in zip(self.matrices, self.flat, gradients):
             p.grad = gradient
             flat.copy_(p.flatten(1))
@@ -114,9 +116,9 @@ class Muon(torch.optim.AdamW):
             if flat not in self.inner.state and "momentum_buffer" in self.state[p]:
                 buffer = self.state[p]["momentum_buffer"].flatten(1).clone()
                 self.inner.state[flat] = {"momentum_buffer": buffer}  # from a checkpoint
-        for group in self.inner.param_groups if self.inner else ():
+        for group in self.inner.param_groups:
             group["lr"] = self.param_groups[0]["lr"]
-            self.inner.step()
+        self.inner.step()
         for p, flat in zip(self.matrices, self.flat):
             p.copy_(flat.view_as(p))
             if flat in self.inner.state:  # in the kernel's shape, for checkpoints

@@ -200,8 +200,10 @@ class Recipe:
             cutmix=self.cutmix,
         )
         lr = self.lr * self.batch_size / self.lr_batch if self.lr_batch else self.lr
-        plain = dict(lr_batch=None, warmup_epochs=None, warmup_steps=None)
-        changes = dict(rand_augment=None, auto_augment=False, erase=0.0, mixup=0.0, cutmix=0.0)
+        plain: dict[str, Any] = dict(lr_batch=None, warmup_epochs=None, warmup_steps=None)
+        changes: dict[str, Any] = dict(
+            rand_augment=None, auto_augment=False, erase=0.0, mixup=0.0, cutmix=0.0
+        )
         return replace(
             self,
             lr=lr,

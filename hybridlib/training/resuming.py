@@ -19,6 +19,7 @@ def write(training: Training, *, due: bool = False) -> None:
         training: with a folder of checkpoints.
         due: its evaluation is still to be made.
     """
+    assert training.checkpoints
     scaler, curve = training.accelerator.scaler, training.curve
     state = dict(curve=curve.points, pending=curve.pending, seconds=training.elapsed)
     state |= dict(
@@ -45,6 +46,7 @@ def take_up(training: Training, last: Checkpoint) -> dict[str, float]:
     Raises:
         CheckpointError: if its state cannot be read.
     """
+    assert training.checkpoints
     state, tensors, curve = last.state, last.tensors, training.curve
     origin = str(training.checkpoints.path(last.step))
     try:
