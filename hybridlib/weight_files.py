@@ -7,6 +7,7 @@ code.
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import torch
@@ -175,9 +176,8 @@ def check_writable(folder: Path, name: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        trial = folder / f".{os.getpid()}.tmp"
-        trial.touch()
-        trial.unlink()
+        with tempfile.TemporaryFile(dir=folder) as trial:  # has no name that could stay
+            trial.write(b"0")
     except OSError as error:
         raise OSError(
             f"{name}={str(folder)!r} cannot be written ({error.strerror or error}); give another"

@@ -152,7 +152,7 @@ def test_mistakes_get_an_answer(capsys, here):
     torch.save({}, here / "w.pth")
     assert "is a pickle" in fails(capsys, "evaluate", "w.pth")
     if not torch.cuda.is_available():
-        assert "device='cuda' was asked for" in fails(
+        assert "--device 'cuda' was asked for" in fails(
             capsys, "train", "vit", "--data", "pets", *QUICK, "--device", "cuda"
         )
     with pytest.raises(FileNotFoundError):
@@ -187,7 +187,7 @@ def test_interruption_and_lack_of_memory(capsys, here, monkeypatch):
     assert main(["train", "convnet", "--data", "pets", *QUICK]) == 130
     assert "give the same command to go on" in capsys.readouterr().err
     monkeypatch.setattr(cli_train, "fit", full)
-    assert "lower batch_size=8" in fails(capsys, "train", "convnet", "--data", "pets", *QUICK)
+    assert "lower --batch-size 8" in fails(capsys, "train", "convnet", "--data", "pets", *QUICK)
 
 
 def test_damaged_checkpoint_is_a_warning_in_one_line(capsys, here):

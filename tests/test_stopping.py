@@ -4,10 +4,10 @@ that goes on takes up."""
 import os
 import shutil
 import signal
+import tempfile
 import warnings
 from collections import namedtuple
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -122,10 +122,10 @@ def test_a_second_training_at_the_same_folder_is_refused(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_the_first_step(tmp_path, monkeypatch):
-    def full(self, *_, **__):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "touch", full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
     never = lambda *_: pytest.fail("a step was taken")
     with pytest.raises(OSError, match="checkpoint_dir=.*cannot be written .No space left"):
         fit(network(), DATA, RECIPE, loss=never, checkpoint_dir=tmp_path / "c", **QUIET)
