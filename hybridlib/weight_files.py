@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -142,22 +144,34 @@ def plain(value: Tensor) -> Tensor:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write under another name in the same folder, force it to the disk, then rename: the name
-    never holds half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a safetensors file, whole or not at all."""
     try:
-        save_file(tensors, temporary, metadata=metadata)
-        os.chmod(temporary, 0o644)  # safetensors leaves a file that only its owner may read
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with whole(path) as draft:
+            save_file(tensors, draft, metadata=metadata)
+            os.chmod(draft, 0o644)  # safetensors leaves a file that only its owner may read
     except SafetensorError as error:
         raise OSError(
             f"could not write {str(path)!r}: {error}; is the disk full or the folder read-only?"
         ) from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Another name in the same folder to write to. At the end the file is forced to the disk and
+    takes its own name, which so never holds half a file, even if the machine stops.
+
+    Args:
+        path: the file's own name. Its folder is made if need be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield draft
+        with open(draft, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(draft, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
     if os.name == "posix":  # the new name itself must reach the disk too
         folder = os.open(path.parent, os.O_RDONLY)
         try:

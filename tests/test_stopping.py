@@ -299,3 +299,24 @@ def test_memory_that_runs_out_on_the_cpu_names_what_to_lower():
     with pytest.raises(MemoryError, match="lower batch_size=16 .for example to 8.*parameters"):
         fit(model, DATA, RECIPE, **QUIET)
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[:-40],
+        lambda text: text.replace('"seed"', '"sead"'),
+        lambda text: "[" + text + "]",
+        lambda text: "[" * 100_000,
+        lambda text: "",
+    ],
+)
+def test_a_record_that_is_none_is_named(tmp_path, change):
+    path = tmp_path / "run.json"
+    run = fit(network(), DATA, RECIPE, **QUIET)
+    text = run.to_json(path)
+    path.write_text("\ufeff" + text, encoding="utf-8")  # as an editor of Windows saves it
+    assert Run.from_json(path) == run
+    path.write_text(change(text), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"run.json' is not a record of this version"):
+        Run.from_json(path)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from hybridlib.weight_files import CheckpointError, whole
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,25 @@ class Run:
         """The record as JSON text; with a path also written there (whole or not at all)."""
         text = json.dumps(asdict(self), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         if path is not None:
-            path = Path(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
+            with whole(Path(path)) as draft:
+                draft.write_text(text, encoding="utf-8")
         return text
 
     @classmethod
     def from_json(cls, path: str | Path) -> Run:
-        """A record that `to_json` wrote."""
-        return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        """A record that `to_json` wrote.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            CheckpointError: if it is no such record; names the file and what is wrong.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+            return cls(**content)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise CheckpointError(
+                f"{str(path)!r} is not a record of this version of hybridlib ({error}); `train`"
+                " writes one as run.json"
+            ) from error
