@@ -21,6 +21,7 @@ from hybridlib.data import folder
 from hybridlib.training import (
     CheckpointError,
     Recipe,
+    Run,
     SettingError,
     Stopped,
     batches,
