@@ -10,6 +10,7 @@ import base64
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import traitlets
@@ -62,7 +63,7 @@ class Explorable(anywidget.AnyWidget):
     script: str
     _ipython_display_ = None  # ipywidgets 7 would use this in place of the mime bundle below
 
-    def __init_subclass__(cls, **kwargs: object) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         # The class's own script only: traitlets makes a subclass of every widget, whose traits must
         # stay.
         if "script" in vars(cls):
@@ -82,8 +83,8 @@ class Explorable(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.summary()})"
 
-    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         data["text/plain"] = repr(self)  # anywidget 0.9 shortens it
         buffer = io.BytesIO()
         # No software name in the file: the same numbers then give the same bytes under any

@@ -7,6 +7,8 @@ Cells are numbered row by row; an offset is key - query. W^h is a number here: t
 kernel that head h stands for, or one over the number of heads.
 """
 
+from functools import reduce
+
 import numpy as np
 
 from .equation_systems import KERNELS, SYSTEMS, head_count
@@ -133,8 +135,9 @@ def attention(picture: np.ndarray, state: dict) -> np.ndarray:
     heads = head_count(state["system"], state)
     if state["join"] == "gate":
         gate = gate_of(state)
+        assert content is not None and offset is not None  # both systems with a gate have them
         return (1 - gate) * softmax(content)[None] + gate * softmax(offset)
-    total = sum(scores for scores in (content, offset) if scores is not None)
+    total = reduce(np.add, [scores for scores in (content, offset) if scores is not None])
     return np.broadcast_to(softmax(total), (heads, *total.shape[-2:]))
 
 

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import traitlets
 from matplotlib.figure import Figure
@@ -147,7 +148,7 @@ def check_key(what: str, value: str, known: Sequence[str] | Mapping) -> str:
 
 def check_axis(key: str, axis: Mapping) -> dict:
     """The axis with its defaults filled in, or a ValueError."""
-    full = dict(key=key, label="", scale="linear", better="", digits=1) | dict(axis)
+    full: dict[str, Any] = dict(key=key, label="", scale="linear", better="", digits=1) | dict(axis)
     if not full["label"]:
         raise ValueError(
             f"axis {key!r} has no label: give one with its unit, such as 'test accuracy, %'"

@@ -68,9 +68,9 @@ class WithModels(Explorable):
             )
             return
         try:
-            if callable(self._offered[name]):
-                self._offered[name] = self._offered[name]()
             file = self._offered[name]
+            if callable(file):
+                file = self._offered[name] = file()
         except Exception as error:  # whatever it is, the reader sees it where the model would run
             self.send({"model": name, "error": f"The model {name!r} could not be made: {error}"})
             return

@@ -86,7 +86,7 @@ class Outline:
         return Row([place], title_of(module), module["name"], kind, self.strip(module["flow"]))
 
     def strip(self, flow: list) -> list[Cell | Join]:
-        found = []
+        found: list[Cell | Join] = []
         for item in self.gathered(flow):
             if isinstance(item, Cell):
                 found.append(item)
@@ -157,7 +157,7 @@ class Outline:
         ]
 
     def is_block(self, place: int) -> bool:
-        flow = self.modules[place].get("flow")
+        flow = self.modules[place].get("flow") or []
         return bool(flow) and (
             adds_up(flow)
             or (not self.is_simple(place) and self.modules[place]["kind"] not in WHOLE)

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
 from hybridlib.widgets.palette import KNOWN, PARTS, colour_of
 
-from .network_outline import Cell, Join, outline, shape_words
+from .network_outline import Cell, Join, Row, outline, shape_words
 
 WIDTH = 300  # of the picture, in points as everything here; it grows with what is wider
 CELL, GAP, SIGN, TITLE, PAD, BETWEEN = 30, 9, 6, 20, 8, 22
@@ -54,7 +55,7 @@ class Drawing:
     def __init__(self, modules: list[dict], new: Collection[str], known: Collection[str]) -> None:
         self.modules, self.new, self.known = modules, new, known
         self.shapes: list = []
-        self.right = WIDTH
+        self.right: float = WIDTH
 
     def is_new(self, place: int) -> bool:
         return not self.new or any(matches(self.modules, place, wanted) for wanted in self.new)
@@ -79,7 +80,7 @@ class Drawing:
             if self.is_new(place)
         }
         kinds = [kind for kind in PARTS if kind in fresh]
-        x = 4
+        x = 4.0
         for label, fill in [
             *((f"new: {kind}", PARTS[kind]) for kind in kinds),
             (f"known from {', '.join(self.known)}" if self.known else "known before", KNOWN),
@@ -92,7 +93,7 @@ class Drawing:
             x += width + 6
         return y + 20
 
-    def block(self, row: object, y: float) -> float:
+    def block(self, row: Row, y: float) -> float:
         from_here, some = (
             len(self.shapes),
             self.is_new(row.members[0]) or any(self.is_new(place) for place in cells_of(row.strip)),
@@ -186,7 +187,7 @@ class Drawing:
     ) -> None:
         """A rounded box; without a width it reaches to the right end of the picture."""
 
-        def add(ax: object) -> None:
+        def add(ax: Axes) -> None:
             wide = self.right - 2 - x if width is None else width
             style = FancyBboxPatch(
                 (x + 3, y + 3),

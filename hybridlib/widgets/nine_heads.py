@@ -1,6 +1,8 @@
 """Nine attention heads that become a 3 x 3 convolution (Cordonnier, Loukas and Jaggi, ICLR
 2020)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import traitlets
 from matplotlib.figure import Figure
@@ -45,17 +47,17 @@ class NineHeads(Explorable):
         self,
         image: np.ndarray | None = None,
         *,
-        kernel: np.ndarray = EDGES,
+        kernel: np.ndarray | Sequence = EDGES,
         alpha: float = 1.0,
         pad: bool = False,
     ) -> None:
-        image = check_image(handwritten_zero() if image is None else image)
+        rows = check_image(handwritten_zero() if image is None else image)
         super().__init__(
-            image=image,
+            image=rows,
             kernel=check_kernel(kernel),
             alpha=check_alpha(alpha),
             pad=pad,
-            query=middle(image),
+            query=middle(rows),
         )
 
     @traitlets.validate("image")
@@ -138,7 +140,7 @@ def check_image(image: np.ndarray | list[list[float]]) -> list[list[float]]:
     return image.round(4).tolist()
 
 
-def check_kernel(kernel: np.ndarray | list) -> list[float]:
+def check_kernel(kernel: np.ndarray | Sequence) -> list[float]:
     """The kernel, 3 x 3 or its nine numbers row by row, as a list of nine, or a ValueError."""
     kernel = numbers(kernel, name="kernel", example="(3, 3)")
     if kernel.shape not in ((3, 3), (9,)) or not np.isfinite(kernel).all():

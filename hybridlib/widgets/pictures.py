@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -19,10 +20,9 @@ def encode(picture: np.ndarray) -> bytes:
         picture: uint8, shape `h w 3`.
     """
     image = Image.fromarray(picture)
-    for options in (
-        {"format": "PNG", "optimize": True},
-        *({"format": "JPEG", "quality": q} for q in range(90, 20, -5)),
-    ):
+    ways: list[dict[str, Any]] = [{"format": "PNG", "optimize": True}]
+    ways += [{"format": "JPEG", "quality": q} for q in range(90, 20, -5)]
+    for options in ways:
         buffer = io.BytesIO()
         image.save(buffer, **options)
         if buffer.tell() <= LIMIT:

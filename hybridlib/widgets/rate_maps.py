@@ -117,7 +117,7 @@ def check_run(run: Mapping) -> None:
         raise ValueError(
             f"a run has no {sorted(missing)[0]!r}: it must have {', '.join(sorted(KEYS))}"
         )
-    if not (isinstance(run["accuracy"], Real) and 0 <= run["accuracy"] <= 1):
+    if not (isinstance(run["accuracy"], Real) and 0 <= float(run["accuracy"]) <= 1):
         raise ValueError(f"accuracy is {run['accuracy']!r}: it must be a share of 1, such as 0.95")
 
 

@@ -113,8 +113,9 @@ class Workbench(WithModels):
     @traitlets.validate("systems")
     def _check_systems(self, proposal: dict) -> list[str]:
         names = [name for name, _ in self.models]
-        found = [full_name(text, names) for text in proposal["value"]]
-        if len(found) not in (1, 2) or None in found:
+        chosen = [full_name(text, names) for text in proposal["value"]]
+        found = [name for name in chosen if name is not None]
+        if len(chosen) not in (1, 2) or len(found) < len(chosen):
             raise Refused(
                 f"systems is {list(proposal['value'])!r}: it must be one or two of"
                 f" {', '.join(names)}"
