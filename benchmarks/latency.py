@@ -18,7 +18,7 @@ from torch import nn
 from torchvision.models import efficientnet_b0, efficientnet_b3, efficientnet_b4
 
 from benchmarks.measure import forward_pass, time_by_turns, training_step
-from benchmarks.options import CLOCKS, about, add_options, check, describe, threads, write
+from benchmarks.options import about, add_options, check, describe, settings, threads, write
 from hybridlib.analysis import cost
 from hybridlib.checks import check_positive
 from hybridlib.models import create
@@ -57,13 +57,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     device = check(args)
     with threads(args.threads):
-        rows = measure_latency(
-            args.sides,
-            device=device,
-            batch_size=args.batch_size,
-            repeats=args.repeats,
-            clock=CLOCKS[args.clock],
-        )
+        rows = measure_latency(args.sides, **settings(args, device))
         record = {**describe(device, args), "rows": rows}
     write(args, record)
     layout = "{:<16} {:>5} {:>8} {:>8} {:>11} {:>17}".format
@@ -114,25 +108,12 @@ def measure_latency(
             models = {name: make(side).to(device).eval() for name, make in networks.items()}
             costs = {name: cost(model, image_size=side) for name, model in models.items()}
             turns = partial(time_by_turns, repeats=repeats, device=device, clock=clock)
-            passes = [
-                forward_pass(model, x[:batch_size], precision=nullcontext())
-                for model in models.values()
-            ]
-            forward = turns(passes)
-            steps = [
-                training_step(model.train(), x, labels, precision=nullcontext())
-                for model in models.values()
-            ]
+            plain: Any = dict(precision=nullcontext())
+            forward = turns([forward_pass(m, x[:batch_size], **plain) for m in models.values()])
+            steps = [training_step(m.train(), x, labels, **plain) for m in models.values()]
             training = turns(steps)
         for name, forward_ms, training_ms in zip(models, forward, training):
-            rows.append(
-                dict(
-                    network=name,
-                    side=side,
-                    parameters=costs[name].parameters,
-                    macs=costs[name].macs,
-                    forward_ms=forward_ms,
-                    training_step_ms=training_ms,
-                )
-            )
+            counts = dict(parameters=costs[name].parameters, macs=costs[name].macs)
+            times = dict(forward_ms=forward_ms, training_step_ms=training_ms)
+            rows.append(dict(network=name, side=side, **counts, **times))
     return rows

@@ -181,37 +181,21 @@ def measure_one(
         graph_gzip=len(gzip.compress(graph, 9)),
     )
     for wasm in (True, False):
-        row = {
-            "model": name,
-            **sizes,
-            **page.evaluate("([file, wasm]) => start(file, wasm)", [file, wasm]),
-        }
-        found = [
-            page.evaluate(
-                "([image, logits, maps]) => check(image, logits, maps)",
-                [
-                    encode(images[i]),
-                    encode(trace.logits[i]),
-                    [encode(shown.weights[i]) for shown in trace.maps],
-                ],
-            )
-            for i in range(len(images))
-        ]
-        agree = sum(
-            one["answer"] == int(logits.argmax()) for one, logits in zip(found, trace.logits)
-        )
-        page.evaluate(
-            "([image, runs, pause]) => time(image, runs, pause)", [encode(images[0]), WARM, PAUSE]
-        )
+        started = page.evaluate("([file, wasm]) => start(file, wasm)", [file, wasm])
+        checks = []
+        for image, logits, *maps in zip(images, trace.logits, *(m.weights for m in trace.maps)):
+            given = [encode(image), encode(logits), list(map(encode, maps))]
+            checks.append(page.evaluate("(given) => check(...given)", given))
+        answers = zip(checks, trace.logits.argmax(dim=-1).tolist())
+        image = encode(images[0])
+        page.evaluate("(given) => time(...given)", [image, WARM, PAUSE])
         before = clock()
-        times = page.evaluate(
-            "([image, runs, pause]) => time(image, runs, pause)", [encode(images[0]), runs, PAUSE]
-        )
+        times = page.evaluate("(given) => time(...given)", [image, runs, PAUSE])
         cpu = 1000 * (clock() - before) / runs
-        yield row | dict(
-            logits_error=max(one["logits"] for one in found),
-            maps_error=max(one["maps"] for one in found) if trace.maps else None,
-            agree=agree,
+        yield {"model": name, **sizes, **started} | dict(
+            logits_error=max(check["logits"] for check in checks),
+            maps_error=max(check["maps"] for check in checks) if trace.maps else None,
+            agree=sum(check["answer"] == answer for check, answer in answers),
             images=len(images),
             min_ms=min(times),
             median_ms=median(times),

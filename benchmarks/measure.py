@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.peers import Pair
+from hybridlib.checks import check_positive
 from hybridlib.layers.sized import SizedModel
 from hybridlib.training.devices import memory_errors
 
@@ -80,10 +81,7 @@ def measure(
         ValueError: if the two do not agree, or a package is missing.
         MemoryError: if the memory runs out.
     """
-    if batch_size < 1 or repeats < 1:
-        raise ValueError(
-            f"batch_size={batch_size} and repeats={repeats} must be at least 1, for example 4 and 6"
-        )
+    check_positive(batch_size=batch_size, repeats=repeats)
     advice = (
         f"lower --batch-size {batch_size} (for example to {max(1, batch_size // 2)}) or "
         f"--image-size, or leave {pair.name} out with --only"
@@ -98,21 +96,12 @@ def measure(
         check_agreement(pair, ours, theirs, x)
         for variant in variants:
             turns = partial(time_by_turns, repeats=repeats, device=device, clock=clock)
-            for metric, unit, (mine, its) in _metrics(
-                pair, ours, theirs, x, labels, variant, turns
-            ):
-                row = dict(
-                    model=pair.name,
-                    peer=pair.peer,
-                    metric=metric,
-                    variant=variant.name,
-                    ours=mine,
-                    theirs=its,
-                    ratio=mine / its if unit == "MiB" else its / mine,
-                    unit=unit,
-                    image_size=side,
-                )
-                rows.append(row)
+            metrics = _metrics(pair, ours, theirs, x, labels, variant, turns)
+            for metric, unit, (mine, its) in metrics:
+                row = dict(model=pair.name, peer=pair.peer, metric=metric, variant=variant.name)
+                ratio = mine / its if unit == "MiB" else its / mine
+                values = dict(ours=mine, theirs=its, ratio=ratio, unit=unit, image_size=side)
+                rows.append({**row, **values})
     return rows
 
 

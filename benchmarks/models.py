@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from benchmarks.measure import VARIANTS, measure
-from benchmarks.options import CLOCKS, about, add_options, check, describe, threads, write
+from benchmarks.options import about, add_options, check, describe, settings, threads, write
 from benchmarks.peers import PAIRS, Pair
 
 COLUMNS = ("model", "peer", "metric", "ours", "theirs", "ratio")
@@ -45,15 +45,9 @@ def run(args: argparse.Namespace) -> None:
     with threads(args.threads):
         for pair in pairs:
             print(f"measuring {pair.name} ...", file=sys.stderr, flush=True)
-            rows += measure(
-                pair,
-                device=device,
-                batch_size=args.batch_size,
-                image_size=args.image_size,
-                repeats=args.repeats,
-                variants=VARIANTS[device.type],
-                clock=CLOCKS[args.clock],
-            )
+            variants = VARIANTS[device.type]
+            size = args.image_size
+            rows += measure(pair, image_size=size, variants=variants, **settings(args, device))
         record = {**describe(device, args), "rows": rows}
     write(args, record)
     print((markdown if args.markdown else table)(record))

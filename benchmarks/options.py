@@ -61,6 +61,13 @@ def check(args: argparse.Namespace) -> torch.device:
     return device
 
 
+def settings(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """What a measurement is told."""
+    return dict(
+        device=device, batch_size=args.batch_size, repeats=args.repeats, clock=CLOCKS[args.clock]
+    )
+
+
 @contextmanager
 def threads(number: int | None) -> Iterator[None]:
     """So many threads inside, and as before afterwards."""
