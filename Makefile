@@ -35,6 +35,7 @@ help:
 	@echo "make lab        open the chapters in JupyterLab"
 	@echo "make env        make the Python environment ($(VENV))"
 	@echo "make versions   try other versions of Python and the packages (SET=colab for one set)"
+	@echo "make bench      measure the models beside their public peers (an hour), for book/speed.md"
 	@echo "make gpu        record studies in the minutes of a GPU (MINUTES=12 PHOTOS=path)"
 	@echo "make tables     show how the tables of the made pages differ from those of a commit (REV=main)"
 	@echo "make address    write the book's address everywhere (URL=https://github.com/OWNER/NAME)"
@@ -97,6 +98,10 @@ lab: env
 versions: env
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python book/tools/versions.py $(SET)
 
+bench: env
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks models --threads 1 --json book/results/bench_models.json
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks latency --threads 1 --json book/results/bench_latency.json
+
 # Also with another Python that has PyTorch and a GPU: make gpu GPU_PYTHON=python3
 gpu:
 	@$(GPU_PYTHON) book/tools/gpu.py --minutes $(MINUTES) $(if $(PHOTOS),--photos $(PHOTOS)) \
@@ -117,4 +122,4 @@ address: env
 clean:
 	rm -rf _build build
 
-.PHONY: help env book serve notebooks check test lab versions gpu tables address clean
+.PHONY: help env book serve notebooks check test lab versions bench gpu tables address clean

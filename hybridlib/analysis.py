@@ -271,7 +271,8 @@ def rollout(maps: Sequence[AttentionMap]) -> Tensor:
 
     Source: Abnar & Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
     """
-    joint, before, kinds = None, None, {}
+    joint, before = None, None
+    kinds: dict[int, str] = {}
     for attention in maps:
         check_square(attention)
         if kinds.setdefault(attention.block, attention.kind) != attention.kind:
@@ -282,7 +283,7 @@ def rollout(maps: Sequence[AttentionMap]) -> Tensor:
             )
         mean = reduce(attention.weights, "b h q k -> b q k", "mean")
         layer = 0.5 * mean + 0.5 * torch.eye(mean.shape[-1]).to(mean)
-        if joint is not None:
+        if joint is not None and before is not None:
             late = len(attention.extra) - len(before.extra)
             same_patches = attention.grid == before.grid and attention.extra[late:] == before.extra
             if late > 0 and same_patches:

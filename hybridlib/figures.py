@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -15,9 +16,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 def sharp() -> None:
     """Let a notebook show figures at double density, as the screens of phones and most laptops do.
     Elsewhere nothing happens."""
-    try:
-        get_ipython  # noqa: B018  IPython puts it among the builtins
-    except NameError:
+    if not hasattr(builtins, "get_ipython"):  # IPython puts it there
         return
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
@@ -103,8 +102,8 @@ def curves(
         colour = COLOURS[i % len(COLOURS)]
         axis.plot(x, y, marker="osD^vPX"[i % 7], markersize=4, color=colour, label=name)
         if spread:
-            y, band = np.asarray(y), np.asarray(spread[0])
-            axis.fill_between(x, y - band, y + band, color=colour, alpha=0.2, linewidth=0)
+            middle, band = np.asarray(y), np.asarray(spread[0])
+            axis.fill_between(x, middle - band, middle + band, color=colour, alpha=0.2, linewidth=0)
     axis.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale, title=title)
     if xticks is not None:
         axis.set_xticks(xticks, [f"{tick:g}" for tick in xticks])

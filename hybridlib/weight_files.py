@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+ZIP = b"PK\x03\x04"  # how a file of torch.save begins
+
 
 class CheckpointError(ValueError):
     """A file of weights or a checkpoint that cannot be used; the message says why and what to
@@ -62,17 +64,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise FileNotFoundError(
             f"there is no file {str(path)!r}; give the path of a .safetensors file"
         )
-    with open(path, "rb") as file:
-        start = file.read(9)
-    is_pickle = start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"
-    if is_pickle and not starts_as_safetensors(start):
-        raise CheckpointError(
-            f"{str(path)!r} is a pickle as torch.save writes it (.pth, .pt, .bin), not "
-            "safetensors. Loading a pickle can run any "
-            "code, so hybridlib never does. If you trust its origin, convert it once yourself: "
-            'safetensors.torch.save_file(torch.load("weights.pth", weights_only=True), '
-            '"weights.safetensors")'
-        )
+    check_start(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
@@ -82,12 +74,43 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from error
 
 
-def starts_as_safetensors(start: bytes) -> bool:
-    """Whether a file with these first nine bytes may be safetensors: a length, below 2^32, and {.
+def check_start(path: Path) -> None:
+    """Raise CheckpointError, by a look at its first bytes, for what often lies in the place of a
+    safetensors file; the message says what it looks like.
 
-    The length's own first byte may be any, that of a pickle (0x80) or of a web page (<) too.
+    Args:
+        path: of a file that is there.
     """
-    return start[4:9] == b"\0\0\0\0{"
+    with open(path, "rb") as file:
+        start = file.read(64)
+    if start[4:9] == b"\0\0\0\0{":  # a length below 2^32, whose own first byte may be any, and {
+        return
+    pickles = {
+        ZIP: "writes it (.pth, .pt, .bin), not safetensors",
+        b"\x80": "wrote it before PyTorch 1.6, a bare pickle",
+    }
+    others = {
+        start == b"": "is empty",
+        start.startswith(b"version https://git-lfs"): (
+            "is a Git LFS pointer, a few lines of text that stand for the weights"
+        ),
+        start.lstrip()[:1] == b"<": (
+            "is a web page, such as an error or a log-in page saved in the file's place"
+        ),
+    }
+    for first, how in pickles.items():
+        if start.startswith(first):
+            raise CheckpointError(
+                f"{str(path)!r} is a pickle as torch.save {how}, and is not read: loading a pickle "
+                "can run any code, so hybridlib never does. If you trust its origin, convert it "
+                'once yourself: safetensors.torch.save_file(torch.load("weights.pth", '
+                'weights_only=True), "weights.safetensors")'
+            )
+    if True in others:
+        raise CheckpointError(
+            f"{str(path)!r} {others[True]}; download the file itself (on the hub the address has "
+            "/resolve/ in it, not /blob/)"
+        )
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""`python -m hybridlib bench models`: it compares equals, the right way round, and says so."""
+"""`python -m benchmarks models`: it compares equals, the right way round, and says so."""
 
 import json
 import sys
@@ -11,19 +11,11 @@ from newer import needs_timm
 from torch import nn
 from torchvision.models import efficientnet_b0
 
-from hybridlib.bench import cli as bench
-from hybridlib.bench import latency, pairs
-from hybridlib.bench.latency import measure_latency
-from hybridlib.bench.measure import (
-    EAGER,
-    Variant,
-    check_agreement,
-    measure,
-    peak_memory,
-    time_by_turns,
-)
-from hybridlib.bench.pairs import PAIRS
-from hybridlib.cli.main import main
+from benchmarks import latency, models, options, peers
+from benchmarks.__main__ import main
+from benchmarks.latency import measure_latency
+from benchmarks.measure import EAGER, Variant, check_agreement, measure, peak_memory, time_by_turns
+from benchmarks.peers import PAIRS
 from hybridlib.models import SIZES, create
 
 CPU = torch.device("cpu")
@@ -148,8 +140,8 @@ def test_a_slow_peer_has_a_ratio_above_one(monkeypatch):
         model.patch_embedding.register_forward_hook(clock.work(1))
         return model
 
-    make = pairs.create
-    monkeypatch.setattr(pairs, "create", create)
+    make = peers.create
+    monkeypatch.setattr(peers, "create", create)
     rows = {row["metric"]: row for row in quick(replace(pair, build=build), clock=clock)}
     for metric in TIMED:
         assert (rows[metric]["ours"], rows[metric]["theirs"]) == (1000, 3000)
@@ -194,7 +186,7 @@ def test_bf16():
 # The command
 
 NANO_P = ["--only", "conv nano P", "--all-sizes", "--repeats", "1", "--threads", "1"]
-ONE = ["bench", "models", *NANO_P]
+ONE = ["models", *NANO_P]
 
 
 def test_command(capsys, tmp_path):
@@ -209,7 +201,7 @@ def test_command(capsys, tmp_path):
     assert record["machine"]["name"]
     assert torch.__version__.startswith(record["versions"]["torch"])
     assert record["versions"]["timm"] == timm.__version__
-    assert record["command"].startswith("python -m hybridlib bench models --only 'conv nano P'")
+    assert record["command"].startswith("python -m benchmarks models --only 'conv nano P'")
     assert len(record["date"]) == 10 and torch.get_num_threads() == threads
     lines = caught.out.splitlines()
     assert lines[0].split() == ["model", "peer", "metric", "ours", "theirs", "ratio"]
@@ -223,14 +215,14 @@ def test_command(capsys, tmp_path):
     assert record["command"] in caught.out and "theirs / ours" in caught.out
     assert "measuring early_conv nano P" in caught.err
 
-    shown = bench.markdown(record).splitlines()
+    shown = models.markdown(record).splitlines()
     assert shown[1] == "|---|---|---|---:|---:|---:|"
     assert all(line.count("|") == 7 for line in shown[:6])
 
 
 def fails(capsys, *arguments):
     capsys.readouterr()
-    assert main(["bench", "models", *arguments]) == 2
+    assert main(["models", *arguments]) == 2
     caught = capsys.readouterr()
     assert caught.out == "" and "Traceback" not in caught.err
     return caught.err
@@ -243,9 +235,9 @@ def test_mistakes_get_an_answer(capsys, monkeypatch, tmp_path):
     assert "--repeats 0 must be at least 1" in fails(capsys, "--repeats", "0")
     assert "--batch-size -1 must be at least 1" in fails(capsys, "--batch-size", "-1")
     assert "device='abacus' is unknown" in fails(capsys, "--device", "abacus")
-    monkeypatch.setattr(bench, "pick_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(options, "pick_device", lambda _: torch.device("cuda"))
     assert "--clock cpu does not see the work of cuda" in fails(capsys, "--clock", "cpu")
-    monkeypatch.setattr(bench, "pick_device", lambda _: torch.device("mps"))
+    monkeypatch.setattr(options, "pick_device", lambda _: torch.device("mps"))
     assert "is not measured here; use cpu or cuda" in fails(capsys)
     monkeypatch.undo()
     missing = tmp_path / "nowhere" / "rows.json"
@@ -265,7 +257,7 @@ def test_lack_of_memory(capsys, monkeypatch):
     def full(*_, **__):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 GB")
 
-    monkeypatch.setattr(pairs, "create", full)
+    monkeypatch.setattr(peers, "create", full)
     said = fails(capsys, "--only", "vit S/16", "--batch-size", "64")
     assert "out of memory on cpu: lower --batch-size 64 (for example to 32)" in said
 
@@ -300,11 +292,11 @@ def test_latency_command_checks_and_writes(tmp_path, capsys, monkeypatch):
     small = {"BoTNet": lambda side: create("botnet", image_size=side)}
     monkeypatch.setattr(latency, "NETWORKS", small)
     path = tmp_path / "latency.json"
-    assert main(["bench", "latency", "--sides", "32", "--repeats", "1", "--json", str(path)]) == 0
+    assert main(["latency", "--sides", "32", "--repeats", "1", "--json", str(path)]) == 0
     record = json.loads(path.read_text())
     assert record["rows"][0]["network"] == "BoTNet" and record["batch_size"] == 1
     assert "BoTNet" in capsys.readouterr().out
-    assert main(["bench", "latency", "--sides", "0"]) == 2
+    assert main(["latency", "--sides", "0"]) == 2
     assert "side=0" in capsys.readouterr().err
-    assert main(["bench", "latency", "--repeats", "0"]) == 2
+    assert main(["latency", "--repeats", "0"]) == 2
     assert "--repeats 0 must be at least 1" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from browser.page import pixels
 from PIL import Image
 from test_site import ROOT, Visit
 
-from hybridlib import weights
+from hybridlib import pretrained
 from hybridlib.models import SIZES
 
 pytestmark = pytest.mark.browser
@@ -140,10 +140,11 @@ def seen(visit):
 def agrees(visit):
     digits, percents = read(visit)
     for name, digit, percent in zip(home.SYSTEMS, digits, percents):
-        mean, std = (np.array(v)[:, None, None] for v in weights.normalisation(name))
+        preparation = pretrained.find(name).preparation
+        mean, std = (np.array(v)[:, None, None] for v in (preparation.mean, preparation.std))
         image = torch.tensor((seen(visit)[None] / 255 - mean) / std, dtype=torch.float32)[None]
         with torch.no_grad():
-            shares = weights.load(name).trace(image).logits.softmax(-1)[0]
+            shares = pretrained.load(name).model.trace(image).logits.softmax(-1)[0]
         assert digit == int(shares.argmax()) and percent == pytest.approx(
             100 * shares.max().item(), abs=0.51
         ), name

@@ -41,12 +41,20 @@ LIBRARY = {
     "hybridlib/models/vit.py": (
         "SIZES = {}\n\n\ndef build():\n    from ..layers import norm\n    return norm"
     ),
-    "hybridlib/weights/__init__.py": (
-        "FOLDER = __file__\n\n\ndef load(name):\n    return name\n\n\ndef names():\n    return []"
+    "hybridlib/pretrained/__init__.py": (
+        "from hybridlib.pretrained.catalogue import FOLDER, PUBLIC, shipped\n"
+        "from hybridlib.pretrained.loading import load"
     ),
-    "hybridlib/weights/a.safetensors": "",
-    "hybridlib/weights/a.md": "",
-    "hybridlib/weights/b.safetensors": "",
+    "hybridlib/pretrained/catalogue.py": (
+        "FOLDER = __file__\nPUBLIC = {}\n\n\ndef shipped():\n    return []"
+    ),
+    "hybridlib/pretrained/loading.py": (
+        "from hybridlib.pretrained.catalogue import FOLDER\n\n\n"
+        "def load(name, file=None):\n    return name"
+    ),
+    "hybridlib/pretrained/shipped/a.safetensors": "",
+    "hybridlib/pretrained/shipped/a.md": "",
+    "hybridlib/pretrained/shipped/b.safetensors": "",
     "hybridlib/studies/__init__.py": (
         "from hybridlib.studies.records import load, results_folder, summarise"
     ),
@@ -61,8 +69,8 @@ LIBRARY = {
 CHAPTERS = {
     "one": [
         "from hybridlib.widgets import One",
-        "from hybridlib import weights",
-        "weights.load('a').eval()",
+        "from hybridlib import pretrained",
+        "pretrained.load('a').model",
     ],
     "vit": [
         "import numpy as np\nfrom hybridlib import studies\nfrom hybridlib.models.vit import build",
@@ -108,10 +116,12 @@ def digests():
         ("hybridlib/models/new.py", ""),
         ("hybridlib/layers/norm.py", "vit"),  # inside a function
         ("hybridlib/layers/other.py", ""),
-        ("hybridlib/weights/__init__.py", "one"),
-        ("hybridlib/weights/a.safetensors", "one"),
-        ("hybridlib/weights/a.md", "one"),
-        ("hybridlib/weights/b.safetensors", ""),
+        ("hybridlib/pretrained/__init__.py", "one"),
+        ("hybridlib/pretrained/catalogue.py", "one"),
+        ("hybridlib/pretrained/loading.py", "one"),
+        ("hybridlib/pretrained/shipped/a.safetensors", "one"),
+        ("hybridlib/pretrained/shipped/a.md", "one"),
+        ("hybridlib/pretrained/shipped/b.safetensors", ""),
         ("hybridlib/studies/records.py", "vit"),
         ("book/results/first/run.json", "vit"),
         ("book/results/first/new.json", "vit"),
@@ -139,7 +149,7 @@ def test_a_changed_cell_makes_a_chapter_stale_and_text_does_not(library):
     assert notebooks.digest(chapter("2")) != before
 
 
-START = "from hybridlib import studies, weights\n"
+START = "from hybridlib import pretrained, studies\n"
 RECORDS = {"first/run.json", "second/run.json", "bench.json"}
 WEIGHTS = {"a.safetensors", "a.md", "b.safetensors"}
 
@@ -162,7 +172,14 @@ WEIGHTS = {"a.safetensors", "a.md", "b.safetensors"}
             {"first/run.json", "second/run.json"},
             set(),
         ),
-        ("import hybridlib.weights\nhybridlib.weights.load('b')", set(), {"b.safetensors"}),
+        ("import hybridlib.pretrained\nhybridlib.pretrained.load('b')", set(), {"b.safetensors"}),
+        (
+            "from hybridlib.pretrained.loading import load\nload('b').model",
+            set(),
+            {"b.safetensors"},
+        ),
+        # A public one, and the list of these: none of the folder's.
+        ("pretrained.load('deit').see('cat.jpg')\npretrained.PUBLIC", set(), set()),
         # Computed names: all there are.
         ("studies.load(input())", RECORDS, set()),
         ("studies.load('fir' + end)", RECORDS, set()),
@@ -197,16 +214,16 @@ WEIGHTS = {"a.safetensors", "a.md", "b.safetensors"}
             RECORDS,
             WEIGHTS,
         ),
-        ("[weights.load(name) for name in weights.names()]", set(), WEIGHTS),
-        ("weights.load(f'{name}')", set(), WEIGHTS),
-        ("weights.FOLDER", set(), WEIGHTS),
+        ("[pretrained.load(name) for name in pretrained.shipped()]", set(), WEIGHTS),
+        ("pretrained.load(f'{name}')", set(), WEIGHTS),
+        ("pretrained.FOLDER", set(), WEIGHTS),
     ],
 )
 def test_records_and_weights_by_their_names(library, cell, records, weights):
     found = inputs.inputs(chapter(START + cell), library)
     data = {file for file in found if not file.endswith(".py")}
     assert data == {f"book/results/{name}" for name in records} | {
-        f"hybridlib/weights/{name}" for name in weights
+        f"hybridlib/pretrained/shipped/{name}" for name in weights
     }
 
 

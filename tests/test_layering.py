@@ -13,13 +13,14 @@ FLOORS = [
     {"checks", "weight_files"},
     {"layers", "data"},
     {"models"},
-    {"analysis", "training", "weights"},
-    {"pretrained", "live"},
+    {"analysis", "training"},
+    {"pretrained"},
+    {"live"},
     {"widgets", "figures", "tables", "exercises"},
-    {"studies", "bench"},
+    {"studies"},
     {"cli", "__main__"},
 ]
-NEIGHBOURS = {("live", "weights"), ("__main__", "cli")}
+NEIGHBOURS = {("__main__", "cli")}
 ARRAYS_ONLY = {"figures", "tables", "widgets"}  # these draw numbers and must not know the models
 DYNAMIC = ("importlib.import_module", "import_module", "__import__")
 BOOK_ORDER = [

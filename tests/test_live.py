@@ -12,12 +12,12 @@ from newer import needs_export
 from safetensors.torch import load, load_file
 from torch import nn
 
-from hybridlib import live, weights
+from hybridlib import live, pretrained
 from hybridlib.cli.main import main
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.models import create
 
-NAMES = weights.names()
+NAMES = list(pretrained.shipped())
 every = pytest.mark.parametrize("name", NAMES)
 KINDS = set(
     "add avg_pool batch_norm cat conv copy div gather gelu index_select layer_norm matmul max_pool"
@@ -46,7 +46,10 @@ def test_the_eight_models_need_exactly_the_kinds_that_the_kernels_know():
 
 @every
 def test_the_packed_file_has_the_shipped_weights_bit_by_bit(name):
-    shipped, packed = load_file(weights.FOLDER / f"{name}.safetensors"), load(live.packed(name))
+    shipped, packed = (
+        load_file(pretrained.SHIPPED_FOLDER / f"{name}.safetensors"),
+        load(live.packed(name)),
+    )
     tables = {key for key in packed if key.startswith("table.")}
     assert {key for key in shipped if not key.endswith("num_batches_tracked")} == set(
         packed
@@ -62,7 +65,7 @@ def test_the_packed_file_is_the_same_each_time_and_says_what_it_is(name):
     assert data == live.packed(name)
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     graph = json.loads(header.pop("graph"))
-    assert header == weights.header(name)
+    assert header == pretrained.header(name)
     assert graph["format"] == live.FORMAT and all(
         "values" not in table for table in graph["tables"]
     )
@@ -96,14 +99,14 @@ def test_every_operand_lies_within_its_buffer_and_is_filled_before_it_is_read(na
 
 @every
 def test_maps_know_what_the_trace_says(name):
-    trace = weights.load(name).trace(torch.zeros(1, 3, 32, 32))
+    trace = pretrained.load(name).model.trace(torch.zeros(1, 3, 32, 32))
     told = [
         (m["grid"], m["extra"], m["block"], m["kind"], m["at"][2]) for m in stored(name)["maps"]
     ]
     assert told == [
         (list(m.grid), list(m.extra), m.block, m.kind, list(m.weights.shape)) for m in trace.maps
     ]
-    modules = dict(weights.load(name).named_modules())
+    modules = dict(pretrained.load(name).model.named_modules())
     assert all(isinstance(modules[m["module"]], nn.Module) for m in stored(name)["maps"])
 
 
@@ -129,7 +132,7 @@ def test_what_depends_on_parameters_alone_is_marked():
 
 @every
 def test_modules_are_the_models_own(name):
-    graph, model = stored(name), weights.load(name)
+    graph, model = stored(name), pretrained.load(name).model
     parts = dict(model.named_modules())
     seen = [module for module in graph["modules"] if module["name"]]
     assert all(module["class"] == type(parts[module["name"]]).__name__ for module in seen)
@@ -201,11 +204,11 @@ def test_the_layers_that_the_head_can_read():
 
 @needs_export
 def test_the_command_writes_the_stored_graphs(tmp_path, monkeypatch, capsys):
-    for path in weights.FOLDER.glob("vit_nano_digits.*"):
+    for path in pretrained.SHIPPED_FOLDER.glob("vit_nano_digits.*"):
         shutil.copy(path, tmp_path)
     expected = (tmp_path / "vit_nano_digits.graph.json").read_bytes()
     (tmp_path / "vit_nano_digits.graph.json").unlink()
-    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained.catalogue, "SHIPPED_FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="python -m hybridlib live vit_nano_digits"):
         live.packed("vit_nano_digits")
     assert main(["live"]) == 0  # without a name: all that there are

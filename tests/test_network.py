@@ -12,12 +12,12 @@ import torch
 from browser.samples import pictures
 from newer import needs_export
 
-from hybridlib import live, weights
+from hybridlib import live, pretrained
 from hybridlib.layers.attention import MultiHeadSelfAttention
 from hybridlib.widgets import Network, network, network_outline, network_picture, palette
 from hybridlib.widgets.network_outline import Cell, outline
 
-NAMES = weights.names()
+NAMES = list(pretrained.shipped())
 every = pytest.mark.parametrize("name", NAMES)
 DEPTHS = {  # blocks of each system, by its own lists of modules
     "ViT": lambda m: len(m.blocks),
@@ -47,7 +47,7 @@ def stored(name):
 def watched(name, image):
     """Every call in PyTorch's own forward pass, in order of starting: [name, what went in, what
     came out]."""
-    model, calls, open_ = weights.load(name), [], []
+    model, calls, open_ = pretrained.load(name).model, [], []
 
     def enter(key, args, kwargs):
         given = next(
@@ -93,7 +93,7 @@ def test_every_part_of_the_models_own_level_is_there_once_and_in_order(name, ima
     called = [key.split(".")[0] for key, _, _ in watched(name, image)[1]]
     in_turn = [key for key, _ in itertools.groupby(key for key in called if key in kept)]
     assert [key for key, _ in itertools.groupby(key.split(".")[0] for key in drawn)] == in_turn
-    assert set(in_turn) == {key for key, _ in weights.load(name).named_children()} & kept
+    assert set(in_turn) == {key for key, _ in pretrained.load(name).model.named_children()} & kept
 
 
 @every
@@ -216,7 +216,7 @@ def test_a_model_of_the_readers_own_with_branches_of_three_and_functions_between
 def test_folding_counts_every_block_of_the_model_once(name):
     modules, flow = stored(name)
     members = [member for row in outline(modules, flow) for member in row.members]
-    model = weights.load(name)
+    model = pretrained.load(name).model
     assert len(members) == len(set(members)) == DEPTHS[type(model).__name__](model)
     assert members == sorted(members)
     for row in outline(modules, flow):  # what is folded is the same in all but its weights

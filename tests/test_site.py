@@ -15,7 +15,7 @@ import torch
 import yaml
 from browser.page import pixels, serious
 
-from hybridlib import weights
+from hybridlib import pretrained
 from hybridlib.widgets import EquationPanel
 from hybridlib.widgets.equation_panel import SIDE
 from hybridlib.widgets.equation_systems import check_state, from_link
@@ -342,7 +342,10 @@ def test_the_book_offers_the_wheel_that_its_pages_name(book):
             f"hybridlib-{address_of_the_book.version()}.dist-info/METADATA"
         ).decode()
     assert f"\nVersion: {address_of_the_book.version()}\n" in metadata
-    assert {"hybridlib/__init__.py", "hybridlib/weights/vit_nano_digits.safetensors"} <= packed
+    assert {
+        "hybridlib/__init__.py",
+        "hybridlib/pretrained/shipped/vit_nano_digits.safetensors",
+    } <= packed
     links = re.findall(r'href="([^"]+\.whl)"', (book / "book" / "intro.html").read_text("utf-8"))
     url, _ = address_of_the_book.read()
     assert links == ([] if address_of_the_book.is_set(url) else [f"../{name}"])
@@ -365,13 +368,13 @@ def test_the_vit_of_chapter_2_is_fetched_at_the_first_drawing(browser, book, add
         visit.settle()
         canvas = pad.locator("canvas")
         ink = torch.tensor(pixels(canvas)[..., 0], dtype=torch.float32) / 255
+        vit = pretrained.load("vit_nano_digits")
         mean, std = (
-            torch.tensor(part)[:, None, None] for part in weights.normalisation("vit_nano_digits")
+            torch.tensor(part)[:, None, None]
+            for part in (vit.preparation.mean, vit.preparation.std)
         )
         with torch.no_grad():
-            shares = (
-                100 * weights.load("vit_nano_digits")(((ink - mean) / std)[None]).softmax(-1)[0]
-            )
+            shares = 100 * vit.model(((ink - mean) / std)[None]).softmax(-1)[0]
         shown = [
             float(text.removesuffix(" %"))
             for text in visit.page.locator(".hx-share").all_text_contents()

@@ -18,7 +18,7 @@ import offer_wheel
 import pytest
 import torch
 
-from hybridlib import models, studies, weights
+from hybridlib import models, pretrained, studies
 from hybridlib.cli import main as cli
 from hybridlib.data import DRAWN, choose_few, load
 from hybridlib.studies import (
@@ -397,7 +397,7 @@ def test_unknown_names_are_answered_with_the_known_ones(tmp_path):
     with pytest.raises(FileNotFoundError, match="none at all"):
         studies.load("vit_digits", folder=tmp_path)
     with pytest.raises(ValueError, match="vit_nano_digits"):
-        weights.load("vit_nano_digit")
+        pretrained.load("vit_nano_digit")
 
 
 # ------------------------------------------------------------------------------- tables
@@ -487,10 +487,10 @@ def test_wheel_holds_packages_records_and_weights(tmp_path):
         if path.suffix in (".py", ".js", ".css", ".safetensors", ".md"):
             assert path.relative_to(ROOT).as_posix() in packed
     code = (
-        "import hybridlib, sys; from hybridlib import studies, weights\n"
+        "import hybridlib, sys; from hybridlib import pretrained, studies\n"
         "assert hybridlib.__file__.startswith(sys.argv[1])\n"
         "assert len(studies.load('sample_efficiency', data=None)) == int(sys.argv[2])\n"
-        "assert weights.load('vit_nano_digits').head.out_features == 10"
+        "assert pretrained.load('vit_nano_digits').model.head.out_features == 10"
     )
     count = len(list(RESULTS.glob("sample_efficiency/*.json")))
     subprocess.run(
@@ -504,11 +504,11 @@ def test_wheel_holds_packages_records_and_weights(tmp_path):
 # ------------------------------------------------------------------------------- weights
 
 
-@pytest.mark.parametrize("name", weights.names())
+@pytest.mark.parametrize("name", pretrained.shipped())
 def test_shipped_weights_reproduce_the_recorded_accuracy(name):
     """Half precision may turn a few close calls, no more; the card says which run, and names its
     command."""
-    told = weights.header(name)
+    told = pretrained.header(name)
     (record,) = [r for r in studies.load(told["study"]) if r["run"] == told["run"]]
     data = runner.load_data(
         next(
@@ -517,8 +517,8 @@ def test_shipped_weights_reproduce_the_recorded_accuracy(name):
             if s.name == told["run"]
         )
     )
-    mean, std = weights.normalisation(name)
-    model = weights.load(name)
+    loaded = pretrained.load(name)
+    model, mean, std = loaded.model, loaded.preparation.mean, loaded.preparation.std
     images = (data.test.images.float() / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(
         std
     )[:, None, None]
@@ -527,23 +527,23 @@ def test_shipped_weights_reproduce_the_recorded_accuracy(name):
             torch.cat([model(batch).argmax(1) for batch in images.split(250)]) == data.test.labels
         )
     assert abs(right.float().mean().item() - record["result"]["test_accuracy"]) <= 0.005
-    assert record["command"] in weights.card(name) and f"Seed: {record['seed']}" in weights.card(
+    assert record["command"] in pretrained.card(
         name
-    )
+    ) and f"Seed: {record['seed']}" in pretrained.card(name)
 
 
 def test_every_system_has_trained_weights():
-    had = {weights.header(name)["model"] for name in weights.names()}
+    had = {pretrained.header(name)["model"] for name in pretrained.shipped()}
     assert had == models.SIZES.keys() - {"flagship"}  # ours, and no system of the survey
 
 
 def test_weights_are_half_precision_and_small():
-    sizes = [path.stat().st_size for path in weights.FOLDER.glob("*.safetensors")]
+    sizes = [path.stat().st_size for path in pretrained.SHIPPED_FOLDER.glob("*.safetensors")]
     assert max(sizes) <= 1.5e6 and sum(sizes) <= 12e6
-    for name in weights.names():
+    for name in pretrained.shipped():
         assert {
             t.dtype
-            for t in read_tensors(weights.FOLDER / f"{name}.safetensors")[0].values()
+            for t in read_tensors(pretrained.SHIPPED_FOLDER / f"{name}.safetensors")[0].values()
             if t.is_floating_point()
         } == {torch.half}
 

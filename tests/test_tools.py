@@ -20,7 +20,7 @@ import sample
 import speed
 from PIL import Image
 
-from hybridlib.bench.pairs import PAIRS
+from benchmarks.peers import PAIRS
 from hybridlib.studies import runner
 from hybridlib.studies.records import load, results_folder, summarise, tables, value_of
 

@@ -592,9 +592,10 @@ def test_files_that_hold_no_safetensors(tmp_path, monkeypatch):
     for name in ("zip.pth", "old.pth"):
         with pytest.raises(CheckpointError, match="is a pickle.*hybridlib never does.*convert it"):
             load_weights(model, tmp_path / name)
-    (tmp_path / "text.safetensors").write_text("<html>404</html>")
-    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
-        load_weights(model, tmp_path / "text.safetensors")
+    for text, said in (("some words", "not a whole safetensors"), ("<html>404", "a web page")):
+        (tmp_path / "text.safetensors").write_text(text)
+        with pytest.raises(CheckpointError, match=f"is {said}"):
+            load_weights(model, tmp_path / "text.safetensors")
     with pytest.raises(FileNotFoundError, match="there is no file .*none.safetensors"):
         load_weights(model, tmp_path / "none.safetensors")
     assert not (tmp_path / "sprung").exists()

@@ -29,7 +29,7 @@ from matplotlib.text import Text
 from PIL import Image
 from safetensors.torch import save
 
-from hybridlib import live, weights
+from hybridlib import live, pretrained
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models.cordonnier import QuadraticAttention, kernel_shifts
 from hybridlib.models.vit import ViT
@@ -256,7 +256,7 @@ def guided(**changes):
 def packed_with(**header):
     return live.pack(
         live.graph_path("vit_nano_digits").read_text("utf-8"),
-        weights.load("vit_nano_digits"),
+        pretrained.load("vit_nano_digits").model,
         header=header,
     )
 

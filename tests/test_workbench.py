@@ -8,9 +8,8 @@ import pytest
 import torch
 from browser.samples import pictures, workbench
 
-from hybridlib import live, weights
+from hybridlib import live, pretrained
 from hybridlib.data import digits
-from hybridlib.data.images import normalise
 from hybridlib.live import samples as module
 from hybridlib.studies.vit_digits import DIGITS
 from hybridlib.widgets.base import read
@@ -23,11 +22,15 @@ def test_split():
 
 def answers(name, images):
     with torch.no_grad():
-        return weights.load(name)(normalise(images, *weights.normalisation(name))).softmax(-1)
+        return (
+            pretrained.load(name)
+            .model(pretrained.find(name).preparation.normalise(images))
+            .softmax(-1)
+        )
 
 
 def test_the_systems_stand_in_the_books_order_under_their_names():
-    models = [*weights.names(), "mine"]
+    models = [*pretrained.shipped(), "mine"]
     bench = workbench(systems=["ceit", "deit_nano_digits"], models=dict.fromkeys(models, b"x"))
     assert [name for name, _ in bench.models] == [
         *(
@@ -106,7 +109,9 @@ def test_held_out_digits_are_test_digits_that_all_read_or_some_misread(test_spli
     assert told.labels[:10] == list("0123456789") and told.labels[10:] == [
         f"a {k}, which some misread" for k in classes[10:]
     ]
-    right = torch.stack([answers(name, images).argmax(-1) == classes for name in weights.names()])
+    right = torch.stack(
+        [answers(name, images).argmax(-1) == classes for name in pretrained.shipped()]
+    )
     assert right[:, :10].all()
     assert ((~right[:, 10:]).sum(0) >= 3).all()
 

@@ -18,7 +18,7 @@ from sphinx.util import inspect as sphinx_inspect
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 from sphinx.util.nodes import make_refnode
 
-from hybridlib import pretrained, weights
+from hybridlib import pretrained
 from hybridlib.models import SIZES
 
 PACKAGE = "hybridlib"
@@ -370,9 +370,10 @@ class Sizes(SphinxDirective):
             )
             for size, settings in sizes.items()
         ]
-        told = [(name, weights.header(name)) for name in weights.names()]
         mine = [
-            f'``{name}`` (``"{told["size"]}"``)' for name, told in told if told["model"] == model
+            f'``{entry.name}`` (``"{entry.size}"``)'
+            for entry in pretrained.shipped().values()
+            if entry.model == model
         ]
         text = f"\n\nTrained weights of the package: {', '.join(mine)}." if mine else ""
         return self.parse_text_to_nodes(
@@ -381,29 +382,20 @@ class Sizes(SphinxDirective):
 
 
 class Weights(SphinxDirective):
-    """What `weights.load` ("shipped") or `pretrained.load` ("public") takes."""
+    """What `pretrained.load` takes: what comes with the package ("shipped") or is public."""
 
     required_arguments = 1
 
     def run(self):
         if self.arguments[0] == "shipped":
-            told = ((name, weights.header(name)) for name in weights.names())
-            rows = [
-                (f"``{name}``", t["model"], t["size"], t["image_size"], t["study"])
-                for name, t in told
-            ]
-            head = ("name", "model", "size", "image side", "study")
+            entries, last = pretrained.shipped().values(), "study"
+            notes = (pretrained.header(entry.name)["study"] for entry in entries)
         else:
-            public = pretrained.PUBLIC.values()
-            rows = [
-                (
-                    f"``{p.name}``",
-                    p.model,
-                    p.size,
-                    p.preparation.image_size,
-                    p.licence or "not stated",
-                )
-                for p in public
-            ]
-            head = ("name", "model", "size", "image side", "licence")
+            entries, last = pretrained.PUBLIC.values(), "licence"
+            notes = (entry.licence or "not stated" for entry in entries)
+        rows = [
+            (f"``{e.name}``", e.model, e.size, e.preparation.image_size, note)
+            for e, note in zip(entries, notes)
+        ]
+        head = ("name", "model", "size", "image side", last)
         return self.parse_text_to_nodes(table(head, rows))

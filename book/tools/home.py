@@ -19,9 +19,7 @@ import home_map
 import torch
 import yaml
 
-from hybridlib import live, weights
-from hybridlib.bench.pairs import PAIRS
-from hybridlib.data.images import normalise
+from hybridlib import live, pretrained
 from hybridlib.widgets import Glance
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,10 +39,11 @@ def numbers(root=ROOT):
     ledger = claims.load(root / "book" / "claims.json")
     settled = sum(claim["settled"] != "open" for claim in ledger)
     written = chapters(root)
+    speed = json.loads((root / "book" / "results" / "bench_models.json").read_text("utf-8"))
     return {
         "claims": str(len(ledger)),
         "settled": str(settled) if settled < len(ledger) else "all",
-        "equal": WORDS[len({pair.model for pair in PAIRS})],
+        "equal": WORDS[len({row["model"].split()[0] for row in speed["rows"]})],
         "here": (
             f"{WORDS[len(written)]} of nine chapters are here; the others are in preparation."
             if len(written) < 9
@@ -140,12 +139,9 @@ def script(kind, content):
 def shares_of(name, picture):
     """What a shipped model says of a picture, uint8 `32 32`: a share for each class."""
     images = torch.from_numpy(picture)[None, None].expand(1, 3, -1, -1)
+    loaded = pretrained.load(name)
     with torch.no_grad():
-        return (
-            weights.load(name)(normalise(images, *weights.normalisation(name)))
-            .softmax(-1)[0]
-            .tolist()
-        )
+        return loaded.model(loaded.preparation.normalise(images)).softmax(-1)[0].tolist()
 
 
 def card(url, branch, title, description):

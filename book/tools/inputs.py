@@ -49,10 +49,17 @@ class Loader:
     others: tuple[str, ...] = ()
 
 
-WEIGHTS, RECORDS = "hybridlib/weights", "book/results"
+WEIGHTS, RECORDS = "hybridlib/pretrained/shipped", "book/results"
 WHERE = "results_folder"  # a call of it must be followed by / "NAME"
 LOADERS = {
-    "hybridlib.weights": Loader(WEIGHTS, named=("load", "header", "normalisation", "card")),
+    "hybridlib.pretrained.catalogue": Loader(
+        WEIGHTS,
+        named=("find", "header", "card", "shipped_file"),
+        others=("PUBLIC", "IMAGENET_CLASSES", "Entry"),
+    ),
+    "hybridlib.pretrained.loading": Loader(
+        WEIGHTS, named=("load",), others=("load_file", "Pretrained", "Seen", "imagenet_classes")
+    ),
     "hybridlib.live.pack": Loader(
         WEIGHTS,
         named=("packed", "shipped", "shipped_graph", "graph_path", "store"),
@@ -77,7 +84,11 @@ LOADERS = {
     ),
 }
 # the modules that may use __file__: these rules know what they read
-FINDS_FILES = {"hybridlib.widgets.base", "hybridlib.weights", "hybridlib.studies.records"}
+FINDS_FILES = {
+    "hybridlib.widgets.base",
+    "hybridlib.pretrained.catalogue",
+    "hybridlib.studies.records",
+}
 RUNS_TEXT = {"exec", "eval", "__import__"}
 # in cells; the library starts programs of its own
 STARTS_PROGRAMS = {"runpy", "subprocess", "multiprocessing", "IPython"}
@@ -503,9 +514,7 @@ def main(arguments=None) -> None:
     for path in options.chapter or sorted((ROOT / "book").glob("*.ipynb")):
         found = inputs(nbformat.read(path, as_version=4))
         records = sum(file.startswith("book/results/") for file in found)
-        weights = sum(
-            file.startswith("hybridlib/weights/") and not file.endswith(".py") for file in found
-        )
+        weights = sum(file.startswith(f"{WEIGHTS}/") for file in found)
         scripts = sum(file.endswith((".js", ".css", ".wat")) for file in found)
         counts = (
             len(found),

@@ -1,7 +1,6 @@
 """Write the benchmark page and the README's table: book/results/bench_models.json -> book/speed.md.
 
-`python -m hybridlib bench models --threads 1 --json book/results/bench_models.json` makes the
-figures anew; `make book` then writes both texts.
+`make bench` makes the figures anew; `make book` then writes both texts.
 """
 
 import json

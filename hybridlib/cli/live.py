@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import gzip
 
-from hybridlib import live, weights
+from hybridlib import live, pretrained
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -22,14 +22,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         ),
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"default all: {', '.join(weights.names())}"
+        "names", nargs="*", metavar="NAME", help=f"default all: {', '.join(pretrained.shipped())}"
     )
     parser.set_defaults(run=_live)
 
 
 def _live(args: argparse.Namespace) -> None:
     # a wrong name is said before any work
-    paths = {name: live.graph_path(name) for name in args.names or weights.names()}
+    paths = {name: live.graph_path(name) for name in args.names or pretrained.shipped()}
     for name, path in paths.items():
         live.store(name)
         size, data = path.stat().st_size, live.packed(name)

@@ -126,9 +126,15 @@ def _parser() -> argparse.ArgumentParser:
 
     if find_spec("hybridlib.studies"):
         import_module("hybridlib.cli.study").add_parser(commands)
-    if find_spec("hybridlib.bench"):
-        import_module("hybridlib.bench.cli").add_parser(commands)
+    bench = commands.add_parser("bench", help="now python -m benchmarks, in a clone")
+    bench.add_argument("words", nargs=argparse.REMAINDER)
+    bench.set_defaults(run=_bench)
     return parser
+
+
+def _bench(args: argparse.Namespace) -> None:
+    words = " ".join(args.words) or "models"
+    raise ValueError(f"the benchmarks are in the repository: python -m benchmarks {words}")
 
 
 def _models(args: argparse.Namespace) -> None:

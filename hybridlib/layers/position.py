@@ -32,7 +32,7 @@ class LearnedPositions(nn.Module):
         check_positive(rows=grid[0], columns=grid[1], dim=dim)
         if extra < 0:
             raise ValueError(f"extra={extra} must be 0 or more, for example extra=1")
-        self.grid, self.extra = tuple(grid), extra
+        self.grid, self.extra = (grid[0], grid[1]), extra
         self.table = nn.Parameter(torch.empty(1, extra + grid[0] * grid[1], dim))
         nn.init.trunc_normal_(self.table, std=0.02)  # 0.02: BERT's, kept by ViT and timm
 
@@ -153,7 +153,7 @@ class RelativePositions2d(nn.Module):
     def __init__(self, grid: tuple[int, int], dim: int) -> None:
         super().__init__()
         check_positive(rows=grid[0], columns=grid[1], dim=dim)
-        self.grid = tuple(grid)
+        self.grid = (grid[0], grid[1])
         self.rows = nn.Parameter(torch.randn(2 * grid[0] - 1, dim) * dim**-0.5)
         self.columns = nn.Parameter(torch.randn(2 * grid[1] - 1, dim) * dim**-0.5)
 
@@ -191,7 +191,7 @@ class RelativeBias(nn.Module):
     def __init__(self, grid: tuple[int, int], num_heads: int) -> None:
         super().__init__()
         check_positive(rows=grid[0], columns=grid[1], num_heads=num_heads)
-        self.grid = tuple(grid)
+        self.grid = (grid[0], grid[1])
         self.table = nn.Parameter(torch.zeros(num_heads, 2 * grid[0] - 1, 2 * grid[1] - 1))
         nn.init.trunc_normal_(self.table, std=0.02)  # as in MaxViT's code and timm
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -40,6 +41,34 @@ class AttentionMap:
                 f" {self.grid[0]}x{self.grid[1]} grid with {len(self.extra)} extra tokens: expected"
                 f" shape (batch, heads, queries, {expected})"
             )
+
+
+def grid_of(x: Tensor) -> tuple[int, int]:
+    """Rows and columns of a map.
+
+    Args:
+        x: shape `b c h w`.
+    """
+    return x.shape[-2], x.shape[-1]
+
+
+def trace_blocks(blocks: Iterable[Any], x: Tensor, **where: Any) -> tuple[list[Tensor], list[Any]]:
+    """Run blocks one after another with their attention in the open.
+
+    Args:
+        blocks: each with a `trace` that gives what the block makes, and its attention weights.
+        x: what goes into the first.
+        **where: what each is told besides, such as the grid.
+
+    Returns:
+        `x` and what each block made, one more than there are blocks; and the weights of each.
+    """
+    made, weights = [x], []
+    for block in blocks:
+        x, seen = block.trace(x, **where)
+        made.append(x)
+        weights.append(seen)
+    return made, weights
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from hybridlib.checks import check_divides, check_positive, check_share
+from hybridlib.checks import check_positive, check_share
 from hybridlib.layers.attention import MultiHeadSelfAttention
 
 # timm, torchvision and the official DeiT, ConViT and CeiT; PyTorch's own default is 1e-5
@@ -44,22 +46,75 @@ def hidden_width(dim: int, ratio: float) -> int:
     return int(dim * ratio)
 
 
-class TransformerBlock(nn.Module):
-    """x <- x + MSA(LN(x)); x <- x + MLP(LN(x)): normalise, transform, add back.
+class ResidualBlock(nn.Module):
+    """x <- x + Attention(LN(x)); x <- x + MLP(LN(x)): normalise, transform, add back.
+
+    Args:
+        dim: width D of a token.
+        attention: the first branch.
+        mlp: the second branch.
+        norm: what comes before the attention; by default a LayerNorm.
+        shortcut: what the block's input goes through before the first sum, if anything.
+        drop_path: probability that a branch is left out for a sample in training (stochastic
+            depth).
+
+    Shapes: tokens `b n d` in and out.
+
+    Source: Dosovitskiy et al. (2021), equations 2 and 3.
+    """
+
+    attention: nn.Module
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        attention: nn.Module,
+        mlp: nn.Module,
+        norm: nn.Module | None = None,
+        shortcut: nn.Module | None = None,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        check_share(drop_path=drop_path)
+        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS) if norm is None else norm
+        self.attention = attention
+        if shortcut is not None:
+            self.shortcut = shortcut
+        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.mlp = mlp
+        self.drop_path = StochasticDepth(drop_path, mode="row")
+
+    def add(self, x: Tensor, attended: Tensor, **where: Any) -> Tensor:
+        """The block's two sums.
+
+        Args:
+            x: tokens, or the shortcut in their place.
+            attended: what the attention made of LN(x).
+            **where: what the MLP is told besides.
+        """
+        return self.feed(x + self.drop_path(attended), **where)
+
+    def feed(self, x: Tensor, **where: Any) -> Tensor:
+        """The second sum alone: x + MLP(LN(x))."""
+        return x + self.drop_path(self.mlp(self.norm2(x), **where))
+
+
+class TransformerBlock(ResidualBlock):
+    """x <- x + MSA(LN(x)); x <- x + MLP(LN(x)).
 
     Args:
         dim: width D of a token.
         num_heads: heads of the attention; must divide `dim`.
         mlp_ratio: hidden width of the MLP over D.
         qkv_bias: whether query, key and value have a bias.
-        drop_path: probability that a residual branch is left out for a sample in training
-            (stochastic depth).
+        drop_path: as in ResidualBlock.
 
     Shapes: tokens `b n d` in, tokens `b n d` out; with `keep` only the first `keep` of them, for a
     last block of which no other token is read.
-
-    Source: Dosovitskiy et al. (2021), equations 2 and 3.
     """
+
+    attention: MultiHeadSelfAttention
 
     def __init__(
         self,
@@ -70,24 +125,18 @@ class TransformerBlock(nn.Module):
         qkv_bias: bool = True,
         drop_path: float = 0.0,
     ) -> None:
-        super().__init__()
-        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
-        check_share(drop_path=drop_path)
-        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.attention = MultiHeadSelfAttention(dim, num_heads=num_heads, qkv_bias=qkv_bias)
-        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.mlp = MLP(dim, ratio=mlp_ratio)
-        self.drop_path = StochasticDepth(drop_path, mode="row")
+        attention = MultiHeadSelfAttention(dim, num_heads=num_heads, qkv_bias=qkv_bias)
+        super().__init__(
+            dim, attention=attention, mlp=MLP(dim, ratio=mlp_ratio), drop_path=drop_path
+        )
 
     def forward(self, x: Tensor, *, keep: int | None = None) -> Tensor:
-        x = x[:, :keep] + self.drop_path(self.attention(self.norm1(x), keep=keep))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        return self.add(x[:, :keep], self.attention(self.norm1(x), keep=keep))
 
     def trace(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, and the attention weights `b h q k` beside the tokens."""
         attended, weights = self.attention.trace(self.norm1(x))
-        x = x + self.drop_path(attended)
-        return x + self.drop_path(self.mlp(self.norm2(x))), weights
+        return self.add(x, attended), weights
 
 
 def drop_path_schedule(rate: float, depth: int) -> list[float]:

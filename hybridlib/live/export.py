@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, InputSpec
 from torch.fx import Node
 
 from hybridlib.live.flow import add_flow
@@ -179,10 +179,11 @@ class _Assembly:
             else:
                 self._finish(list(node.args[0]))
 
-    def _given(self, program: ExportedProgram, spec: object) -> object:
+    def _given(self, program: ExportedProgram, spec: InputSpec) -> object:
         """An input of the program: the image, a weight, or a constant."""
         if spec.kind == InputKind.USER_INPUT:
             return self.graph.input
+        assert spec.target is not None  # as for every input but the image
         name = spec.target.removeprefix("model.")
         state = program.state_dict.get(spec.target)
         if state is not None and (
@@ -230,7 +231,8 @@ class _Assembly:
         """What every module made, and the model's own steps between them, up to the node number
         `last`."""
         parts, classes = dict(self.recorded.model.named_modules()), self.graph.logits.shape[-1]
-        entered, inputs = [], iter(made[len(self.recorded.calls) :])
+        entered: list[int | None] = []
+        inputs = iter(made[len(self.recorded.calls) :])
         working = {module_of(node) for node in self.order if node.target not in (*SAME, *IGNORED)}
         steps = [node for node in self.order if self._is_step(node) and self.order[node] < last]
         for call, node in zip(self.recorded.calls, made):
@@ -260,14 +262,10 @@ class _Assembly:
         add_flow(self.graph, [*entered, *(None for _ in steps)])
 
     def _is_step(self, node: Node) -> bool:
-        return (
-            node.op == "call_function"
-            and node.target.__name__.split(".")[0] in STEPS
-            and module_of(node) == ""
-        )
+        return node.op == "call_function" and _operator(node) in STEPS and module_of(node) == ""
 
     def _step(self, node: Node) -> None:
-        kind = node.target.__name__.split(".")[0]
+        kind = _operator(node)
         while (
             len(node.users) == 1
             and (user := next(iter(node.users))).target in VIEWS
@@ -288,3 +286,8 @@ class _Assembly:
             if buffer not in read:
                 del self.graph.weights[name]
                 self.graph.sizes[buffer] = 0
+
+
+def _operator(node: Node) -> str:
+    """The name of what a node calls, without its overload."""
+    return getattr(node.target, "__name__", "").split(".")[0]

@@ -9,6 +9,7 @@ connection); {"add": [[7, 8], [11]]} has 11 on the way around.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from hybridlib.live.graph import Graph
 from hybridlib.live.operand import Operand
@@ -93,7 +94,8 @@ class _Reader:
     def flow(self, parts: Sequence[int], *, made: int, entry: int | None) -> Flow:
         """From the buffer that goes in to the one that is made. Parts that no image goes through
         are left out."""
-        self.by_buffer, self.ways = {}, {}
+        self.by_buffer: dict[int, int] = {}
+        self.ways: dict[int, set[int]] = {}
         for place in parts:
             self.by_buffer.setdefault(self.made[place], place)
         return self._chain(made, entry)
@@ -103,8 +105,9 @@ class _Reader:
         place = self.by_buffer.get(buffer)
         if place is None:
             return self.sources(buffer)
-        if self.entered[place] is not None:
-            return [self.entered[place]] if self.entered[place] in self.seen else []
+        entry = self.entered[place]
+        if entry is not None:
+            return [entry] if entry in self.seen else []
         # a step: the newest
         return [max(self.sources(buffer), key=self._age)] if self.sources(buffer) else []
 
@@ -158,7 +161,8 @@ class _Reader:
             return {"heads": maps[0]}
         if not module["name"]:
             return {"takes": self._takes(place, buffer), **self._tokens(module)}
-        kind, _, given, *settings = self.makers.get(buffer, ("", None, ()))
+        node: list[Any] = self.makers.get(buffer, ["", None, ()])
+        kind, _, given, *settings = node
         if self.parts[place] or kind not in STRIDED:
             return {}
         told = {
@@ -169,7 +173,7 @@ class _Reader:
             {"depthwise": True} if settings[0].get("groups", 1) == given[0].shape[1] > 1 else {}
         )
 
-    def _takes(self, place: int, buffer: int) -> list[int | str]:
+    def _takes(self, place: int, buffer: int) -> list[int | str | None]:
         """Of a step its sources: earlier modules of the model's own level by place, weights by
         name."""
         names = {at: name for name, at in self.graph.weights.items()}

@@ -43,7 +43,7 @@ class Graph:
     weights: dict[str, int] = field(default_factory=dict)
     tables: list[dict] = field(default_factory=list)
     nodes: list[list] = field(default_factory=list)
-    logits: Operand | None = None
+    logits: Operand = Operand(0, 0, (), ())
     maps: list[dict] = field(default_factory=list)
     layers: list[dict] = field(default_factory=list)
     modules: list[dict] = field(default_factory=list)

@@ -3,7 +3,7 @@ list for each model."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -28,8 +28,14 @@ Kind = Literal[
 CONVOLUTIONS = nn.modules.conv._ConvNd
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 POSITIONS = (LearnedPositions, RelativePositions2d, RelativeBias, AbsolutePositions2d)
-LEAVES = {nn.Linear: "linear", CONVOLUTIONS: "convolution", NORMS: "norm", POSITIONS: "position"}
-STEPS = {"cat": "token", "mean": "pooling"}  # what a model does itself, outside its modules
+LEAVES: dict[Any, Kind] = {  # a class or several
+    nn.Linear: "linear",
+    CONVOLUTIONS: "convolution",
+    NORMS: "norm",
+    POSITIONS: "position",
+}
+# what a model does itself, outside its modules
+STEPS: dict[str, Kind] = {"cat": "token", "mean": "pooling"}
 
 
 def kind_of(

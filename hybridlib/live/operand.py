@@ -53,12 +53,11 @@ class Operand:
             RuntimeError: if this stepping does not allow the view; it needs a copy first.
         """
         result = view(self.meta())
-        if isinstance(result, Tensor):
-            return Operand.of(self.buffer, result.storage_offset(), result.shape, result.stride())
-        return [
-            Operand.of(self.buffer, part.storage_offset(), part.shape, part.stride())
-            for part in result
-        ]
+        return self.like(result) if isinstance(result, Tensor) else list(map(self.like, result))
+
+    def like(self, view: Tensor) -> Operand:
+        """The same buffer, stepped through as a view of `meta()` is."""
+        return Operand.of(self.buffer, int(view.storage_offset()), view.shape, view.stride())
 
     def written(self) -> list:
         """As the file has it."""

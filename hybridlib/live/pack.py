@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from hybridlib import weights
+from hybridlib import pretrained
 from hybridlib.checks import look_up
 from hybridlib.live.export import export
 from hybridlib.live.graph import Graph
@@ -86,32 +86,28 @@ def graph_path(name: str) -> Path:
     """Where the graph of shipped weights lies: beside them.
 
     Args:
-        name: one of `weights.names()`.
+        name: one of `pretrained.shipped()`.
     """
-    look_up(dict.fromkeys(weights.names()), name)
-    return weights.FOLDER / f"{name}.graph.json"
+    return pretrained.shipped_file(name).with_suffix(".graph.json")
 
 
 def shipped_graph(name: str) -> Graph:
     """The graph of shipped weights, exported now; `graph_path(name)` holds the same text.
 
     Args:
-        name: one of `weights.names()`.
+        name: one of `pretrained.shipped()`.
     """
-    told = weights.header(name)
-    side = int(told["image_size"])
-    return export(
-        weights.load(name),
-        (3, side, side),
-        about={"name": name, "model": told["model"], "size": told["size"]},
-    )
+    loaded = pretrained.load(name)
+    entry, side = loaded.entry, loaded.preparation.image_size
+    about = {"name": name, "model": entry.model, "size": entry.size}
+    return export(loaded.model, (3, side, side), about=about)
 
 
 def store(name: str) -> Path:
     """Export a shipped model and write its graph beside its weights; the file is replaced whole.
 
     Args:
-        name: one of `weights.names()`.
+        name: one of `pretrained.shipped()`.
     """
     path = graph_path(name)
     half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -130,7 +126,7 @@ def packed(name: str) -> bytes:
     study, run.
 
     Args:
-        name: one of `weights.names()`.
+        name: one of `pretrained.shipped()`.
 
     Raises:
         ValueError: for an unknown name; the message lists what there is.
@@ -141,8 +137,8 @@ def packed(name: str) -> bytes:
         raise FileNotFoundError(
             f"there is no {path.name} beside the weights; make it: python -m hybridlib live {name}"
         )
-    tensors, _ = read_tensors(weights.FOLDER / f"{name}.safetensors")
-    return pack(path.read_text(encoding="utf-8"), tensors, header=weights.header(name))
+    tensors, _ = read_tensors(pretrained.shipped_file(name))
+    return pack(path.read_text(encoding="utf-8"), tensors, header=pretrained.header(name))
 
 
 def shipped(*names: str) -> dict[str, Callable[[], bytes]]:
@@ -155,7 +151,7 @@ def shipped(*names: str) -> dict[str, Callable[[], bytes]]:
     Raises:
         ValueError: for an unknown name; the message lists what there is.
     """
-    known = dict.fromkeys(weights.names())
+    known = pretrained.shipped()
     for name in names:
         look_up(known, name)
     return {name: partial(packed, name) for name in names or known}

@@ -23,6 +23,7 @@ last stage and the head |
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -33,7 +34,7 @@ from hybridlib.models.convnet import ConvNet
 from hybridlib.models.flagship import Flagship
 from hybridlib.models.vit import ViT
 
-Read = Callable[[nn.Module, Tensor], Tensor | None]
+Read = Callable[[Any, Tensor], Tensor | None]  # of the model that it is made for
 
 
 def readings(model: nn.Module) -> dict[str, Read]:
@@ -42,13 +43,11 @@ def readings(model: nn.Module) -> dict[str, Read]:
     if isinstance(model, ViT):
         return dict.fromkeys(_numbered(model, "blocks"), classify)
     if isinstance(model, ConViT):
-        return dict.fromkeys(_numbered(model, "local_blocks"), classify_mean) | dict.fromkeys(
-            _numbered(model, "blocks"), classify
-        )
+        local: dict[str, Read] = dict.fromkeys(_numbered(model, "local_blocks"), classify_mean)
+        return local | dict.fromkeys(_numbered(model, "blocks"), classify)
     if isinstance(model, CeiT):
-        return dict.fromkeys(_numbered(model, "blocks"), before_lca) | (
-            {"lca": after_lca} if model.lca else {}
-        )
+        blocks: dict[str, Read] = dict.fromkeys(_numbered(model, "blocks"), before_lca)
+        return blocks | ({"lca": after_lca} if model.lca else {})
     if isinstance(model, CoAtNet):
         return dict.fromkeys(_of_stages(model), classify_if_wide)
     if isinstance(model, ConvNet):  # BoTNet is one
@@ -58,7 +57,7 @@ def readings(model: nn.Module) -> dict[str, Read]:
     return {}
 
 
-def classify(model: nn.Module, x: Tensor) -> Tensor:
+def classify(model: ViT | ConViT | Flagship, x: Tensor) -> Tensor:
     return model.classify(x)
 
 
@@ -86,6 +85,10 @@ def _numbered(model: nn.Module, name: str) -> list[str]:
     return [f"{name}.{i}" for i in range(len(getattr(model, name)))]
 
 
-def _of_stages(model: nn.Module) -> list[str]:
+def _of_stages(model: ConvNet | CoAtNet) -> list[str]:
     """Every block of every stage."""
-    return [f"stages.{i}.{j}" for i, stage in enumerate(model.stages) for j in range(len(stage))]
+    return [
+        f"stages.{i}.{j}"
+        for i, stage in enumerate(model.stages)
+        for j, _ in enumerate(stage.children())
+    ]

@@ -3,7 +3,7 @@ and every module's result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -56,8 +56,9 @@ class Recorded(nn.Module):
         for name, part in model.named_modules():
             if part is model:
                 continue
-            if callable(getattr(part, "trace", None)):
-                part.trace = _as_call(part, part.trace)
+            trace = getattr(part, "trace", None)
+            if callable(trace):
+                part.trace = _as_call(part, trace)  # type: ignore[assignment]
             part.register_forward_pre_hook(
                 lambda _, args, kwargs, name=name: self._enter(name, args, kwargs), with_kwargs=True
             )
@@ -65,17 +66,15 @@ class Recorded(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         self.calls, self._open, self._listening = [], [], True
-        seen = (
-            self.model.trace(image)
-            if callable(getattr(self.model, "trace", None))
-            else self.model(image)
-        )
+        trace = getattr(self.model, "trace", None)
+        seen = trace(image) if callable(trace) else self.model(image)
         self._listening = False
         self.maps = check_maps(getattr(seen, "maps", ()))
         # whatever follows reads layers
         logits = check_logits(getattr(seen, "logits", seen), self.model).clone()
         self.calls = [call for call in self.calls if call.made is not None]
-        last = {call.name: call.made for call in self.calls}
+        made = [call.made for call in self.calls if call.made is not None]
+        last = {call.name: tensor for call, tensor in zip(self.calls, made)}
         answers = {
             name: read(self.model, last[name]) for name, read in self.read.items() if name in last
         }
@@ -84,7 +83,7 @@ class Recorded(nn.Module):
             logits,
             *(shown.weights for shown in self.maps),
             *(answer for answer in answers.values() if answer is not None),
-            *(call.made for call in self.calls),
+            *made,
             *(call.given for call in self.calls if call.given is not None),
         )
 
@@ -120,8 +119,9 @@ def first_tensor(value: object) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
-def check_maps(maps: object) -> tuple[AttentionMap, ...]:
+def check_maps(maps: Iterable[object]) -> tuple[AttentionMap, ...]:
     """The maps of a trace of one image, or a ValueError that says what they must be."""
+    checked = []
     for shown in maps:
         if not isinstance(shown, AttentionMap):
             raise ValueError(
@@ -129,7 +129,8 @@ def check_maps(maps: object) -> tuple[AttentionMap, ...]:
                 " hybridlib.layers.trace.AttentionMap, for example AttentionMap(weights, grid=(8,"
                 " 8), extra=('class',)) with weights of shape b h q k"
             )
-    return tuple(maps)
+        checked.append(shown)
+    return tuple(checked)
 
 
 def check_logits(logits: object, model: nn.Module) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from hybridlib.data import digits
 
 # What the shipped models were tested on (hybridlib.studies.vit_digits.DIGITS), with one copy of the
 # training digits.
-DIGITS = dict(
+DIGITS: dict[str, Any] = dict(
     canvas=32, scale=(2.5, 3.75), position="random", clutter=0, copies=1, test_copies=2, seed=0
 )
 # one of each class, which all eight shipped models read
@@ -39,9 +39,9 @@ def held_out() -> HeldOut:
     """
     test = digits(**DIGITS).test
     chosen = [*READ, *MISREAD]
-    pictures = torch.stack([test.images[i][0] for i in chosen]).numpy()
-    classes = [int(test.labels[i]) for i in chosen]
+    images, classes = test.batch(torch.tensor(chosen))
     labels = [
-        str(k) if i in READ else f"a {k}, which some misread" for i, k in zip(chosen, classes)
+        str(k) if i in READ else f"a {k}, which some misread"
+        for i, k in zip(chosen, classes.tolist())
     ]
-    return HeldOut(pictures, labels)
+    return HeldOut(images[:, 0].numpy(), labels)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from hybridlib.live.graph import Graph
 from hybridlib.live.operand import Operand, as_lies, channels_last, contiguous
 
 aten = torch.ops.aten
-Value = object  # an Operand, a Tensor that depends on nothing, or a plain Python value
+Value = Any  # an Operand, a Tensor that depends on nothing, or a plain Python value
 
 VIEWS = {
     aten.alias.default,
@@ -54,7 +55,7 @@ class Translator:
         self.graph, self.dynamic = graph, dynamic  # buffers that depend on the image
         self.maker: dict[int, Node] = {}  # of a buffer, the node of torch.export that filled it
         self._known: dict[str, Operand] = {}
-        self._node: Node | None = None
+        self._node: Node  # that is being translated
 
     def translate(self, node: Node, read: Callable[[object], Value]) -> Value:
         """What a node of torch.export makes.
@@ -67,6 +68,7 @@ class Translator:
             ValueError: for an operator that the browser has no kernel for.
         """
         self._node = node
+        call: Any = node.target
         args, settings = (
             [read(arg) for arg in node.args],
             {key: read(arg) for key, arg in node.kwargs.items()},
@@ -76,9 +78,9 @@ class Translator:
         if node.target in IGNORED:
             return None
         if not _operands(args) and not _operands(list(settings.values())):
-            return node.target(*args, **settings)  # depends on no parameter: computed now
+            return call(*args, **settings)  # depends on no parameter: computed now
         if node.target in VIEWS:
-            return self._view(args[0], lambda tensor: node.target(tensor, *args[1:], **settings))
+            return self._view(args[0], lambda tensor: call(tensor, *args[1:], **settings))
         if node.target in SAME:
             if settings.get("dtype", torch.float32) != torch.float32:
                 raise self.refuse(f"to {settings['dtype']}")
@@ -195,10 +197,7 @@ class Translator:
             None,
         )
         steps = contiguous(shape) if full is None else as_lies(full)
-        spread = [
-            x.viewed(lambda tensor: tensor.expand(shape)) if isinstance(x, Operand) else x
-            for x in (a, b)
-        ]
+        spread = [x.like(x.meta().expand(shape)) if isinstance(x, Operand) else x for x in (a, b)]
         return self.emit(kind, spread, shape, steps)
 
     # ------------------------------------------------------------------------------------ operators
@@ -249,9 +248,9 @@ class Translator:
         self,
         x: Value,
         kernel: list,
-        stride: list = (),
-        padding: list = (0,),
-        dilation: list = (1,),
+        stride: Sequence[int] = (),
+        padding: Sequence[int] = (0,),
+        dilation: Sequence[int] = (1,),
         ceil: bool = False,
     ) -> Operand:
         x, pairs = self._map(x), [_pair(v) for v in (kernel, stride or kernel, padding, dilation)]
@@ -263,18 +262,18 @@ class Translator:
         self,
         x: Value,
         kernel: list,
-        stride: list = (),
-        padding: list = (0,),
+        stride: Sequence[int] = (),
+        padding: Sequence[int] = (0,),
         ceil: bool = False,
         count_padding: bool = True,
         divisor: int | None = None,
     ) -> Operand:
         if divisor is not None:
             raise self.refuse("with divisor_override")
-        x, pairs = self._map(x), [_pair(v) for v in (kernel, stride or kernel, padding)]
-        size = _windows(x.shape[2:], *pairs, [1, 1], ceil=ceil)
-        settings = dict(zip(("kernel", "stride", "padding"), pairs), count_padding=count_padding)
-        return self._pooled("avg_pool", x, size, **settings)
+        x, (kernel, stride, padding) = self._map(x), map(_pair, (kernel, stride or kernel, padding))
+        size = _windows(x.shape[2:], kernel, stride, padding, [1, 1], ceil=ceil)
+        settings = dict(kernel=kernel, stride=stride, padding=padding)
+        return self._pooled("avg_pool", x, size, **settings, count_padding=count_padding)
 
     def _map(self, x: Value) -> Operand:
         x = self.numbers(x)
@@ -313,7 +312,7 @@ class Translator:
         axes = sorted({axis % len(x.shape) for axis in axes}) if axes else list(range(len(x.shape)))
         shape = [1 if axis in axes else length for axis, length in enumerate(x.shape)]
         made = self.emit("mean", [x], shape, contiguous(shape))
-        return made if keep else made.viewed(lambda tensor: tensor.squeeze(axes))
+        return made if keep else made.like(made.meta().squeeze(axes))
 
     def _cat(self, parts: list, axis: int = 0) -> Operand:
         parts = [self.numbers(part) for part in parts]

@@ -8,13 +8,13 @@ them.)
 from __future__ import annotations
 
 from inspect import signature
-
-from torch import nn
+from typing import Any
 
 from hybridlib.checks import look_up
+from hybridlib.layers.sized import SizedModel
 from hybridlib.models import botnet, ceit, coatnet, convit, convnet, deit, early_conv, flagship, vit
 
-CLASSES: dict[str, type[nn.Module]] = {
+CLASSES: dict[str, type[SizedModel]] = {
     "convnet": convnet.ConvNet,
     "vit": vit.ViT,
     "botnet": botnet.BoTNet,
@@ -25,17 +25,7 @@ CLASSES: dict[str, type[nn.Module]] = {
     "coatnet": coatnet.CoAtNet,
     "flagship": flagship.Flagship,
 }
-SIZES: dict[str, dict[str, dict]] = {
-    "convnet": convnet.SIZES,
-    "vit": vit.SIZES,
-    "botnet": botnet.SIZES,
-    "deit": deit.SIZES,
-    "convit": convit.SIZES,
-    "ceit": ceit.SIZES,
-    "early_conv": early_conv.SIZES,
-    "coatnet": coatnet.SIZES,
-    "flagship": flagship.SIZES,
-}
+SIZES: dict[str, dict[str, dict[str, Any]]] = {name: kind.sizes for name, kind in CLASSES.items()}
 # Where each comes from; its file's head has the title.
 PAPERS: dict[str, str] = {
     "convnet": "He et al. 2016, arXiv:1512.03385",
@@ -57,7 +47,7 @@ def create(
     num_classes: int = 1000,
     image_size: int | None = None,
     drop_path: float = 0.0,
-) -> nn.Module:
+) -> SizedModel:
     """A model by name, for the command line and the studies.
 
     Args:
@@ -72,15 +62,14 @@ def create(
             0 where the model has none.
     """
     look_up(SIZES, model)
-    settings = dict(num_classes=num_classes, image_size=image_size)
     if drop_path and not has_drop_path(model):
         able = ", ".join(filter(has_drop_path, CLASSES))
         raise ValueError(
             f"drop_path={drop_path}: {model} has no stochastic depth; use drop_path=0, or one of "
             f"{able}"
         )
-    settings |= {"drop_path": drop_path} if drop_path else {}
-    return CLASSES[model].from_size(size, **settings)
+    changes = {"drop_path": drop_path} if drop_path else {}
+    return CLASSES[model].from_size(size, num_classes=num_classes, image_size=image_size, **changes)
 
 
 def has_drop_path(model: str) -> bool:
@@ -89,4 +78,4 @@ def has_drop_path(model: str) -> bool:
     Args:
         model: a key of `SIZES`.
     """
-    return "drop_path" in signature(CLASSES[model].from_size).parameters
+    return "drop_path" in signature(CLASSES[model]).parameters

@@ -9,9 +9,9 @@
 No trained weights are public; we follow the paper and the authors' code, a gist of the block in
 TensorFlow: the relative term takes the scaled query as the content term does (timm's BottleneckAttn
 by default does not scale it); offsets are key - query; no output projection inside the attention;
-average pooling comes after the attention; a projected shortcut is a 1x1 convolution with BatchNorm
-and ReLU (ResNet's has no ReLU, lucidrains' is 3x3, timm's pools first); the last BatchNorm of a
-block starts at 0.
+average pooling comes after the attention; a projected shortcut is a strided 1x1 convolution with
+BatchNorm and ReLU (ResNet's and timm's botnet26t's have no ReLU, lucidrains' is 3x3); the last
+BatchNorm of a block starts at 0.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from hybridlib.checks import check_divides, check_image, check_positive, look_up
 from hybridlib.layers.attention import attend, attention_weights
 from hybridlib.layers.convolution import ConvNormAct
 from hybridlib.layers.position import RelativePositions2d
-from hybridlib.layers.trace import AttentionMap, Trace
+from hybridlib.layers.trace import AttentionMap, Trace, grid_of, trace_blocks
 from hybridlib.models.convnet import Bottleneck, ConvNet, init_conv
 
 RESNET_50 = dict(image_size=224, stem="large", widths=(256, 512, 1024, 2048), depths=(3, 4, 6, 3))
@@ -116,7 +116,7 @@ class BottleneckAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
-        self.grid = None if positions == "none" else tuple(grid)
+        self.grid = None if positions == "none" else (grid[0], grid[1])
         self.num_heads = num_heads
         self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.positions = look_up(POSITIONS, positions)(grid, dim // num_heads)
@@ -159,6 +159,8 @@ class BottleneckTransformer(Bottleneck):
     Shapes: `b c h w` in, `b c' ceil(h/stride) ceil(w/stride)` out.
     """
 
+    spatial: BottleneckAttention
+
     def __init__(
         self,
         in_channels: int,
@@ -180,7 +182,7 @@ class BottleneckTransformer(Bottleneck):
         if isinstance(self.shortcut, ConvNormAct):
             self.shortcut.append(nn.ReLU(inplace=True))
         self.apply(init_conv)
-        nn.init.zeros_(self.expand[1].weight)  # the block starts as its shortcut
+        nn.init.zeros_(self.expand.get_parameter("1.weight"))  # the block starts as its shortcut
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """What follows the attention, with the block's input `x` for the shortcut."""
@@ -211,6 +213,8 @@ class BoTNet(ConvNet):
 
     Shapes: images `b c h w` in, logits `b k` out.
     """
+
+    sizes = SIZES
 
     def __init__(
         self,
@@ -262,29 +266,6 @@ class BoTNet(ConvNet):
         self.stages.append(nn.Sequential(*blocks))
         self.head = nn.Linear(channels, num_classes)
 
-    @classmethod
-    def from_size(
-        cls,
-        size: str,
-        *,
-        num_classes: int = 1000,
-        image_size: int | None = None,
-        positions: Positions = "relative",
-    ) -> BoTNet:
-        """A model of the table SIZES.
-
-        Args:
-            size: a key of the table.
-            num_classes: number K of classes.
-            image_size: side of the images in pixels; by default the table's.
-            positions: as in the class.
-        """
-        entry = look_up(SIZES, size)
-        image_size = entry["image_size"] if image_size is None else image_size
-        return cls(
-            **{**entry, "image_size": image_size}, num_classes=num_classes, positions=positions
-        )
-
     def trunk(self, x: Tensor) -> Tensor:
         """The map `b c h w` that enters the last stage."""
         check_image(x, channels=self.in_channels)
@@ -297,10 +278,10 @@ class BoTNet(ConvNet):
 
     def trace(self, x: Tensor) -> Trace:
         """As `forward`, with the attention map of every block of the last stage."""
-        x, maps = self.trunk(x), []
-        before = sum(len(stage) for stage in self.stages[:-1])
-        for i, block in enumerate(self.stages[-1]):
-            grid = tuple(x.shape[-2:])
-            x, weights = block.trace(x)
-            maps.append(AttentionMap(weights, grid=grid, block=before + i))
-        return Trace(self.head(x.mean(dim=(-2, -1))), tuple(maps))
+        *before, last = ([*stage.children()] for stage in self.stages)
+        made, weights = trace_blocks(last, self.trunk(x))
+        maps = (  # a block attends on the map that comes in
+            AttentionMap(w, grid=grid_of(entered), block=i)
+            for i, (w, entered) in enumerate(zip(weights, made), start=sum(map(len, before)))
+        )
+        return Trace(self.head(made[-1].mean(dim=(-2, -1))), tuple(maps))

@@ -28,14 +28,16 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_image, check_positive, divisors, look_up
-from hybridlib.layers.attention import attend, attention_weights
+from hybridlib.checks import check_divides, check_image, check_positive, divisors
+from hybridlib.layers.attention import MultiHeadSelfAttention, attend, attention_weights
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.position import LearnedPositions
-from hybridlib.layers.trace import AttentionMap, Trace
+from hybridlib.layers.sized import SizedModel
+from hybridlib.layers.trace import AttentionMap, Trace, trace_blocks
 from hybridlib.layers.transformer import (
     LAYER_NORM_EPS,
-    TransformerBlock,
+    MLP,
+    ResidualBlock,
     drop_path_schedule,
     hidden_width,
 )
@@ -117,7 +119,7 @@ class LeFF(nn.Module):
         return torch.cat([x[:, :1], rearrange(image, "b d h w -> b (h w) d")], dim=1)
 
 
-class CeiTBlock(TransformerBlock):
+class CeiTBlock(ResidualBlock):
     """The pre-norm block with LeFF in the MLP's place.
 
     Args:
@@ -126,6 +128,8 @@ class CeiTBlock(TransformerBlock):
 
     Shapes: tokens `b (1+n) d` in and out, the n patches on a grid of (rows, columns).
     """
+
+    attention: MultiHeadSelfAttention
 
     def __init__(
         self,
@@ -136,27 +140,27 @@ class CeiTBlock(TransformerBlock):
         leff: bool = True,
         drop_path: float = 0.0,
     ) -> None:
-        super().__init__(dim, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_path=drop_path)
+        attention = MultiHeadSelfAttention(dim, num_heads=num_heads)
+        mlp = MLP(dim, ratio=mlp_ratio)
+        super().__init__(dim, attention=attention, mlp=mlp, drop_path=drop_path)
         self.leff = leff
         if leff:
             self.mlp = LeFF(dim, ratio=mlp_ratio)
 
-    def feed(self, x: Tensor, *, grid: tuple[int, int]) -> Tensor:
-        """The second half of the block."""
-        out = self.norm2(x)
-        out = self.mlp(out, grid=grid) if self.leff else self.mlp(out)
-        return x + self.drop_path(out)
+    def feed(self, x: Tensor, **grid: tuple[int, int]) -> Tensor:
+        """The second sum: LeFF asks for the grid, the MLP does not."""
+        return super().feed(x, **grid if self.leff else {})
 
     def forward(self, x: Tensor, *, grid: tuple[int, int]) -> Tensor:
-        return self.feed(x + self.drop_path(self.attention(self.norm1(x))), grid=grid)
+        return self.add(x, self.attention(self.norm1(x)), grid=grid)
 
     def trace(self, x: Tensor, *, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """As `forward`, and the attention weights `b h q k` beside the tokens."""
         attended, weights = self.attention.trace(self.norm1(x))
-        return self.feed(x + self.drop_path(attended), grid=grid), weights
+        return self.add(x, attended, grid=grid), weights
 
 
-class LCA(TransformerBlock):
+class LCA(ResidualBlock):
     """Layer-wise class-token attention: a block in which only the last token asks, and all are
     asked.
 
@@ -170,8 +174,11 @@ class LCA(TransformerBlock):
     authors' code only.
     """
 
+    attention: MultiHeadSelfAttention
+
     def __init__(self, dim: int, *, depth: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
-        super().__init__(dim, num_heads=num_heads, mlp_ratio=mlp_ratio)
+        attention = MultiHeadSelfAttention(dim, num_heads=num_heads)
+        super().__init__(dim, attention=attention, mlp=MLP(dim, ratio=mlp_ratio))
         check_positive(depth=depth)
         self.layers = nn.Parameter(torch.zeros(1, depth, dim))
 
@@ -183,8 +190,7 @@ class LCA(TransformerBlock):
 
     def answer(self, last: Tensor, heads: Tensor) -> Tensor:
         """Add what the heads `b h 1 d` found to the last token, then the MLP."""
-        last = last + self.attention.join(heads)  # b 1 d
-        return (last + self.mlp(self.norm2(last)))[:, 0]
+        return self.add(last, self.attention.join(heads))[:, 0]
 
     def forward(self, x: Tensor) -> Tensor:
         last, q, k, v = self.ask(x)
@@ -197,7 +203,7 @@ class LCA(TransformerBlock):
         return self.answer(last, weights @ v), weights
 
 
-class CeiT(nn.Module):
+class CeiT(SizedModel):
     """Convolution-enhanced image Transformer.
 
     Args:
@@ -220,6 +226,7 @@ class CeiT(nn.Module):
     long as the patch size divides both sides; the position table is resized bicubically.
     """
 
+    sizes = SIZES
     extra = ("class",)
 
     def __init__(
@@ -256,7 +263,6 @@ class CeiT(nn.Module):
         check_divides(
             patch_size, image_size, divisor_name="patch_size", value_name="image_size", fixed=i2t
         )
-        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         side = image_size // patch_size
         self.patch_size, self.in_channels = patch_size, in_channels
         make_tokens = partial(ImageToTokens, channels=stem_channels) if i2t else PatchEmbedding
@@ -270,34 +276,12 @@ class CeiT(nn.Module):
         self.lca = LCA(dim, depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio) if lca else None
         self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(dim, num_classes)
-        for module in filter(None, (self.blocks, self.lca)):
-            module.apply(init_linear)  # convolutions keep PyTorch's start, as in the authors' code
+        self.blocks.apply(init_linear)  # convolutions keep PyTorch's start, as in authors' code
+        if self.lca is not None:
+            self.lca.apply(init_linear)
         for weight in (self.class_token, self.head.weight):
             nn.init.trunc_normal_(weight, std=0.02)
         nn.init.zeros_(self.head.bias)
-
-    @classmethod
-    def from_size(
-        cls,
-        size: str,
-        *,
-        num_classes: int = 1000,
-        image_size: int | None = None,
-        drop_path: float = 0.0,
-    ) -> CeiT:
-        """A model of the table SIZES.
-
-        Args:
-            size: a key of the table.
-            num_classes: number K of classes.
-            image_size: side of the images in pixels; by default the table's.
-            drop_path: stochastic depth of the last block.
-        """
-        entry = look_up(SIZES, size)
-        image_size = entry["image_size"] if image_size is None else image_size
-        return cls(
-            **{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path
-        )
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens `b (1+n) d` that enter the first block, and the patch grid (rows, columns)."""
@@ -320,16 +304,16 @@ class CeiT(nn.Module):
         """As `forward`, with the attention map of every block and, last, LCA's, whose keys are the
         layers' class tokens."""
         tokens, grid = self.embed(x)
-        class_tokens, maps = [], []
-        for i, block in enumerate(self.blocks):
-            tokens, weights = block.trace(tokens, grid=grid)
-            class_tokens.append(tokens[:, 0])
-            maps.append(AttentionMap(weights, grid=grid, extra=self.extra, block=i))
+        made, weights = trace_blocks(self.blocks, tokens, grid=grid)
+        class_tokens = [tokens[:, 0] for tokens in made[1:]]
+        maps = [
+            AttentionMap(w, grid=grid, extra=self.extra, block=i) for i, w in enumerate(weights)
+        ]
         result = class_tokens[-1]
         if self.lca:
-            result, weights = self.lca.trace(torch.stack(class_tokens, dim=1))
+            result, asked = self.lca.trace(torch.stack(class_tokens, dim=1))
             layers = tuple(f"class of block {i}" for i in range(len(self.blocks)))
             maps.append(
-                AttentionMap(weights, (0, 0), layers, block=len(layers), kind="class-over-layers")
+                AttentionMap(asked, (0, 0), layers, block=len(layers), kind="class-over-layers")
             )
         return Trace(self.head(self.norm(result)), tuple(maps))

@@ -23,18 +23,19 @@ stride in the depthwise convolution, pool by averages and have a head of two lay
 from __future__ import annotations
 
 import math
+from itertools import chain
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
-from hybridlib.checks import check_divides, check_image, check_positive, check_share, look_up
+from hybridlib.checks import check_divides, check_image, check_positive
 from hybridlib.layers.attention import MultiHeadSelfAttention, attend, attention_weights
 from hybridlib.layers.convolution import ConvNormAct, MBConv, make_pool, make_pool_shortcut
 from hybridlib.layers.position import RelativeBias
-from hybridlib.layers.trace import AttentionMap, Trace
-from hybridlib.layers.transformer import LAYER_NORM_EPS, MLP, drop_path_schedule
+from hybridlib.layers.sized import SizedModel
+from hybridlib.layers.trace import AttentionMap, Trace, grid_of
+from hybridlib.layers.transformer import LAYER_NORM_EPS, MLP, ResidualBlock, drop_path_schedule
 from hybridlib.models.vit import init_linear
 
 VIT_REL = "ViT_REL"  # one stage of transformer blocks on patches (section 2.2)
@@ -95,11 +96,13 @@ class RelativeAttention(MultiHeadSelfAttention):
         self.to_qkv = nn.Linear(in_dim, 3 * dim)
         self.bias = RelativeBias(grid, self.num_heads)
 
-    def forward(self, x: Tensor, *, grid: tuple[int, int]) -> Tensor:
+    def forward(self, x: Tensor, *, grid: tuple[int, int]) -> Tensor:  # type: ignore[override]
         q, k, v = self.split(x)
         return self.join(attend(q, k, v, bias=self.bias(grid)[None]))
 
-    def trace(self, x: Tensor, *, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    def trace(  # type: ignore[override]
+        self, x: Tensor, *, grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
         """As `forward`, and the weights `b h q k` beside the tokens."""
         q, k, v = self.split(x)
         weights = attention_weights(q, k, bias=self.bias(grid))
@@ -117,7 +120,7 @@ class MapNorm(nn.LayerNorm):
         return rearrange(super().forward(rearrange(x, "b c h w -> b h w c")), "b h w c -> b c h w")
 
 
-class RelativeTransformerBlock(nn.Module):
+class RelativeTransformerBlock(ResidualBlock):
     """x <- Proj(Pool(x)) + Attention(Pool(LN(x))); x <- x + MLP(LN(x)).
 
     Args:
@@ -130,6 +133,8 @@ class RelativeTransformerBlock(nn.Module):
     Shapes: map `b c h w` in, map `b c' ceil(h/stride) ceil(w/stride)` out.
     """
 
+    attention: RelativeAttention
+
     def __init__(
         self,
         in_dim: int,
@@ -140,37 +145,36 @@ class RelativeTransformerBlock(nn.Module):
         grid: tuple[int, int],
         drop_path: float = 0.0,
     ) -> None:
-        super().__init__()
         check_positive(in_dim=in_dim, stride=stride)
-        check_share(drop_path=drop_path)
-        self.norm1 = MapNorm(in_dim, eps=LAYER_NORM_EPS)
+        super().__init__(
+            dim,
+            norm=MapNorm(in_dim, eps=LAYER_NORM_EPS),
+            attention=RelativeAttention(in_dim, dim, head_dim=head_dim, grid=grid),
+            shortcut=make_pool_shortcut(in_dim, dim, stride=stride),
+            mlp=MLP(dim, ratio=4),
+            drop_path=drop_path,
+        )
         self.pool = make_pool(stride)
-        self.attention = RelativeAttention(in_dim, dim, head_dim=head_dim, grid=grid)
-        self.shortcut = make_pool_shortcut(in_dim, dim, stride=stride)
-        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.mlp = MLP(dim, ratio=4)
-        self.drop_path = StochasticDepth(drop_path, mode="row")
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """What follows the attention's tokens, with the block's input `x` for the shortcut."""
         shortcut = self.shortcut(x)
-        tokens = to_tokens(shortcut) + self.drop_path(attended)
-        tokens = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
+        tokens = self.add(to_tokens(shortcut), attended)
         return rearrange(tokens, "b (h w) d -> b d h w", h=shortcut.shape[-2])
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.pool(self.norm1(x))
-        return self.finish(x, self.attention(to_tokens(pooled), grid=tuple(pooled.shape[-2:])))
+        return self.finish(x, self.attention(to_tokens(pooled), grid=grid_of(pooled)))
 
-    def trace(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """As `forward`, with the attention weights `b h q k` and their grid beside the map."""
+    def trace(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, and the attention weights `b h q k` beside the map, whose grid is
+        theirs."""
         pooled = self.pool(self.norm1(x))
-        grid = tuple(pooled.shape[-2:])
-        attended, weights = self.attention.trace(to_tokens(pooled), grid=grid)
-        return self.finish(x, attended), weights, grid
+        attended, weights = self.attention.trace(to_tokens(pooled), grid=grid_of(pooled))
+        return self.finish(x, attended), weights
 
 
-class CoAtNet(nn.Module):
+class CoAtNet(SizedModel):
     """Convolution stages, then attention stages.
 
     Args:
@@ -189,6 +193,8 @@ class CoAtNet(nn.Module):
     Shapes: images `b c h w` in, logits `b k` out. Images of another size than `image_size` work:
     the tables of biases are resized bilinearly (with "ViT_REL" the patch must divide both sides).
     """
+
+    sizes = SIZES
 
     def __init__(
         self,
@@ -218,50 +224,24 @@ class CoAtNet(nn.Module):
         rates = iter(drop_path_schedule(drop_path, sum(depths)))
         for letter, width, depth, stride in zip(letters(layout), widths, depths, strides):
             side = -(-side // stride)
-            blocks = []
+            blocks: list[nn.Module] = []
             for step in [stride] + [1] * (depth - 1):
+                rate = next(rates)
                 if letter == "C":
-                    block = MBConv(channels, width, stride=step, drop_path=next(rates))
+                    blocks.append(MBConv(channels, width, stride=step, drop_path=rate))
                 else:
-                    block = RelativeTransformerBlock(
-                        channels,
-                        width,
-                        stride=step,
-                        head_dim=head_dim,
-                        grid=(side, side),
-                        drop_path=next(rates),
+                    place = dict(head_dim=head_dim, stride=step)
+                    blocks.append(
+                        RelativeTransformerBlock(
+                            channels, width, grid=(side, side), drop_path=rate, **place
+                        )
                     )
-                blocks.append(block)
                 channels = width
             stages.append(nn.Sequential(*blocks))
         self.stages = nn.Sequential(*stages)
         self.norm = MapNorm(channels, eps=LAYER_NORM_EPS)
         self.head = nn.Linear(channels, num_classes)
         self.apply(init_conv).apply(init_linear)
-
-    @classmethod
-    def from_size(
-        cls,
-        size: str,
-        *,
-        num_classes: int = 1000,
-        image_size: int | None = None,
-        layout: str | None = None,
-        drop_path: float = 0.0,
-    ) -> CoAtNet:
-        """A model of the table SIZES.
-
-        Args:
-            size: a key of the table.
-            num_classes: number K of classes.
-            image_size: side of the images in pixels; by default the table's.
-            layout: of the four stages; by default the table's.
-            drop_path: stochastic depth of the last block.
-        """
-        entry = look_up(SIZES, size)
-        given = {"image_size": image_size, "layout": layout}
-        entry = {**entry, **{name: value for name, value in given.items() if value is not None}}
-        return cls(**entry, num_classes=num_classes, drop_path=drop_path)
 
     def embed(self, x: Tensor) -> Tensor:
         """The map `b c h w` that enters the first stage."""
@@ -281,10 +261,10 @@ class CoAtNet(nn.Module):
     def trace(self, x: Tensor) -> Trace:
         """As `forward`, with the attention map of every transformer block."""
         x, maps = self.embed(x), []
-        for i, block in enumerate(block for stage in self.stages for block in stage):
+        for i, block in enumerate(chain.from_iterable(stage.children() for stage in self.stages)):
             if isinstance(block, RelativeTransformerBlock):
-                x, weights, grid = block.trace(x)
-                maps.append(AttentionMap(weights, grid=grid, block=i))
+                x, weights = block.trace(x)
+                maps.append(AttentionMap(weights, grid=grid_of(x), block=i))
             else:
                 x = block(x)
         return Trace(self.classify(x), tuple(maps))

@@ -26,13 +26,19 @@ from __future__ import annotations
 import torch
 from einops import einsum, rearrange, repeat
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
-from hybridlib.checks import check_divides, check_image, check_positive, check_share, look_up
+from hybridlib.checks import check_divides, check_image, check_positive
 from hybridlib.layers.attention import attend, attention_weights
 from hybridlib.layers.position import LearnedPositions, quadratic_encoding, relative_offsets
-from hybridlib.layers.trace import AttentionMap, Trace
-from hybridlib.layers.transformer import LAYER_NORM_EPS, MLP, TransformerBlock, drop_path_schedule
+from hybridlib.layers.sized import SizedModel
+from hybridlib.layers.trace import AttentionMap, Trace, trace_blocks
+from hybridlib.layers.transformer import (
+    LAYER_NORM_EPS,
+    MLP,
+    ResidualBlock,
+    TransformerBlock,
+    drop_path_schedule,
+)
 from hybridlib.models.vit import PatchEmbedding, init_linear
 
 # size: table 1 of the paper; ten of twelve blocks are local (section 3). The nanos are ours: 4
@@ -144,7 +150,7 @@ class GatedPositionalSelfAttention(nn.Module):
         return self.join(gated @ v), dict(content=content, position=position, gated=gated)
 
 
-class LocalBlock(nn.Module):
+class LocalBlock(ResidualBlock):
     """x <- x + GPSA(LN(x)); x <- x + MLP(LN(x)).
 
     Args:
@@ -153,6 +159,8 @@ class LocalBlock(nn.Module):
 
     Shapes: tokens `b n d` in and out, without a class token.
     """
+
+    attention: GatedPositionalSelfAttention
 
     def __init__(
         self,
@@ -163,29 +171,22 @@ class LocalBlock(nn.Module):
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
     ) -> None:
-        super().__init__()
-        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
-        check_share(drop_path=drop_path)
-        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.attention = GatedPositionalSelfAttention(
+        attention = GatedPositionalSelfAttention(
             dim, num_heads=num_heads, locality_strength=locality_strength
         )
-        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.mlp = MLP(dim, ratio=mlp_ratio).apply(init_linear)
-        self.drop_path = StochasticDepth(drop_path, mode="row")
+        mlp = MLP(dim, ratio=mlp_ratio).apply(init_linear)
+        super().__init__(dim, attention=attention, mlp=mlp, drop_path=drop_path)
 
     def forward(self, x: Tensor, *, grid: tuple[int, int]) -> Tensor:
-        x = x + self.drop_path(self.attention(self.norm1(x), grid=grid))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        return self.add(x, self.attention(self.norm1(x), grid=grid))
 
     def trace(self, x: Tensor, *, grid: tuple[int, int]) -> tuple[Tensor, dict[str, Tensor]]:
         """As `forward`, and the three maps of the attention beside the tokens."""
         attended, maps = self.attention.trace(self.norm1(x), grid=grid)
-        x = x + self.drop_path(attended)
-        return x + self.drop_path(self.mlp(self.norm2(x))), maps
+        return self.add(x, attended), maps
 
 
-class ConViT(nn.Module):
+class ConViT(SizedModel):
     """A transformer whose first blocks start as convolutions and may leave locality, head by head.
 
     Args:
@@ -199,6 +200,8 @@ class ConViT(nn.Module):
     Shapes: images `b c h w` in, logits `b k` out. Images of another size work as long as the patch
     size divides both sides; positions are resized bicubically, GPSA needs no change.
     """
+
+    sizes = SIZES
 
     def __init__(
         self,
@@ -218,7 +221,6 @@ class ConViT(nn.Module):
         super().__init__()
         check_positive(num_classes=num_classes)
         check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
-        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         if local_depth < 0:
             raise ValueError(
                 f"local_depth={local_depth} must be 0 or more, for example local_depth=0"
@@ -260,27 +262,6 @@ class ConViT(nn.Module):
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    @classmethod
-    def from_size(
-        cls,
-        size: str,
-        *,
-        num_classes: int = 1000,
-        image_size: int | None = None,
-        drop_path: float = 0.0,
-    ) -> ConViT:
-        """A model of the table SIZES.
-
-        Args:
-            size: a key of the table.
-            num_classes: number K of classes.
-            image_size: side of the images in pixels; by default the table's.
-            drop_path: stochastic depth of the last block.
-        """
-        entry = look_up(SIZES, size)
-        entry = {**entry, "image_size": entry["image_size"] if image_size is None else image_size}
-        return cls(**entry, num_classes=num_classes, drop_path=drop_path)
-
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens `b n d` that enter the first block, and the patch grid (rows, columns)."""
         check_image(x, channels=self.in_channels, side_multiple=self.patch_size)
@@ -309,15 +290,18 @@ class ConViT(nn.Module):
     def trace(self, x: Tensor) -> Trace:
         """As `forward`, with three maps of every local block and one of every other."""
         tokens, grid = self.embed(x)
-        maps = []
-        for i, block in enumerate(self.local_blocks):
-            tokens, seen = block.trace(tokens, grid=grid)
-            maps += [AttentionMap(w, grid=grid, block=i, kind=kind) for kind, w in seen.items()]
-        tokens = self.add_class_token(tokens)
-        for i, block in enumerate(self.blocks, start=len(self.local_blocks)):
-            tokens, weights = block.trace(tokens)
-            maps.append(AttentionMap(weights, grid=grid, extra=("class",), block=i))
-        return Trace(self.classify(tokens), tuple(maps))
+        local, seen = trace_blocks(self.local_blocks, tokens, grid=grid)
+        made, weights = trace_blocks(self.blocks, self.add_class_token(local[-1]))
+        maps = [
+            AttentionMap(w, grid=grid, block=i, kind=kind)
+            for i, kinds in enumerate(seen)
+            for kind, w in kinds.items()
+        ]
+        maps += [
+            AttentionMap(w, grid=grid, extra=("class",), block=i)
+            for i, w in enumerate(weights, start=len(seen))
+        ]
+        return Trace(self.classify(made[-1]), tuple(maps))
 
 
 def kernel_centres(num_heads: int) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hybridlib.checks import check_divides, check_image, check_positive, look_up
 from hybridlib.layers.convolution import ConvNormAct, channels_last
+from hybridlib.layers.sized import SizedModel
 from hybridlib.layers.trace import Trace
 
 # size: table 1 of the paper. nano is ours: as many operations as ViT nano on a 32x32 image.
@@ -70,6 +71,8 @@ class Bottleneck(nn.Module):
     Shapes: `b c h w` in, `b c' h/stride w/stride` out.
     """
 
+    spatial: nn.Module
+
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
         super().__init__()
         narrow = out_channels // 4
@@ -88,7 +91,7 @@ class Bottleneck(nn.Module):
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
 
 
-class ConvNet(nn.Module):
+class ConvNet(SizedModel):
     """A residual network.
 
     Args:
@@ -104,6 +107,8 @@ class ConvNet(nn.Module):
 
     Shapes: images `b c h w` in, logits `b k` out.
     """
+
+    sizes = SIZES
 
     def __init__(
         self,
@@ -141,21 +146,6 @@ class ConvNet(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(channels, num_classes)
         self.apply(init_conv)
-
-    @classmethod
-    def from_size(
-        cls, size: str, *, num_classes: int = 1000, image_size: int | None = None
-    ) -> ConvNet:
-        """A model of the table SIZES.
-
-        Args:
-            size: a key of the table.
-            num_classes: number K of classes.
-            image_size: side of the images in pixels; by default the table's.
-        """
-        entry = look_up(SIZES, size)
-        image_size = entry["image_size"] if image_size is None else image_size
-        return cls(**{**entry, "image_size": image_size}, num_classes=num_classes)
 
     def features(self, x: Tensor) -> Tensor:
         """The map `b c h w` that leaves the last stage."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hybridlib.checks import check_image, check_positive
 from hybridlib.layers.position import quadratic_encoding, relative_offsets
-from hybridlib.layers.trace import AttentionMap
+from hybridlib.layers.trace import AttentionMap, grid_of
 
 
 class QuadraticAttention(nn.Module):
@@ -90,7 +90,7 @@ class QuadraticAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_image(x, channels=self.in_channels)
-        grid = tuple(x.shape[-2:])
+        grid = grid_of(x)
         tokens = rearrange(x, "b c h w -> b (h w) c")
         seen = einsum(self.weights(grid), tokens, "h q k, b k c -> b h q c")
         out = einsum(seen, self.weight, "b h q i, h i o -> b q o") + self.bias
@@ -98,7 +98,7 @@ class QuadraticAttention(nn.Module):
 
     def trace(self, x: Tensor) -> tuple[Tensor, AttentionMap]:
         """As `forward`, and the attention map of the heads beside the output."""
-        grid = tuple(x.shape[-2:])
+        grid = grid_of(x)
         weights = self.weights(grid).expand(len(x), -1, -1, -1)
         return self(x), AttentionMap(weights, grid=grid, kind="position")
 

@@ -30,7 +30,7 @@ cubic kernel.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -80,6 +80,8 @@ class DeiT(ViT):
     `both_logits` gives them apart.
     """
 
+    sizes = SIZES
+
     def __init__(
         self,
         *,
@@ -105,7 +107,8 @@ class DeiT(ViT):
             in_channels=in_channels,
             drop_path=drop_path,
         )
-        self.second_token = self.second_head = None
+        self.second_token: nn.Parameter | None = None
+        self.second_head: nn.Linear | None = None
         if second_token is not None:
             self.extra = look_up(EXTRA, second_token)
             self.positions = LearnedPositions(self.positions.grid, dim, extra=2)
@@ -114,27 +117,6 @@ class DeiT(ViT):
             for parameter in (self.class_token, self.second_token, self.second_head.weight):
                 nn.init.trunc_normal_(parameter, std=0.02)  # both tokens at random, as in section 4
             nn.init.zeros_(self.second_head.bias)
-
-    @classmethod
-    def from_size(
-        cls,
-        size: str,
-        *,
-        num_classes: int = 1000,
-        image_size: int | None = None,
-        drop_path: float = 0.0,
-    ) -> DeiT:
-        """A model of the table SIZES.
-
-        Args:
-            size: a key of the table.
-            num_classes: number K of classes.
-            image_size: side of the images in pixels; by default the table's.
-            drop_path: stochastic depth of the last block.
-        """
-        entry = look_up(SIZES, size)
-        entry = {**entry, "image_size": entry["image_size"] if image_size is None else image_size}
-        return cls(**entry, num_classes=num_classes, drop_path=drop_path)
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens `b (e+n) d` that enter the first block, e = 1 or 2, and the patch grid."""
@@ -156,14 +138,14 @@ class DeiT(ViT):
         Raises:
             ValueError: if the model has one head.
         """
-        if self.second_token is None:
+        if self.second_head is None:
             raise ValueError("second_token=None leaves one head; give second_token='distillation'")
         first, second = self.encode_extra(x).unbind(dim=1)
         return self.head(first), self.second_head(second)
 
     def classify(self, tokens: Tensor) -> Tensor:
         """Logits `b k` from the tokens behind the last block: the mean over the heads."""
-        if self.second_token is None:
+        if self.second_head is None:
             return super().classify(tokens)
         first, second = self.norm(tokens[:, :2]).unbind(dim=1)
         return (self.head(first) + self.second_head(second)) / 2
@@ -313,8 +295,9 @@ class Distillation(nn.Module):
     def forward(self, model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
             teacher_logits = self.teacher(images)
-        if getattr(model, "second_head", None) is not None:
-            first, second = model.both_logits(images)
+        student: Any = model
+        if getattr(student, "second_head", None) is not None:
+            first, second = student.both_logits(images)
         else:
             first = second = model(images)
         loss = soft_distillation_loss if self.kind == "soft" else hard_distillation_loss
@@ -330,6 +313,9 @@ class Renormalise(nn.Module):
         mean, std: of each channel, with which they come.
         to_mean, to_std: with which they leave.
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(
         self,

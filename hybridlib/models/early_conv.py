@@ -9,9 +9,9 @@
 Everything after the stem is ViT. A stride-2 convolution doubles the channels and a stride-1
 convolution keeps them; the stem costs about as much as the block that goes. The public code that we
 equal is torchvision's VisionTransformer with a conv stem (LayerNorm eps 1e-6; the authors' pycls
-has 1e-5). As in both, the 3x3 convolutions start as PyTorch starts them and the 1x1 at variance 2 /
-D. Unlike both, the head does not start at zero but as in our ViT, like every other model of the
-book.
+has 1e-5). As there, the 3x3 convolutions start as PyTorch starts them and the 1x1 at variance 2 / D
+(pycls too, or, by its version, at variances 2 / out and 1 / D). Unlike there, the head does not
+start at zero but as in our ViT, like every other model of the book.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_positive, look_up
+from hybridlib.checks import check_divides, check_positive
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.models import vit
 from hybridlib.models.vit import ViT
@@ -71,12 +71,13 @@ class ConvStem(nn.Sequential):
         for i, (channels, stride) in enumerate(stem):
             check_positive(**{f"stem[{i}][0]": channels, f"stem[{i}][1]": stride})
         widths = [in_channels, *(channels for channels, _ in stem)]
-        convs = (
+        convs = [
             ConvNormAct(c, channels, stride=stride) for c, (channels, stride) in zip(widths, stem)
-        )
-        super().__init__(*convs, nn.Conv2d(widths[-1], dim, 1))
-        nn.init.normal_(self[-1].weight, std=math.sqrt(2 / dim))
-        nn.init.zeros_(self[-1].bias)
+        ]
+        last = nn.Conv2d(widths[-1], dim, 1)
+        super().__init__(*convs, last)
+        nn.init.normal_(last.weight, std=math.sqrt(2 / dim))
+        nn.init.constant_(last.get_parameter("bias"), 0)
 
     def forward(self, x: Tensor) -> Tensor:
         return rearrange(super().forward(channels_last(x)), "b d h w -> b (h w) d")
@@ -125,6 +126,8 @@ class EarlyConvViT(ViT):
     Shapes: images `b c h w` in, logits `b k` out; other sizes as in ViT.
     """
 
+    sizes = SIZES
+
     def __init__(
         self,
         *,
@@ -154,26 +157,3 @@ class EarlyConvViT(ViT):
         )
         if stem is not None:
             self.patch_embedding = ConvStem(stem, in_channels=in_channels, dim=dim)
-
-    @classmethod
-    def from_size(
-        cls,
-        size: str,
-        *,
-        num_classes: int = 1000,
-        image_size: int | None = None,
-        drop_path: float = 0.0,
-    ) -> EarlyConvViT:
-        """A model of the table SIZES.
-
-        Args:
-            size: a key of the table.
-            num_classes: number K of classes.
-            image_size: side of the images in pixels; by default the table's.
-            drop_path: stochastic depth of the last block.
-        """
-        entry = look_up(SIZES, size)
-        image_size = entry["image_size"] if image_size is None else image_size
-        return cls(
-            **{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path
-        )

@@ -28,9 +28,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_image, check_positive, look_up
+from hybridlib.checks import check_divides, check_image, check_positive
 from hybridlib.layers.convolution import ConvNormAct
-from hybridlib.layers.trace import AttentionMap, Trace
+from hybridlib.layers.sized import SizedModel
+from hybridlib.layers.trace import AttentionMap, Trace, grid_of, trace_blocks
 from hybridlib.models.botnet import BottleneckTransformer
 
 # Attention on 7x7 cells of a 32x32 image. nano: as many operations as ViT nano; small: for minutes
@@ -127,7 +128,7 @@ class Refine(nn.Module):
         return x + self.body(x) if self.body else x
 
 
-class Flagship(nn.Module):
+class Flagship(SizedModel):
     """Convolutions while the map is large, attention once it is small, and a last convolution.
 
     Args:
@@ -141,6 +142,8 @@ class Flagship(nn.Module):
 
     Shapes: images `b c h w` in, logits `b k` out.
     """
+
+    sizes = SIZES
 
     def __init__(
         self,
@@ -193,21 +196,6 @@ class Flagship(nn.Module):
         self.convolutions.apply(_init_conv)
         self.last.apply(_init_conv)
 
-    @classmethod
-    def from_size(
-        cls, size: str, *, num_classes: int = 1000, image_size: int | None = None
-    ) -> Flagship:
-        """A model of the table SIZES.
-
-        Args:
-            size: a key of the table.
-            num_classes: number K of classes.
-            image_size: side of the images in pixels; by default the table's.
-        """
-        entry = look_up(SIZES, size)
-        image_size = entry["image_size"] if image_size is None else image_size
-        return cls(**{**entry, "image_size": image_size}, num_classes=num_classes)
-
     def embed(self, x: Tensor) -> Tensor:
         """The map `b c h w` that enters the attention."""
         check_image(x, channels=self.in_channels)
@@ -223,12 +211,9 @@ class Flagship(nn.Module):
 
     def trace(self, x: Tensor) -> Trace:
         """As `forward`, with the attention map of every bottleneck."""
-        x, maps = self.embed(x), []
-        for i, block in enumerate(self.attention):
-            grid = tuple(x.shape[-2:])
-            x, weights = block.trace(x)
-            maps.append(AttentionMap(weights, grid=grid, block=i))
-        return Trace(self.classify(x), tuple(maps))
+        made, weights = trace_blocks(self.attention, self.embed(x))
+        maps = (AttentionMap(w, grid=grid_of(made[0]), block=i) for i, w in enumerate(weights))
+        return Trace(self.classify(made[-1]), tuple(maps))
 
 
 def _init_conv(module: nn.Module) -> None:

@@ -16,10 +16,11 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_image, check_positive, look_up
+from hybridlib.checks import check_divides, check_image, check_positive
 from hybridlib.layers.attention import MultiHeadSelfAttention
 from hybridlib.layers.position import LearnedPositions
-from hybridlib.layers.trace import AttentionMap, Trace
+from hybridlib.layers.sized import SizedModel
+from hybridlib.layers.trace import AttentionMap, Trace, trace_blocks
 from hybridlib.layers.transformer import LAYER_NORM_EPS, TransformerBlock, drop_path_schedule
 
 # size: table 1 of the paper; "Ti" and "S" are DeiT's names. nano is ours: 64 tokens of a 32x32
@@ -59,7 +60,7 @@ class PatchEmbedding(nn.Module):
         return self.project(rearrange(x, "b c (h p1) (w p2) -> b (h w) (c p1 p2)", p1=p, p2=p))
 
 
-class ViT(nn.Module):
+class ViT(SizedModel):
     """Vision Transformer.
 
     Args:
@@ -77,7 +78,9 @@ class ViT(nn.Module):
     long as the patch size divides both sides; the position table is resized bicubically.
     """
 
-    extra = ("class",)
+    sizes = SIZES
+    extra: tuple[str, ...] = ("class",)
+    patch_embedding: nn.Module
 
     def __init__(
         self,
@@ -95,7 +98,6 @@ class ViT(nn.Module):
         super().__init__()
         check_positive(depth=depth, num_classes=num_classes)
         check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
-        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         side = image_size // patch_size
         self.patch_size, self.in_channels = patch_size, in_channels
         self.patch_embedding = PatchEmbedding(
@@ -112,29 +114,6 @@ class ViT(nn.Module):
         self.blocks.apply(init_linear)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
-
-    @classmethod
-    def from_size(
-        cls,
-        size: str,
-        *,
-        num_classes: int = 1000,
-        image_size: int | None = None,
-        drop_path: float = 0.0,
-    ) -> ViT:
-        """A model of the table SIZES.
-
-        Args:
-            size: a key of the table.
-            num_classes: number K of classes.
-            image_size: side of the images in pixels; by default the table's.
-            drop_path: stochastic depth of the last block.
-        """
-        entry = look_up(SIZES, size)
-        image_size = entry["image_size"] if image_size is None else image_size
-        return cls(
-            **{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path
-        )
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens `b (1+n) d` that enter the first block, and the patch grid (rows, columns)."""
@@ -165,11 +144,11 @@ class ViT(nn.Module):
     def trace(self, x: Tensor) -> Trace:
         """As `forward`, with the attention map of every block."""
         tokens, grid = self.embed(x)
-        maps = []
-        for i, block in enumerate(self.blocks):
-            tokens, weights = block.trace(tokens)
-            maps.append(AttentionMap(weights, grid=grid, extra=self.extra, block=i))
-        return Trace(self.classify(tokens), tuple(maps))
+        made, weights = trace_blocks(self.blocks, tokens)
+        maps = (
+            AttentionMap(w, grid=grid, extra=self.extra, block=i) for i, w in enumerate(weights)
+        )
+        return Trace(self.classify(made[-1]), tuple(maps))
 
 
 def init_linear(module: nn.Module) -> None:
@@ -192,7 +171,7 @@ def init_linear(module: nn.Module) -> None:
             nn.init.xavier_uniform_(projection)
 
 
-def lecun_normal(module: nn.Module) -> None:
+def lecun_normal(module: nn.Linear) -> None:
     """Weights of standard deviation 1 / sqrt(fan-in), bias at zero: the patch projection of the
     official JAX code.
 

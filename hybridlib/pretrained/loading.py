@@ -1,36 +1,37 @@
-"""Public weights -> our models, ready for a reader's own picture."""
+"""A file of weights -> our model, ready for a reader's own picture. No code in a file is run."""
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Callable, Mapping
+import pickle
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from einops import rearrange
+from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
-from hybridlib.checks import check_positive, look_up
+from hybridlib.checks import check_positive
 from hybridlib.data import Picture, Preparation
 from hybridlib.layers.position import LearnedPositions
+from hybridlib.layers.sized import SizedModel
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models import CLASSES, create
-from hybridlib.pretrained import ceit, convit, convnet, deit, vit
-from hybridlib.pretrained.catalogue import IMAGENET_CLASSES, PUBLIC, Public
-from hybridlib.pretrained.files import read_state
-from hybridlib.pretrained.hub import fetch
-from hybridlib.weight_files import CheckpointError, put_tensors
+from hybridlib.pretrained.catalogue import Entry, find
+from hybridlib.pretrained.names import MODELS, convert
+from hybridlib.weight_files import ZIP, CheckpointError, put_tensors, read_tensors
 
-CONVERT: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
-    "vit": vit.convert,
-    "deit": deit.convert,
-    "convit": convit.convert,
-    "ceit": ceit.convert,
-    "convnet": convnet.convert,
-}
+# Where a training's checkpoint keeps its weights. The first is used: DeiT's and CeiT's authors test
+# "model", and timm's trainings write "state_dict".
+PARTS = ("model", "state_dict", "model_ema", "state_dict_ema")
+WRAPPER = "module."  # what DistributedDataParallel puts before every name
+HUB_FILE = "model.safetensors"
 HEADS = ("head.", "second_head.")
 POSITIONS = "positions.table"
 
@@ -54,18 +55,19 @@ class Seen:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model with public weights, and what one needs to use it.
+    """A model with trained weights, and what one needs to use it.
 
     Attributes:
         model: in eval mode, on the CPU, in float32.
-        public: what was loaded: name, our model and size, licence.
+        entry: what was loaded: name, our model and size, licence.
         preparation: of its pictures; call it with one to get the model's input `1 c h w`.
-        classes: ImageNet's class names in the order of the logits; () with a fresh head.
+        classes: names in the order of the logits: ImageNet's, or the numbers 0, 1, … of the shipped
+            weights, which are the digits' names; () with a fresh head.
         source: the file that was read.
     """
 
-    model: nn.Module
-    public: Public
+    model: SizedModel
+    entry: Entry
     preparation: Preparation
     classes: tuple[str, ...]
     source: str
@@ -109,15 +111,17 @@ def load(
     image_size: int | None = None,
     cache: str | Path | None = None,
 ) -> Pretrained:
-    """Public ImageNet weights in our model, by timm's name; downloaded once.
+    """Trained weights in our model: public ImageNet weights by timm's name, downloaded once, or
+    small ones that come with the package.
 
     Args:
-        name: one of `PUBLIC`, for example "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
-            "deit_small_distilled_patch16_224.fb_in1k" or "convit_tiny.fb_in1k".
+        name: one of `PUBLIC` or `shipped()`, for example "convit_tiny.fb_in1k",
+            "vit_tiny_patch16_224.augreg_in21k_ft_in1k" or "vit_nano_digits".
         file: read this file and not the hub's: one that was downloaded by hand (.safetensors or
             .pth), or CeiT's checkpoint, which is not on the hub.
-        num_classes: another number than 1000 gives the model a fresh head (both heads, if it has
-            two) with the start of a new model, for fine-tuning; 1000 or None keeps the trained one.
+        num_classes: another number than the trained head's gives the model a fresh head (both
+            heads, if it has two) with the start of a new model, for fine-tuning; None keeps the
+            trained one.
         image_size: another side in pixels than in training. The position table is resized, as the
             model itself does with a larger image: bicubically with antialiasing, timm's
             `resample_abs_pos_embed`.
@@ -129,47 +133,51 @@ def load(
         ConnectionError: if a download is needed and fails; says which file to get by hand.
         FileNotFoundError: if there is no such `file`.
     """
-    public = look_up(PUBLIC, name)
-    num_classes = IMAGENET_CLASSES if num_classes is None else num_classes
-    image_size = public.preparation.image_size if image_size is None else image_size
+    entry = find(name)
+    num_classes = entry.num_classes if num_classes is None else num_classes
+    image_size = entry.preparation.image_size if image_size is None else image_size
     check_positive(num_classes=num_classes, image_size=image_size)
-    if file is None and public.hub is None:
+    if file is None and entry.file is None and entry.hub is None:
         raise ValueError(
             f"{name!r} is not on the hub; get the checkpoint from its authors "
             f'(https://github.com/coeusguo/ceit) and give it: load("{name}", file="PATH.pth")'
         )
-    model = create(public.model, public.size, num_classes=num_classes, image_size=image_size)
-    path = fetch(public, cache=cache) if file is None else file
-    keep_head = num_classes == IMAGENET_CLASSES
+    model = create(entry.model, entry.size, num_classes=num_classes, image_size=image_size)
+    path = file or entry.file or _fetch(entry, cache or constants.HF_HUB_CACHE)
+    keep_head = num_classes == entry.num_classes
     load_file(path, model, head=keep_head)
-    return Pretrained(
-        model.eval(),
-        public,
-        replace(public.preparation, image_size=image_size),
-        imagenet_classes() if keep_head else (),
-        source=str(path),
-    )
+    names = tuple(map(str, range(num_classes))) if entry.file else imagenet_classes()
+    preparation = replace(entry.preparation, image_size=image_size)
+    return Pretrained(model.eval(), entry, preparation, names if keep_head else (), str(path))
 
 
-def load_file(path: str | Path, model: nn.Module, *, head: bool | None = True) -> None:
+def load_file(
+    path: str | Path, model: nn.Module, *, head: bool | None = True, same_settings: bool = False
+) -> None:
     """Read a file of weights into one of our models; all of them or, on an error, none.
 
     Args:
-        path: .safetensors, or .pth with a state dict (see `files.read_state`). Its names are ours,
-            or the public ones (ViT, DeiT, ConViT: timm's; CeiT: its authors'; ConvNet:
-            torchvision's).
+        path: .safetensors, or .pth with a state dict. Its names are ours or public ones: timm's,
+            torchvision's, of CeiT its authors', of BoTNet lucidrains' (`names.convert`). A .pth
+            file is read with `torch.load(weights_only=True)`: PyTorch then rebuilds tensors and
+            plain containers and refuses anything else. The one class that is let through besides
+            is the `argparse.Namespace` of settings that DeiT's and CeiT's trainings store; it holds
+            values only.
         model: of the file's architecture. Positions are resized to the model's `image_size`.
         head: True reads the head too, False leaves the model's as it is, and None reads it if it is
             for as many classes as the model's.
+        same_settings: for timm's BoTNet and CoAtNet, of which several settings have the same
+            tensors: that the file's model has ours.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if it cannot be read or is not this model's; names the tensors.
+        CheckpointError: if it cannot be read or is not this model's; names the tensors, or what the
+            file looks like.
     """
-    state = read_state(path)
+    state = _read_state(path)
     ours = model.state_dict()
-    if POSITIONS not in state:
-        state = _convert(state, model, origin=str(path))
+    if POSITIONS not in state and state.keys() != ours.keys():
+        state = _convert(state, model, origin=str(path), same_settings=same_settings)
     if head is None:
         head = all(
             name in state and state[name].shape == tensor.shape
@@ -182,13 +190,14 @@ def load_file(path: str | Path, model: nn.Module, *, head: bool | None = True) -
     put_tensors(model, _fit_positions(state, model), origin=str(path))
 
 
-def _convert(state: dict[str, Tensor], model: nn.Module, *, origin: str) -> dict[str, Tensor]:
-    """By our names; a file that is already so, such as a ConvNet's of ours, stays as it is."""
+def _convert(
+    state: dict[str, Tensor], model: nn.Module, *, origin: str, same_settings: bool
+) -> dict[str, Tensor]:
     name = next((key for key, kind in CLASSES.items() if type(model) is kind), None)
-    if name not in CONVERT or state.keys() == model.state_dict().keys():
+    if name not in MODELS:
         return state
     try:
-        return CONVERT[name](state)
+        return convert(name, state, same_settings=same_settings)
     except (IndexError, KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{origin!r} does not hold the weights of a {type(model).__name__}: its tensors cannot "
@@ -214,3 +223,80 @@ def _fit_positions(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tens
 def imagenet_classes() -> tuple[str, ...]:
     """The names of ImageNet's 1000 classes, in the order of the logits, as torchvision has them."""
     return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def _fetch(entry: Entry, cache: str | Path) -> Path:
+    """The path of public weights in the hub's cache; downloaded if they are not there.
+
+    A file in the cache is used as it is, without a look at the network. No account is used.
+    """
+    assert entry.hub is not None
+    # Not hf_hub_download(local_files_only=True): huggingface-hub 2.4 asks its host something there.
+    cached = try_to_load_from_cache(entry.hub, HUB_FILE, cache_dir=cache)
+    if isinstance(cached, str):
+        return Path(cached)
+    try:
+        return Path(hf_hub_download(entry.hub, HUB_FILE, cache_dir=cache, token=False))
+    except Exception as error:  # the hub's client lets several libraries' errors through
+        url = hf_hub_url(entry.hub, HUB_FILE)
+        reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+        raise ConnectionError(
+            f"the weights {entry.name!r} are not in the cache and {HUB_FILE} could not be "
+            f"downloaded from {url} ({reason}). Check the network and try again; or download that "
+            f'address by hand and give the file: load("{entry.name}", file="PATH/{HUB_FILE}")'
+        ) from error
+
+
+def _read_state(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of a .pth file as PyTorch 1.6 and later write it: one
+    that is older is refused, as PyTorch before 2.6 could be made to run code from some of them."""
+    path = Path(path).expanduser()
+    if path.is_file():
+        with open(path, "rb") as file:
+            if file.read(len(ZIP)) == ZIP:
+                return _read_pickle(path)
+    return read_tensors(path)[0]
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    # PyTorch 2.4 has no such context: there a file with a Namespace is refused.
+    allow = getattr(torch.serialization, "safe_globals", lambda _: nullcontext())
+    try:
+        # An open file: by its path, PyTorch would take what is called .safetensors for such.
+        with allow([argparse.Namespace]), open(path, "rb") as file:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{str(path)!r} holds more than tensors and plain values, or is damaged, and is not "
+            f"read ({_reason(error)}). Nothing in it was run. Use a file that holds the state dict "
+            "alone, or a .safetensors file"
+        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # PyTorch raises whatever a damaged archive makes it stumble over
+        raise CheckpointError(
+            f"{str(path)!r} is not a whole PyTorch file ({_reason(error)}); fetch it again"
+        ) from error
+    return _find_state(content, path)
+
+
+def _reason(error: Exception) -> str:
+    """The line that tells: PyTorch puts advice before and after it, such as to load with pickle."""
+    lines = [line for line in str(error).splitlines() if line]
+    telling = [line for line in lines if "GLOBAL" in line or "WeightsUnpickler" in line]
+    return next(iter(telling + lines), type(error).__name__).strip()
+
+
+def _find_state(content: object, path: Path) -> dict[str, Tensor]:
+    if isinstance(content, Mapping):
+        parts = [content[part] for part in PARTS if isinstance(content.get(part), Mapping)]
+        state = parts[0] if parts else content
+        if state and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
+            if all(name.startswith(WRAPPER) for name in state):
+                state = {name.removeprefix(WRAPPER): tensor for name, tensor in state.items()}
+            return dict(state)
+    held = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else "no dict"
+    raise CheckpointError(
+        f"{str(path)!r} holds {held or 'nothing'}; a state dict was expected, tensors by name, "
+        f"alone or under one of {', '.join(PARTS)}"
+    )

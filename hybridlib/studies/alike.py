@@ -27,7 +27,7 @@ EFFORT = (
 SHARED = dict(weight_decay=0.05, warmup=0.1, clip=1.0, mixed_precision="no", channels_last=True)
 DIGITS_RECIPE = SHARED | dict(steps=3000, batch_size=64, evaluate_every=500)
 PHOTOS_RECIPE = SHARED | dict(steps=5000, batch_size=128, evaluate_every=500, augment="shift-flip")
-SHIP = {  # name in hybridlib/weights: run
+SHIP = {  # name of the weights: run
     f"{field.SYSTEMS[system][0]}_nano_{pictures}": f"{source}-{system.replace(' ', '-')}-seed-0"
     for source, pictures in (("digits", "digits"), ("cifar10-jpeg", "cifar10"))
     for system in field.SYSTEMS

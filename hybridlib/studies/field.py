@@ -43,7 +43,7 @@ SYSTEMS = {
     "DeiT": ("deit", "nano distilled"),
 }
 BUDGET = {"digits": dict(steps=1000)}
-SHIP = {  # name in hybridlib/weights: run. ViT's come from vit_digits, where it trains longer.
+SHIP = {  # name of the weights: run. ViT's come from vit_digits, where it trains longer.
     f"{SYSTEMS[system][0]}_nano_digits": f"digits-{system.replace(' ', '-')}-seed-0"
     for system in SYSTEMS
     if system != "ViT"

@@ -7,17 +7,17 @@ from types import ModuleType
 
 import torch
 
+from hybridlib.pretrained import SHIPPED_FOLDER
 from hybridlib.studies.declaration import find_hooks
 from hybridlib.studies.one_run import SCRATCH
 from hybridlib.studies.records import load
 from hybridlib.training import evaluate, load_weights
 from hybridlib.weight_files import save_weights
-from hybridlib.weights import FOLDER
 
 CARD = """# {name}
 
 {model} {size}, {parameters:,} parameters, half precision.
-Load it with `hybridlib.weights.load("{name}")`.
+Load it with `hybridlib.pretrained.load("{name}")`.
 
 - Data: {data}; {train} training images of {classes} classes, digest `{train_digest}`.
 - Recipe: {recipe}.
@@ -42,7 +42,9 @@ SOURCES = {
 }
 
 
-def ship(study: ModuleType, *, scratch: Path = SCRATCH, folder: Path = FOLDER) -> list[Path]:
+def ship(
+    study: ModuleType, *, scratch: Path = SCRATCH, folder: Path = SHIPPED_FOLDER
+) -> list[Path]:
     """Write weights and card for each entry of the study's SHIP.
 
     Args:

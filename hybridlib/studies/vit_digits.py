@@ -46,7 +46,7 @@ RECIPE = dict(
 )
 PROBES = 200  # test images over which attention distance is averaged
 INK = 32  # of 255: a patch shows ink if a pixel of it is brighter
-SHIP = {"vit_nano_digits": "digits-vit-positions-learned-seed-0"}  # name in hybridlib/weights: run
+SHIP = {"vit_nano_digits": "digits-vit-positions-learned-seed-0"}  # name of the weights: run
 TABLE = dict(by=("positions",), across=None)  # how `study show` lays it out
 
 

@@ -4,8 +4,7 @@ draws."""
 import numpy as np
 import torch
 
-from hybridlib import weights
-from hybridlib.data.images import normalise
+from hybridlib import pretrained
 
 from .page import pixels, settle
 
@@ -37,7 +36,8 @@ def pytorch(name, *pixels):
     images = torch.from_numpy(np.stack(pixels))[:, None].expand(-1, 3, -1, -1)
     with torch.no_grad():
         return (
-            weights.load(full(name))(normalise(images, *weights.normalisation(full(name))))
+            pretrained.load(full(name))
+            .model(pretrained.find(full(name)).preparation.normalise(images))
             .softmax(-1)
             .numpy()
         )

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-from hybridlib import weights
+from hybridlib import pretrained
 
 from .page import settle
 from .samples import pictures
@@ -15,7 +15,7 @@ from .samples import pictures
 
 def normalised(name, images):
     """Pictures `n 32 32 3` as the model of that name takes them."""
-    told = weights.header(name)
+    told = pretrained.header(name)
     mean, std = (torch.tensor([float(v) for v in told[k].split()]) for k in ("mean", "std"))
     return (torch.tensor(images).permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[
         :, None, None

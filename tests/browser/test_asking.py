@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from hybridlib import live, weights
+from hybridlib import live, pretrained
 from hybridlib.widgets.live_models import WithModels
 
 FIRST_USE = 600_000  # bytes of a model's file, with gzip; the largest is CeiT's
@@ -18,7 +18,7 @@ def logits(name):
     """What PyTorch says of the image that the sample page's buttons run."""
     image = torch.sin(torch.arange(3072, dtype=torch.float64) / 7).float().reshape(1, 3, 32, 32)
     with torch.no_grad():
-        return weights.load(name)(image)[0]
+        return pretrained.load(name).model(image)[0]
 
 
 @pytest.fixture(params=["file", "http"])
@@ -120,7 +120,7 @@ def test_a_missing_file_is_told_in_words_and_may_come_later(
 
 def test_every_shipped_model_is_on_the_site(sample_book):
     scripts = {path.stem: path.read_text() for path in (sample_book / "_static" / "live").iterdir()}
-    assert sorted(scripts) == weights.names()
+    assert sorted(scripts) == list(pretrained.shipped())
     for name, script in scripts.items():
         assert script.startswith(f'hybridModels.take("{name}", "')
         assert len(gzip.compress(script.encode())) < FIRST_USE
@@ -184,7 +184,7 @@ def test_an_offer_is_checked():
         Asks().offer({3: b""})
     with pytest.raises(ValueError, match="vit_nano_digits"):
         live.shipped("vit_nano_digit")
-    assert list(live.shipped()) == weights.names()
+    assert list(live.shipped()) == list(pretrained.shipped())
 
 
 # --- the browser's side, with a stand-in for the widget ---

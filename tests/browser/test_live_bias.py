@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hybridlib import weights
+from hybridlib import pretrained
 from hybridlib.models.coatnet import RelativeAttention
 
 from . import desk
@@ -19,7 +19,7 @@ NAME = "coatnet_nano_digits"
 
 
 def model():
-    return weights.load(NAME).eval()
+    return pretrained.load(NAME).model
 
 
 normalised, expected, right = (

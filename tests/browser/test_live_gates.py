@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hybridlib import weights
+from hybridlib import pretrained
 
 from . import desk
 from .desk import shares, tally
@@ -19,7 +19,7 @@ NAME = "convit_nano_digits"
 
 
 def model():
-    return weights.load(NAME).eval()
+    return pretrained.load(NAME).model
 
 
 normalised, expected, right = (

@@ -16,13 +16,13 @@ from newer import needs_export
 from parity.reference import images, randomise
 from torch import nn
 
-from hybridlib import data, live, weights
+from hybridlib import data, live, pretrained
 from hybridlib.models.ceit import CeiT
 from hybridlib.models.convit import ConViT
 from hybridlib.models.convnet import ConvNet
 from hybridlib.widgets.base import HERE, bundle, read
 
-NAMES = weights.names()
+NAMES = list(pretrained.shipped())
 TOLERANCE = 1e-4
 NO_WASM = (
     "<meta http-equiv='Content-Security-Policy' content=\"script-src 'self' 'unsafe-inline'\">"
@@ -109,7 +109,8 @@ def digits():
 
 
 def prepared(name, digits):
-    mean, std = (torch.tensor(values)[:, None, None] for values in weights.normalisation(name))
+    preparation = pretrained.find(name).preparation
+    mean, std = (torch.tensor(v)[:, None, None] for v in (preparation.mean, preparation.std))
     return (digits / 255 - mean) / std
 
 
@@ -179,7 +180,7 @@ def read_off(model, name, x):
 @pytest.mark.parametrize("origin", ["file", "http"])
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_what_pytorch_says(pages, digits, name, origin):
-    page, model, x = pages[origin], weights.load(name), prepared(name, digits)
+    page, model, x = pages[origin], pretrained.load(name).model, prepared(name, digits)
     # the same script, so that a few digits, in one way, show that it runs
     x = x if origin == "file" else x[::5]
     for wasm in (True, False) if origin == "file" else (True,):
@@ -189,7 +190,7 @@ def test_it_says_what_pytorch_says(pages, digits, name, origin):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_and_modules_are_pytorchs(pages, digits, name):
-    page, model, x = pages["file"], weights.load(name), prepared(name, digits[3:6])
+    page, model, x = pages["file"], pretrained.load(name).model, prepared(name, digits[3:6])
     page.evaluate("(name) => start(name, true)", name)
     seen, made = page.evaluate("([name, x]) => see(name, x)", [name, encode(x)]), called(model, x)
     for i, layers in enumerate(seen["layers"]):
@@ -219,7 +220,11 @@ def test_a_page_that_forbids_webassembly_gets_plain_javascript(pages, digits):
     page, name = pages["policy"], "vit_nano_digits"
     assert page.evaluate("(name) => start(name, true)", name) is False
     x = prepared(name, digits)
-    compare(page.evaluate("([name, x]) => see(name, x)", [name, encode(x)]), weights.load(name), x)
+    compare(
+        page.evaluate("([name, x]) => see(name, x)", [name, encode(x)]),
+        pretrained.load(name).model,
+        x,
+    )
 
 
 EDITS = {
@@ -245,7 +250,7 @@ EDITS = {
 @pytest.mark.parametrize("wasm", [True, False])
 @pytest.mark.parametrize("name", EDITS)
 def test_edited_parameters_do_what_they_do_in_pytorch(pages, digits, name, wasm):
-    page, model, x = pages["file"], weights.load(name), prepared(name, digits[:3])
+    page, model, x = pages["file"], pretrained.load(name).model, prepared(name, digits[:3])
     page.evaluate("([name, wasm]) => start(name, wasm)", [name, wasm])
     for parameter in EDITS[name]:
         with torch.no_grad():
@@ -358,7 +363,7 @@ def test_a_file_may_come_in_any_form(javascript):
         "model": "convnet",
         "size": "nano",
     }
-    assert same["metadata"] == weights.header("convnet_nano_digits")
+    assert same["metadata"] == pretrained.header("convnet_nano_digits")
     assert (same["shape"], same["input"]) == ([10, 72], [1, 3, 32, 32])
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from einops import rearrange
 
-from hybridlib import analysis, weights
+from hybridlib import analysis, pretrained
 
 from . import desk
 from .desk import shares, tally
@@ -26,7 +26,7 @@ normalised, expected, right = (
 
 
 def model():
-    return weights.load(NAME).eval()
+    return pretrained.load(NAME).model
 
 
 def ready(page):
@@ -61,7 +61,7 @@ def value(step, channel, cell):
     with torch.no_grad():
         if step == 0:
             name = "vit_nano_digits"
-            tokens = weights.load(name).eval().patch_embedding(desk.normalised(name, pictures(1)))
+            tokens = pretrained.load(name).model.patch_embedding(desk.normalised(name, pictures(1)))
             return rearrange(tokens, "b (h w) d -> b d h w", h=8)[0, channel][cell].item()
         x = normalised(pictures(1))
         for layer in list(model().patch_embedding)[:step]:

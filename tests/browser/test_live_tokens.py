@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hybridlib import weights
+from hybridlib import pretrained
 
 from . import desk
 from .desk import shares, tally
@@ -20,7 +20,7 @@ NAME = "deit_nano_digits"
 
 def model(*, part=0.0, swapped=False):
     """The trained model with its tokens and their rows of positions as the reader may set them."""
-    net = weights.load(NAME).eval()
+    net = pretrained.load(NAME).model
     rows = net.positions.table.data[0]
     pairs = [(net.class_token.data, net.second_token.data), (rows[0], rows[1])]
     for one, two in pairs:

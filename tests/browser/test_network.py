@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from hybridlib import live, weights
+from hybridlib import live, pretrained
 from hybridlib.widgets import Network, palette
 from hybridlib.widgets.network_outline import Cell, outline, shape_words
 
 from .page import settle
 from .samples import pictures
 
-NAMES = weights.names()
+NAMES = list(pretrained.shipped())
 every = pytest.mark.parametrize("name", NAMES)
 
 
@@ -142,7 +142,7 @@ def test_the_colours_are_those_of_the_still_pictures(javascript):
 def computed(name, picture):
     """What every module makes of the picture: all calls, by name, in PyTorch's own `trace` or
     forward pass."""
-    told, model, made = weights.header(name), weights.load(name), {}
+    told, model, made = pretrained.header(name), pretrained.load(name).model, {}
     mean, std = (
         torch.tensor([float(v) for v in told[key].split()]).view(3, 1, 1) for key in ("mean", "std")
     )

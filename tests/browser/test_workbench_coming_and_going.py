@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from hybridlib import live, weights
+from hybridlib import live, pretrained
 
 from .bench import agrees, answers, drag, draw_seven, picture, ready
 from .page import settle
@@ -13,7 +13,7 @@ from .samples import pictures, workbench
 
 
 def test_the_address_brings_everything_back(show):
-    page = ready(show(workbench(*weights.names()), book=True))
+    page = ready(show(workbench(*pretrained.shipped()), book=True))
     draw_seven(page)
     page.get_by_role("radio", name="Move").click()
     drag(page, [(10, 10), (11, 8)])

@@ -6,8 +6,7 @@ import re
 import numpy as np
 import torch
 
-from hybridlib import weights
-from hybridlib.data.images import normalise
+from hybridlib import pretrained
 
 from .bench import agrees, answers, drag, overlay, picture, pytorch, ready
 from .page import settle
@@ -17,11 +16,11 @@ from .samples import workbench
 def test_every_system_and_all_that_it_shows(show):
     """Each of the eight answers as PyTorch does, and every choice of what to lay over the picture
     draws it or says it."""
-    page = ready(show(workbench(*weights.names(), systems=["vit"]), width=800), cards=1)
+    page = ready(show(workbench(*pretrained.shipped(), systems=["vit"]), width=800), cards=1)
     system, over = page.locator(".wb-head select").first, page.locator(".wb-show select").first
     assert system.locator("option").all_text_contents()[:2] == ["Convnet", "ViT"]
     seen = 0
-    for name in weights.names():
+    for name in pretrained.shipped():
         system.select_option(name)
         page.wait_for_function("(name) => asked.includes(name)", arg=name)
         ready(page, cards=1)
@@ -51,12 +50,11 @@ def test_maps_are_those_of_the_trace(show):
     layers, DeiT's two tokens."""
     names = ("convit_nano_digits", "ceit_nano_digits", "deit_nano_digits")
     page = ready(show(workbench(*names, systems=names[:2], start=2)))
-    image = normalise(
-        torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1),
-        *weights.normalisation(names[0]),
+    image = pretrained.find(names[0]).preparation.normalise(
+        torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1)
     )
     with torch.no_grad():
-        maps = {name: weights.load(name).trace(image).maps for name in names}
+        maps = {name: pretrained.load(name).model.trace(image).maps for name in names}
     convit, ceit = page.locator(".wb-card").nth(0), page.locator(".wb-card").nth(1)
     page.get_by_role("radio", name="Ask").click()
     drag(page, [(9, 22), (9, 22)])  # the patch at row 6, column 3
@@ -113,19 +111,15 @@ def test_maps_are_those_of_the_trace(show):
 def test_what_each_layer_already_knows(show):
     page = ready(show(workbench(start=2)))
     ladder = page.locator(".wb-ladder").nth(1).locator("li")
-    model = weights.load("vit_nano_digits")
+    model = pretrained.load("vit_nano_digits").model
     made = []
     for block in model.blocks:
         block.register_forward_hook(
             lambda module, given, out: made.append(out[0] if isinstance(out, tuple) else out)
         )
     with torch.no_grad():
-        model(
-            normalise(
-                torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1),
-                *weights.normalisation("vit_nano_digits"),
-            )
-        )
+        image = torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1)
+        model(pretrained.find("vit_nano_digits").preparation.normalise(image))
         read = [model.classify(tokens).softmax(-1)[0] for tokens in made]
     told = [
         re.fullmatch(r"(\d) · ([\d.]+) %", t).groups()
@@ -185,12 +179,11 @@ def test_the_map_of_what_the_answer_hangs_on_comes_in_parts_and_is_cancelled(sho
 def test_the_whole_network_shows_numbers_of_the_drawing(show):
     """Open where there is room, closed on a phone; its numbers follow the drawing."""
     page = ready(show(workbench()))
-    vit = weights.load("vit_nano_digits")
+    vit = pretrained.load("vit_nano_digits").model
 
     def agree():
-        image = normalise(
-            torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1),
-            *weights.normalisation("vit_nano_digits"),
+        image = pretrained.find("vit_nano_digits").preparation.normalise(
+            torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1)
         )
         with torch.no_grad():
             made = vit.patch_embedding(image)

@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from benchmarks.peers import timm_maps
+
 CASES = Path(__file__).parents[1] / "data" / "refs"
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}  # absolute
 
@@ -67,14 +69,4 @@ def gradients(module: nn.Module, loss: Tensor) -> dict[str, Tensor]:
 
 def record_attention(module: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     """A timm transformer's output and the attention weights that pass its dropout (rate 0)."""
-    maps, hooks = [], []
-    for name, child in module.named_modules():
-        if name.endswith(".attn"):
-            child.fused_attn = False
-        if name.endswith("attn_drop"):
-            hooks.append(child.register_forward_hook(lambda _, inputs, output: maps.append(output)))
-    try:
-        return module(x), maps
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return module(x), timm_maps(module, x)

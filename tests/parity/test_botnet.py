@@ -2,15 +2,16 @@
 definition."""
 
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
-import torchvision
 from reference import assert_equal, gradients, images, load_case, randomise
 from timm.layers.bottleneck_attn import BottleneckAttn
 from torch import nn
 
+from benchmarks.peers import assembled_botnet
 from hybridlib.layers.position import RelativePositions2d
 from hybridlib.models.botnet import (
     SIZES,
@@ -19,7 +20,9 @@ from hybridlib.models.botnet import (
     BottleneckAttention,
     BottleneckTransformer,
 )
-from hybridlib.pretrained.botnet import convert
+from hybridlib.pretrained import names
+
+convert = partial(names.convert, "botnet", same_settings=True)
 
 # FACTS, section 4, counted on the authors' block: 20.852M. S1 has 14x14 positions in all three
 # blocks.
@@ -123,47 +126,12 @@ def test_timm_attention_and_gradients(grid, dtype):
             )
 
 
-class PeerBlock(nn.Module):
-    """The gist's block from torch's and timm's parts, under lucidrains' names."""
-
-    def __init__(self, channels: int, out: int, *, stride: int, side: int) -> None:
-        super().__init__()
-        narrow = out // 4
-        self.net = nn.Sequential(
-            nn.Conv2d(channels, narrow, 1, bias=False),
-            nn.BatchNorm2d(narrow),
-            nn.ReLU(),
-            BottleneckAttn(narrow, feat_size=(side, side), num_heads=4, scale_pos_embed=True),
-            nn.AvgPool2d(2) if stride == 2 else nn.Identity(),
-            nn.BatchNorm2d(narrow),
-            nn.ReLU(),
-            nn.Conv2d(narrow, out, 1, bias=False),
-            nn.BatchNorm2d(out),
-        )
-        project = nn.Conv2d(channels, out, 1, stride=stride, bias=False)
-        self.shortcut = (
-            nn.Identity()
-            if channels == out and stride == 1
-            else nn.Sequential(project, nn.BatchNorm2d(out), nn.ReLU())
-        )
-
-    def forward(self, x):
-        return F.relu(self.shortcut(x) + self.net(x))
-
-
 def whole_pair(*, stride: int, dtype: torch.dtype) -> tuple[BoTNet, nn.Module]:
     """BoTNet-50 for 64x64 images, and torchvision's ResNet-50 with the peer's blocks as its last
     stage."""
     size = {2: "BoTNet-50", 1: "BoTNet-S1-50"}[stride]
     torch.manual_seed(0)
-    peer = torchvision.models.resnet50(num_classes=10)
-    side = 4 // stride
-    peer.layer4 = nn.Sequential()
-    peer.layer4.net = nn.Sequential(
-        PeerBlock(1024, 2048, stride=stride, side=4),
-        PeerBlock(2048, 2048, stride=1, side=side),
-        PeerBlock(2048, 2048, stride=1, side=side),
-    )
+    peer = assembled_botnet({**SIZES[size], "image_size": 64, "num_classes": 10})
     for module in peer.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.0)

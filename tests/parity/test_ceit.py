@@ -2,6 +2,7 @@
 training and other sizes."""
 
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +15,9 @@ from hybridlib.analysis import cost
 from hybridlib.models.ceit import LCA, SIZES, CeiT, LeFF
 from hybridlib.models.vit import SIZES as VIT_SIZES
 from hybridlib.models.vit import ViT
-from hybridlib.pretrained.ceit import convert
+from hybridlib.pretrained import names
+
+convert = partial(names.convert, "ceit")
 
 # The authors' README prints 6.4M, 24.2M and 94.4M; `count_by_hand` adds up the layers of their
 # code.

@@ -1,6 +1,7 @@
 """Our ConViT is timm's and the authors': the stored vectors, and live with copied weights."""
 
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import timm
@@ -12,7 +13,9 @@ from timm.models.convit import ConVit
 
 from hybridlib.layers.position import quadratic_encoding, relative_offsets
 from hybridlib.models.convit import SIZES, ConViT, GatedPositionalSelfAttention
-from hybridlib.pretrained.convit import convert
+from hybridlib.pretrained import names
+
+convert = partial(names.convert, "convit")
 
 CONFIG = dict(image_size=32, patch_size=4, num_classes=10, dim=48, depth=4, num_heads=4)
 PEER = dict(img_size=32, patch_size=4, num_classes=10, embed_dim=12, depth=4, num_heads=4)

@@ -1,12 +1,16 @@
 """ResNet against torchvision with copied weights: outputs, gradients and running statistics."""
 
+from functools import partial
+
 import pytest
 import torch
 import torchvision
 from torch import nn
 
 from hybridlib.models.convnet import SIZES, ConvNet
-from hybridlib.pretrained.convnet import convert
+from hybridlib.pretrained import names
+
+convert = partial(names.convert, "convnet")
 
 PEERS = {"ResNet-18": torchvision.models.resnet18, "ResNet-50": torchvision.models.resnet50}
 # torchvision.models.ResNet18_Weights and ResNet50_Weights, meta["num_params"]

@@ -1,5 +1,7 @@
 """Our DeiT is timm's, plain and distilled: the stored vectors, and live with copied weights."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -9,7 +11,9 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
 from hybridlib.models.deit import SIZES, DeiT
-from hybridlib.pretrained.deit import convert
+from hybridlib.pretrained import names
+
+convert = partial(names.convert, "deit")
 
 CONFIG = dict(image_size=32, patch_size=4, num_classes=10, dim=48, depth=3, num_heads=4)
 PEER = dict(img_size=32, patch_size=4, num_classes=10, embed_dim=48, depth=3, num_heads=4)

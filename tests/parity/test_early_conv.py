@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -9,14 +10,16 @@ import torch.nn.functional as F
 from reference import assert_equal, gradients, images, load_case
 from timm.layers import resample_abs_pos_embed
 from torch import nn
-from torchvision.models.vision_transformer import ConvStemConfig, VisionTransformer
 
+from benchmarks.peers import torchvision_maps, torchvision_vit
 from hybridlib.analysis import cost, receptive_field
 from hybridlib.layers.attention import count_attention_macs
 from hybridlib.layers.convolution import count_conv_macs
 from hybridlib.models.early_conv import SIZES, EarlyConvViT
 from hybridlib.models.vit import ViT
-from hybridlib.pretrained.early_conv import convert
+from hybridlib.pretrained import names
+
+convert = partial(names.convert, "early_conv")
 
 # Table 1 of the paper: parameters in millions, multiply-adds in billions.
 TABLE = {
@@ -50,28 +53,11 @@ STEMS = {
 }
 
 
-def torchvision_twin(
-    *, stem=None, image_size, patch_size, dim, depth, num_heads, mlp_ratio=4.0, num_classes=1000
-):
-    """torchvision's model of the same shape."""
-    return VisionTransformer(
-        image_size=image_size,
-        patch_size=patch_size,
-        num_layers=depth,
-        num_heads=num_heads,
-        hidden_dim=dim,
-        mlp_dim=int(dim * mlp_ratio),
-        num_classes=num_classes,
-        conv_stem_configs=stem
-        and [ConvStemConfig(channels, 3, stride) for channels, stride in stem],
-    )
-
-
 def pair(stem, *, image_size=64):
     """Ours for 64x64 images and torchvision's for `image_size`, with the same random weights, in
     float64."""
     torch.manual_seed(0)
-    peer = torchvision_twin(**SHAPE, stem=stem).double()
+    peer = torchvision_vit({**SHAPE, "stem": stem}).double()
     for name, tensor in peer.state_dict().items():
         if name.endswith("running_var"):
             nn.init.uniform_(tensor, 0.5, 1.5)
@@ -87,31 +73,13 @@ def pair(stem, *, image_size=64):
     ours = EarlyConvViT(**SHAPE, stem=stem).double()
     ours.load_state_dict(convert(peer.state_dict()))
     if image_size != 64:
-        larger = torchvision_twin(**{**SHAPE, "image_size": image_size}, stem=stem).double()
+        larger = torchvision_vit({**SHAPE, "image_size": image_size, "stem": stem}).double()
         table = resample_abs_pos_embed(
             peer.encoder.pos_embedding.data, [image_size // 16] * 2, num_prefix_tokens=1
         )
         larger.load_state_dict({**peer.state_dict(), "encoder.pos_embedding": table})
         peer = larger
     return ours, peer
-
-
-def torchvision_maps(peer, x):
-    """The softmax of every block of torchvision's model."""
-    maps, hooks = [], []
-
-    def ask(module, arguments, options):
-        _, weights = nn.MultiheadAttention.forward(
-            module, *arguments, need_weights=True, average_attn_weights=False
-        )
-        maps.append(weights)
-
-    for block in peer.encoder.layers:
-        hooks.append(block.self_attention.register_forward_pre_hook(ask, with_kwargs=True))
-    peer(x)
-    for hook in hooks:
-        hook.remove()
-    return maps
 
 
 # The stored vectors
@@ -207,7 +175,7 @@ def test_every_paper_size_is_in_the_table():
 @pytest.mark.parametrize("size", TABLE)
 def test_parameters_and_operations(size):
     with torch.device("meta"):
-        ours, peer = EarlyConvViT.from_size(size), torchvision_twin(**SIZES[size])
+        ours, peer = EarlyConvViT.from_size(size), torchvision_vit(SIZES[size])
         measured = cost(ours, image_size=224)
     parameters = sum(p.numel() for p in ours.parameters())
     assert parameters == sum(p.numel() for p in peer.parameters()) == PARAMETERS[size]
@@ -274,7 +242,7 @@ def test_without_a_stem_it_is_vit():
 
 def test_stem_starts_as_in_torchvision():
     torch.manual_seed(0)
-    ours, peer = (make(**SIZES["C-1GF"]) for make in (EarlyConvViT, torchvision_twin))
+    ours, peer = EarlyConvViT(**SIZES["C-1GF"]), torchvision_vit(SIZES["C-1GF"])
     theirs = convert(peer.state_dict())
     for name, tensor in ours.patch_embedding.state_dict(prefix="patch_embedding.").items():
         if not tensor.is_floating_point():

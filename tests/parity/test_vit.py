@@ -1,6 +1,7 @@
 """Our ViT is timm's ViT: the stored vectors, and live with copied weights."""
 
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import timm
@@ -10,7 +11,9 @@ from reference import assert_equal, gradients, images, load_case, randomise, rec
 from timm.models.vision_transformer import VisionTransformer
 
 from hybridlib.models.vit import SIZES, ViT
-from hybridlib.pretrained.vit import convert
+from hybridlib.pretrained import names
+
+convert = partial(names.convert, "vit")
 
 CONFIG = dict(image_size=32, patch_size=4, num_classes=10, dim=48, depth=3, num_heads=4)
 

@@ -50,7 +50,7 @@ def test_every_name_has_the_shape_of_our_model(name, tmp_path):
     with torch.device("meta"):
         peer = timm.create_model(architecture(name))
         ours = create(public.model, public.size, image_size=side)
-    converted = pretrained.loading.CONVERT[public.model](peer.state_dict())
+    converted = pretrained.names.convert(public.model, peer.state_dict())
     shapes = {key: tensor.shape for key, tensor in ours.state_dict().items()}
     assert {key: tensor.shape for key, tensor in converted.items()} == shapes
     mine = [module.num_heads for module in ours.modules() if hasattr(module, "num_heads")]
@@ -80,7 +80,7 @@ def test_each_architecture_from_the_cache(name, tmp_path, shallow):
     loaded = pretrained.load(name, cache=put_in_cache(tmp_path, name, peer.state_dict()))
     assert (
         not loaded.model.training
-        and loaded.public is PUBLIC[name]
+        and loaded.entry is PUBLIC[name]
         and loaded.preparation is not None
     )
     assert loaded.source.endswith("model.safetensors") and loaded.classes[:2] == (

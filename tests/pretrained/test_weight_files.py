@@ -3,6 +3,7 @@
 import argparse
 import os
 import pickle
+import re
 import time
 import zipfile
 
@@ -16,13 +17,15 @@ from safetensors.torch import save_file
 from torchvision.models import resnet18
 
 from hybridlib import pretrained
+from hybridlib.cli.main import main
 from hybridlib.models import SIZES, create
 from hybridlib.models.ceit import CeiT
 from hybridlib.models.convit import ConViT
 from hybridlib.models.convnet import ConvNet
 from hybridlib.models.deit import DeiT
 from hybridlib.pretrained import load_file
-from hybridlib.weight_files import CheckpointError, save_weights
+from hybridlib.training.checkpoints import Checkpoints
+from hybridlib.weight_files import CheckpointError, load_weights, save_weights
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def test_ceit_by_its_name(tmp_path, monkeypatch):
     loaded = pretrained.load(
         "ceit_tiny_patch16_384", file=tmp_path / "ours.safetensors", image_size=224
     )
-    assert torch.equal(loaded.model.lca.layers, model.lca.layers) and loaded.public.licence is None
+    assert torch.equal(loaded.model.lca.layers, model.lca.layers) and loaded.entry.licence is None
     larger = pretrained.load("ceit_tiny_patch16_384", file=tmp_path / "ours.safetensors")
     assert_equal(larger.model.positions.table, model.positions.for_grid((24, 24)))
 
@@ -192,6 +195,49 @@ def test_what_is_no_weights_file(name, write, told, tmp_path):
     write(tmp_path / name)
     with pytest.raises(CheckpointError, match=told):
         load_file(tmp_path / name, DeiT.from_size("nano"))
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1"), "Git LFS pointer"),
+        (lambda p: p.write_text("<!DOCTYPE html>"), "is a web page"),
+        (lambda p: p.write_bytes(b""), "is empty"),
+        (lambda p: p.write_bytes(pickle.dumps({"a": 1})), "is a pickle .* a bare pickle"),
+    ],
+)
+def test_every_door_says_the_same_of_what_is_no_weights_file(
+    write, said, tmp_path, monkeypatch, capsys
+):
+    """Python, `evaluate`, `--teacher`, `--init`, and a checkpoint of `fit`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "step-000000001.safetensors").touch()
+    for path in tmp_path / "w.safetensors", tmp_path / "step-000000001.safetensors":
+        write(path)
+    train = "train vit --data digits --steps 1 --device cpu --quiet".split()
+    doors = [
+        lambda: load_weights(DeiT.from_size("nano"), tmp_path / "w.safetensors"),
+        lambda: load_file(tmp_path / "w.safetensors", DeiT.from_size("nano")),
+        lambda: Checkpoints(tmp_path, {}).read(1),
+    ]
+    for door in doors:
+        with pytest.raises(CheckpointError, match=said):
+            door()
+    for command in (
+        "evaluate w.safetensors --model vit --size nano --device cpu".split(),
+        [*train, "--teacher", "w.safetensors"],
+        [*train, "--init", "w.safetensors"],
+    ):
+        assert main(command) == 2
+        assert re.search(said, capsys.readouterr().err)
+
+
+@torch.no_grad()
+def test_a_file_of_pytorch_is_read_whatever_it_is_called(ceit_case, tmp_path):
+    case, model = ceit_case
+    torch.save(case.state, tmp_path / "ceit.safetensors")
+    load_file(tmp_path / "ceit.safetensors", model)
+    assert_equal(model.eval()(case.inputs["x"]), case.outputs["logits"])
 
 
 def test_missing_file(tmp_path):
@@ -325,6 +371,6 @@ def test_a_download_that_breaks_off(tmp_path, monkeypatch):
     def fetch(*_, **__):
         raise RuntimeError("peer closed connection")
 
-    monkeypatch.setattr(pretrained.hub, "hf_hub_download", fetch)
+    monkeypatch.setattr(pretrained.loading, "hf_hub_download", fetch)
     with pytest.raises(ConnectionError, match="RuntimeError: peer closed connection"):
         pretrained.load(TINY, cache=tmp_path)

@@ -3,19 +3,24 @@ JavaScript."""
 
 from __future__ import annotations
 
+import argparse
 import base64
 import gzip
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hybridlib import live, weights
+from benchmarks.options import add_json, write
+from hybridlib import live, pretrained
 from hybridlib.checks import check_positive, look_up
-from hybridlib.data import load
+from hybridlib.data import load as load_data
+from hybridlib.training.devices import describe_device
 from hybridlib.widgets.base import bundle
 
 BROWSERS = ("chromium", "google-chrome", "google-chrome-stable", "chromium-browser", "chrome")
@@ -56,6 +61,54 @@ document.body.dataset.ready = "yes";
 """
 
 
+def add_parser(commands: Any) -> None:
+    """Add the command; it leaves what to call in `args.run`."""
+    parser = commands.add_parser(
+        "live",
+        help="the trained models in a browser",
+        description=(
+            "Size, time and largest error against PyTorch of the trained models in Chromium, "
+            "with WebAssembly and in plain JavaScript."
+        ),
+    )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="models whose name has this in it"
+    )
+    parser.add_argument("--runs", type=int, default=50, metavar="N", help="timed, default 50")
+    parser.add_argument(
+        "--browser", metavar="PATH", help="a Chrome or Chromium; default an installed one"
+    )
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    names = [name for name in pretrained.shipped() if args.only in name]
+    if not names:
+        known = ", ".join(pretrained.shipped())
+        raise ValueError(f"--only {args.only!r} is in no name; there are {known}")
+    layout = "{:<18} {:<5} {:>9} {:>9} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>6}".format
+    print(layout(*"model . file gzip graph load min_ms median cpu_ms logits maps agree".split()))
+    rows = []
+    for row in measure_live(names, runs=args.runs, browser=args.browser):
+        rows.append(row)
+        sizes = (f"{row[key]:,}" for key in ("file", "file_gzip", "graph_gzip"))
+        times = (f"{row[key]:.1f}" for key in ("load_ms", "min_ms", "median_ms", "cpu_ms"))
+        errors = (row[key] for key in ("logits_error", "maps_error"))
+        apart = ("-" if error is None else f"{error:.1e}" for error in errors)
+        name, kind = row["model"].removesuffix("_digits"), "wasm" if row["wasm"] else "plain"
+        agree = f"{row['agree']}/{row['images']}"
+        print(layout(name, kind, *sizes, *times, *apart, agree), flush=True)
+    scripts = runtime_sizes()
+    machine = describe_device(torch.device("cpu"), processes=1)["name"]
+    load = [round(value, 1) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
+    print(
+        f"\nRuntime {scripts['script']:,} bytes, {scripts['script_gzip']:,} compressed."
+        f" {machine}; load average {load}"
+    )
+    write(args, {"machine": machine, "load": load, **scripts, "rows": rows})
+
+
 def measure_live(
     names: Sequence[str], *, runs: int = 50, images: int = 20, browser: str | None = None
 ) -> Iterator[dict]:
@@ -77,12 +130,12 @@ def measure_live(
     """
     check_positive(runs=runs, images=images)
     for name in names:
-        look_up(dict.fromkeys(weights.names()), name)
-    pixels = load("digits").test.images[:images] / 255
+        look_up(pretrained.shipped(), name)
+    pixels = load_data("digits").test.batch(torch.arange(images))[0]
     with opened(browser) as (page, clock):
         for name in names:
-            mean, std = (torch.tensor(v)[:, None, None] for v in weights.normalisation(name))
-            yield from measure_one(page, clock, name, (pixels - mean) / std, runs=runs)
+            prepared = pretrained.find(name).preparation.normalise(pixels)
+            yield from measure_one(page, clock, name, prepared, runs=runs)
 
 
 @contextmanager
@@ -93,7 +146,7 @@ def opened(browser: str | None) -> Iterator:
         from playwright.sync_api import sync_playwright
     except ImportError as error:
         raise ValueError(
-            "bench live drives a browser through Playwright: pip install playwright"
+            "the benchmark drives a browser through Playwright: pip install playwright"
         ) from error
     path = browser or next(filter(None, map(shutil.which, BROWSERS)), None)
     with sync_playwright() as playwright:
@@ -120,7 +173,7 @@ def measure_one(
     """The two rows of one model; see `measure_live`."""
     packed, graph = live.packed(name), live.graph_path(name).read_bytes()
     with torch.no_grad():
-        trace = weights.load(name).trace(images)
+        trace = pretrained.load(name).model.trace(images)
     file = base64.b64encode(packed).decode()
     sizes = dict(
         file=len(packed),
@@ -128,37 +181,21 @@ def measure_one(
         graph_gzip=len(gzip.compress(graph, 9)),
     )
     for wasm in (True, False):
-        row = {
-            "model": name,
-            **sizes,
-            **page.evaluate("([file, wasm]) => start(file, wasm)", [file, wasm]),
-        }
-        found = [
-            page.evaluate(
-                "([image, logits, maps]) => check(image, logits, maps)",
-                [
-                    encode(images[i]),
-                    encode(trace.logits[i]),
-                    [encode(shown.weights[i]) for shown in trace.maps],
-                ],
-            )
-            for i in range(len(images))
-        ]
-        agree = sum(
-            one["answer"] == int(logits.argmax()) for one, logits in zip(found, trace.logits)
-        )
-        page.evaluate(
-            "([image, runs, pause]) => time(image, runs, pause)", [encode(images[0]), WARM, PAUSE]
-        )
+        started = page.evaluate("([file, wasm]) => start(file, wasm)", [file, wasm])
+        checks = []
+        for image, logits, *maps in zip(images, trace.logits, *(m.weights for m in trace.maps)):
+            given = [encode(image), encode(logits), list(map(encode, maps))]
+            checks.append(page.evaluate("(given) => check(...given)", given))
+        answers = zip(checks, trace.logits.argmax(dim=-1).tolist())
+        image = encode(images[0])
+        page.evaluate("(given) => time(...given)", [image, WARM, PAUSE])
         before = clock()
-        times = page.evaluate(
-            "([image, runs, pause]) => time(image, runs, pause)", [encode(images[0]), runs, PAUSE]
-        )
+        times = page.evaluate("(given) => time(...given)", [image, runs, PAUSE])
         cpu = 1000 * (clock() - before) / runs
-        yield row | dict(
-            logits_error=max(one["logits"] for one in found),
-            maps_error=max(one["maps"] for one in found) if trace.maps else None,
-            agree=agree,
+        yield {"model": name, **sizes, **started} | dict(
+            logits_error=max(check["logits"] for check in checks),
+            maps_error=max(check["maps"] for check in checks) if trace.maps else None,
+            agree=sum(check["answer"] == answer for check, answer in answers),
             images=len(images),
             min_ms=min(times),
             median_ms=median(times),

@@ -1,26 +1,32 @@
 """Who is compared with whom: a model of ours and a public one of the same shape and weights.
 
-timm and torchvision are imported where a peer is built, so that the command needs only the package
-that its rows need.
+The tests in tests/parity compare with the same peers. timm and torchvision are imported where a
+peer is built, so that the command needs only the package that its rows need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
+from hybridlib.layers.sized import SizedModel
 from hybridlib.models import SIZES, create
-from hybridlib.pretrained import botnet, ceit, coatnet, convit, convnet, deit, early_conv, vit
+from hybridlib.pretrained.names import SETTINGS, convert
 
 REQUIREMENT = {"timm": "timm>=1.0.9", "torchvision": "torchvision>=0.19"}  # as in requirements.txt
 
-Convert = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+Row = Mapping[str, Any]  # a row of one of our tables: arguments of the model
+Maps = Callable[[nn.Module, Tensor], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,9 @@ class Pair:
     model: str
     size: str
     peer: str
-    build: Callable[[dict], nn.Module]
-    convert: Convert
-    maps: Callable[[nn.Module, Tensor], list[Tensor]] | None
+    build: Callable[[Row], nn.Module]
+    convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    maps: Maps | None
     default: bool = False
 
     @property
@@ -51,7 +57,7 @@ class Pair:
 
     def make(
         self, *, image_size: int | None = None, seed: int = 0
-    ) -> tuple[nn.Module, nn.Module, int]:
+    ) -> tuple[SizedModel, nn.Module, int]:
         """Ours, the peer with the same random weights, and the side of the images in pixels.
 
         Raises:
@@ -81,77 +87,75 @@ def stir(model: nn.Module, *, seed: int) -> nn.Module:
     for tensor in model.parameters():
         size = 0.5 * tensor[0].numel() ** -0.5 if tensor.ndim > 1 and len(tensor) > 1 else 0.1
         tensor.add_(torch.randn(tensor.shape, generator=generator), alpha=size)
-    for name, tensor in model.named_buffers():
+    for name, buffer in model.named_buffers():
         if name.endswith(("running_mean", "running_var")):
-            tensor.add_(torch.rand(tensor.shape, generator=generator), alpha=0.2)
+            buffer.add_(torch.rand(buffer.shape, generator=generator), alpha=0.2)
     return model
 
 
-# Peers
+# Peers, each by a row of our table; `num_classes` may stand in it
 
 
-def timm_vit(entry: dict) -> nn.Module:
-    if "second_token" in entry:
-        from timm.models.deit import VisionTransformerDistilled as make
-    else:
-        from timm.models.vision_transformer import VisionTransformer as make
-    return make(
-        img_size=entry["image_size"],
-        patch_size=entry["patch_size"],
-        embed_dim=entry["dim"],
-        depth=entry["depth"],
-        num_heads=entry["num_heads"],
-    )
+def timm_vit(row: Row, **options: Any) -> nn.Module:
+    from timm.models import deit, vision_transformer
+
+    distilled = row.get("second_token") is not None
+    make = deit.VisionTransformerDistilled if distilled else vision_transformer.VisionTransformer
+    return make(**_timm_shape(row), embed_dim=row["dim"], **options)
 
 
-def timm_convit(entry: dict) -> nn.Module:
+def timm_convit(row: Row, **options: Any) -> nn.Module:
     from timm.models.convit import ConVit
 
-    return ConVit(
-        img_size=entry["image_size"],
-        patch_size=entry["patch_size"],
-        embed_dim=entry["dim"] // entry["num_heads"],  # timm multiplies it by the heads
-        depth=entry["depth"],
-        num_heads=entry["num_heads"],
-        local_up_to_layer=entry["local_depth"],
-    )
+    width = row["dim"] // row["num_heads"]  # timm multiplies it by the heads
+    local = row["local_depth"]
+    return ConVit(**_timm_shape(row), embed_dim=width, local_up_to_layer=local, **options)
 
 
-def torchvision_vit(entry: dict) -> nn.Module:
+def _timm_shape(row: Row) -> dict[str, Any]:
+    same = {key: row[key] for key in ("patch_size", "depth", "num_heads")}
+    return dict(**same, img_size=row["image_size"], num_classes=_classes(row))
+
+
+def _classes(row: Row) -> int:
+    return row.get("num_classes", 1000)
+
+
+def torchvision_vit(row: Row) -> nn.Module:
     from torchvision.models.vision_transformer import ConvStemConfig, VisionTransformer
 
-    stem = entry.get("stem") or ()
     return VisionTransformer(
-        image_size=entry["image_size"],
-        patch_size=entry["patch_size"],
-        num_layers=entry["depth"],
-        num_heads=entry["num_heads"],
-        hidden_dim=entry["dim"],
-        mlp_dim=int(entry["dim"] * entry.get("mlp_ratio", 4.0)),
-        conv_stem_configs=[ConvStemConfig(width, 3, step) for width, step in stem] or None,
+        image_size=row["image_size"],
+        patch_size=row["patch_size"],
+        num_layers=row["depth"],
+        num_heads=row["num_heads"],
+        hidden_dim=row["dim"],
+        mlp_dim=int(row["dim"] * row.get("mlp_ratio", 4.0)),
+        num_classes=_classes(row),
+        conv_stem_configs=[ConvStemConfig(c, 3, s) for c, s in row.get("stem") or ()] or None,
     )
 
 
-def torchvision_resnet(entry: dict) -> nn.Module:
+def torchvision_resnet(row: Row) -> nn.Module:
     from torchvision.models import resnet
 
-    block = {"basic": resnet.BasicBlock, "bottleneck": resnet.Bottleneck}[entry["block"]]
-    return resnet.ResNet(block, list(entry["depths"]))
+    block = {"basic": resnet.BasicBlock, "bottleneck": resnet.Bottleneck}[row["block"]]
+    return resnet.ResNet(block, list(row["depths"]), num_classes=_classes(row))
 
 
-def assembled_botnet(entry: dict) -> nn.Module:
+def assembled_botnet(row: Row) -> nn.Module:
     """torchvision's ResNet whose last stage is made of timm's attention and torch's layers."""
     from timm.layers.bottleneck_attn import BottleneckAttn
 
-    model = torchvision_resnet({**entry, "block": "bottleneck"})
-    channels, width, stride = entry["widths"][2], entry["widths"][3], entry["last_stride"]
-    side, blocks, heads = entry["image_size"] // 16, [], dict(num_heads=4, scale_pos_embed=True)
-    for step in [stride] + [1] * (entry["depths"][3] - 1):
-        spatial = BottleneckAttn(width // 4, feat_size=(side, side), **heads)
+    model = torchvision_resnet({**row, "block": "bottleneck"})
+    channels, width, stride = row["widths"][2], row["widths"][3], row["last_stride"]
+    side, blocks = row["image_size"] // 16, []
+    for step in [stride] + [1] * (row["depths"][3] - 1):
+        attention = partial(BottleneckAttn, num_heads=4, scale_pos_embed=True)
+        spatial = attention(width // 4, feat_size=(side, side))
         blocks.append(BoTNetBlock(channels, width, stride=step, spatial=spatial))
         channels, side = width, side // step
-    model.layer4 = nn.Sequential()
-    model.layer4.net = nn.Sequential(*blocks)
+    model.layer4 = nn.Sequential(OrderedDict(net=nn.Sequential(*blocks)))
     return model
 
 
@@ -172,7 +176,7 @@ class BoTNetBlock(nn.Module):
             nn.Conv2d(narrow, width, 1, bias=False),
             nn.BatchNorm2d(width),
         )
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if channels != width or stride != 1:
             project = nn.Conv2d(channels, width, 1, stride=stride, bias=False)
             self.shortcut = nn.Sequential(project, nn.BatchNorm2d(width), nn.ReLU())
@@ -181,47 +185,43 @@ class BoTNetBlock(nn.Module):
         return F.relu(self.shortcut(x) + self.net(x))
 
 
-def timm_coatnet(entry: dict) -> nn.Module:
-    """timm's model with the settings nearest to the paper, as in tests/parity/test_coatnet.py."""
+def timm_coatnet(row: Row, **stride_and_pool: Any) -> nn.Module:
+    """timm's model with the settings nearest to the paper, or with another `stride_mode` or
+    `pool_type` of its convolutions."""
     from timm.models import maxxvit
 
-    conv = maxxvit.MaxxVitConvCfg(
-        stride_mode="1x1", pool_type="max", expand_output=True, output_bias=True
-    )
+    settings: dict[str, Any] = dict(stride_mode="1x1", pool_type="max") | stride_and_pool
     config = maxxvit.MaxxVitCfg(
-        embed_dim=entry["widths"],
-        depths=entry["depths"],
-        block_type=tuple(entry["layout"]),
-        stem_width=entry["stem_width"],
-        conv_cfg=conv,
-        transformer_cfg=maxxvit.MaxxVitTransformerCfg(dim_head=entry["head_dim"], pool_type="max"),
+        embed_dim=row["widths"],
+        depths=row["depths"],
+        block_type=tuple(row["layout"]),
+        stem_width=row["stem_width"],
+        conv_cfg=maxxvit.MaxxVitConvCfg(**settings, expand_output=True, output_bias=True),
+        transformer_cfg=maxxvit.MaxxVitTransformerCfg(dim_head=row["head_dim"], pool_type="max"),
         head_hidden_size=None,
     )
-    return maxxvit.MaxxVit(config, img_size=entry["image_size"])
+    return maxxvit.MaxxVit(config, img_size=row["image_size"], num_classes=_classes(row))
 
 
-def assembled_ceit(entry: dict) -> nn.Module:
+def assembled_ceit(row: Row) -> nn.Module:
     """CeiT as its authors describe and name it, of timm's and torch's layers: no package has it."""
     from timm.layers import Mlp
     from timm.models.vision_transformer import Attention
 
-    dim, depth, heads = entry["dim"], entry["depth"], entry["num_heads"]
-    model = CeiTPeer(
-        image_size=entry["image_size"],
-        patch_size=entry["patch_size"],
-        channels=entry.get("stem_channels", 64),
-        dim=dim,
-        depth=depth,
-    )
-    for block in model.blocks:
-        block.attn = Attention(dim, num_heads=heads, qkv_bias=True)
-    model.lca.attn = Attention(dim, num_heads=heads, qkv_bias=True)
-    model.lca.feedforward = Mlp(dim, hidden_features=4 * dim)
+    shape = {key: row[key] for key in ("image_size", "patch_size", "dim", "depth")}
+    model = CeiTPeer(**shape, channels=row.get("stem_channels", 64))
+    for block in [*model.blocks, model.lca]:
+        block.attn = Attention(row["dim"], num_heads=row["num_heads"], qkv_bias=True)
+    model.lca.feedforward = Mlp(row["dim"], hidden_features=4 * row["dim"])
     return model
 
 
 class CeiTPeer(nn.Module):
     """The layers of CeiT that are PyTorch's own; `assembled_ceit` puts timm's into their places."""
+
+    i2t: Any
+    blocks: Any
+    lca: Any
 
     def __init__(
         self, *, image_size: int, patch_size: int, channels: int, dim: int, depth: int
@@ -257,7 +257,7 @@ class CeiTPeer(nn.Module):
         return self.head(self.norm(last[:, 0]))
 
     @staticmethod
-    def ask(attn: nn.Module, x: Tensor) -> Tensor:
+    def ask(attn: Any, x: Tensor) -> Tensor:
         """timm's attention with the last token's query alone."""
         b, n, d = x.shape
         q, k, v = attn.qkv(x).reshape(b, n, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)
@@ -298,32 +298,37 @@ def norms(dim: int) -> nn.Module:
 
 def timm_maps(model: nn.Module, x: Tensor) -> list[Tensor]:
     """timm: without its fused kernel, what passes each attention's dropout (rate 0)."""
-    maps, hooks, fused = [], [], []
-    for name, child in model.named_modules():
-        if getattr(child, "fused_attn", False):
-            child.fused_attn = False
-            fused.append(child)
-        if name.endswith("attn_drop"):
-            hooks.append(child.register_forward_hook(lambda _, inputs, output: maps.append(output)))
-    with removed(hooks):
+    maps: list[Tensor] = []
+    fused = [child for child in model.modules() if getattr(child, "fused_attn", False)]
+    for child in fused:
+        child.fused_attn = False  # type: ignore[assignment]  # a plain attribute of timm's
+    with removed(
+        child.register_forward_hook(lambda _, given, output: maps.append(output))
+        for name, child in model.named_modules()
+        if name.endswith("attn_drop")
+    ):
         model(x)
     for child in fused:
-        child.fused_attn = True
+        child.fused_attn = True  # type: ignore[assignment]
     return maps
 
 
 def torchvision_maps(model: nn.Module, x: Tensor) -> list[Tensor]:
     """torchvision: its nn.MultiheadAttention asked for the weights of each head."""
-    maps, hooks = [], []
-    asked = dict(need_weights=True, average_attn_weights=False)
-    for child in model.modules():
-        if isinstance(child, nn.MultiheadAttention):
-            before = child.register_forward_pre_hook(
-                lambda _, inputs, options: (inputs, {**options, **asked}), with_kwargs=True
-            )
-            after = child.register_forward_hook(lambda _, inputs, output: maps.append(output[1]))
-            hooks += [before, after]
-    with removed(hooks):
+    maps: list[Tensor] = []
+    wanted = dict(need_weights=True, average_attn_weights=False)
+    attentions = [child for child in model.modules() if isinstance(child, nn.MultiheadAttention)]
+    before = [
+        child.register_forward_pre_hook(
+            lambda _, given, options: (given, {**options, **wanted}), with_kwargs=True
+        )
+        for child in attentions
+    ]
+    after = [
+        child.register_forward_hook(lambda _, given, output: maps.append(output[1]))
+        for child in attentions
+    ]
+    with removed([*before, *after]):
         model(x)
     return maps
 
@@ -338,7 +343,7 @@ def softmax_maps(model: nn.Module, x: Tensor) -> list[Tensor]:
 class NoteSoftmax(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
-        self.maps = []
+        self.maps: list[Tensor] = []
 
     def __torch_function__(self, function, types, arguments=(), options=None):
         result = function(*arguments, **(options or {}))
@@ -348,8 +353,9 @@ class NoteSoftmax(TorchFunctionMode):
 
 
 @contextmanager
-def removed(hooks: list):
+def removed(hooks: Iterable[RemovableHandle]) -> Iterator[None]:
     """Take the hooks away afterwards."""
+    hooks = list(hooks)
     try:
         yield
     finally:
@@ -357,61 +363,32 @@ def removed(hooks: list):
             hook.remove()
 
 
-def _pairs() -> list[Pair]:
-    rows = []
-
-    def add(model, peer, build, convert, maps, *, default):
-        for size in SIZES[model]:
-            # torchvision's ResNet and timm's MaxxVit have no small stem.
-            known = model not in ("convnet", "botnet", "coatnet") or not size.startswith("nano")
-            if known and "two class" not in size:  # the same network as the distilled one
-                rows.append(Pair(model, size, peer, build, convert, maps, size in default))
-
-    resnet, timm, vision = "torchvision ResNet", "timm VisionTransformer", torchvision_maps
-    add("convnet", resnet, torchvision_resnet, convnet.convert, None, default=["ResNet-50"])
-    add("vit", timm, timm_vit, vit.convert, timm_maps, default=["S/16"])
-    add(
-        "botnet",
-        f"{resnet} with timm BottleneckAttn",
-        assembled_botnet,
-        botnet.convert,
-        softmax_maps,
-        default=["BoTNet-50"],
-    )
-    add(
-        "deit",
-        f"{timm} (Distilled)",
-        timm_vit,
-        deit.convert,
-        timm_maps,
-        default=["Ti", "Ti distilled"],
-    )
-    add("convit", "timm ConVit", timm_convit, convit.convert, timm_maps, default=["Ti"])
-    add(
-        "ceit",
-        "torch's LeFF with timm Attention",
-        assembled_ceit,
-        ceit.convert,
-        timm_maps,
-        default=["T"],
-    )
-    add(
-        "early_conv",
-        "torchvision VisionTransformer",
-        torchvision_vit,
-        early_conv.convert,
-        vision,
-        default=["P-1GF", "C-1GF"],
-    )
-    add(
-        "coatnet",
-        "timm MaxxVit set to the paper",
-        timm_coatnet,
-        coatnet.convert,
-        timm_maps,
-        default=["CoAtNet-0"],
-    )
-    return rows
+RESNET, TIMM = "torchvision ResNet", "timm VisionTransformer"
+BOTNET, CEIT = f"{RESNET} with timm BottleneckAttn", "torch's LeFF with timm Attention"
+COATNET, STEM = "timm MaxxVit set to the paper", "torchvision VisionTransformer"
+# model: its peer's name, how it is built and how it shows its maps, the sizes measured by default
+PEERS: dict[str, tuple[str, Callable[[Row], nn.Module], Maps | None, tuple[str, ...]]] = {
+    "convnet": (RESNET, torchvision_resnet, None, ("ResNet-50",)),
+    "vit": (TIMM, timm_vit, timm_maps, ("S/16",)),
+    "botnet": (BOTNET, assembled_botnet, softmax_maps, ("BoTNet-50",)),
+    "deit": (f"{TIMM} (Distilled)", timm_vit, timm_maps, ("Ti", "Ti distilled")),
+    "convit": ("timm ConVit", timm_convit, timm_maps, ("Ti",)),
+    "ceit": (CEIT, assembled_ceit, timm_maps, ("T",)),
+    "early_conv": (STEM, torchvision_vit, torchvision_maps, ("P-1GF", "C-1GF")),
+    "coatnet": (COATNET, timm_coatnet, timm_maps, ("CoAtNet-0",)),
+}
+NO_SMALL_STEM = ("convnet", "botnet", "coatnet")  # torchvision's ResNet and timm's MaxxVit
 
 
-PAIRS = _pairs()
+def _pairs(model: str) -> list[Pair]:
+    peer, build, maps, default = PEERS[model]
+    to_ours = partial(convert, model, same_settings=model in SETTINGS)
+    return [
+        Pair(model, size, peer, build, to_ours, maps, size in default)
+        for size in SIZES[model]
+        if not (size.startswith("nano") and model in NO_SMALL_STEM)
+        and "two class" not in size  # the same network as the distilled one
+    ]
+
+
+PAIRS = [pair for model in PEERS for pair in _pairs(model)]

@@ -6,16 +6,20 @@ the paper's; what a laptop can add is how the time of both grows with the side o
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from time import perf_counter
+from typing import Any
 
 import torch
 from torch import nn
 from torchvision.models import efficientnet_b0, efficientnet_b3, efficientnet_b4
 
+from benchmarks.measure import forward_pass, time_by_turns, training_step
+from benchmarks.options import about, add_options, check, describe, settings, threads, write
 from hybridlib.analysis import cost
-from hybridlib.bench.measure import time_by_turns, training_step
 from hybridlib.checks import check_positive
 from hybridlib.models import create
 from hybridlib.training.devices import memory_errors
@@ -30,6 +34,39 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "EfficientNet-B4": lambda side: efficientnet_b4(),
 }
 SIDES = (128, 224, 320)  # pixels; multiples of 32, so that every map halves evenly
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command; it leaves what to call in `args.run`."""
+    parser = commands.add_parser(
+        "latency",
+        help="BoTNet beside EfficientNet at several resolutions",
+        description=(
+            "Time of a forward pass and of a training step (one image more) of BoTNet, "
+            "ResNet and EfficientNet (torchvision) with random weights, by turns."
+        ),
+    )
+    sides = " ".join(map(str, SIDES))
+    parser.add_argument(
+        "--sides", type=int, nargs="+", default=SIDES, help=f"of the images, default {sides}"
+    )
+    add_options(parser, batch_size=1)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    device = check(args)
+    with threads(args.threads):
+        rows = measure_latency(args.sides, **settings(args, device))
+        record = {**describe(device, args), "rows": rows}
+    write(args, record)
+    layout = "{:<16} {:>5} {:>8} {:>8} {:>11} {:>17}".format
+    print(layout("network", "side", "M param.", "G macs", "forward ms", "training step ms"))
+    for row in rows:
+        counts = f"{row['parameters'] / 1e6:.1f}", f"{row['macs'] / 1e9:.2f}"
+        times = f"{row['forward_ms']:.1f}", f"{row['training_step_ms']:.1f}"
+        print(layout(row["network"], row["side"], *counts, *times))
+    print(f"\n{about(record)}")
 
 
 def measure_latency(
@@ -70,31 +107,13 @@ def measure_latency(
             labels = torch.randint(1000, (batch_size + 1,), generator=generator).to(device)
             models = {name: make(side).to(device).eval() for name, make in networks.items()}
             costs = {name: cost(model, image_size=side) for name, model in models.items()}
-            turns = dict(repeats=repeats, device=device, clock=clock)
-            passes = [_forward(model, x[:batch_size]) for model in models.values()]
-            forward = time_by_turns(passes, **turns)
-            steps = [
-                training_step(model.train(), x, labels, precision=nullcontext())
-                for model in models.values()
-            ]
-            training = time_by_turns(steps, **turns)
+            turns = partial(time_by_turns, repeats=repeats, device=device, clock=clock)
+            plain: Any = dict(precision=nullcontext())
+            forward = turns([forward_pass(m, x[:batch_size], **plain) for m in models.values()])
+            steps = [training_step(m.train(), x, labels, **plain) for m in models.values()]
+            training = turns(steps)
         for name, forward_ms, training_ms in zip(models, forward, training):
-            rows.append(
-                dict(
-                    network=name,
-                    side=side,
-                    parameters=costs[name].parameters,
-                    macs=costs[name].macs,
-                    forward_ms=forward_ms,
-                    training_step_ms=training_ms,
-                )
-            )
+            counts = dict(parameters=costs[name].parameters, macs=costs[name].macs)
+            times = dict(forward_ms=forward_ms, training_step_ms=training_ms)
+            rows.append(dict(network=name, side=side, **counts, **times))
     return rows
-
-
-def _forward(model: nn.Module, x: torch.Tensor) -> Callable[[], torch.Tensor]:
-    def call() -> torch.Tensor:
-        with torch.no_grad():
-            return model(x)
-
-    return call

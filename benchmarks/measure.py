@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from hybridlib.bench.pairs import Pair
+from benchmarks.peers import Pair
+from hybridlib.checks import check_positive
+from hybridlib.layers.sized import SizedModel
 from hybridlib.training.devices import memory_errors
 
 # Of the largest logit. Through fifty layers of random weights float32 rounds in another order;
@@ -78,67 +81,54 @@ def measure(
         ValueError: if the two do not agree, or a package is missing.
         MemoryError: if the memory runs out.
     """
-    if batch_size < 1 or repeats < 1:
-        raise ValueError(
-            f"batch_size={batch_size} and repeats={repeats} must be at least 1, for example 4 and 6"
-        )
+    check_positive(batch_size=batch_size, repeats=repeats)
     advice = (
         f"lower --batch-size {batch_size} (for example to {max(1, batch_size // 2)}) or "
         f"--image-size, or leave {pair.name} out with --only"
     )
     rows = []
     with memory_errors(advice, device):
-        *models, side = pair.make(image_size=image_size)
-        models = [model.to(device) for model in models]
+        ours, theirs, side = pair.make(image_size=image_size)
+        ours, theirs = ours.to(device), theirs.to(device)
         generator = torch.Generator().manual_seed(1)
         x = torch.randn(batch_size, 3, side, side, generator=generator).to(device)
         labels = torch.randint(1000, (batch_size,), generator=generator).to(device)
-        check_agreement(pair, *models, x)
+        check_agreement(pair, ours, theirs, x)
         for variant in variants:
             turns = partial(time_by_turns, repeats=repeats, device=device, clock=clock)
-            for metric, unit, ours, theirs in _metrics(pair, models, x, labels, variant, turns):
-                row = dict(
-                    model=pair.name,
-                    peer=pair.peer,
-                    metric=metric,
-                    variant=variant.name,
-                    ours=ours,
-                    theirs=theirs,
-                    ratio=ours / theirs if unit == "MiB" else theirs / ours,
-                    unit=unit,
-                    image_size=side,
-                )
-                rows.append(row)
+            metrics = _metrics(pair, ours, theirs, x, labels, variant, turns)
+            for metric, unit, (mine, its) in metrics:
+                row = dict(model=pair.name, peer=pair.peer, metric=metric, variant=variant.name)
+                ratio = mine / its if unit == "MiB" else its / mine
+                values = dict(ours=mine, theirs=its, ratio=ratio, unit=unit, image_size=side)
+                rows.append({**row, **values})
     return rows
 
 
 def _metrics(
     pair: Pair,
-    models: Sequence[nn.Module],
+    ours: SizedModel,
+    theirs: nn.Module,
     x: Tensor,
     labels: Tensor,
     variant: Variant,
-    turns: Callable[[Sequence[Callable]], list[float]],
-) -> Iterator[tuple[str, str, float, float]]:
-    """Metric, unit, ours and theirs, one after another."""
-    run = [torch.compile(model) if variant.compiled else model for model in models]
+    turns: Callable[[Sequence[Callable[[], object]]], list[float]],
+) -> Iterator[tuple[str, str, list[float]]]:
+    """Metric, unit, and the two values, one after another."""
+    models = [ours, theirs]
+    run: list[Any] = [torch.compile(model) if variant.compiled else model for model in models]
     precision = autocast(x.device, variant.precision)
-
-    def forward(model: Callable) -> Callable[[], object]:
-        def call() -> object:
-            with torch.no_grad(), precision:
-                return model(x)
-
-        return call
-
-    yield "forward", "ms", *turns([forward(model) for model in run])
+    forward = partial(forward_pass, x=x, precision=precision)
+    yield "forward", "ms", turns([forward(model) for model in run])
     if pair.maps and variant == EAGER:
-        ours, theirs = models
-        asked = [forward(ours.trace), forward(partial(pair.maps, theirs))]
-        yield "forward with maps", "ms", *turns(asked)
-    steps = [training_step(model.train(), x, labels, precision=precision) for model in run]
-    yield "training step", "ms", *turns(steps)
-    yield "peak memory", "MiB", *(peak_memory(s, m, x) for s, m in zip(steps, models))
+        asked = turns([forward(ours.trace), forward(partial(pair.maps, theirs))])
+        yield "forward with maps", "ms", asked
+    for model in run:
+        model.train()
+    steps = [training_step(model, x, labels, precision=precision) for model in run]
+    yield "training step", "ms", turns(steps)
+    memory = [peak_memory(step, model, x) for step, model in zip(steps, models)]
+    yield "peak memory", "MiB", memory
     for model in models:
         model.eval()
 
@@ -148,6 +138,18 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def forward_pass(
+    model: Callable[[Tensor], object], x: Tensor, *, precision: AbstractContextManager
+) -> Callable[[], object]:
+    """A call that does one forward pass without gradients."""
+
+    def call() -> object:
+        with torch.no_grad(), precision:
+            return model(x)
+
+    return call
 
 
 def training_step(
@@ -167,7 +169,7 @@ def training_step(
 
 
 @torch.no_grad()
-def check_agreement(pair: Pair, ours: nn.Module, theirs: nn.Module, x: Tensor) -> None:
+def check_agreement(pair: Pair, ours: SizedModel, theirs: nn.Module, x: Tensor) -> None:
     """Raise ValueError unless both give the same logits and, where asked for, the same maps."""
     for dtype, tolerance in TOLERANCES.items():
         image = x[:1].to(dtype)
@@ -210,7 +212,7 @@ def time_by_turns(
     after a call that gave much memory back was seen to run 6 % slower. So `repeats` is best even.
     """
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    seconds = [[] for _ in calls]
+    seconds: list[list[float]] = [[] for _ in calls]
     for turn in range(repeats + 1):
         for call, times in list(zip(calls, seconds))[:: -1 if turn % 2 else 1]:
             wait()
