@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from math import isfinite
+from numbers import Integral, Real
+from typing import TypeGuard
+
 
 def check_positive(**values: float) -> None:
     """Raise ValueError unless every named value is above zero.
@@ -12,6 +16,38 @@ def check_positive(**values: float) -> None:
     for name, value in values.items():
         if not value > 0:
             raise ValueError(f"{name}={value} must be greater than 0, for example {name}=1")
+
+
+def check_whole(**values: int) -> None:
+    """Raise ValueError unless every named value is a whole number above zero.
+
+    Args:
+        **values: by the names that the message shall use.
+    """
+    for name, value in values.items():
+        if not is_whole(value) or value <= 0:
+            near = max(1, round(value)) if is_number(value) else 1
+            raise ValueError(
+                f"{name}={value!r} must be a whole number greater than 0, for example {name}={near}"
+            )
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a real number, finite and no bool.
+
+    Args:
+        value: whatever was given.
+    """
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+
+
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number and no bool; 2.0 is none.
+
+    Args:
+        value: whatever was given.
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_share(**values: float) -> None:
