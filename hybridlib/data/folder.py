@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hybridlib.checks import check_whole
+from hybridlib.checks import check_whole, machine_memory
 from hybridlib.data.cifar import CIFAR
 from hybridlib.data.files import read_images
 from hybridlib.data.images import (
@@ -37,7 +37,7 @@ from hybridlib.data.listing import (
     readable,
     sub_folders,
 )
-from hybridlib.data.memory import check_memory, machine_memory
+from hybridlib.data.memory import check_memory
 from hybridlib.data.preparation import Preparation
 
 # Bytes: a folder whose decoded images need more is read as it is trained on. 1 GiB is 7,000 images

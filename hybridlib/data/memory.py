@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from hybridlib.checks import machine_memory
 
 # Bytes a pixel: three channels, and as floats while a picture is resized or batched.
 PIXEL = 3 * (1 + 4)
-
-
-def machine_memory() -> int:
-    """Bytes of memory that a program may still take here: what the system calls available, or a
-    container's limit if that is lower."""
-    found = []
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [1024 * int(x.split()[1]) for x in lines if x.startswith("MemAvailable:")]
-    except OSError:  # not Linux
-        pass
-    if not found and hasattr(os, "sysconf"):
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            text = Path(limit).read_text().strip()
-        except OSError:
-            continue
-        found += [int(text)] if text.isdecimal() else []
-    return min(found, default=2**40)
 
 
 def check_memory(count: int, image_size: int, *, pixel: int = PIXEL) -> None:

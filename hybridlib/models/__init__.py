@@ -55,7 +55,8 @@ def create(
     size: str = "nano",
     *,
     num_classes: int = 1000,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    in_channels: int = 3,
     drop_path: float = 0.0,
 ) -> nn.Module:
     """A model by name, for the command line and the studies.
@@ -64,7 +65,9 @@ def create(
         model: a key of `SIZES`, for example "vit".
         size: a key of `SIZES[model]`, for example "nano" or "B/16".
         num_classes: number of classes.
-        image_size: side of the images in pixels; by default the table's.
+        image_size: side of the images in pixels; by default the table's. ConvNet, BoTNet and the
+            flagship also take (height, width); the others take such images as they are.
+        in_channels: channels of the images, for example 1 for grey ones.
         drop_path: stochastic depth of the last block, for the models that have it.
 
     Raises:
@@ -72,7 +75,7 @@ def create(
             0 where the model has none.
     """
     look_up(SIZES, model)
-    settings = dict(num_classes=num_classes, image_size=image_size)
+    settings = dict(num_classes=num_classes, image_size=image_size, in_channels=in_channels)
     if drop_path and not has_drop_path(model):
         able = ", ".join(filter(has_drop_path, CLASSES))
         raise ValueError(

@@ -24,11 +24,19 @@ axes, so that its softmax is the product of one along the rows and one along the
 from __future__ import annotations
 
 import torch
-from einops import einsum, rearrange, repeat
+from einops import einsum, rearrange
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from hybridlib.checks import check_divides, check_image, check_positive, check_share, look_up
+from hybridlib.checks import (
+    check_divides,
+    check_fits,
+    check_image,
+    check_positive,
+    check_share,
+    check_whole,
+    look_up,
+)
 from hybridlib.layers.attention import attend, attention_weights
 from hybridlib.layers.position import LearnedPositions, quadratic_encoding, relative_offsets
 from hybridlib.layers.trace import AttentionMap, Trace
@@ -138,7 +146,7 @@ class GatedPositionalSelfAttention(nn.Module):
         """As `forward`, and the maps "content", "position" and "gated", each `b h q k`."""
         q, k, v = self.split(x)
         content = attention_weights(q, k)
-        position = repeat(self.position_weights(grid), "h q k -> b h q k", b=len(x))
+        position = self.position_weights(grid).expand(x.shape[0], -1, -1, -1)  # b h q k
         gates = rearrange(self.gates, "h -> h 1 1")
         gated = (1 - gates) * content + gates * position
         return self.join(gated @ v), dict(content=content, position=position, gated=gated)
@@ -216,7 +224,7 @@ class ConViT(nn.Module):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(num_classes=num_classes)
+        check_whole(num_classes=num_classes)
         check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
         check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         if local_depth < 0:
@@ -230,6 +238,7 @@ class ConViT(nn.Module):
                 f"for example depth={local_depth + 1}"
             )
         side = image_size // patch_size
+        check_fits("image_size", image_size, side, side, dim)
         rates = drop_path_schedule(drop_path, depth)
         self.patch_size, self.in_channels = patch_size, in_channels
         self.patch_embedding = PatchEmbedding(
@@ -267,6 +276,7 @@ class ConViT(nn.Module):
         *,
         num_classes: int = 1000,
         image_size: int | None = None,
+        in_channels: int = 3,
         drop_path: float = 0.0,
     ) -> ConViT:
         """A model of the table SIZES.
@@ -275,21 +285,22 @@ class ConViT(nn.Module):
             size: a key of the table.
             num_classes: number K of classes.
             image_size: side of the images in pixels; by default the table's.
+            in_channels: channels of the images, for example 1 for grey ones.
             drop_path: stochastic depth of the last block.
         """
         entry = look_up(SIZES, size)
         entry = {**entry, "image_size": entry["image_size"] if image_size is None else image_size}
-        return cls(**entry, num_classes=num_classes, drop_path=drop_path)
+        return cls(**entry, num_classes=num_classes, in_channels=in_channels, drop_path=drop_path)
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens `b n d` that enter the first block, and the patch grid (rows, columns)."""
-        check_image(x, channels=self.in_channels, side_multiple=self.patch_size)
+        check_image(x, channels=self.in_channels, side_multiple=self.patch_size, model=self)
         grid = (x.shape[2] // self.patch_size, x.shape[3] // self.patch_size)
         return self.positions(self.patch_embedding(x), grid=grid), grid
 
     def add_class_token(self, tokens: Tensor) -> Tensor:
         """`b n d` to `b (1+n) d`; the class token has no position."""
-        class_token = repeat(self.class_token, "1 1 d -> b 1 d", b=len(tokens))
+        class_token = self.class_token.expand(tokens.shape[0], -1, -1)  # b 1 d
         return torch.cat([class_token, tokens], dim=1)
 
     def classify(self, tokens: Tensor) -> Tensor:

@@ -16,7 +16,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_image, check_positive, look_up
+from hybridlib.checks import (
+    check_batch,
+    check_divides,
+    check_image,
+    check_whole,
+    image_sides,
+    look_up,
+)
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.trace import Trace
 
@@ -34,6 +41,9 @@ SIZES: dict[str, dict] = {
         depths=(3, 4, 6, 3),
     ),
 }
+
+
+STEM_STRIDE = {"small": 1, "large": 4}
 
 
 class BasicBlock(nn.Module):
@@ -92,8 +102,8 @@ class ConvNet(nn.Module):
     """A residual network.
 
     Args:
-        image_size: side in pixels of the images it is meant for. Any size works: the average over
-            the map does not mind.
+        image_size: side in pixels of the images it is meant for, or (height, width). Any size
+            works: the average over the map does not mind.
         stem: "small" is one 3x3 convolution; "large" is a 7x7 of stride 2 and a 3x3 max pooling of
             stride 2.
         block: "basic" or "bottleneck".
@@ -108,7 +118,7 @@ class ConvNet(nn.Module):
     def __init__(
         self,
         *,
-        image_size: int,
+        image_size: int | tuple[int, int],
         stem: Literal["small", "large"],
         block: Literal["basic", "bottleneck"],
         widths: tuple[int, ...],
@@ -117,7 +127,8 @@ class ConvNet(nn.Module):
         in_channels: int = 3,
     ) -> None:
         super().__init__()
-        check_positive(image_size=image_size, num_classes=num_classes)
+        image_sides(image_size)
+        check_whole(num_classes=num_classes)
         if len(widths) != len(depths) or not widths:
             raise ValueError(
                 f"widths={widths} and depths={depths} must have one entry for each stage, "
@@ -125,11 +136,12 @@ class ConvNet(nn.Module):
             )
         for stage, (width, depth) in enumerate(zip(widths, depths)):
             check_divides(4 if block == "bottleneck" else 1, width, value_name=f"widths[{stage}]")
-            check_positive(**{f"depths[{stage}]": depth})
+            check_whole(**{f"depths[{stage}]": depth})
         make_block = look_up(BLOCKS, block)
         self.image_size, self.in_channels = image_size, in_channels
         stem_width = widths[0] if block == "basic" else widths[0] // 4
         self.stem = make_stem(stem, in_channels, stem_width)
+        self.stride = STEM_STRIDE[stem] * 2 ** (len(widths) - 1)
         channels, stages = stem_width, []
         for stage, (width, depth) in enumerate(zip(widths, depths)):
             strides = [1 if stage == 0 else 2] + [1] * (depth - 1)
@@ -144,22 +156,36 @@ class ConvNet(nn.Module):
 
     @classmethod
     def from_size(
-        cls, size: str, *, num_classes: int = 1000, image_size: int | None = None
+        cls,
+        size: str,
+        *,
+        num_classes: int = 1000,
+        image_size: int | tuple[int, int] | None = None,
+        in_channels: int = 3,
     ) -> ConvNet:
         """A model of the table SIZES.
 
         Args:
             size: a key of the table.
             num_classes: number K of classes.
-            image_size: side of the images in pixels; by default the table's.
+            image_size: side of the images in pixels, or (height, width); by default the table's.
+            in_channels: channels of the images, for example 1 for grey ones.
         """
         entry = look_up(SIZES, size)
         image_size = entry["image_size"] if image_size is None else image_size
-        return cls(**{**entry, "image_size": image_size}, num_classes=num_classes)
+        return cls(
+            **{**entry, "image_size": image_size}, num_classes=num_classes, in_channels=in_channels
+        )
+
+    def check_batch(self, x: Tensor) -> None:
+        """Raise ValueError if the last map of one image is a single cell, in training."""
+        height, width = (-(-side // self.stride) for side in x.shape[-2:])  # rounded up
+        check_batch(x, training=self.training, cells=height * width)
 
     def features(self, x: Tensor) -> Tensor:
         """The map `b c h w` that leaves the last stage."""
-        check_image(x, channels=self.in_channels)
+        check_image(x, channels=self.in_channels, model=self)
+        self.check_batch(x)
         return self.stages(self.stem(channels_last(x)))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -34,7 +34,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from einops import repeat
 from torch import Tensor, nn
 
 from hybridlib.checks import check_image, look_up
@@ -122,6 +121,7 @@ class DeiT(ViT):
         *,
         num_classes: int = 1000,
         image_size: int | None = None,
+        in_channels: int = 3,
         drop_path: float = 0.0,
     ) -> DeiT:
         """A model of the table SIZES.
@@ -130,20 +130,21 @@ class DeiT(ViT):
             size: a key of the table.
             num_classes: number K of classes.
             image_size: side of the images in pixels; by default the table's.
+            in_channels: channels of the images, for example 1 for grey ones.
             drop_path: stochastic depth of the last block.
         """
         entry = look_up(SIZES, size)
         entry = {**entry, "image_size": entry["image_size"] if image_size is None else image_size}
-        return cls(**entry, num_classes=num_classes, drop_path=drop_path)
+        return cls(**entry, num_classes=num_classes, in_channels=in_channels, drop_path=drop_path)
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens `b (e+n) d` that enter the first block, e = 1 or 2, and the patch grid."""
         if self.second_token is None:
             return super().embed(x)
-        check_image(x, channels=self.in_channels, side_multiple=self.patch_size)
+        check_image(x, channels=self.in_channels, side_multiple=self.patch_size, model=self)
         grid = (x.shape[2] // self.patch_size, x.shape[3] // self.patch_size)
         extra = torch.cat([self.class_token, self.second_token], dim=1)
-        extra = repeat(extra, "1 e d -> b e d", b=len(x))
+        extra = extra.expand(x.shape[0], -1, -1)  # b e d
         return self.positions(torch.cat([extra, self.patch_embedding(x)], dim=1), grid=grid), grid
 
     def encode_extra(self, x: Tensor) -> Tensor:

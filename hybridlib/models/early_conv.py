@@ -22,8 +22,9 @@ from collections.abc import Sequence
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_positive, look_up
+from hybridlib.checks import check_batch, check_divides, check_whole, look_up
 from hybridlib.layers.convolution import ConvNormAct, channels_last
+from hybridlib.layers.stack import Stack
 from hybridlib.models import vit
 from hybridlib.models.vit import ViT
 
@@ -53,7 +54,7 @@ SIZES: dict[str, dict] = {
 }
 
 
-class ConvStem(nn.Sequential):
+class ConvStem(Stack):
     """3x3 convolutions with BatchNorm and ReLU, then a 1x1 convolution to the width of a token.
 
     Args:
@@ -67,18 +68,21 @@ class ConvStem(nn.Sequential):
     """
 
     def __init__(self, stem: Sequence[tuple[int, int]], *, in_channels: int, dim: int) -> None:
-        check_positive(in_channels=in_channels, dim=dim)
+        check_whole(in_channels=in_channels, dim=dim)
         for i, (channels, stride) in enumerate(stem):
-            check_positive(**{f"stem[{i}][0]": channels, f"stem[{i}][1]": stride})
+            check_whole(**{f"stem[{i}][0]": channels, f"stem[{i}][1]": stride})
         widths = [in_channels, *(channels for channels, _ in stem)]
         convs = (
             ConvNormAct(c, channels, stride=stride) for c, (channels, stride) in zip(widths, stem)
         )
         super().__init__(*convs, nn.Conv2d(widths[-1], dim, 1))
+        self.stride = math.prod(stride for _, stride in stem)
         nn.init.normal_(self[-1].weight, std=math.sqrt(2 / dim))
         nn.init.zeros_(self[-1].bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        cells = (x.shape[2] // self.stride) * (x.shape[3] // self.stride)
+        check_batch(x, training=self.training, cells=cells)
         return rearrange(super().forward(channels_last(x)), "b d h w -> b (h w) d")
 
 
@@ -162,6 +166,7 @@ class EarlyConvViT(ViT):
         *,
         num_classes: int = 1000,
         image_size: int | None = None,
+        in_channels: int = 3,
         drop_path: float = 0.0,
     ) -> EarlyConvViT:
         """A model of the table SIZES.
@@ -170,10 +175,14 @@ class EarlyConvViT(ViT):
             size: a key of the table.
             num_classes: number K of classes.
             image_size: side of the images in pixels; by default the table's.
+            in_channels: channels of the images, for example 1 for grey ones.
             drop_path: stochastic depth of the last block.
         """
         entry = look_up(SIZES, size)
         image_size = entry["image_size"] if image_size is None else image_size
         return cls(
-            **{**entry, "image_size": image_size}, num_classes=num_classes, drop_path=drop_path
+            **{**entry, "image_size": image_size},
+            num_classes=num_classes,
+            in_channels=in_channels,
+            drop_path=drop_path,
         )
