@@ -262,21 +262,26 @@ def test_slices_of_stacks_are_stacks(nano):
             assert list(module[:1]) == [module[0]] and list(module[1:]) == list(module)[1:]
 
 
+@pytest.mark.parametrize("model", SIZES)
 @torch.no_grad()
-def test_bfloat16_maps_are_read(nano):
-    """Of a model in bfloat16, and of one in float32 under autocast."""
-    exact = nano.trace(pictures())
+def test_bfloat16_maps_are_read(model):
+    """Of a model in bfloat16, and of one in float32 under autocast. One picture: a processor is
+    slow at bfloat16."""
+    nano, x = make(model, "nano"), pictures(1)
+    if model not in ("botnet", "flagship"):
+        x = x[:, :, :16, :16]
+    exact = nano.trace(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = nano.trace(pictures())
-    for trace in (mixed, deepcopy(nano).bfloat16().trace(pictures().bfloat16())):
+        mixed = nano.trace(x)
+    for trace in (mixed, nano.bfloat16().trace(x.bfloat16())):
         maps = trace.maps
         if not maps:
             continue
         assert any(m.weights.dtype == torch.bfloat16 for m in maps) or trace is mixed
-        AttentionExplorer(np.zeros((2, 32, 32, 3), np.uint8), maps)
+        AttentionExplorer(np.zeros((1, 32, 32, 3), np.uint8), maps)
         for low in maps:
             assert as_array(low.weights).dtype == np.float32
-            figures.heat_map([low.weights[0, 0]])
+            figures.panels([low.weights[0, 0]])
         for low, high in zip(analysis.applied(maps), analysis.applied(exact.maps)):
             near = analysis.attention_distance(low, patch_size=4)
             assert near.dtype == torch.float32
@@ -339,11 +344,13 @@ def test_images_of_another_type(nano, wrong, message):
             call(wrong(pictures()))
 
 
+@pytest.mark.parametrize("model", SIZES)
 @torch.no_grad()
-def test_half_a_model_takes_half_the_bits(nano):
-    assert deepcopy(nano).half()(pictures().half()).dtype == torch.float16
+def test_half_a_model_takes_half_the_bits(model):
+    nano, x = make(model, "nano"), pictures(1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert nano(pictures().bfloat16()).isfinite().all()
+        assert nano(x.bfloat16()).isfinite().all()
+    assert nano.half()(x.half()).dtype == torch.float16
 
 
 @pytest.mark.parametrize("side", [4, 8, 16, 32])
@@ -405,7 +412,9 @@ def test_weights_for_another_image_size_or_other_classes(model):
     tensors = small.state_dict()
     before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
     if any(tensors[name].shape != before[name].shape for name in tensors):
-        with pytest.raises(CheckpointError, match="image_size that the file .* fit_positions"):
+        with pytest.raises(
+            CheckpointError, match="with the image_size that the file .*fit_positions"
+        ):
             put_tensors(built, tensors, origin="file")
         assert all(torch.equal(before[name], built.state_dict()[name]) for name in before)
     put_tensors(built, fit_positions(tensors, built), origin="file")
@@ -429,7 +438,7 @@ def test_relative_vectors_keep_their_place_when_resized():
     assert {name: len(table) for name, table in fitted.items()} == {"rows": 11, "columns": 15}
     for table in fitted.values():
         assert_close(table, -table.flip(0), 1e-6)
-        assert table[len(table) // 2] == 0 and (table.diff(dim=0) >= 0).all()
+        assert abs(table[len(table) // 2]) < 1e-6 and (table.diff(dim=0) >= 0).all()
     assert small.fit_tables(line) == line
     absolute = AbsolutePositions2d((8, 8), 1)
     assert len(absolute.fit_tables({"rows": torch.ones(4, 1)})["rows"]) == 8
