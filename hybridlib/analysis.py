@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hybridlib.layers.position import grid_coordinates, relative_offsets
-from hybridlib.layers.trace import AttentionMap
+from hybridlib.layers.trace import AttentionMap, precise
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ def effective_receptive_field(features: Callable[[Tensor], Tensor], images: Tens
     Networks", NeurIPS 2016.
     """
     images = images.detach().clone().requires_grad_()
-    out = features(images)
+    out = precise(features(images))
     centre = out[:, :, out.shape[2] // 2, out.shape[3] // 2]
     # a random mixture of channels, so that none cancels another
     generator = torch.Generator().manual_seed(0)
     mixture = torch.randn(centre.shape, generator=generator).to(centre)
     (gradient,) = torch.autograd.grad((centre * mixture).sum(), images)
-    field = reduce(gradient.abs(), "b c h w -> h w", "mean")
+    field = reduce(precise(gradient).abs(), "b c h w -> h w", "mean")
     return field / field.max().clamp_min(torch.finfo(field.dtype).tiny)
 
 
@@ -120,8 +120,8 @@ def equivariance_error(
         shift: pixels.
         stride: total stride of `features`.
     """
-    moved_then_seen = features(images.roll(shift, dims=-1))
-    seen = features(images)
+    moved_then_seen = precise(features(images.roll(shift, dims=-1)))
+    seen = precise(features(images))
     seen_then_moved = seen.roll(round(shift / stride), dims=-1)
     return ((moved_then_seen - seen_then_moved).norm() / seen.norm()).item()
 
@@ -136,8 +136,8 @@ def invariance_error(model: Callable[[Tensor], Tensor], images: Tensor, *, shift
         images: shape `b c h w`.
         shift: pixels to the right, wrapping around.
     """
-    out = model(images)
-    return ((model(images.roll(shift, dims=-1)) - out).norm() / out.norm()).item()
+    out, moved = (precise(model(x)) for x in (images, images.roll(shift, dims=-1)))
+    return ((moved - out).norm() / out.norm()).item()
 
 
 def attention_distance(attention: AttentionMap, *, patch_size: int) -> Tensor:
@@ -160,7 +160,7 @@ def attention_distance(attention: AttentionMap, *, patch_size: int) -> Tensor:
     """
     check_square(attention)
     skip = len(attention.extra)
-    weights = attention.weights[:, :, skip:, skip:]
+    weights = precise(attention.weights)[:, :, skip:, skip:]
     weights = weights / weights.sum(dim=-1, keepdim=True)
     distance = relative_offsets(attention.grid).to(weights).norm(dim=-1) * patch_size  # q k
     return reduce((weights * distance).sum(dim=-1), "b h q -> h", "mean")
@@ -281,7 +281,7 @@ def rollout(maps: Sequence[AttentionMap]) -> Tensor:
                 f"{attention.kind}; rollout needs one map a block, what it applied to its values: "
                 "analysis.applied(trace.maps)"
             )
-        mean = reduce(attention.weights, "b h q k -> b q k", "mean")
+        mean = reduce(precise(attention.weights), "b h q k -> b q k", "mean")
         layer = 0.5 * mean + 0.5 * torch.eye(mean.shape[-1]).to(mean)
         if joint is not None and before is not None:
             late = len(attention.extra) - len(before.extra)
@@ -328,7 +328,7 @@ def cosine_similarity(vectors: Tensor) -> Tensor:
     Args:
         vectors: shape `n d`.
     """
-    unit = F.normalize(vectors, dim=-1)
+    unit = F.normalize(precise(vectors), dim=-1)
     return unit @ unit.T
 
 
@@ -342,6 +342,7 @@ def grid_correlation(similarity: Tensor, grid: tuple[int, int]) -> float:
         similarity: shape `n n`, for example of a position table.
         grid: rows and columns, with rows x columns = n.
     """
+    similarity = precise(similarity)
     cells = grid_coordinates(grid).to(similarity)
     apart = ~torch.eye(len(cells), dtype=torch.bool)
     pairs = torch.stack([similarity[apart], -torch.cdist(cells, cells)[apart]])

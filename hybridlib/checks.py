@@ -2,16 +2,113 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from math import isfinite, isqrt, prod
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TypeGuard
+
+import torch
+from torch import Tensor, nn
+
 
 def check_positive(**values: float) -> None:
-    """Raise ValueError unless every named value is above zero.
+    """Raise ValueError unless every named value is a number above zero.
 
     Args:
         **values: by the names that the message shall use.
     """
     for name, value in values.items():
+        if not is_number(value):
+            raise ValueError(
+                f"{name}={value!r} must be a number greater than 0, for example {name}=1"
+            )
         if not value > 0:
             raise ValueError(f"{name}={value} must be greater than 0, for example {name}=1")
+
+
+def check_whole(**values: int) -> None:
+    """Raise ValueError unless every named value is a whole number above zero.
+
+    Args:
+        **values: by the names that the message shall use.
+    """
+    for name, value in values.items():
+        if not is_whole(value):
+            near = max(1, round(value)) if is_number(value) else 1
+            raise ValueError(
+                f"{name}={value!r} must be a whole number greater than 0, for example {name}={near}"
+            )
+        check_positive(**{name: value})
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a real number, finite and no bool. PyTorch's symbols count.
+
+    Args:
+        value: whatever was given.
+    """
+    if isinstance(value, (torch.SymInt, torch.SymFloat)):
+        return True
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether a value is a whole number and no bool; 2.0 is none.
+
+    Args:
+        value: whatever was given.
+    """
+    return isinstance(value, (Integral, torch.SymInt)) and not isinstance(value, bool)
+
+
+def check_list(**values: Sequence[int]) -> None:
+    """Raise ValueError unless every named value is a tuple or list.
+
+    Args:
+        **values: by the names that the message shall use.
+    """
+    for name, value in values.items():
+        if not isinstance(value, (tuple, list)):
+            raise ValueError(
+                f"{name}={value!r} must have one entry for each stage, for example {name}=(1, 1)"
+            )
+
+
+def check_fits(name: str, value: object, *shape: int) -> None:
+    """Raise ValueError if a table of that many numbers is larger than this machine's memory.
+
+    Args:
+        name, value: of the argument that makes it so large.
+        shape: of the table of float32.
+    """
+    needed, there = 4 * prod(shape), machine_memory()
+    if needed > there and torch.get_default_device().type == "cpu":
+        raise ValueError(
+            f"{name}={value} needs a table of {needed / 2**30:,.0f} GiB and this machine has "
+            f"{there / 2**30:,.1f} GiB; use a smaller {name}"
+        )
+
+
+def machine_memory() -> int:
+    """Bytes of memory that a program may still take here: what the system calls available, or a
+    container's limit if that is lower."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [1024 * int(x.split()[1]) for x in lines if x.startswith("MemAvailable:")]
+    except OSError:  # not Linux
+        pass
+    if not found and hasattr(os, "sysconf"):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            text = Path(limit).read_text().strip()
+        except OSError:
+            continue
+        found += [int(text)] if text.isdecimal() else []
+    return min(found, default=2**40)
 
 
 def check_share(**values: float) -> None:
@@ -21,8 +118,8 @@ def check_share(**values: float) -> None:
         **values: by the names that the message shall use.
     """
     for name, value in values.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{name}={value} must be between 0 and 1, for example {name}=0.1")
+        if not is_number(value) or not 0 <= value <= 1:
+            raise ValueError(f"{name}={value!r} must be between 0 and 1, for example {name}=0.1")
 
 
 def check_divides(
@@ -43,8 +140,13 @@ def check_divides(
         value_name: what the value is called where it was given.
         fixed: whether another divisor would break another rule; the message then offers none.
     """
-    check_positive(**{divisor_name or "divisor": divisor})
+    check_whole(**{divisor_name or "divisor": divisor})
     rule = f"a multiple of {divisor_name}={divisor}" if divisor_name else f"a multiple of {divisor}"
+    if not is_whole(value):
+        raise ValueError(
+            f"{value_name}={value!r} must be a whole number greater than 0 and {rule}, for example"
+            f" {value_name}={divisor}"
+        )
     if value <= 0:
         raise ValueError(
             f"{value_name}={value} must be greater than 0 and {rule}, for example"
@@ -65,7 +167,32 @@ def check_divides(
         )
 
 
-def check_image(x, *, channels: int, side_multiple: int = 1, side_name: str = "patch_size") -> None:
+def image_sides(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width in pixels, of one side for both or of a pair; ValueError for anything else.
+
+    Args:
+        image_size: as a constructor was given it.
+    """
+    if not isinstance(image_size, (tuple, list)):
+        check_whole(image_size=image_size)
+        return image_size, image_size
+    if len(image_size) != 2:
+        raise ValueError(
+            f"image_size={tuple(image_size)} must be one side or (height, width), for example "
+            "image_size=(32, 48)"
+        )
+    check_whole(**{f"image_size[{i}]": side for i, side in enumerate(image_size)})
+    return image_size[0], image_size[1]
+
+
+def check_image(
+    x: object,
+    *,
+    channels: int,
+    side_multiple: int = 1,
+    side_name: str = "patch_size",
+    model: nn.Module | None = None,
+) -> None:
     """Raise ValueError unless `x` is a batch of images `b c h w` that a model can take.
 
     Args:
@@ -73,7 +200,14 @@ def check_image(x, *, channels: int, side_multiple: int = 1, side_name: str = "p
         channels: the number of channels that the model was built for.
         side_multiple: height and width must be multiples of it.
         side_name: the setting that `side_multiple` comes from.
+        model: whose weights' type and device the images must have.
     """
+    if not isinstance(x, Tensor):
+        array = "; make one with torch.from_numpy(images)" if hasattr(x, "__array__") else ""
+        raise ValueError(
+            "expected a batch of images as a tensor of shape (batch, channels, height, width), got "
+            f"{type(x).__name__}{array}"
+        )
     if x.ndim != 4:
         side = side_multiple * max(1, 32 // side_multiple)
         single = "; add the batch axis of a single image with x[None]" if x.ndim == 3 else ""
@@ -91,6 +225,49 @@ def check_image(x, *, channels: int, side_multiple: int = 1, side_name: str = "p
         )
     for name, side in (("height", x.shape[2]), ("width", x.shape[3])):
         check_divides(side_multiple, side, divisor_name=side_name, value_name=f"image {name}")
+    _check_type(x, None if model is None else next(model.parameters(), None))
+
+
+def _check_type(x: Tensor, weight: Tensor | None) -> None:
+    """Raise ValueError unless images are floats of the weights' type and on their device."""
+    if not x.is_floating_point():
+        raise ValueError(
+            f"the images are {_plain(x.dtype)} and a model takes floats: normalise them as in "
+            "training, with split.normalise(images) or (images / 255 - mean) / std"
+        )
+    if weight is None:
+        return
+    if x.device != weight.device:
+        raise ValueError(
+            f"the images are on {x.device} and the model on {weight.device}; move them with "
+            f"images.to({str(weight.device)!r})"
+        )
+    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        kind = _plain(weight.dtype)
+        raise ValueError(
+            f"the images are {_plain(x.dtype)} and the model's weights {kind}; convert them with "
+            f"images.to(torch.{kind}), or the model with model.to(torch.{_plain(x.dtype)})"
+        )
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def check_batch(x: Tensor, *, training: bool, cells: int) -> None:
+    """Raise ValueError if a BatchNorm would see one number for each channel in training.
+
+    Args:
+        x: the images `b c h w`.
+        training: whether the model trains.
+        cells: cells of the smallest map that meets a BatchNorm.
+    """
+    if training and cells <= 1 and x.shape[0] == 1:
+        raise ValueError(
+            f"one image of {x.shape[2]}x{x.shape[3]} pixels leaves BatchNorm one number for each "
+            "channel, which has no variance; train on batches of 2 or more (drop_last=True in a "
+            "DataLoader) or on larger images, or call model.eval() first"
+        )
 
 
 def look_up(table: dict, name: str):
@@ -100,7 +277,7 @@ def look_up(table: dict, name: str):
         table: where to look.
         name: what for.
     """
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise ValueError(f"unknown name {name!r}; there are {', '.join(table)}")
     return table[name]
 
@@ -111,4 +288,5 @@ def divisors(value: int) -> list[int]:
     Args:
         value: a whole number above 0.
     """
-    return [n for n in range(1, value + 1) if value % n == 0]
+    small = [n for n in range(1, isqrt(value) + 1) if value % n == 0]
+    return sorted({*small, *(value // n for n in small)})

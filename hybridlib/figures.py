@@ -6,8 +6,9 @@ import builtins
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.figure import Figure
+
+from hybridlib.layers.trace import as_array
 
 # Okabe & Ito's colours: told apart by readers with any of the common colour deficiencies.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -50,7 +51,8 @@ def panels(
     """
     columns = min(columns or len(arrays), len(arrays))
     rows = -(-len(arrays) // columns)
-    heights = [np.asarray(a).shape[0] / np.asarray(a).shape[1] for a in arrays]
+    arrays = [as_array(a) for a in arrays]
+    heights = [a.shape[0] / a.shape[1] for a in arrays]
     width = side * (1.22 if colorbar else 1.0)
     figure, axes = plt.subplots(
         rows,
@@ -64,9 +66,7 @@ def panels(
         if i >= len(arrays):
             axis.axis("off")
             continue
-        drawn = axis.imshow(
-            np.asarray(arrays[i]), cmap=cmap, vmin=low, vmax=high, interpolation="nearest"
-        )
+        drawn = axis.imshow(arrays[i], cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
         axis.set(xticks=[], yticks=[], xlabel=xlabel, ylabel=ylabel if i % columns == 0 else "")
         if titles:
             axis.set_title(titles[i], fontsize=10)
@@ -98,12 +98,13 @@ def curves(
         size: inches.
     """
     figure, axis = plt.subplots(figsize=size, layout="constrained")
-    for i, (name, (x, y, *spread)) in enumerate(lines.items()):
+    for i, (name, line) in enumerate(lines.items()):
         colour = COLOURS[i % len(COLOURS)]
+        x, y, *spread = map(as_array, line)
         axis.plot(x, y, marker="osD^vPX"[i % 7], markersize=4, color=colour, label=name)
         if spread:
-            middle, band = np.asarray(y), np.asarray(spread[0])
-            axis.fill_between(x, middle - band, middle + band, color=colour, alpha=0.2, linewidth=0)
+            band = spread[0]
+            axis.fill_between(x, y - band, y + band, color=colour, alpha=0.2, linewidth=0)
     axis.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale, title=title)
     if xticks is not None:
         axis.set_xticks(xticks, [f"{tick:g}" for tick in xticks])

@@ -18,6 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 ZIP = b"PK\x03\x04"  # how a file of torch.save begins
+# What depends on the image_size alone: the last two parts of the tables' names.
+POSITION_TABLES = ("positions.table", "positions.rows", "positions.columns", "bias.table")
 
 
 class CheckpointError(ValueError):
@@ -150,11 +152,32 @@ def put_tensors(model: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
         raise CheckpointError(
             f"{origin!r} does not hold the weights of this {type(model).__name__}: "
             f"{'; '.join(wrong)}. "
-            "Create the model with the size, num_classes and image_size that the file was made with"
+            f"{_advice(tensors, shapes=bool(shapes), names=bool(missing or extra), state=state)}"
         )
     with torch.no_grad():
         for name, value in state.items():
             value.copy_(tensors[name])
+
+
+def _advice(
+    tensors: dict[str, Tensor], *, shapes: bool, names: bool, state: dict[str, Tensor]
+) -> str:
+    """What to do about tensors that do not fit, by which of them do not."""
+    whole = "Create the model with the size, num_classes and image_size that the file was made with"
+    if names or not shapes:
+        return whole
+    odd = {n for n in state if n in tensors and tensors[n].shape != state[n].shape}
+    heads = {n for n in odd if n.split(".")[0] in ("head", "second_head")}
+    places = {n for n in odd if ".".join(n.split(".")[-2:]) in POSITION_TABLES}
+    steps = []
+    if heads and heads | places == odd:
+        steps.append(f"num_classes={len(tensors[min(heads)])}, as the file has")
+    if places and heads | places == odd:
+        steps.append("the image_size that the file was made with")
+    if not steps:
+        return whole
+    resize = "; or resize the tables first: layers.position.fit_positions(tensors, model)"
+    return f"Create the model with {' and '.join(steps)}{resize if places else ''}"
 
 
 def _some(names: list[str]) -> str:

@@ -2,7 +2,11 @@
 
 import hashlib
 import itertools
+import json
+import os
+import re
 import shutil
+import sys
 import tarfile
 from importlib import import_module
 from urllib.error import URLError
@@ -21,6 +25,7 @@ from hybridlib.data import load
 from hybridlib.data.augment import BatchRandom, Cutout, Shift
 from hybridlib.data.digits import _draw
 
+PREPARED = sources.Preparation(8, mean=(0.5,) * 3, std=(0.5,) * 3)
 PLAIN = dict(image_size=8, scale=1, clutter=0, copies=1, test_copies=1)  # the originals themselves
 
 
@@ -222,6 +227,311 @@ def test_folder_with_train_and_test(tree):
 def test_other_names_of_the_test_folder(tree, name):
     (tree / "test").rename(tree / name)
     assert len(load(tree).test) == 4
+
+
+@pytest.mark.parametrize("train", ["train", "Train", "Training", "training_set"])
+@pytest.mark.parametrize("test", ["test", "Testing", "val", "Valid", "VALIDATION"])
+def test_parts_have_the_names_that_people_give_them(tree, train, test):
+    (tree / "train").rename(tree / "x").rename(tree / train)
+    (tree / "test").rename(tree / "y").rename(tree / test)
+    data = load(tree)
+    assert (data.classes, len(data.train), len(data.test)) == (("cat", "dog"), 10, 4)
+    assert "test_fraction" not in data.settings
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    for name in ("car", "train", "test"):
+        for i in range(4):
+            picture(tmp_path / "traffic" / name / f"{i}.png", "red")
+    assert load(tmp_path / "traffic").classes == ("car", "test", "train")
+    shutil.rmtree(tmp_path / "traffic" / "car")  # train/ and test/ alone are no two classes
+    with pytest.raises(ValueError, match="test/ and train/ with images but no class folders in"):
+        load(tmp_path / "traffic")
+
+
+def test_parts_that_are_not_used_or_not_clear_are_named(tree):
+    shutil.copytree(tree / "test", tree / "Valid")
+    with pytest.warns(UserWarning, match=r"test/ is the part to test on, Valid/ is not used"):
+        load(tree)
+    shutil.copytree(tree / "train", tree / "Training")
+    with pytest.raises(ValueError, match=r"has train/ and Training/; keep one"):
+        load(tree)
+    shutil.rmtree(tree / "Training")
+    shutil.rmtree(tree / "train")
+    shutil.rmtree(tree / "Valid")
+    with pytest.raises(ValueError, match=r"has test/ but no train/; add it, or load '.*test'"):
+        load(tree)
+
+
+def test_a_test_part_without_labels_is_told(tree):
+    shutil.rmtree(tree / "test")
+    picture(tree / "test" / "1.png", "red")
+    with pytest.raises(ValueError, match="test/ with images but none, .* load '.*train'"):
+        load(tree)
+
+
+def test_numbers_sort_as_numbers(tmp_path):
+    for k in range(12):
+        for i in range(2):
+            picture(tmp_path / "numbers" / f"{k}" / f"{i}.png", (k, k, k))
+            picture(tmp_path / "mixed" / f"no {k}" / f"{i}.png", (k, k, k))
+    data = load(tmp_path / "numbers")
+    assert data.classes == tuple(map(str, range(12)))
+    assert data.train.images[:, 0, 0, 0].tolist() == data.train.labels.tolist() == list(range(12))
+    classes, images = sources.held_out(tmp_path / "numbers", PREPARED)
+    assert classes == data.classes and images.labels[-1] == 11
+    assert load(tmp_path / "mixed").classes == tuple(f"no {k}" for k in range(12))
+
+
+def test_names_are_the_same_however_their_letters_are_composed(tmp_path):
+    for part, name in (("train", "caf\u00e9"), ("val", "cafe\u0301")):  # é of one sign, of two
+        for other in (name, "bar"):
+            picture(tmp_path / "menu" / part / other / "0.png", "red")
+    assert load(tmp_path / "menu").classes == ("bar", "caf\u00e9")
+    classes, images = sources.held_out(
+        tmp_path / "menu", PREPARED, classes=("x", "cafe\u0301", "bar")
+    )
+    assert classes == ("x", "cafe\u0301", "bar") and images.labels.tolist() == [2, 1]
+    # so that a copy by way of macOS splits alike
+    parts = []
+    for name in ("caf\u00e9", "cafe\u0301"):
+        for i in range(20):
+            for kind in (name, "bar"):
+                picture(tmp_path / name / kind / f"{kind}{i}.png", "red")
+        data = sources.folder(tmp_path / name, in_memory=False)
+        parts.append([p.stem.removeprefix(name) for p in data.test.paths if p.parent.name == name])
+    assert parts[0] == parts[1]
+
+
+def test_a_class_that_differs_by_capitals_is_pointed_out(tree):
+    (tree / "test" / "cat").rename(tree / "test" / "x").rename(tree / "test" / "Cat")
+    with pytest.raises(ValueError, match="no class 'cat' .it has 'Cat': capitals and spaces count"):
+        load(tree)
+
+
+def test_what_is_passed_over_is_counted(tree):
+    for i in range(3):
+        (tree / "train" / "cat" / f"{i}.MP4").write_bytes(b"a film")
+    (tree / "train" / "cat" / "README").write_text("words")
+    picture(tree / "train" / "loose.png", "red")
+    with pytest.warns(UserWarning) as said:
+        load(tree)
+    (text,) = {str(one.message) for one in said}
+    assert text.endswith("passed over 3 .mp4, 1 without an ending, 1 beside the class folders")
+
+
+def test_what_a_folder_holds_that_is_no_mistake_is_passed_over_in_silence(tree, recwarn):
+    """Hidden names, what systems leave, archives and tables beside the classes."""
+    before = load(tree).describe()
+    for where in (tree, tree / "train", tree / "train" / "cat"):
+        for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "._0.png", "ehthumbs.db"):
+            (where / name).write_bytes(b"a system")
+        picture(where / "__MACOSX" / "cat" / "0.png", "red")
+        picture(where / ".ipynb_checkpoints" / "0.png", "red")
+    for name in ("pets.zip", "labels.csv", "LICENSE"):
+        (tree / name).write_bytes(b"beside")
+        (tree / "test" / name).write_bytes(b"beside")
+    assert load(tree).describe() == before
+    assert not [str(w.message) for w in recwarn if issubclass(w.category, UserWarning)]
+
+
+def test_heic_is_counted_or_read(tmp_path, monkeypatch):
+    listing = import_module("hybridlib.data.listing")
+    for name in ("a", "b"):
+        for i in range(2):
+            picture(tmp_path / "phone" / name / f"{i}.jpg", "red")
+            picture(tmp_path / "phone" / name / f"x{i}.HEIC", "red", format="png")
+    monkeypatch.setattr(listing, "endings", lambda: frozenset({".jpg"}))
+    with pytest.warns(UserWarning, match="passed over 4 .heic; pip install pillow-heif to read"):
+        load(tmp_path / "phone")
+    for file in tmp_path.rglob("*.jpg"):
+        file.unlink()
+    with pytest.raises(ValueError, match="holds no images .passed over 4 .heic; pip install"):
+        load(tmp_path / "phone")
+    monkeypatch.undo()
+    registered = []
+    fake = type("module", (), dict(register_heif_opener=lambda: registered.append(True)))
+    monkeypatch.setitem(sys.modules, "pillow_heif", fake)
+    assert listing.endings.__wrapped__() and registered
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    folder = os.fsencode(tmp_path / "old")
+    for name in (b"caf\xe9", b"bar"):
+        os.makedirs(os.path.join(folder, name))
+        for i in range(3):
+            with open(os.path.join(folder, name, b"\xe9%d.png" % i), "wb") as file:
+                Image.new("RGB", (8, 8), "red").save(file, "png")
+    data = load(tmp_path / "old")
+    assert len(data.train) + len(data.test) == 6 and data.classes == ("bar", r"caf\xe9")
+    json.dumps(data.describe()).encode()
+    assert len(sources.folder(tmp_path / "old", in_memory=False).train.spread(9)) == 4
+    with open(os.path.join(folder, b"bar", b"\xe90.png"), "wb") as file:
+        file.write(b"no image")
+    with pytest.raises(ValueError) as error:
+        load(tmp_path / "old")
+    assert r"'bar/\\xe90.png' cannot be read" in str(error.value)
+    str(error.value).encode()
+
+
+def test_dead_links_are_told_as_such_and_live_ones_followed(tree, tmp_path):
+    link = tree / "train" / "cat" / "link.png"
+    link.symlink_to("/nowhere/at/all.png")
+    message = "'cat/link.png' is a link to '/nowhere/at/all.png', which is not there; mend the"
+    with pytest.raises(ValueError, match=message):
+        load(tree)
+    with pytest.raises(ValueError, match="link.png' is a link to '/nowhere"):
+        sources.read_image(link, 8)
+    link.unlink()
+    for i in range(3):
+        picture(tmp_path / "elsewhere" / f"{i}.png", "red")
+    (tree / "train" / "cat" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(tree / "train" / "cat")  # and no end
+    assert len(load(tree).train) == 13
+
+
+def test_huge_pictures_are_told_by_name_and_pixels(tree, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    scan = tree / "train" / "cat" / "scan.png"
+    picture(scan, "red", size=(100, 100))
+    message = r"'train/cat/scan.png' has 10,000 pixels and Pillow opens at most 2,000, .*scale it d"
+    with pytest.raises(ValueError, match=message):
+        load(tree)
+    picture(scan, "red", size=(40, 40))
+    with pytest.warns(UserWarning) as said:
+        load(tree)
+    (text,) = [str(one.message) for one in said]
+    assert text.startswith("'train/cat/scan.png' has 1,600 pixels, and reading it takes")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "type_", "ending", "byte"),
+    [
+        (200, np.uint16, "png", 200),  # eight bits in a file of sixteen
+        (0x0FFF, np.uint16, "png", 255),  # twelve
+        (0x0800, np.uint16, "png", 128),
+        (0x8001, np.uint16, "png", 128),  # sixteen
+        (0x0FFF, np.uint16, "tif", 255),
+        (77, np.int32, "tif", 77),
+        (0x0FFF, np.int32, "tif", 255),
+        (0.5, np.float32, "tif", 128),
+        (200.0, np.float32, "tif", 200),
+    ],
+)
+def test_grey_values_keep_their_range(tmp_path, numbers, type_, ending, byte):
+    path = tmp_path / f"grey.{ending}"
+    Image.fromarray(np.full((9, 9), numbers, type_)).save(path)
+    assert sources.read_image(path, 9).unique().tolist() == [byte]
+
+
+@pytest.mark.parametrize(
+    ("number", "type_"),
+    [(-3, np.int32), (70_000, np.int32), (-0.5, np.float32), (float("nan"), np.float32)],
+)
+def test_grey_values_without_a_range_are_refused(tmp_path, number, type_):
+    Image.fromarray(np.full((9, 9), number, type_)).save(tmp_path / "grey.tif")
+    message = "'grey.tif' holds grey values from .*; save it with 8 or 16 bits"
+    with pytest.raises(ValueError, match=message):
+        sources.read_image(tmp_path / "grey.tif", 9, root=tmp_path)
+
+
+def test_kinds_of_pictures_that_people_have(tmp_path):
+    """CMYK, a palette with a clear colour, bits, grey with alpha, an animation, capital endings."""
+    picture(tmp_path / "print.JPG", (0, 255, 255, 0), mode="CMYK", quality=100)
+    red = sources.read_image(tmp_path / "print.JPG", 8)
+    assert red[0].min() > 230 and red[1:].max() < 60
+    clear = Image.new("P", (8, 8), 0)
+    clear.putpalette([10, 20, 30])
+    clear.save(tmp_path / "clear.png", transparency=0)
+    assert sources.read_image(tmp_path / "clear.png", 8).unique().tolist() == [255]
+    picture(tmp_path / "bits.png", 1, mode="1")
+    assert sources.read_image(tmp_path / "bits.png", 8).unique().tolist() == [255]
+    picture(tmp_path / "la.png", (77, 255), mode="LA")
+    assert sources.read_image(tmp_path / "la.png", 8).unique().tolist() == [77]
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "film.GIF", save_all=True, append_images=frames[1:])
+    assert sources.read_image(tmp_path / "film.GIF", 8)[:, 0, 0].tolist() == [255, 0, 0]
+    picture(tmp_path / "dot.png", "red", size=(1, 1))
+    assert sources.read_image(tmp_path / "dot.png", 8).shape == (3, 8, 8)
+
+
+def test_a_cut_jpeg_is_named(tree):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    path = tree / "train" / "cat" / "cut.JPEG"
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ValueError, match="'train/cat/cut.JPEG' cannot be read .*truncated"):
+        load(tree)
+
+
+def test_a_folder_in_a_folder_is_pointed_out(tree):
+    shutil.copytree(tree / "train", tree / "archive" / "pets")  # as unpacking may leave it
+    with pytest.raises(ValueError, match="one class, 'pets'.*are the classes, give '.*pets'"):
+        load(tree / "archive")
+    assert load(tree / "archive" / "pets").classes == ("cat", "dog")
+
+
+def test_an_archive_is_to_be_unpacked(tree):
+    (tree / "pets.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="it is a file: if it is an archive, unpack it first"):
+        load(tree / "pets.zip")
+
+
+def test_paths_may_start_with_the_home_folder(tree, monkeypatch):
+    monkeypatch.setenv("HOME", str(tree.parent))
+    assert load("~/pets").classes == ("cat", "dog")
+    assert sources.held_out("~/pets", PREPARED)[0] == ("cat", "dog")
+    assert sources.read_image("~/pets/train/cat/0.png", 8).shape == (3, 8, 8)
+    assert PREPARED("~/pets/train/cat/0.png").shape == (1, 3, 8, 8)
+    for path in ("~nobody/pets", ""):
+        with pytest.raises(ValueError, match="is neither a folder nor|is no path"):
+            load(path)
+
+
+def test_a_new_folder_is_judged_whole_by_the_model_s_own_names(tmp_path):
+    for name in ("dog", "cat"):
+        for i in range(15):
+            picture(tmp_path / "new" / name / f"{i}.png", "red")
+    known = ("zebra", "dog", "cat")
+    with pytest.warns(UserWarning, match="has no images of zebra; the accuracy is over the others"):
+        classes, images = sources.held_out(tmp_path / "new", PREPARED, classes=known)
+    assert classes == known and len(images) == 30
+    assert images.labels.bincount().tolist() == [0, 15, 15]
+    assert all(known[k] == p.parent.name for k, p in zip(images.labels.tolist(), images.paths))
+    with pytest.raises(ValueError, match="has the class 'dog', which the model does not know; it"):
+        sources.held_out(tmp_path / "new", PREPARED, classes=("zebra", "cat"))
+
+
+def test_held_out_takes_the_part_to_test_on(tree):
+    assert len(sources.held_out(tree, PREPARED)[1]) == 4
+    (tree / "test").rename(tree / "x").rename(tree / "Testing")
+    assert len(sources.held_out(tree, PREPARED)[1]) == 4
+    shutil.rmtree(tree / "Testing")
+    with pytest.raises(ValueError, match="has train/ and no part to test on; give the path of"):
+        sources.held_out(tree, PREPARED)
+
+
+@pytest.mark.parametrize("size", [0, -3, 2.5, "32", None, True, float("nan")])
+@pytest.mark.parametrize("source", ["digits", "lookup", "match", "pointer", "cifar10", "folder"])
+def test_sides_that_are_none(tree, source, size):
+    with pytest.raises(
+        ValueError, match=rf"image_size={size!r} must be (a whole number )?greater than 0"
+    ):
+        load(tree if source == "folder" else source, image_size=size)
+
+
+@pytest.mark.parametrize("source", ["digits", "lookup", "match", "pointer", "cifar10", "folder"])
+def test_sides_that_no_memory_holds(tree, source, monkeypatch):
+    memory = import_module("hybridlib.data.memory")
+    monkeypatch.setattr(memory, "machine_memory", lambda: 2**33)
+    with pytest.raises(ValueError) as error:
+        load(tree if source == "folder" else source, image_size=1_000_000)
+    words = r"image_size=1000000 needs .* GiB of memory for .* and this machine has 8.0 GiB; use im"
+    assert re.match(words, str(error.value))
+    if source != "cifar10":
+        side = int(re.search(r"use image_size=(\d+) or less", str(error.value))[1])
+        few = {} if source in ("digits", "folder") else dict(pictures=20, test_pictures=20)
+        assert load(tree if source == "folder" else source, image_size=min(side, 64), **few)
 
 
 def test_flat_folder_splits_by_name_and_new_files_move_no_others(tmp_path):

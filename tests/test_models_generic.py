@@ -2,14 +2,20 @@
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from hybridlib import analysis, checks, figures
 from hybridlib.analysis import cost
-from hybridlib.layers.trace import Trace
+from hybridlib.layers.position import RelativePositions2d, fit_positions
+from hybridlib.layers.trace import Trace, as_array
 from hybridlib.models import CLASSES, SIZES, create
+from hybridlib.models.botnet import AbsolutePositions2d
+from hybridlib.weight_files import CheckpointError, put_tensors
+from hybridlib.widgets import AttentionExplorer
 
 NANOS = [(model, size) for model in SIZES for size in SIZES[model] if size.startswith("nano")]
 EVERY = [(model, size) for model in SIZES for size in SIZES[model]]
@@ -228,6 +234,221 @@ def test_export(nano):
     exported = torch.export.export(nano, (pictures(),)).module()
     with torch.no_grad():
         assert_close(exported(pictures()), nano(pictures()), 1e-5)
+
+
+def test_export_with_any_batch(nano):
+    """`len(x)` would bake the batch of the example into the program."""
+    batch = torch.export.Dim("batch")
+    exported = torch.export.export(nano, (pictures(3),), dynamic_shapes=({0: batch},)).module()
+    with torch.no_grad():
+        for count in (1, 2, 5):
+            assert_close(exported(pictures(count)), nano(pictures(count)), 1e-5)
+
+
+def test_vmap_over_pictures_and_over_models(nano):
+    x = pictures(3)
+    assert_close(torch.func.vmap(nano)(x[:, None])[:, 0], nano(x), 1e-5)
+    tensors = [dict(m.named_parameters()) | dict(m.named_buffers()) for m in (nano, deepcopy(nano))]
+    both = {name: torch.stack([t[name] for t in tensors]).detach() for name in tensors[0]}
+    with torch.no_grad():
+        logits = torch.func.vmap(lambda t: torch.func.functional_call(nano, t, (x,)))(both)
+        assert_close(logits, nano(x).expand(2, -1, -1), 1e-5)
+
+
+def test_slices_of_stacks_are_stacks(nano):
+    for module in nano.modules():
+        if isinstance(module, nn.Sequential | nn.ModuleList) and len(module):
+            assert isinstance(module[:1], nn.Sequential | nn.ModuleList)
+            assert list(module[:1]) == [module[0]] and list(module[1:]) == list(module)[1:]
+
+
+@pytest.mark.parametrize("model", SIZES)
+@torch.no_grad()
+def test_bfloat16_maps_are_read(model):
+    """Of a model in bfloat16, and of one in float32 under autocast. One picture: a processor is
+    slow at bfloat16."""
+    nano, x = make(model, "nano"), pictures(1)
+    if model not in ("botnet", "flagship"):
+        x = x[:, :, :16, :16]
+    exact = nano.trace(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = nano.trace(x)
+    for trace in (mixed, nano.bfloat16().trace(x.bfloat16())):
+        maps = trace.maps
+        if not maps:
+            continue
+        assert any(m.weights.dtype == torch.bfloat16 for m in maps) or trace is mixed
+        AttentionExplorer(np.zeros((1, 32, 32, 3), np.uint8), maps)
+        for low in maps:
+            assert as_array(low.weights).dtype == np.float32
+            figures.panels([low.weights[0, 0]])
+        for low, high in zip(analysis.applied(maps), analysis.applied(exact.maps)):
+            near = analysis.attention_distance(low, patch_size=4)
+            assert near.dtype == torch.float32
+            assert_close(near, analysis.attention_distance(high, patch_size=4), 0.5)
+        stage = [m for m in analysis.applied(maps) if m.grid == maps[-1].grid or m.extra]
+        rolled = analysis.rollout(stage) if len({m.grid for m in stage}) == 1 else None
+        if rolled is not None:
+            assert_close(rolled.sum(-1), torch.ones(()), 0.02)
+
+
+@torch.no_grad()
+def test_bfloat16_numbers_are_analysed():
+    table = torch.randn(16, 8).bfloat16()
+    similarity = analysis.cosine_similarity(table)
+    assert similarity.dtype == torch.float32
+    assert -1 <= analysis.grid_correlation(similarity.bfloat16(), (4, 4)) <= 1
+    conv = nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular").bfloat16()
+    assert analysis.equivariance_error(conv, pictures().bfloat16(), shift=2) < 0.02
+    assert analysis.invariance_error(conv, pictures().bfloat16(), shift=2) > 0
+    with torch.enable_grad():
+        field = analysis.effective_receptive_field(conv, pictures().bfloat16())
+    assert field.dtype == torch.float32 and analysis.mass_within(field) == 3
+    figures.curves({"one": ([1, 2], table[0, :2], table[1, :2].abs())}, xlabel="", ylabel="")
+
+
+@pytest.mark.parametrize("model, size", EVERY, ids="/".join)
+def test_grey_and_multispectral_pictures_of_every_size(model, size):
+    with torch.device("meta"):
+        side = SIZES[model][size]["image_size"]
+        for channels in (1, 4):
+            built = create(model, size, in_channels=channels).eval()
+            assert built(torch.empty(1, channels, side, side)).shape == (1, 1000)
+    if size == "nano":  # as by the constructor
+        torch.manual_seed(0)
+        entry = SIZES[model][size]
+        direct = CLASSES[model](**entry, in_channels=1, num_classes=5).state_dict()
+        torch.manual_seed(0)
+        by_size = CLASSES[model].from_size(size, in_channels=1, num_classes=5).state_dict()
+        assert direct.keys() == by_size.keys()
+        assert all(torch.equal(direct[name], by_size[name]) for name in direct)
+    with torch.device("meta"), pytest.raises(ValueError, match="build it with in_channels=1"):
+        create(model, size)(torch.empty(1, 1, side, side))
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (lambda x: (255 * x).byte(), r"images are uint8 and a model takes floats: normalise them"),
+        (lambda x: x.long(), "images are int64 and a model takes floats"),
+        (lambda x: x.double(), r"are float64 .* weights float32; convert them .*torch.float32"),
+        (lambda x: x.half(), r"are float16 .* weights float32; convert"),
+        (lambda x: x.numpy(), r"got ndarray; make one with torch.from_numpy"),
+        (lambda x: list(x), r"as a tensor of shape .* got list"),
+        (lambda x: x.to("meta"), r"images are on meta and the model on cpu; move them with images"),
+    ],
+)
+def test_images_of_another_type(nano, wrong, message):
+    for call in (nano, nano.trace):
+        with pytest.raises(ValueError, match=message):
+            call(wrong(pictures()))
+
+
+@pytest.mark.parametrize("model", SIZES)
+@torch.no_grad()
+def test_half_a_model_takes_half_the_bits(model):
+    nano, x = make(model, "nano"), pictures(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert nano(x.bfloat16()).isfinite().all()
+    assert nano.half()(x.half()).dtype == torch.float16
+
+
+@pytest.mark.parametrize("side", [4, 8, 16, 32])
+def test_one_image_at_a_time_in_training(side):
+    """Works, or says that BatchNorm has nothing to measure; two images always work."""
+    for model in SIZES:
+        if model == "flagship" and side < 9:
+            continue
+        if model == "ceit" and side == 4:
+            built = create(model, "nano", image_size=32)
+        else:
+            built = create(model, "nano", image_size=side)
+        x = torch.randn(2, 3, side, side)
+        assert built.train()(x).isfinite().all()
+        single = {"convnet": 4, "botnet": 4, "ceit": 4, "early_conv": 4, "flagship": 16}
+        if side <= single.get(model, 0):
+            with pytest.raises(ValueError, match="one image of .* train on batches of 2 or more"):
+                built(x[:1])
+        else:
+            assert built(x[:1]).isfinite().all()
+        assert built.eval()(x[:1]).isfinite().all()
+
+
+@pytest.mark.parametrize("model", ["convnet", "botnet", "flagship"])
+def test_oblong_images_by_height_and_width(model):
+    built = create(model, "nano", num_classes=5, image_size=(32, 48)).eval()
+    x = torch.randn(2, 3, 32, 48)
+    trace = built.trace(x)
+    assert_close(trace.logits, built(x), 1e-5)
+    assert all(m.grid[1] > m.grid[0] for m in trace.maps)
+    torch.manual_seed(0)
+    pair = create(model, "nano", image_size=(32, 32)).state_dict()
+    torch.manual_seed(0)
+    side = create(model, "nano", image_size=32).state_dict()
+    assert all(torch.equal(pair[name], side[name]) for name in side)
+    for wrong in ((32,), (32, 48, 3), (32, 0), (32, "48"), "32", 0, 2.5):
+        with pytest.raises(ValueError, match=r"image_size(\[1\])?=.* must be"):
+            create(model, "nano", image_size=wrong)
+    if model != "convnet":
+        message = r"give the model image_size=\((height, width|48, 32)\)"
+        with pytest.raises(ValueError, match=message):
+            built(torch.randn(2, 3, 48, 32))
+        assert create(model, "nano", image_size=(48, 32)).eval()(torch.randn(2, 3, 48, 32)).shape
+
+
+@pytest.mark.parametrize("model", ["vit", "deit", "convit", "ceit", "early_conv", "coatnet"])
+def test_others_take_oblong_images_as_they_are(model):
+    with pytest.raises(ValueError, match=r"image_size=\(32, 48\) must be a whole number"):
+        create(model, "nano", image_size=(32, 48))
+    assert create(model, "nano").eval()(torch.randn(2, 3, 32, 48)).shape == (2, 1000)
+
+
+@pytest.mark.parametrize("model", SIZES)
+@torch.no_grad()
+def test_weights_for_another_image_size_or_other_classes(model):
+    """Refused with what would fit; tables of positions are resized by `fit_positions`."""
+    small = make(model, "nano")
+    built = create(model, "nano", num_classes=10, image_size=48).eval()
+    tensors = small.state_dict()
+    before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
+    if any(tensors[name].shape != before[name].shape for name in tensors):
+        with pytest.raises(
+            CheckpointError, match="with the image_size that the file .*fit_positions"
+        ):
+            put_tensors(built, tensors, origin="file")
+        assert all(torch.equal(before[name], built.state_dict()[name]) for name in before)
+    put_tensors(built, fit_positions(tensors, built), origin="file")
+    x = torch.randn(2, 3, 48, 48)
+    assert built(x).isfinite().all()
+    if model not in ("botnet", "flagship"):  # these resize their tables for each image
+        assert_close(built(x), small(x), 1e-4)
+    put_tensors(built, built.state_dict(), origin="file")
+    back = fit_positions(built.state_dict(), built)
+    assert all(torch.equal(back[name], built.state_dict()[name]) for name in back)
+    other = create(model, "nano", num_classes=3)
+    with pytest.raises(CheckpointError, match="Create the model with num_classes=10, as the file"):
+        put_tensors(other, tensors, origin="file")
+
+
+def test_relative_vectors_keep_their_place_when_resized():
+    """Resized linearly, what falls in a line along the offsets still does, and the middle stays."""
+    small, large = RelativePositions2d((4, 4), 1), RelativePositions2d((6, 8), 1)
+    line = {name: torch.linspace(-1, 1, 7)[:, None] for name in ("rows", "columns")}
+    fitted = large.fit_tables(line)
+    assert {name: len(table) for name, table in fitted.items()} == {"rows": 11, "columns": 15}
+    for table in fitted.values():
+        assert_close(table, -table.flip(0), 1e-6)
+        assert abs(table[len(table) // 2]) < 1e-6 and (table.diff(dim=0) >= 0).all()
+    assert small.fit_tables(line) == line
+    absolute = AbsolutePositions2d((8, 8), 1)
+    assert len(absolute.fit_tables({"rows": torch.ones(4, 1)})["rows"]) == 8
+
+
+def test_sides_that_no_memory_holds(monkeypatch):
+    monkeypatch.setattr(checks, "machine_memory", lambda: 2**33)
+    for model in ("vit", "deit", "convit", "ceit", "early_conv", "coatnet"):
+        with pytest.raises(ValueError, match="image_size=4000000 needs a table of .* GiB and this"):
+            create(model, "nano", image_size=4_000_000)
 
 
 def test_compile_without_a_break(nano):

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from torch import nn
 
 from hybridlib.cli.options import (
     add_data,
@@ -117,6 +118,7 @@ def _train(args: argparse.Namespace) -> None:
             print(f"{describe(table)}\n\n{_settled(recipe.settle(data), data)}")
         return
     torch.manual_seed(args.seed)
+    model: nn.Module
     if args.init is None:
         model = create(
             args.model,
@@ -174,7 +176,7 @@ def _train(args: argparse.Namespace) -> None:
 
 def _start(
     args: argparse.Namespace, data: ImageData, *, drop_path: float
-) -> tuple[torch.nn.Module, ImageData]:
+) -> tuple[nn.Module, ImageData]:
     """The model with the weights of --init, and the data normalised as these were trained."""
     shape: dict[str, Any] = dict(num_classes=data.num_classes, image_size=data.image_size)
     if args.init not in PUBLIC:

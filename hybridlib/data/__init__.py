@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from hybridlib.checks import check_positive
+from hybridlib.checks import check_whole
 from hybridlib.data.cifar import CACHE, CIFAR, CIFAR_HOST, cifar
 from hybridlib.data.digits import digits
 from hybridlib.data.files import read_image, read_images
-from hybridlib.data.folder import MEMORY_LIMIT, NOT_PICTURES, TEST_FOLDERS, folder, held_out
+from hybridlib.data.folder import MEMORY_LIMIT, folder, held_out
 from hybridlib.data.images import FileImages, ImageData, Images, MemoryImages, choose_few
 from hybridlib.data.lookup import lookup
 from hybridlib.data.match import match
@@ -33,10 +34,8 @@ __all__ = [
     "Images",
     "MEMORY_LIMIT",
     "MemoryImages",
-    "NOT_PICTURES",
     "Picture",
     "Preparation",
-    "TEST_FOLDERS",
     "choose_few",
     "cifar",
     "digits",
@@ -107,7 +106,7 @@ def load(
         ValueError: for what cannot be used; the message says what can.
         ConnectionError: if CIFAR must be downloaded and cannot be.
     """
-    drawn = dict(
+    drawn: dict[str, Any] = dict(
         scale=scale,
         position=position,
         clutter=clutter,
@@ -124,7 +123,7 @@ def load(
         judged_on=judged_on,
     )
     drawn = {key: value for key, value in drawn.items() if value is not None}
-    check_positive(image_size=image_size)
+    check_whole(image_size=image_size)
     if per_class is not None and fraction is not None:
         raise ValueError(f"give per_class={per_class} or fraction={fraction}, not both")
     _check_owner(str(source), drawn)
@@ -133,7 +132,7 @@ def load(
             f"root={str(root)!r} belongs to 'cifar10' and 'cifar100', not to {str(source)!r}; "
             "leave it out"
         )
-    few = dict(per_class=per_class, fraction=fraction, seed=seed)
+    few: dict[str, Any] = dict(per_class=per_class, fraction=fraction, seed=seed)
     if str(source) == "digits":
         data = digits(canvas=image_size, **few, **drawn)
     elif str(source) == "lookup":

@@ -290,7 +290,7 @@ def split(
         functions: all of them, as `find` gives them.
     """
     changes = tuple(f for f in functions if isinstance(f, ImageChange))
-    return changes, functions[len(changes) :]
+    return changes, tuple(f for f in functions if not isinstance(f, ImageChange))
 
 
 def assemble(

@@ -11,7 +11,10 @@ from einops import rearrange
 from torch import Tensor
 from torchvision.datasets.utils import check_integrity, download_url
 
+from hybridlib.checks import look_up
 from hybridlib.data.images import ImageData, MemoryImages, choose_few, statistics
+from hybridlib.data.listing import expand
+from hybridlib.data.memory import check_memory
 
 CACHE = Path("~/.cache/hybridlib")  # where downloads go unless told otherwise
 # The binary archives, not the Python ones: those are pickles, and nothing is ever unpickled here.
@@ -59,8 +62,9 @@ def cifar(
     Raises:
         ConnectionError: if the archive is neither there nor to be had.
     """
-    known = CIFAR[which]
-    root = Path(root or CACHE).expanduser()
+    check_memory(1, image_size)
+    known = look_up(CIFAR, which)
+    root = expand(CACHE if root is None else root)
     archive = root / known["archive"]
     if not check_integrity(str(archive), known["md5"]):
         try:
@@ -73,11 +77,14 @@ def cifar(
                 "'digits', which needs no network"
             ) from error
     with tarfile.open(archive) as files:  # members are read in place; nothing is unpacked
-        read = {
-            key: b"".join(files.extractfile(f).read() for f in known[key])
-            for key in ("train", "test")
-        }
-        classes = tuple(files.extractfile(known["classes"]).read().decode().split())
+
+        def member(name: str) -> bytes:
+            found = files.extractfile(name)
+            assert found is not None  # the archive's sum is known, and so are its members
+            return found.read()
+
+        read = {key: b"".join(map(member, known[key])) for key in ("train", "test")}
+        classes = tuple(member(known["classes"]).decode().split())
 
     def unpack(records: bytes) -> tuple[Tensor, Tensor]:
         rows = rearrange(

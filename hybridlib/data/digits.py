@@ -10,6 +10,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from hybridlib.data.images import ImageData, MemoryImages, choose_few, statistics
+from hybridlib.data.memory import check_memory
 
 
 def digits(
@@ -60,13 +61,14 @@ def digits(
             f"1 or more, seed={seed} in 0..2^32-1"
         )
     originals, labels, for_test = split_originals()
+    check_memory((~for_test).sum() * copies + for_test.sum() * test_copies, canvas, pixel=4)
 
     def draw(split: int, members: np.ndarray, how_many: int) -> tuple[Tensor, Tensor]:
-        generator, numbers = np.random.RandomState(), []
+        generator, drawn = np.random.RandomState(), []
         for key in itertools.product([seed], [split], range(len(members)), range(how_many)):
             generator.seed(key)  # so a picture depends on its own original and copy number alone
-            numbers.append(generator.random_sample(3 + 5 * clutter))
-        numbers = rearrange(np.stack(numbers), "(n copies) k -> n copies k", copies=how_many)
+            drawn.append(generator.random_sample(3 + 5 * clutter))
+        numbers = rearrange(np.stack(drawn), "(n copies) k -> n copies k", copies=how_many)
         pictures = _draw(
             originals[members],
             numbers,
@@ -107,12 +109,10 @@ def split_originals() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         Pixels `n 8 8`, 0..255; classes `n`; and for each whether it is one of the 500 for testing,
         50 of each class.
     """
-    from sklearn.datasets import (
-        load_digits,
-    )  # imported here: it takes a second and only digits need it
+    from sklearn.datasets import load_digits  # here: it takes a second and only digits need it
 
     originals, labels = load_digits(return_X_y=True)
-    originals = rearrange(originals, "n (h w) -> n h w", h=8) * (255 / 16)
+    originals = originals.reshape(-1, 8, 8) * (255 / 16)
     for_test = np.zeros(len(labels), bool)
     for k in range(10):  # RandomState: NumPy promises that its streams never change
         for_test[np.random.RandomState(k).permutation(np.flatnonzero(labels == k))[:50]] = True
@@ -168,7 +168,8 @@ def _draw(
 
         middle = np.full(len(here), free // 2)
         y, x = (middle, middle) if centre else (pick(u[:, 1], free + 1), pick(u[:, 2], free + 1))
-        pictures[(here[:, None, None], *cells(y, x, side))] = enlarged[own]
+        place = (here[:, None, None], *cells(y, x, side))
+        pictures[place] = enlarged[own]
         for k in range(3, 3 + 5 * clutter, 5):
             other = pick(u[:, k], n - 1)
             other += other >= own  # any digit but the one in the picture
@@ -178,8 +179,8 @@ def _draw(
             put = cells(
                 pick(u[:, k + 3], canvas - piece + 1), pick(u[:, k + 4], canvas - piece + 1), piece
             )
-            place = (here[:, None, None], *put)
-            pictures[place] = np.maximum(pictures[place], enlarged[(other[:, None, None], *cut)])
+            place, piece_of = (here[:, None, None], *put), (other[:, None, None], *cut)
+            pictures[place] = np.maximum(pictures[place], enlarged[piece_of])
     return rearrange(pictures, "(n copies) h w -> n copies h w", copies=copies)
 
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
 import torch
 from einops import rearrange
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
+
+from hybridlib.data.listing import dead_link, expand, named, readable
 
 # From a picture's height and width: top, left, height and width of the part that is wanted.
 Window = Callable[[int, int], tuple[int, int, int, int]]
@@ -24,7 +29,7 @@ ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # of EXIF: height and width cha
 
 
 def read_image(
-    path: Path,
+    path: str | Path,
     image_size: int,
     *,
     crop: float = 1.0,
@@ -34,6 +39,10 @@ def read_image(
 ) -> Tensor:
     """One file as upright RGB bytes `c h w`, framed as by `frame`; or, with a window, that part of
     the picture resized to the square.
+
+    Grey values beyond 8 bits are scaled by the depth that the picture's largest value needs: 8, 10,
+    12, 14 or 16 bits, whatever the file has room for. Floats go from 0 to 1, or to 255 if some are
+    above 1. A warning names a file of more pixels than Pillow thinks safe.
 
     Args:
         path: the file.
@@ -46,9 +55,32 @@ def read_image(
     Raises:
         ValueError: if it cannot be read; names the file (relative to `root`).
     """
+    with warnings.catch_warnings():  # Pillow's own warning names no file
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return _read(
+            expand(path),
+            image_size,
+            crop=crop,
+            interpolation=interpolation,
+            window=window,
+            root=root,
+        )
+
+
+def _read(
+    path: Path,
+    image_size: int,
+    *,
+    crop: float = 1.0,
+    interpolation: str = "bilinear",
+    window: Window | None = None,
+    root: Path | None = None,
+) -> Tensor:
+    """As `read_image`, for threads: filters of warnings belong to the whole process."""
     box = None
     try:
         with Image.open(io.BytesIO(path.read_bytes())) as picture:  # one read: Pillow asks for many
+            _tell_size(named(path, root), picture.width * picture.height)
             enough = (2 * framed_side(image_size, crop),) * 2
             if window is not None:
                 width, height = picture.size
@@ -56,16 +88,29 @@ def read_image(
                     width, height = height, width
                 box = window(height, width)
                 share = 2 * image_size / min(box[2:])  # so that the window alone has enough
-                enough = tuple(ceil(share * side) for side in picture.size)
+                enough = (ceil(share * picture.width), ceil(share * picture.height))
             picture.draft("RGB", enough)  # decodes a large JPEG smaller
             image = upright(picture)
     except MemoryError:
         raise
-    except Exception as error:  # Pillow's decoders raise whatever they stumble over
-        name = path if root is None else path.relative_to(root)
+    except Image.DecompressionBombError as error:
+        pixels = next(iter(re.findall("[0-9]+", str(error))), "0")
         raise ValueError(
-            f"{str(name)!r} cannot be read as an image ({error}); replace it with a whole copy or "
-            "delete it"
+            f"{named(path, root)!r} has {int(pixels):,} pixels and Pillow opens at most "
+            f"{2 * (Image.MAX_IMAGE_PIXELS or 0):,}, in case a small file hides a huge picture; "
+            "scale it down, or set PIL.Image.MAX_IMAGE_PIXELS if you trust it"
+        ) from error
+    except GreyDepthError as error:
+        raise ValueError(f"{named(path, root)!r} {error}") from error
+    except Exception as error:  # Pillow's decoders raise whatever they stumble over
+        if path.is_symlink() and not path.exists():
+            raise ValueError(dead_link(path, root)) from error
+        why = readable(str(error).replace(repr(path), "").strip()) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            why = "its bytes are of no format that Pillow knows"
+        raise ValueError(
+            f"{named(path, root)!r} cannot be read as an image ({why}); replace it with a whole "
+            "copy or delete it"
         ) from error
     if box is None:
         return frame(image, image_size, crop=crop, interpolation=interpolation)
@@ -75,6 +120,18 @@ def read_image(
     return TF.resized_crop(
         image, top, left, max(1, high), max(1, wide), square, interpolation=mode, antialias=True
     )
+
+
+@cache
+def _tell_size(name: str, pixels: int) -> None:
+    """Warn, once for each file, of more pixels than Pillow thinks safe."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and pixels > limit:
+        warnings.warn(
+            f"{name!r} has {pixels:,} pixels, and reading it takes {pixels * 3 / 2**20:,.0f} MiB "
+            f"of memory (Pillow warns above {limit:,}); scale it down to read it faster",
+            stacklevel=4,
+        )
 
 
 def upright(picture: Image.Image) -> Tensor:
@@ -107,15 +164,36 @@ def frame(
     return image if image.shape[1:] == square else TF.center_crop(image, list(square))
 
 
+class GreyDepthError(ValueError):
+    """A grey picture whose numbers have no range that can be told; the words follow its name."""
+
+
 def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):  # 16 bits of grey: keep the upper 8
-        picture = Image.fromarray(
-            (np.asarray(picture).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-        )
+    if picture.mode.startswith("I") or picture.mode == "F":
+        picture = Image.fromarray(_eight_bits(np.asarray(picture)))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert("RGB")
+
+
+def _eight_bits(grey: np.ndarray) -> np.ndarray:
+    """Grey numbers as bytes, by the depth that the largest needs (see `read_image`).
+
+    Raises:
+        GreyDepthError: for numbers below 0, beyond 16 bits, or that are none.
+    """
+    low, high = float(grey.min()), float(grey.max())
+    is_float = grey.dtype.kind == "f"
+    if not (low >= 0 and high < 2**16) or (is_float and high > 255):
+        raise GreyDepthError(
+            f"holds grey values from {low:g} to {high:g}, so that black and white are anybody's "
+            "guess; save it with 8 or 16 bits, or as floats from 0 to 1"
+        )
+    if is_float:
+        return np.round(grey * (255 if high <= 1 else 1)).astype(np.uint8)
+    bits = next(bits for bits in (8, 10, 12, 14, 16) if high < 2**bits)
+    return (grey.astype(np.int64) >> (bits - 8)).astype(np.uint8)
 
 
 def read_images(paths: Sequence[Path], image_size: int, *, root: Path) -> Tensor:
@@ -135,15 +213,19 @@ def read_images(paths: Sequence[Path], image_size: int, *, root: Path) -> Tensor
     def read(start: int) -> None:
         for i in range(start, min(start + 256, len(paths))):
             try:
-                images[i] = read_image(paths[i], image_size, root=root)
+                images[i] = _read(paths[i], image_size, root=root)
             except ValueError as error:
                 broken.append(str(error))
 
     # Below some 32 kB a file, Python's own share of the work is so large that threads only wait for
     # each other.
     sample = paths[:: max(1, len(paths) // 100)]
-    small = sum(p.stat().st_size for p in sample) < 2**15 * len(sample)
-    with ThreadPoolExecutor(1 if small else min(8, os.cpu_count() or 1)) as threads:
+    small = sum(p.stat().st_size for p in sample if p.exists()) < 2**15 * len(sample)
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(1 if small else min(8, os.cpu_count() or 1)) as threads,
+    ):
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours names the file
         starts = range(0, len(paths), 256)
         for _ in tqdm(
             threads.map(read, starts),

@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from PIL import Image
 
+from hybridlib.checks import check_whole, machine_memory
 from hybridlib.data.cifar import CIFAR
 from hybridlib.data.files import read_images
-from hybridlib.data.images import FileImages, ImageData, MemoryImages, choose_few, statistics
+from hybridlib.data.images import (
+    FileImages,
+    ImageData,
+    Images,
+    MemoryImages,
+    choose_few,
+    statistics,
+)
+from hybridlib.data.listing import (
+    SHAPE,
+    TEST_NAMES,
+    TRAIN_NAMES,
+    Listing,
+    expand,
+    find_test,
+    find_train,
+    has_pictures,
+    list_classes,
+    natural,
+    rank,
+    readable,
+    sub_folders,
+)
+from hybridlib.data.memory import check_memory
 from hybridlib.data.preparation import Preparation
 
 # Bytes: a folder whose decoded images need more is read as it is trained on. 1 GiB is 7,000 images
 # of 224 pixels.
 MEMORY_LIMIT = 2**30
-TEST_FOLDERS = ("test", "val", "validation")
-# Formats that Pillow lists but cannot decode itself, or hands to another program.
-NOT_PICTURES = {"EPS", "PDF", "WMF", "MPEG", "BUFR", "GRIB", "HDF5"}
+SAMPLE = 1000  # images spread over the split give the statistics to two digits
 
 
 def folder(
@@ -32,14 +56,20 @@ def folder(
     test_fraction: float = 0.2,
     in_memory: bool | None = None,
 ) -> ImageData:
-    """A folder of images, one sub-folder per class, in any format that Pillow reads.
+    """A folder of images, one sub-folder per class, in any format that Pillow reads; in HEIC too
+    where pillow-heif is installed.
 
-    Either `path` holds train/ and one of test/, val/, validation/, each with the class folders; or
-    it holds the class folders themselves, and a fifth of each class becomes the test split, chosen
-    by file name: the same names give the same split, and a new file moves no other. Hidden files,
-    and files that are no images by their ending, are passed over. Images are turned upright (EXIF),
-    made RGB (transparent becomes white), resized so that the shorter side is `image_size`, and cut
-    to the square in the middle.
+    Either `path` holds a part to train on (train/, Training/ and the like) and one to test on
+    (test/, Testing/, val/, valid/, Validation/ and the like), each with the class folders; or it
+    holds the class folders themselves, and a fifth of each class becomes the test split, chosen by
+    file name: the same names give the same split, and a new file moves no other. The classes are
+    sorted by name, numbers in names as numbers, and é is one letter however it is composed.
+
+    Images may lie in sub-folders of their class. Hidden files and what systems leave behind are
+    passed over; files that are no images by their ending too, and a warning counts them. Images are
+    turned upright (EXIF), made RGB (transparent becomes white; of an animation the first picture;
+    for grey beyond 8 bits see `read_image`), resized so that the shorter side is `image_size`, and
+    cut to the square in the middle.
 
     Args:
         path: the folder.
@@ -53,19 +83,24 @@ def folder(
         ValueError: if there are no images, no classes, an image that cannot be read, or a class on
             one side of the split only.
     """
-    path = Path(path).expanduser()
+    path = expand(path)
+    check_whole(image_size=image_size)
     if not path.is_dir():
         names = ", ".join(repr(n) for n in ("digits", "lookup", "match", "pointer", *CIFAR))
+        unpack = " (it is a file: if it is an archive, unpack it first)" if path.is_file() else ""
         raise ValueError(
-            f"{str(path)!r} is neither a folder nor one of {names}; use one of those, or the path "
-            "of a folder of images"
+            f"{readable(path)!r} is neither a folder nor one of {names}{unpack}; use one of those, "
+            "or the path of a folder of images"
         )
     train, test = _list_folder(path, test_fraction)
-    classes = tuple(sorted(train))
+    classes = tuple(train)
     labels = [torch.tensor([k for k, c in enumerate(classes) for _ in s[c]]) for s in (train, test)]
     paths = [[p for c in classes for p in s[c]] for s in (train, test)]
+    count = len(paths[0]) + len(paths[1])
     if in_memory is None:
-        in_memory = (len(paths[0]) + len(paths[1])) * 3 * image_size**2 <= MEMORY_LIMIT
+        in_memory = count * 3 * image_size**2 <= MEMORY_LIMIT
+    check_memory(count if in_memory else 1, image_size)
+    splits: list[Images]
     if in_memory:
         images = [read_images(p, image_size, root=path) for p in paths]
         mean, std = statistics(images[0])
@@ -73,21 +108,22 @@ def folder(
             MemoryImages(i, k, image_size=image_size, mean=mean, std=std)
             for i, k in zip(images, labels)
         ]
-    else:  # 1,000 images spread over the split give the statistics to two digits
-        sample = paths[0][:: max(1, len(paths[0]) // 1000)]
+    else:
+        most = min(SAMPLE, max(1, machine_memory() // 8 // (3 * image_size**2)))
+        sample = paths[0][:: max(1, len(paths[0]) // most)]
         mean, std = statistics(read_images(sample, image_size, root=path))
         splits = [
             FileImages(p, k, image_size=image_size, mean=mean, std=std, root=path)
             for p, k in zip(paths, labels)
         ]
     kept = choose_few(labels[0], per_class=per_class, fraction=fraction, seed=seed)
-    settings = dict(
+    settings: dict[str, Any] = dict(
         source="folder", image_size=image_size, per_class=per_class, fraction=fraction, seed=seed
     )
-    if not (path / "train").is_dir():
+    if find_train(path) is None:
         settings |= dict(test_fraction=test_fraction)
     return ImageData(
-        path.resolve().name,
+        readable(path.resolve().name),
         classes,
         splits[0] if kept is None else splits[0].subset(kept),
         splits[1],
@@ -95,33 +131,51 @@ def folder(
     )
 
 
-def held_out(path: str | Path, preparation: Preparation) -> tuple[tuple[str, ...], FileImages]:
+def held_out(
+    path: str | Path, preparation: Preparation, *, classes: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], FileImages]:
     """Every image of a folder as one split to test on, such as ImageNet's validation folder.
 
     Args:
-        path: a folder with one sub-folder per class, or with such a folder named test/, val/ or
-            validation/ in it.
+        path: a folder with one sub-folder per class, or with such a folder named test/, val/,
+            Validation/ or the like in it.
         preparation: how the images are framed and normalised.
+        classes: the names that a model knows, in the order of its logits. The folder may have some
+            of them only; a warning names those that it lacks. By default the folder's own names.
 
     Returns:
-        The names of the classes, sorted, and the images; labels count the classes from 0.
+        The names of the classes and the images; labels count the classes from 0. Without `classes`
+        the names are sorted as in `folder`.
 
     Raises:
-        ValueError: if there are no images or no classes.
+        ValueError: if there are no images or no classes, or classes that the model does not know.
     """
-    path = Path(path).expanduser()
-    inner = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
-    path = inner[0] if inner else path
-    files = _classes(path) if path.is_dir() else {}
+    path = expand(path)
+    if path.is_dir():
+        part = find_test(path)
+        if part is None and (taught := find_train(path)) is not None:
+            raise ValueError(
+                f"{readable(path)!r} has {taught.name}/ and no part to test on; give the path of "
+                "the folder to be judged"
+            )
+        path = part or path
+    listing = list_classes(path) if path.is_dir() else Listing({}, Counter())
+    files = listing.files
     if not files:
         raise ValueError(
-            f"{str(path)!r} is no folder with one sub-folder of images per class; give the path of "
-            "one, for example ImageNet's val/"
+            f"{readable(path)!r} is no folder with one sub-folder of images per class; give the "
+            "path of one, for example ImageNet's val/"
         )
-    _check_enough(path, files, least=1)
-    labels = torch.tensor([k for k, paths in enumerate(files.values()) for _ in paths])
+    if classes is None:
+        _check_enough(path, listing, least=1)
+        names = tuple(files)
+    else:
+        names = _in_order(path, listing, classes)
+    _warn_passed(path, listing)
+    paths = [p for name in files for p in files[name]]
+    labels = torch.tensor([names.index(name) for name in files for _ in files[name]])
     images = FileImages(
-        sum(files.values(), []),
+        paths,
         labels,
         root=path,
         image_size=preparation.image_size,
@@ -130,104 +184,149 @@ def held_out(path: str | Path, preparation: Preparation) -> tuple[tuple[str, ...
         crop=preparation.crop,
         interpolation=preparation.interpolation,
     )
-    return tuple(files), images
+    return names if classes is None else tuple(classes), images
+
+
+def _in_order(path: Path, listing: Listing, classes: Sequence[str]) -> tuple[str, ...]:
+    """A model's class names as the folder spells them, in the model's order."""
+    names = tuple(unicodedata.normalize("NFC", name) for name in classes)
+    files = listing.files
+    strange = [name for name in files if name not in names]
+    if strange:
+        raise ValueError(
+            f"{readable(path)!r} has the class {strange[0]!r}, which the model does not know; it "
+            f"knows {', '.join(names[:10])}{' and more' * (len(names) > 10)}: rename the "
+            "sub-folder or take it out"
+        )
+    if not any(files.values()):
+        raise ValueError(_no_images(path, listing))
+    lacking = [name for name in names if not files.get(name)]
+    if lacking:
+        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        warnings.warn(
+            f"{readable(path)!r} has no images of {', '.join(lacking[:5])}{more}; the accuracy is "
+            "over the others",
+            stacklevel=3,
+        )
+    return names
 
 
 def _list_folder(
     path: Path, test_fraction: float
 ) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     """The image files of each class, for training and for testing."""
-    shape = "it needs one sub-folder per class, or train/ and test/ with one per class in each"
-    if (path / "train").is_dir():
-        held_out = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
-        if not held_out:
-            raise ValueError(
-                f"{str(path)!r} has train/ but none of "
-                f"{', '.join(n + '/' for n in TEST_FOLDERS)}; add one, or load "
-                f"{str(path / 'train')!r}, of which a part is then kept for testing"
-            )
-        train, test = _classes(path / "train"), _classes(held_out[0])
-        where = f"{held_out[0].name}/"
-        if not train:
-            raise ValueError(f"{str(path / 'train')!r} has no sub-folders; {shape}")
-        for one, other, name in ((train, test, where), (test, train, "train/")):
-            lacking = sorted(set(one) - set(other))
-            if lacking:
-                raise ValueError(
-                    f"{str(path)!r}: {name} has no class {lacking[0]!r}, the other split has"
-                    f"{f' (and {len(lacking) - 1} more)' if lacking[1:] else ''}; both need the "
-                    "same class folders: add images of "
-                    f"it to {name} or take the class out of the other"
-                )
-        _check_enough(path / "train", train, least=1)
-        _check_enough(held_out[0], test, least=1)
-        return train, test
-    files = _classes(path)
-    if not files:
-        loose = any(p.suffix.lower() in _endings() for p in path.iterdir())
+    taught, judged = find_train(path), find_test(path)
+    inner = sub_folders(path)
+    if judged and not taught and all(p.name.casefold() in TEST_NAMES for p in inner):
         raise ValueError(
-            f"{str(path)!r} has {'images but ' if loose else ''}no sub-folders; {shape}"
+            f"{readable(path)!r} has {judged.name}/ but no train/; add it, or load "
+            f"{readable(judged)!r}, of which a part is then kept for testing"
         )
-    _check_enough(path, files, least=2)
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction={test_fraction} must lie between 0 and 1, for example 0.2")
-    train, test = {}, {}
-    for name, paths in files.items():
-        ranked = sorted(paths, key=lambda p: _rank(p, path))
-        cut = sum(_rank(p, path) < test_fraction for p in paths)
+    if (
+        not taught
+        and not judged
+        and inner
+        and all(p.name.casefold() in (*TRAIN_NAMES, *TEST_NAMES) for p in inner)
+    ):
+        raise ValueError(
+            f"{readable(path)!r} has {' and '.join(f'{p.name}/' for p in inner)} with images but "
+            "no class folders in them, so that nothing says what the images show; sort them into "
+            "one sub-folder per class"
+        )
+    if taught:
+        if not judged:
+            raise ValueError(_no_test(path, taught, inner))
+        train, test = list_classes(taught), list_classes(judged)
+        if not train.files:
+            raise ValueError(f"{readable(taught)!r} has no sub-folders; {SHAPE}")
+        _check_same(path, (taught, train), (judged, test))
+        for part, listing in ((taught, train), (judged, test)):
+            _check_enough(part, listing, least=1)
+            _warn_passed(part, listing)
+        return train.files, {name: test.files[name] for name in train.files}
+    listing = list_classes(path)
+    if not listing.files:
+        loose = has_pictures(path)
+        raise ValueError(
+            f"{readable(path)!r} has {'images but ' if loose else ''}no sub-folders; {SHAPE}"
+        )
+    _check_enough(path, listing, least=2)
+    _warn_passed(path, listing)
+    if not isinstance(test_fraction, (int, float)) or not 0 < test_fraction < 1:
+        raise ValueError(
+            f"test_fraction={test_fraction!r} must lie between 0 and 1, for example 0.2"
+        )
+    parts: tuple[dict[str, list[Path]], dict[str, list[Path]]] = ({}, {})
+    for name, paths in listing.files.items():
+        ranked = sorted(paths, key=lambda p: rank(p, path))
+        cut = sum(rank(p, path) < test_fraction for p in paths)
         cut = min(max(cut, 1), len(paths) - 1)  # a small class has at least one image on each side
-        test[name], train[name] = sorted(ranked[:cut]), sorted(ranked[cut:])
-    return train, test
+        parts[0][name], parts[1][name] = sorted(ranked[cut:]), sorted(ranked[:cut])
+    return parts
 
 
-def _rank(path: Path, root: Path) -> float:
-    """A number in [0, 1) that depends on the file's name below `root` alone."""
-    return (
-        int.from_bytes(
-            hashlib.sha256(path.relative_to(root).as_posix().encode()).digest()[:6], "big"
+def _no_test(path: Path, taught: Path, inner: list[Path]) -> str:
+    """What is said of a folder with a part to train on and none to test on."""
+    flat = [p for p in inner if p.name.casefold() in TEST_NAMES]  # holds pictures, or it were one
+    instead = f"load {readable(taught)!r}, of which a part is then kept for testing"
+    if flat:
+        return (
+            f"{readable(path)!r} has {taught.name}/ with class folders and {flat[0].name}/ with "
+            f"images but none, so that nothing says what these show; sort them into class folders, "
+            f"or {instead}"
         )
-        / 2**48
+    return (
+        f"{readable(path)!r} has {taught.name}/ but none of test/, val/, validation/; add one, or "
+        f"{instead}"
     )
 
 
-def _classes(path: Path) -> dict[str, list[Path]]:
-    """The image files below each class folder of `path`, sorted."""
-    endings, found = _endings(), {}
-    for sub in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        found[sub.name] = []
-        for where, folders, names in os.walk(sub):
-            folders[:] = sorted(f for f in folders if not f.startswith("."))
-            found[sub.name] += [
-                Path(where, n)
-                for n in sorted(names)
-                if n[0] != "." and Path(n).suffix.lower() in endings
-            ]
-    return found
-
-
-def _check_enough(path: Path, files: dict[str, list[Path]], *, least: int) -> None:
-    if not any(files.values()):
+def _check_same(path: Path, first: tuple[Path, Listing], second: tuple[Path, Listing]) -> None:
+    """Raise ValueError unless both parts have the same class folders."""
+    for (_, one), (part, other) in ((first, second), (second, first)):
+        lacking = sorted(set(one.files) - set(other.files), key=natural)
+        if not lacking:
+            continue
+        alike = {name.casefold().strip(): name for name in other.files}
+        near = alike.get(lacking[0].casefold().strip())
+        hint = f" (it has {near!r}: capitals and spaces count)" if near is not None else ""
         raise ValueError(
-            f"{str(path)!r} holds no images; put the images of each class into its sub-folder "
-            f"({', '.join(files)})"
+            f"{readable(path)!r}: {part.name}/ has no class {lacking[0]!r}"
+            f"{f' (and {len(lacking) - 1} more)' * (len(lacking) > 1)}{hint}, and both need the "
+            f"same class folders: add images of it to {part.name}/ or take the class out of the "
+            "other"
         )
+
+
+def _check_enough(path: Path, listing: Listing, *, least: int) -> None:
+    files = listing.files
+    if not any(files.values()):
+        raise ValueError(_no_images(path, listing))
     if len(files) < 2:
+        only = sub_folders(path)[0]
+        inner = [p for p in sub_folders(only) if sub_folders(p) or has_pictures(p)]
+        nested = f"; if its sub-folders are the classes, give {readable(only)!r}"
         raise ValueError(
-            f"{str(path)!r} has one class, {next(iter(files))!r}; a classifier needs two or more "
-            "sub-folders with images"
+            f"{readable(path)!r} has one class, {next(iter(files))!r}; a classifier needs two or "
+            f"more sub-folders with images{nested * (len(inner) > 1)}"
         )
     for name, paths in files.items():
         if len(paths) < least:
             raise ValueError(
-                f"class {name!r} in {str(path)!r} has {len(paths) or 'no'} "
+                f"class {name!r} in {readable(path)!r} has {len(paths) or 'no'} "
                 f"image{'s' * (len(paths) != 1)} and needs {least} or more; "
                 "add images or remove the sub-folder"
             )
 
 
-def _endings() -> set[str]:
-    return {
-        e
-        for e, kind in Image.registered_extensions().items()
-        if kind in Image.OPEN and kind not in NOT_PICTURES
-    }
+def _no_images(path: Path, listing: Listing) -> str:
+    told = f" ({listing.told()})" if listing.passed else ""
+    return (
+        f"{readable(path)!r} holds no images{told}; put the images of each class into its "
+        "sub-folder"
+    )
+
+
+def _warn_passed(path: Path, listing: Listing) -> None:
+    if listing.passed:
+        warnings.warn(f"{readable(path)!r}: {listing.told()}", stacklevel=4)

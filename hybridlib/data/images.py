@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +51,10 @@ class Images(Dataset):
 
     def subset(self, indices: Tensor) -> Images:
         """The same split with only these images."""
+        raise NotImplementedError
+
+    def digest(self) -> str:
+        """A short sum of the images and labels, for records."""
         raise NotImplementedError
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -147,7 +152,7 @@ class FileImages(Images):
         names = [os.fsencode(str(p).removeprefix(below)) for p in paths]
         self.names, self.labels, self.root = np.array(names, dtype=np.bytes_), labels, root
         self.image_size, self.mean, self.std = image_size, mean, std
-        self.framing = dict(crop=crop, interpolation=interpolation)
+        self.framing: dict[str, Any] = dict(crop=crop, interpolation=interpolation)
 
     @property
     def paths(self) -> list[Path]:
@@ -254,16 +259,17 @@ def choose_few(
         ranked = np.random.RandomState((seed, label)).permutation(
             np.flatnonzero(labels.numpy() == label)
         )
-        kept += ranked[: per_class or max(1, round(fraction * count))].tolist()
+        share = 1.0 if fraction is None else fraction
+        kept += ranked[: per_class or max(1, round(share * count))].tolist()
     return torch.tensor(sorted(kept))
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Bytes (0..255), or floats in 0..1, minus `mean` and over `std` of each channel: `b c h w`."""
-    mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (mean, std))
+    m, s = (torch.tensor(v, device=images.device)[:, None, None] for v in (mean, std))
     if images.is_floating_point():
-        return (images.float() - mean) / std
-    return images.float().mul_(1 / (255 * std)).sub_(mean / std)
+        return (images.float() - m) / s
+    return images.float().mul_(1 / (255 * s)).sub_(m / s)
 
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,8 +101,10 @@ def lookup(
     Raises:
         ValueError: for what cannot be; the message says what can.
     """
-    arguments = dict(count=count, rule=rule, distance=distance, jitter=jitter)
-    settings = dict(image_size=canvas, **arguments, pictures=pictures, test_pictures=test_pictures)
+    arguments: dict[str, Any] = dict(count=count, rule=rule, distance=distance, jitter=jitter)
+    settings: dict[str, Any] = dict(
+        image_size=canvas, **arguments, pictures=pictures, test_pictures=test_pictures
+    )
     settings |= dict(judged_on=judged_on, per_class=per_class, fraction=fraction, seed=seed)
     check_source(
         canvas=canvas,
@@ -112,7 +115,9 @@ def lookup(
         seed=seed,
         judged_on=judged_on,
     )
-    shared = arguments | dict(canvas=canvas, seed=seed, per_class=per_class, fraction=fraction)
+    shared: dict[str, Any] = arguments | dict(
+        canvas=canvas, seed=seed, per_class=per_class, fraction=fraction
+    )
     drawn = {}
     for split, number in (("train", pictures), (judged_on, test_pictures)):
         scenes = draw_scenes(split, pictures=number, **shared)
@@ -216,8 +221,8 @@ def _pools(
     _, labels, for_test = split_originals()
     members = np.flatnonzero(for_test if split == "test" else ~for_test)
     if split != "test":
-        few = dict(per_class=per_class, fraction=fraction, seed=seed)
-        kept = choose_few(torch.from_numpy(labels[members]), **few)
+        known = torch.from_numpy(labels[members])
+        kept = choose_few(known, per_class=per_class, fraction=fraction, seed=seed)
         is_kept = np.ones(len(members), bool)
         if kept is not None:
             is_kept[:] = False

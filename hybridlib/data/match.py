@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -86,8 +87,10 @@ def match(
     Raises:
         ValueError: for what cannot be; the message says what can.
     """
-    arguments = dict(count=count, distance=distance, jitter=jitter)
-    settings = dict(image_size=canvas, **arguments, pictures=pictures, test_pictures=test_pictures)
+    arguments: dict[str, Any] = dict(count=count, distance=distance, jitter=jitter)
+    settings: dict[str, Any] = dict(
+        image_size=canvas, **arguments, pictures=pictures, test_pictures=test_pictures
+    )
     settings |= dict(judged_on=judged_on, per_class=per_class, fraction=fraction, seed=seed)
     check_source(
         canvas=canvas,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from hybridlib.checks import check_positive
+from hybridlib.checks import check_whole, is_number
 from hybridlib.data.files import frame, read_image, upright
 from hybridlib.data.images import normalise
+from hybridlib.data.listing import expand
 
 Picture = str | Path | Image.Image | np.ndarray
 
@@ -34,8 +36,8 @@ class Preparation:
     interpolation: str = "bicubic"
 
     def __post_init__(self) -> None:
-        check_positive(image_size=self.image_size)
-        if not 0 < self.crop <= 1:
+        check_whole(image_size=self.image_size)
+        if not is_number(self.crop) or not 0 < self.crop <= 1:
             raise ValueError(f"crop={self.crop} must be above 0 and at most 1, for example 0.9")
         if self.interpolation not in ("bicubic", "bilinear"):
             raise ValueError(
@@ -51,9 +53,9 @@ class Preparation:
         Raises:
             ValueError: if it cannot be read or is none of these.
         """
-        framing = dict(crop=self.crop, interpolation=self.interpolation)
+        framing: dict[str, Any] = dict(crop=self.crop, interpolation=self.interpolation)
         if isinstance(picture, (str, Path)):
-            path = Path(picture).expanduser()
+            path = expand(picture)
             if not path.is_file():
                 raise ValueError(f"there is no file {str(picture)!r}; give the path of a picture")
             return read_image(path, self.image_size, **framing)

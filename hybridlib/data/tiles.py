@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybridlib.checks import check_positive
+from hybridlib.checks import check_whole
 from hybridlib.data.images import ImageData, MemoryImages, choose_few, statistics
+from hybridlib.data.memory import check_memory
 
 COLOURS = {
     "red": (200, 30, 30),
@@ -163,7 +164,7 @@ def check_source(
     judged_on: str,
 ) -> None:
     """Raise ValueError for what no source on a board can use."""
-    check_positive(pictures=pictures, test_pictures=test_pictures)
+    check_whole(image_size=canvas, pictures=pictures, test_pictures=test_pictures)
     check_choice("judged_on", judged_on, ("test", "validation"))
     check_range("seed", seed, 0, 2**32 - 1, "what the generator takes")
     if canvas < 2 * tile:
@@ -171,6 +172,7 @@ def check_source(
             f"image_size={canvas} must be at least {2 * tile}, two tiles of {tile} pixels; use "
             f"image_size={4 * tile}"
         )
+    check_memory(pictures + test_pictures, canvas, pixel=8)
     widest = canvas // 2 - tile
     check_range("jitter", jitter, 0, widest, "pixels; two cells must fit side by side")
 

@@ -31,7 +31,14 @@ def attention_weights(query: Tensor, key: Tensor, *, bias: Tensor | None = None)
     return logits.softmax(dim=-1)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = None) -> Tensor:
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    bias: Tensor | None = None,
+    learned_bias: bool = False,
+) -> Tensor:
     """softmax(Q K^T / sqrt(d) + B) V by the fastest way.
 
     PyTorch's fused kernel, but for two cases of training on a CPU where the softmax in the open is
@@ -42,13 +49,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor, *, bias: Tensor | None = N
         query: shape `b h q d`.
         key, value: shape `b h k d`.
         bias: as in `attention_weights`.
+        learned_bias: whether the bias may need a gradient though it does not say so, as inside
+            `torch.func.vmap`.
 
     Returns:
         Shape `b h q d`.
     """
     slow = (
         bias is not None
-        and bias.requires_grad
+        and (bias.requires_grad or learned_bias and torch.is_grad_enabled())
         or query.requires_grad
         and query.dtype == torch.bfloat16
     )

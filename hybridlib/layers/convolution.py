@@ -4,15 +4,17 @@ bottleneck MBConv."""
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from hybridlib.checks import check_divides, check_positive, check_share, divisors
+from hybridlib.checks import check_divides, check_share, check_whole, divisors, look_up
+from hybridlib.layers.stack import Stack
 
 
-class ConvNormAct(nn.Sequential):
+class ConvNormAct(Stack):
     """K x K convolution without bias, BatchNorm, activation; padded by K // 2, so that stride 1
     keeps the size.
 
@@ -36,7 +38,7 @@ class ConvNormAct(nn.Sequential):
         groups: int = 1,
         act: type[nn.Module] | None = nn.ReLU,
     ) -> None:
-        check_positive(kernel=kernel, stride=stride, groups=groups)
+        check_whole(kernel=kernel, stride=stride, groups=groups)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels <= 0:
                 check_divides(groups, channels, divisor_name="groups", value_name=name)
@@ -81,7 +83,7 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, *, hidden: int) -> None:
         super().__init__()
-        check_positive(channels=channels, hidden=hidden)
+        check_whole(channels=channels, hidden=hidden)
         self.gate = nn.Sequential(
             nn.Linear(channels, hidden), nn.SiLU(), nn.Linear(hidden, channels), nn.Sigmoid()
         )
@@ -90,13 +92,19 @@ class SqueezeExcite(nn.Module):
         return x * self.gate(x.mean(dim=(-2, -1)))[:, :, None, None]
 
 
+StrideIn = Literal["expand", "depthwise"]
+STRIDES: dict[StrideIn, tuple[bool, bool]] = {"expand": (True, False), "depthwise": (False, True)}
+
+
 class MBConv(nn.Module):
     """x <- Proj(Pool(x)) + Conv(SE(DepthConv(Conv(Norm(x))))): wide in the middle, where a
     depthwise kernel sees the map.
 
     Args:
         in_channels, out_channels: channels in and out.
-        stride: 2 halves the map, in the first 1x1 convolution.
+        stride: 2 halves the map.
+        stride_in: the convolution that does so: "expand", the first 1x1, which then reads a quarter
+            of the map; or "depthwise", the 3x3, which reads all of it and costs more.
         expansion: channels in the middle over `out_channels`.
         drop_path: probability that the branch is left out for a sample in training (stochastic
             depth).
@@ -104,7 +112,9 @@ class MBConv(nn.Module):
     Shapes: `b c h w` in, `b c' ceil(h/stride) ceil(w/stride)` out.
 
     Source: Sandler et al. (2018), with the normalisation before the block as in Dai et al. (2021),
-    section 2.2 and appendix A.1: GELU; squeeze-and-excitation with a quarter of `out_channels`.
+    section 2.2 and appendix A.1: GELU; squeeze-and-excitation with a quarter of `out_channels`. The
+    stride in the first 1x1 is that appendix's; in the depthwise convolution it is in the models
+    that the paper's tables mark with a dagger, in timm's CoAtNets and in MaxViT.
     """
 
     def __init__(
@@ -113,17 +123,19 @@ class MBConv(nn.Module):
         out_channels: int,
         *,
         stride: int = 1,
+        stride_in: StrideIn = "expand",
         expansion: int = 4,
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(in_channels=in_channels, stride=stride, expansion=expansion)
+        check_whole(in_channels=in_channels, stride=stride, expansion=expansion)
         check_divides(4, out_channels, divisor_name=None, value_name="out_channels")
         check_share(drop_path=drop_path)
         wide = expansion * out_channels
         self.norm = nn.BatchNorm2d(in_channels)
-        self.expand = ConvNormAct(in_channels, wide, kernel=1, stride=stride, act=nn.GELU)
-        self.depthwise = ConvNormAct(wide, wide, groups=wide, act=nn.GELU)
+        first, second = (stride if here else 1 for here in look_up(STRIDES, stride_in))
+        self.expand = ConvNormAct(in_channels, wide, kernel=1, stride=first, act=nn.GELU)
+        self.depthwise = ConvNormAct(wide, wide, stride=second, groups=wide, act=nn.GELU)
         self.squeeze_excite = SqueezeExcite(wide, hidden=out_channels // 4)
         self.project = nn.Conv2d(wide, out_channels, 1)
         self.shortcut = make_pool_shortcut(in_channels, out_channels, stride=stride)
@@ -165,9 +177,15 @@ def channels_last(x: Tensor) -> Tensor:
     a copy.
 
     Args:
-        x: shape `b c h w`.
+        x: shape `b c h w`; inside `torch.func.vmap`, where PyTorch knows no layouts, it stays as it
+            is.
     """
-    return x.contiguous(memory_format=torch.channels_last)
+    try:
+        return x.contiguous(memory_format=torch.channels_last)
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        return x
 
 
 def count_conv_macs(

@@ -3,12 +3,15 @@ quadratic encoding."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import isqrt
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_positive
+from hybridlib.checks import check_divides, check_positive, check_whole
 
 
 class LearnedPositions(nn.Module):
@@ -29,7 +32,7 @@ class LearnedPositions(nn.Module):
 
     def __init__(self, grid: tuple[int, int], dim: int, *, extra: int = 0) -> None:
         super().__init__()
-        check_positive(rows=grid[0], columns=grid[1], dim=dim)
+        check_whole(rows=grid[0], columns=grid[1], dim=dim)
         if extra < 0:
             raise ValueError(f"extra={extra} must be 0 or more, for example extra=1")
         self.grid, self.extra = (grid[0], grid[1]), extra
@@ -41,9 +44,21 @@ class LearnedPositions(nn.Module):
         if tuple(grid) == self.grid:
             return self.table
         extra, patches = self.table[:, : self.extra], self.table[:, self.extra :]
-        image = rearrange(patches, "1 (h w) d -> 1 d h w", h=self.grid[0])
-        resized = F.interpolate(image.float(), size=tuple(grid), mode="bicubic", antialias=True)
-        return torch.cat([extra, rearrange(resized, "1 d h w -> 1 (h w) d").to(extra.dtype)], dim=1)
+        return torch.cat([extra, _resize(patches, self.grid, (grid[0], grid[1]))], dim=1)
+
+    def fit_tables(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The table of a model for images of another size, as this model needs it.
+
+        Args:
+            tensors: {"table": `1 (extra + n) d`}, of a square grid.
+        """
+        table = tensors["table"]
+        side = isqrt(max(0, table.shape[1] - self.extra)) if table.ndim == 3 else 0
+        shape = (1, self.extra + side**2, self.table.shape[-1])
+        if not side or table.shape != shape or self.table.shape == shape:
+            return tensors
+        extra, patches = table[:, : self.extra], table[:, self.extra :]
+        return {"table": torch.cat([extra, _resize(patches, (side, side), self.grid)], dim=1)}
 
     def forward(self, tokens: Tensor, *, grid: tuple[int, int]) -> Tensor:
         table = self.for_grid(grid)
@@ -54,6 +69,13 @@ class LearnedPositions(nn.Module):
                 f" {table.shape[-1]})"
             )
         return tokens + table
+
+
+def _resize(patches: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """The vectors `1 n d` of a grid for another one, bicubically."""
+    image = rearrange(patches, "1 (h w) d -> 1 d h w", h=old[0])
+    resized = F.interpolate(image.float(), size=new, mode="bicubic", antialias=True)
+    return rearrange(resized, "1 d h w -> 1 (h w) d").to(patches.dtype)
 
 
 def sincos_positions(grid: tuple[int, int], dim: int, *, temperature: float = 10_000.0) -> Tensor:
@@ -70,7 +92,8 @@ def sincos_positions(grid: tuple[int, int], dim: int, *, temperature: float = 10
 
     Source: Vaswani et al. (2017), section 3.5, applied to each axis.
     """
-    check_positive(rows=grid[0], columns=grid[1], temperature=temperature)
+    check_whole(rows=grid[0], columns=grid[1])
+    check_positive(temperature=temperature)
     check_divides(4, dim, value_name="dim")
     frequency = temperature ** -(torch.arange(dim // 4) / (dim // 4))
     rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
@@ -152,10 +175,19 @@ class RelativePositions2d(nn.Module):
 
     def __init__(self, grid: tuple[int, int], dim: int) -> None:
         super().__init__()
-        check_positive(rows=grid[0], columns=grid[1], dim=dim)
+        check_whole(rows=grid[0], columns=grid[1], dim=dim)
         self.grid = (grid[0], grid[1])
         self.rows = nn.Parameter(torch.randn(2 * grid[0] - 1, dim) * dim**-0.5)
         self.columns = nn.Parameter(torch.randn(2 * grid[1] - 1, dim) * dim**-0.5)
+
+    def fit_tables(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The vectors of a model for images of another size, as this model needs them: each table
+        is resized linearly, so that an offset keeps its share of the side.
+
+        Args:
+            tensors: {"rows": `2H-1 d`, "columns": `2W-1 d`}.
+        """
+        return {name: fit_axis(table, getattr(self, name)) for name, table in tensors.items()}
 
     def by_axis(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """The logits of each query for the rows, `b h n H`, and for the columns, `b h n W`."""
@@ -167,6 +199,20 @@ class RelativePositions2d(nn.Module):
     def forward(self, query: Tensor) -> Tensor:
         rows, columns = self.by_axis(query)
         return (rows[..., :, None] + columns[..., None, :]).flatten(-2)  # b h q (H W)
+
+
+def fit_axis(table: Tensor, like: Tensor) -> Tensor:
+    """Vectors along an axis, `length d`, as many as another table has, linearly with half-pixel
+    centres; as they are if their width is another.
+
+    Args:
+        table: the vectors.
+        like: a table of the length that is wanted.
+    """
+    if table.shape == like.shape or table.ndim != 2 or table.shape[1:] != like.shape[1:]:
+        return table
+    resized = F.interpolate(table.T[None].float(), size=len(like), mode="linear")
+    return resized[0].T.to(table.dtype)
 
 
 def _pick(logits: Tensor, index: Tensor) -> Tensor:
@@ -190,7 +236,7 @@ class RelativeBias(nn.Module):
 
     def __init__(self, grid: tuple[int, int], num_heads: int) -> None:
         super().__init__()
-        check_positive(rows=grid[0], columns=grid[1], num_heads=num_heads)
+        check_whole(rows=grid[0], columns=grid[1], num_heads=num_heads)
         self.grid = (grid[0], grid[1])
         self.table = nn.Parameter(torch.zeros(num_heads, 2 * grid[0] - 1, 2 * grid[1] - 1))
         nn.init.trunc_normal_(self.table, std=0.02)  # as in MaxViT's code and timm
@@ -200,7 +246,18 @@ class RelativeBias(nn.Module):
         if tuple(grid) == self.grid:
             return self.table
         size = (2 * grid[0] - 1, 2 * grid[1] - 1)
-        return F.interpolate(self.table[None], size=size, mode="bilinear", align_corners=False)[0]
+        return _resize_bias(self.table, size)
+
+    def fit_tables(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The table of a model for images of another size, as this model needs it.
+
+        Args:
+            tensors: {"table": `h (2H-1) (2W-1)`}.
+        """
+        table = tensors["table"]
+        if table.ndim != 3 or len(table) != len(self.table) or table.shape == self.table.shape:
+            return tensors
+        return {"table": _resize_bias(table, self.table.shape[1:])}
 
     def forward(self, grid: tuple[int, int]) -> Tensor:
         # The transpose of key - query is query - key.
@@ -210,3 +267,30 @@ class RelativeBias(nn.Module):
         # index_select, as its gradient is summed four times faster than that of table[:, index].
         table = self.for_grid(grid).flatten(1).index_select(1, index.flatten())
         return rearrange(table, "h (q k) -> h q k", q=grid[0] * grid[1])
+
+
+def _resize_bias(table: Tensor, size: tuple[int, ...]) -> Tensor:
+    """A table `h rows columns` for other offsets, bilinearly with half-pixel centres."""
+    return F.interpolate(table[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def fit_positions(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """A model's tensors for the same model with another `image_size`: tables of positions resized
+    as the layers themselves do it for larger images, the rest as it is.
+
+    What fits needs no resizing; what cannot be made to fit stays as it is, for whoever loads the
+    tensors to refuse.
+
+    Args:
+        tensors: by the names of the model's state dict.
+        model: the one that they shall fit.
+    """
+    fitted = dict(tensors)
+    for prefix, layer in model.named_modules():
+        if not hasattr(layer, "fit_tables"):
+            continue
+        names = [name for name, _ in layer.named_parameters(recurse=False)]
+        own = {name: fitted[f"{prefix}.{name}"] for name in names if f"{prefix}.{name}" in fitted}
+        if len(own) == len(names):
+            fitted |= {f"{prefix}.{name}": table for name, table in layer.fit_tables(own).items()}
+    return fitted

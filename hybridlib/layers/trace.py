@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import torch
 from torch import Tensor
 
 Kind = Literal["content", "position", "gated", "class-over-layers"]
@@ -82,3 +84,25 @@ class Trace:
 
     logits: Tensor
     maps: tuple[AttentionMap, ...]
+
+
+def as_array(values) -> np.ndarray:
+    """The numbers of a tensor as an array, whatever its type, device or gradient; NumPy has no
+    bfloat16, which becomes float32.
+
+    Args:
+        values: a tensor, or anything that NumPy takes.
+    """
+    if isinstance(values, Tensor):
+        values = precise(values.detach()).cpu().numpy()
+    return np.asarray(values)
+
+
+def precise(values: Tensor) -> Tensor:
+    """Floats of fewer bits than 32 as float32; anything else as it is.
+
+    Args:
+        values: of any shape.
+    """
+    short = values.is_floating_point() and torch.finfo(values.dtype).bits < 32
+    return values.float() if short else values

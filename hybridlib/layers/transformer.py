@@ -7,14 +7,15 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from hybridlib.checks import check_positive, check_share
+from hybridlib.checks import check_positive, check_share, check_whole
 from hybridlib.layers.attention import MultiHeadSelfAttention
+from hybridlib.layers.stack import Stack
 
 # timm, torchvision and the official DeiT, ConViT and CeiT; PyTorch's own default is 1e-5
 LAYER_NORM_EPS = 1e-6
 
 
-class MLP(nn.Sequential):
+class MLP(Stack):
     """Linear, exact GELU, Linear: the part of a block that looks at one token at a time.
 
     Args:
@@ -37,7 +38,8 @@ def hidden_width(dim: int, ratio: float) -> int:
         dim: width D of a token.
         ratio: hidden width over D.
     """
-    check_positive(dim=dim, ratio=ratio)
+    check_whole(dim=dim)
+    check_positive(ratio=ratio)
     if dim * ratio < 1:
         raise ValueError(
             f"ratio={ratio} leaves no hidden unit for dim={dim}; ratio x dim must be at least 1,"

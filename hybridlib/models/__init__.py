@@ -45,7 +45,8 @@ def create(
     size: str = "nano",
     *,
     num_classes: int = 1000,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    in_channels: int = 3,
     drop_path: float = 0.0,
 ) -> SizedModel:
     """A model by name, for the command line and the studies.
@@ -54,7 +55,9 @@ def create(
         model: a key of `SIZES`, for example "vit".
         size: a key of `SIZES[model]`, for example "nano" or "B/16".
         num_classes: number of classes.
-        image_size: side of the images in pixels; by default the table's.
+        image_size: side of the images in pixels; by default the table's. ConvNet, BoTNet and the
+            flagship also take (height, width); the others take such images as they are.
+        in_channels: channels of the images, for example 1 for grey ones.
         drop_path: stochastic depth of the last block, for the models that have it.
 
     Raises:
@@ -68,8 +71,9 @@ def create(
             f"drop_path={drop_path}: {model} has no stochastic depth; use drop_path=0, or one of "
             f"{able}"
         )
-    changes = {"drop_path": drop_path} if drop_path else {}
-    return CLASSES[model].from_size(size, num_classes=num_classes, image_size=image_size, **changes)
+    changes: dict = {"drop_path": drop_path} if drop_path else {}
+    changes |= dict(num_classes=num_classes, image_size=image_size, in_channels=in_channels)
+    return CLASSES[model].from_size(size, **changes)
 
 
 def has_drop_path(model: str) -> bool:

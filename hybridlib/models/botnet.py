@@ -22,12 +22,12 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_image, check_positive, look_up
+from hybridlib.checks import check_divides, check_image, check_whole, image_sides, look_up
 from hybridlib.layers.attention import attend, attention_weights
-from hybridlib.layers.convolution import ConvNormAct
-from hybridlib.layers.position import RelativePositions2d
+from hybridlib.layers.convolution import ConvNormAct, channels_last
+from hybridlib.layers.position import RelativePositions2d, fit_axis
 from hybridlib.layers.trace import AttentionMap, Trace, grid_of, trace_blocks
-from hybridlib.models.convnet import Bottleneck, ConvNet, init_conv
+from hybridlib.models.convnet import STEM_STRIDE, Bottleneck, ConvNet, init_conv
 
 RESNET_50 = dict(image_size=224, stem="large", widths=(256, 512, 1024, 2048), depths=(3, 4, 6, 3))
 
@@ -40,8 +40,6 @@ SIZES: dict[str, dict] = {
     "BoTNet-50": dict(**RESNET_50, last_stride=2),
     "BoTNet-S1-50": dict(**RESNET_50, last_stride=1),
 }
-
-STEM_STRIDE = {"small": 1, "large": 4}
 
 
 class AbsolutePositions2d(nn.Module):
@@ -58,9 +56,17 @@ class AbsolutePositions2d(nn.Module):
 
     def __init__(self, grid: tuple[int, int], dim: int) -> None:
         super().__init__()
-        check_positive(rows=grid[0], columns=grid[1], dim=dim)
+        check_whole(rows=grid[0], columns=grid[1], dim=dim)
         self.rows = nn.Parameter(torch.randn(grid[0], dim) * dim**-0.5)
         self.columns = nn.Parameter(torch.randn(grid[1], dim) * dim**-0.5)
+
+    def fit_tables(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The vectors of a model for images of another size, resized linearly.
+
+        Args:
+            tensors: {"rows": `H d`, "columns": `W d`}.
+        """
+        return {name: fit_axis(table, getattr(self, name)) for name, table in tensors.items()}
 
     def forward(self, query: Tensor) -> Tensor:
         table = rearrange(self.rows[:, None] + self.columns[None], "h w d -> (h w) d")
@@ -127,7 +133,7 @@ class BottleneckAttention(nn.Module):
         if self.grid not in (None, tuple(x.shape[-2:])):
             raise ValueError(
                 f"the map is {x.shape[-2]}x{x.shape[-1]} and this attention has positions for "
-                f"{self.grid[0]}x{self.grid[1]}; give the model image_size= the side of your "
+                f"{self.grid[0]}x{self.grid[1]}; give the model image_size=(height, width) of your "
                 "images, or positions='none'"
             )
         tokens = rearrange(x, "b c h w -> b (h w) c")
@@ -138,7 +144,8 @@ class BottleneckAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v, bias = self.split(x)
-        return rearrange(attend(q, k, v, bias=bias), "b n (h w) d -> b (n d) h w", h=x.shape[-2])
+        out = attend(q, k, v, bias=bias, learned_bias=self.to_qkv.weight.requires_grad)
+        return rearrange(out, "b n (h w) d -> b (n d) h w", h=x.shape[-2])
 
     def trace(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, and the weights `b h q k` beside the map."""
@@ -203,7 +210,8 @@ class BoTNet(ConvNet):
     """A residual network whose last stage attends.
 
     Args:
-        image_size: side in pixels of the images, which fixes the maps of the last stage.
+        image_size: side in pixels of the images, or (height, width), which fixes the maps of the
+            last stage.
         stem, widths, depths: as in ConvNet, with bottleneck blocks; at least two stages.
         last_stride: 2 halves the map in the last stage, as in ResNet; 1 keeps it (BoTNet-S1).
         num_heads: heads of each attention.
@@ -219,7 +227,7 @@ class BoTNet(ConvNet):
     def __init__(
         self,
         *,
-        image_size: int,
+        image_size: int | tuple[int, int],
         stem: Literal["small", "large"],
         widths: tuple[int, ...],
         depths: tuple[int, ...],
@@ -237,7 +245,7 @@ class BoTNet(ConvNet):
         check_divides(
             4 * num_heads, widths[-1], divisor_name="4 x num_heads", value_name="widths[-1]"
         )
-        check_positive(**{"depths[-1]": depths[-1]})
+        check_whole(**{"depths[-1]": depths[-1]})
         if last_stride not in (1, 2):
             raise ValueError(f"last_stride={last_stride} must be 1 or 2, for example last_stride=2")
         super().__init__(
@@ -249,7 +257,9 @@ class BoTNet(ConvNet):
             num_classes=num_classes,
             in_channels=in_channels,
         )
-        side = -(-image_size // (STEM_STRIDE[stem] * 2 ** (len(widths) - 2)))  # rounded up
+        stride = STEM_STRIDE[stem] * 2 ** (len(widths) - 2)
+        rows, columns = (-(-side // stride) for side in image_sides(image_size))  # rounded up
+        self.stride = stride * last_stride
         blocks, channels = [], widths[-2]
         for stride in [last_stride] + [1] * (depths[-1] - 1):
             blocks.append(
@@ -257,20 +267,22 @@ class BoTNet(ConvNet):
                     channels,
                     widths[-1],
                     stride=stride,
-                    grid=(side, side),
+                    grid=(rows, columns),
                     num_heads=num_heads,
                     positions=positions,
                 )
             )
-            channels, side = widths[-1], -(-side // stride)
+            channels = widths[-1]
+            rows, columns = -(-rows // stride), -(-columns // stride)
         self.stages.append(nn.Sequential(*blocks))
         self.head = nn.Linear(channels, num_classes)
 
     def trunk(self, x: Tensor) -> Tensor:
         """The map `b c h w` that enters the last stage."""
-        check_image(x, channels=self.in_channels)
+        check_image(x, channels=self.in_channels, model=self)
+        self.check_batch(x)
         # Channels last: the attention's tokens are a view of the map, and convolutions faster.
-        return self.stages[:-1](self.stem(x.contiguous(memory_format=torch.channels_last)))
+        return self.stages[:-1](self.stem(channels_last(x)))
 
     def features(self, x: Tensor) -> Tensor:
         """The map `b c h w` that leaves the last stage."""

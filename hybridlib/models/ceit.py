@@ -25,10 +25,18 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_image, check_positive, divisors
+from hybridlib.checks import (
+    check_batch,
+    check_divides,
+    check_fits,
+    check_image,
+    check_whole,
+    divisors,
+    is_whole,
+)
 from hybridlib.layers.attention import MultiHeadSelfAttention, attend, attention_weights
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.position import LearnedPositions
@@ -73,7 +81,7 @@ class ImageToTokens(nn.Module):
 
     def __init__(self, *, patch_size: int, in_channels: int, channels: int, dim: int) -> None:
         super().__init__()
-        check_positive(channels=channels)
+        check_whole(channels=channels)
         check_divides(STEM_STRIDE, patch_size, value_name="patch_size")
         self.conv = ConvNormAct(in_channels, channels, kernel=7, stride=2, act=None)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
@@ -179,7 +187,7 @@ class LCA(ResidualBlock):
     def __init__(self, dim: int, *, depth: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
         attention = MultiHeadSelfAttention(dim, num_heads=num_heads)
         super().__init__(dim, attention=attention, mlp=MLP(dim, ratio=mlp_ratio))
-        check_positive(depth=depth)
+        check_whole(depth=depth)
         self.layers = nn.Parameter(torch.zeros(1, depth, dim))
 
     def ask(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -247,23 +255,26 @@ class CeiT(SizedModel):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(
+        check_whole(
             depth=depth,
             num_classes=num_classes,
             in_channels=in_channels,
             stem_channels=stem_channels,
         )
+        check_whole(image_size=image_size)
         multiples = [n for n in divisors(image_size) if n % STEM_STRIDE == 0]
-        if i2t and multiples and (patch_size <= 0 or patch_size % STEM_STRIDE):
+        is_small = is_whole(patch_size) and patch_size > 0
+        if i2t and multiples and not (is_small and patch_size % STEM_STRIDE == 0):
             raise ValueError(
-                f"patch_size={patch_size} must be a multiple of {STEM_STRIDE}, by which I2T shrinks"
-                f" the image, and divide image_size={image_size}; use"
+                f"patch_size={patch_size!r} must be a multiple of {STEM_STRIDE}, by which I2T "
+                f"shrinks the image, and divide image_size={image_size}; use"
                 f" patch_size={' or '.join(map(str, multiples))}"
             )
         check_divides(
             patch_size, image_size, divisor_name="patch_size", value_name="image_size", fixed=i2t
         )
         side = image_size // patch_size
+        check_fits("image_size", image_size, side, side, dim)
         self.patch_size, self.in_channels = patch_size, in_channels
         make_tokens = partial(ImageToTokens, channels=stem_channels) if i2t else PatchEmbedding
         self.patch_embedding = make_tokens(patch_size=patch_size, in_channels=in_channels, dim=dim)
@@ -285,10 +296,12 @@ class CeiT(SizedModel):
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens `b (1+n) d` that enter the first block, and the patch grid (rows, columns)."""
-        check_image(x, channels=self.in_channels, side_multiple=self.patch_size)
+        check_image(x, channels=self.in_channels, side_multiple=self.patch_size, model=self)
         grid = (x.shape[2] // self.patch_size, x.shape[3] // self.patch_size)
+        if self.blocks[0].leff:
+            check_batch(x, training=self.training, cells=grid[0] * grid[1])
         patches = self.patch_embedding(x)  # b n d
-        class_token = repeat(self.class_token, "1 1 d -> b 1 d", b=len(x))
+        class_token = self.class_token.expand(x.shape[0], -1, -1)  # b 1 d
         return self.positions(torch.cat([class_token, patches], dim=1), grid=grid), grid
 
     def forward(self, x: Tensor) -> Tensor:

@@ -24,10 +24,10 @@ axes, so that its softmax is the product of one along the rows and one along the
 from __future__ import annotations
 
 import torch
-from einops import einsum, rearrange, repeat
+from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_image, check_positive
+from hybridlib.checks import check_divides, check_fits, check_image, check_positive, check_whole
 from hybridlib.layers.attention import attend, attention_weights
 from hybridlib.layers.position import LearnedPositions, quadratic_encoding, relative_offsets
 from hybridlib.layers.sized import SizedModel
@@ -144,7 +144,7 @@ class GatedPositionalSelfAttention(nn.Module):
         """As `forward`, and the maps "content", "position" and "gated", each `b h q k`."""
         q, k, v = self.split(x)
         content = attention_weights(q, k)
-        position = repeat(self.position_weights(grid), "h q k -> b h q k", b=len(x))
+        position = self.position_weights(grid).expand(x.shape[0], -1, -1, -1)  # b h q k
         gates = rearrange(self.gates, "h -> h 1 1")
         gated = (1 - gates) * content + gates * position
         return self.join(gated @ v), dict(content=content, position=position, gated=gated)
@@ -219,7 +219,7 @@ class ConViT(SizedModel):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(num_classes=num_classes)
+        check_whole(num_classes=num_classes)
         check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
         if local_depth < 0:
             raise ValueError(
@@ -232,6 +232,7 @@ class ConViT(SizedModel):
                 f"for example depth={local_depth + 1}"
             )
         side = image_size // patch_size
+        check_fits("image_size", image_size, side, side, dim)
         rates = drop_path_schedule(drop_path, depth)
         self.patch_size, self.in_channels = patch_size, in_channels
         self.patch_embedding = PatchEmbedding(
@@ -264,13 +265,13 @@ class ConViT(SizedModel):
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens `b n d` that enter the first block, and the patch grid (rows, columns)."""
-        check_image(x, channels=self.in_channels, side_multiple=self.patch_size)
+        check_image(x, channels=self.in_channels, side_multiple=self.patch_size, model=self)
         grid = (x.shape[2] // self.patch_size, x.shape[3] // self.patch_size)
         return self.positions(self.patch_embedding(x), grid=grid), grid
 
     def add_class_token(self, tokens: Tensor) -> Tensor:
         """`b n d` to `b (1+n) d`; the class token has no position."""
-        class_token = repeat(self.class_token, "1 1 d -> b 1 d", b=len(tokens))
+        class_token = self.class_token.expand(tokens.shape[0], -1, -1)  # b 1 d
         return torch.cat([class_token, tokens], dim=1)
 
     def classify(self, tokens: Tensor) -> Tensor:

@@ -16,7 +16,14 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_image, check_positive, look_up
+from hybridlib.checks import (
+    check_batch,
+    check_divides,
+    check_image,
+    check_whole,
+    image_sides,
+    look_up,
+)
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.sized import SizedModel
 from hybridlib.layers.trace import Trace
@@ -35,6 +42,9 @@ SIZES: dict[str, dict] = {
         depths=(3, 4, 6, 3),
     ),
 }
+
+
+STEM_STRIDE = {"small": 1, "large": 4}
 
 
 class BasicBlock(nn.Module):
@@ -95,8 +105,8 @@ class ConvNet(SizedModel):
     """A residual network.
 
     Args:
-        image_size: side in pixels of the images it is meant for. Any size works: the average over
-            the map does not mind.
+        image_size: side in pixels of the images it is meant for, or (height, width). Any size
+            works: the average over the map does not mind.
         stem: "small" is one 3x3 convolution; "large" is a 7x7 of stride 2 and a 3x3 max pooling of
             stride 2.
         block: "basic" or "bottleneck".
@@ -113,7 +123,7 @@ class ConvNet(SizedModel):
     def __init__(
         self,
         *,
-        image_size: int,
+        image_size: int | tuple[int, int],
         stem: Literal["small", "large"],
         block: Literal["basic", "bottleneck"],
         widths: tuple[int, ...],
@@ -122,7 +132,8 @@ class ConvNet(SizedModel):
         in_channels: int = 3,
     ) -> None:
         super().__init__()
-        check_positive(image_size=image_size, num_classes=num_classes)
+        image_sides(image_size)
+        check_whole(num_classes=num_classes)
         if len(widths) != len(depths) or not widths:
             raise ValueError(
                 f"widths={widths} and depths={depths} must have one entry for each stage, "
@@ -130,11 +141,12 @@ class ConvNet(SizedModel):
             )
         for stage, (width, depth) in enumerate(zip(widths, depths)):
             check_divides(4 if block == "bottleneck" else 1, width, value_name=f"widths[{stage}]")
-            check_positive(**{f"depths[{stage}]": depth})
+            check_whole(**{f"depths[{stage}]": depth})
         make_block = look_up(BLOCKS, block)
         self.image_size, self.in_channels = image_size, in_channels
         stem_width = widths[0] if block == "basic" else widths[0] // 4
         self.stem = make_stem(stem, in_channels, stem_width)
+        self.stride = STEM_STRIDE[stem] * 2 ** (len(widths) - 1)
         channels, stages = stem_width, []
         for stage, (width, depth) in enumerate(zip(widths, depths)):
             strides = [1 if stage == 0 else 2] + [1] * (depth - 1)
@@ -147,9 +159,15 @@ class ConvNet(SizedModel):
         self.head = nn.Linear(channels, num_classes)
         self.apply(init_conv)
 
+    def check_batch(self, x: Tensor) -> None:
+        """Raise ValueError if the last map of one image is a single cell, in training."""
+        height, width = (-(-side // self.stride) for side in x.shape[-2:])  # rounded up
+        check_batch(x, training=self.training, cells=height * width)
+
     def features(self, x: Tensor) -> Tensor:
         """The map `b c h w` that leaves the last stage."""
-        check_image(x, channels=self.in_channels)
+        check_image(x, channels=self.in_channels, model=self)
+        self.check_batch(x)
         return self.stages(self.stem(channels_last(x)))
 
     def forward(self, x: Tensor) -> Tensor:

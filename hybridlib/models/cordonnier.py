@@ -16,7 +16,7 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_image, check_positive
+from hybridlib.checks import check_image, check_positive, check_whole
 from hybridlib.layers.position import quadratic_encoding, relative_offsets
 from hybridlib.layers.trace import AttentionMap, grid_of
 
@@ -39,7 +39,8 @@ class QuadraticAttention(nn.Module):
         self, in_channels: int, out_channels: int, *, centres: Tensor, alpha: float = 1.0
     ) -> None:
         super().__init__()
-        check_positive(in_channels=in_channels, out_channels=out_channels, alpha=alpha)
+        check_whole(in_channels=in_channels, out_channels=out_channels)
+        check_positive(alpha=alpha)
         centres = torch.as_tensor(centres, dtype=torch.get_default_dtype())
         if centres.ndim != 2 or centres.shape[1] != 2 or not len(centres):
             raise ValueError(

@@ -34,7 +34,6 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from einops import repeat
 from torch import Tensor, nn
 
 from hybridlib.checks import check_image, look_up
@@ -122,10 +121,10 @@ class DeiT(ViT):
         """Tokens `b (e+n) d` that enter the first block, e = 1 or 2, and the patch grid."""
         if self.second_token is None:
             return super().embed(x)
-        check_image(x, channels=self.in_channels, side_multiple=self.patch_size)
+        check_image(x, channels=self.in_channels, side_multiple=self.patch_size, model=self)
         grid = (x.shape[2] // self.patch_size, x.shape[3] // self.patch_size)
         extra = torch.cat([self.class_token, self.second_token], dim=1)
-        extra = repeat(extra, "1 e d -> b e d", b=len(x))
+        extra = extra.expand(x.shape[0], -1, -1)  # b e d
         return self.positions(torch.cat([extra, self.patch_embedding(x)], dim=1), grid=grid), grid
 
     def encode_extra(self, x: Tensor) -> Tensor:

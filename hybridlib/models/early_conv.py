@@ -22,8 +22,9 @@ from collections.abc import Sequence
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_positive
+from hybridlib.checks import check_batch, check_divides, check_whole
 from hybridlib.layers.convolution import ConvNormAct, channels_last
+from hybridlib.layers.stack import Stack
 from hybridlib.models import vit
 from hybridlib.models.vit import ViT
 
@@ -53,7 +54,7 @@ SIZES: dict[str, dict] = {
 }
 
 
-class ConvStem(nn.Sequential):
+class ConvStem(Stack):
     """3x3 convolutions with BatchNorm and ReLU, then a 1x1 convolution to the width of a token.
 
     Args:
@@ -67,19 +68,22 @@ class ConvStem(nn.Sequential):
     """
 
     def __init__(self, stem: Sequence[tuple[int, int]], *, in_channels: int, dim: int) -> None:
-        check_positive(in_channels=in_channels, dim=dim)
+        check_whole(in_channels=in_channels, dim=dim)
         for i, (channels, stride) in enumerate(stem):
-            check_positive(**{f"stem[{i}][0]": channels, f"stem[{i}][1]": stride})
+            check_whole(**{f"stem[{i}][0]": channels, f"stem[{i}][1]": stride})
         widths = [in_channels, *(channels for channels, _ in stem)]
         convs = [
             ConvNormAct(c, channels, stride=stride) for c, (channels, stride) in zip(widths, stem)
         ]
         last = nn.Conv2d(widths[-1], dim, 1)
         super().__init__(*convs, last)
+        self.stride = math.prod(stride for _, stride in stem)
         nn.init.normal_(last.weight, std=math.sqrt(2 / dim))
         nn.init.constant_(last.get_parameter("bias"), 0)
 
     def forward(self, x: Tensor) -> Tensor:
+        cells = (x.shape[2] // self.stride) * (x.shape[3] // self.stride)
+        check_batch(x, training=self.training, cells=cells)
         return rearrange(super().forward(channels_last(x)), "b d h w -> b (h w) d")
 
 

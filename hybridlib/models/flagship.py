@@ -28,9 +28,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_image, check_positive
-from hybridlib.layers.convolution import ConvNormAct
+from hybridlib.checks import check_batch, check_divides, check_image, check_whole, image_sides
+from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.sized import SizedModel
+from hybridlib.layers.stack import Stack
 from hybridlib.layers.trace import AttentionMap, Trace, grid_of, trace_blocks
 from hybridlib.models.botnet import BottleneckTransformer
 
@@ -44,6 +45,7 @@ SIZES: dict[str, dict] = {
 STAGES = 3
 MEASURED = 4000  # images that suffice for the covariance of twelve numbers
 WINDOW = 2  # side of the windows that are whitened, in pixels
+LEAST = 2**STAGES + WINDOW - 1  # pixels: what leaves one cell
 FLOOR = 5e-4  # e: windows vary so little in the last directions that noise would be blown up
 
 
@@ -92,7 +94,7 @@ class Whiten(nn.Module):
         return F.conv2d(x, self.kernels)
 
 
-class Halve(nn.Sequential):
+class Halve(Stack):
     """x <- ReLU(BN(MaxPool(Conv(x)))): other channels on half the map.
 
     Args:
@@ -132,7 +134,7 @@ class Flagship(SizedModel):
     """Convolutions while the map is large, attention once it is small, and a last convolution.
 
     Args:
-        image_size: side in pixels of the images, at least 9.
+        image_size: side in pixels of the images, or (height, width), at least 9.
         widths: channels after each of the three halvings.
         depths: convolutions that refine after each, 0 or more.
         attention: bottlenecks with attention, after the second.
@@ -148,7 +150,7 @@ class Flagship(SizedModel):
     def __init__(
         self,
         *,
-        image_size: int,
+        image_size: int | tuple[int, int],
         widths: tuple[int, int, int],
         depths: tuple[int, int, int],
         attention: int,
@@ -162,16 +164,16 @@ class Flagship(SizedModel):
                 f"widths={widths} and depths={depths} must have three entries each, for "
                 "example widths=(64, 160, 160) and depths=(0, 1, 1)"
             )
-        check_positive(num_classes=num_classes, in_channels=in_channels, attention=attention)
-        check_positive(**{f"widths[{i}]": width for i, width in enumerate(widths)})
+        check_whole(num_classes=num_classes, in_channels=in_channels, attention=attention)
+        check_whole(**{f"widths[{i}]": width for i, width in enumerate(widths)})
         if min(depths) < 0:
             raise ValueError(f"depths={depths} must be 0 or more each, for example (0, 1, 1)")
         check_divides(
             4 * num_heads, widths[1], divisor_name="4 x num_heads", value_name="widths[1]"
         )
-        if image_size < 2**STAGES + WINDOW - 1:
+        if min(image_sides(image_size)) < LEAST:
             raise ValueError(
-                f"image_size={image_size} must be at least {2**STAGES + WINDOW - 1}, so that "
+                f"image_size={image_size} must be at least {LEAST}, so that "
                 f"something is left after {STAGES} halvings; use image_size=32"
             )
         self.in_channels = in_channels
@@ -183,11 +185,11 @@ class Flagship(SizedModel):
             for i, o, depth in zip(before, widths, depths)
         )
         self.convolutions, self.last = nn.Sequential(early, middle), late
-        side = (image_size - WINDOW + 1) // 4
+        self.grid = _grid(*image_sides(image_size))
         self.attention = nn.Sequential(
             *(
                 BottleneckTransformer(
-                    widths[1], widths[1], stride=1, grid=(side, side), num_heads=num_heads
+                    widths[1], widths[1], stride=1, grid=self.grid, num_heads=num_heads
                 )
                 for _ in range(attention)
             )
@@ -198,8 +200,18 @@ class Flagship(SizedModel):
 
     def embed(self, x: Tensor) -> Tensor:
         """The map `b c h w` that enters the attention."""
-        check_image(x, channels=self.in_channels)
-        x = self.whiten(x.contiguous(memory_format=torch.channels_last))
+        check_image(x, channels=self.in_channels, model=self)
+        height, width = x.shape[-2:]
+        if _grid(height, width) != self.grid or min(height, width) < LEAST:
+            rows, columns = (f"{4 * n + 1} to {4 * n + 4}" for n in self.grid)
+            raise ValueError(
+                f"the images have {height}x{width} pixels and this model was built for a height of "
+                f"{rows} and a width of {columns}; give the model image_size=({max(height, LEAST)},"
+                f" {max(width, LEAST)}), or resize the images"
+            )
+        cells = (self.grid[0] // 2) * (self.grid[1] // 2)
+        check_batch(x, training=self.training, cells=cells)
+        x = self.whiten(channels_last(x))
         return self.convolutions(self.act(x))
 
     def classify(self, x: Tensor) -> Tensor:
@@ -214,6 +226,11 @@ class Flagship(SizedModel):
         made, weights = trace_blocks(self.attention, self.embed(x))
         maps = (AttentionMap(w, grid=grid_of(made[0]), block=i) for i, w in enumerate(weights))
         return Trace(self.classify(made[-1]), tuple(maps))
+
+
+def _grid(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the map that attends."""
+    return (height - WINDOW + 1) // 4, (width - WINDOW + 1) // 4
 
 
 def _init_conv(module: nn.Module) -> None:

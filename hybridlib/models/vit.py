@@ -13,10 +13,10 @@ two are equal; chapter 2 shows it.
 from __future__ import annotations
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_image, check_positive
+from hybridlib.checks import check_divides, check_fits, check_image, check_whole
 from hybridlib.layers.attention import MultiHeadSelfAttention
 from hybridlib.layers.position import LearnedPositions
 from hybridlib.layers.sized import SizedModel
@@ -50,7 +50,7 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self, *, patch_size: int, in_channels: int, dim: int) -> None:
         super().__init__()
-        check_positive(patch_size=patch_size, in_channels=in_channels, dim=dim)
+        check_whole(patch_size=patch_size, in_channels=in_channels, dim=dim)
         self.patch_size = patch_size
         self.project = nn.Linear(in_channels * patch_size**2, dim)
         lecun_normal(self.project)
@@ -96,9 +96,10 @@ class ViT(SizedModel):
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
-        check_positive(depth=depth, num_classes=num_classes)
+        check_whole(depth=depth, num_classes=num_classes)
         check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
         side = image_size // patch_size
+        check_fits("image_size", image_size, side, side, dim)
         self.patch_size, self.in_channels = patch_size, in_channels
         self.patch_embedding = PatchEmbedding(
             patch_size=patch_size, in_channels=in_channels, dim=dim
@@ -117,10 +118,10 @@ class ViT(SizedModel):
 
     def embed(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Tokens `b (1+n) d` that enter the first block, and the patch grid (rows, columns)."""
-        check_image(x, channels=self.in_channels, side_multiple=self.patch_size)
+        check_image(x, channels=self.in_channels, side_multiple=self.patch_size, model=self)
         grid = (x.shape[2] // self.patch_size, x.shape[3] // self.patch_size)
         patches = self.patch_embedding(x)  # b n d
-        class_token = repeat(self.class_token, "1 1 d -> b 1 d", b=len(x))
+        class_token = self.class_token.expand(x.shape[0], -1, -1)  # b 1 d
         return self.positions(torch.cat([class_token, patches], dim=1), grid=grid), grid
 
     def classify(self, tokens: Tensor) -> Tensor:

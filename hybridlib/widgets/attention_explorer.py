@@ -6,7 +6,7 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from hybridlib.layers.trace import AttentionMap
+from hybridlib.layers.trace import AttentionMap, as_array
 
 from .base import Explorable, Refused
 from .pictures import check_index, check_pictures, encode
@@ -74,7 +74,7 @@ class AttentionExplorer(Explorable):
                 raise ValueError(
                     f"{name} has {len(given)} entries for {len(images)} images: give one for each"
                 )
-        weights = [as_array(attention) for attention in maps]
+        weights = [as_array(attention.weights).astype(np.float32) for attention in maps]  # s h q k
         for index, array in enumerate(weights):
             if len(array) != len(images):
                 raise ValueError(
@@ -147,11 +147,6 @@ def check_head(head: int, *, layer: int, heads: int) -> int:
             " before the layer"
         )
     return head
-
-
-def as_array(attention: AttentionMap) -> np.ndarray:
-    """The weights of a map as float32, shape `s h q k`."""
-    return np.asarray(attention.weights.detach().cpu(), dtype=np.float32)
 
 
 def to_bytes(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -189,6 +189,26 @@ def test_maps_of_each_block():
 
 
 @torch.no_grad()
+def test_oblong_images_equal_timm():
+    """The whole last stage on maps of 8x12 and 4x6, attention and positions by timm."""
+    model = BoTNet(image_size=(32, 48), stem="large", widths=(16, 32), depths=(1, 2), num_classes=5)
+    model = randomise(model, seed=3).double().eval()
+    x = images(2, 3, 32, 48, dtype=torch.float64)
+    assert [m.grid for m in model.trace(x).maps] == [(8, 12), (4, 6)]
+    for block, grid in zip(model.stages[-1], [(8, 12), (4, 6)]):
+        peer = BottleneckAttn(8, feat_size=grid, num_heads=4, scale_pos_embed=True).double()
+        names = {"qkv.weight": "to_qkv.weight", "pos_embed.height_rel": "positions.rows"}
+        names |= {"pos_embed.width_rel": "positions.columns"}
+        own = block.spatial.state_dict()
+        state = {theirs: own[ours] for theirs, ours in names.items()}
+        state["qkv.weight"] = state["qkv.weight"][..., None, None]
+        peer.load_state_dict(state)
+        part = images(2, 8, *grid, dtype=torch.float64)
+        assert_equal(block.spatial(part), peer.eval()(part))
+        assert_equal(block.spatial.trace(part)[0], peer(part))
+
+
+@torch.no_grad()
 def test_odd_maps():
     """Side 72 enters the last stage as 5x5 and leaves as 3x3: pooling and shortcut round alike."""
     model = BoTNet(image_size=72, stem="large", widths=(16, 32, 48, 64), depths=(1, 1, 1, 2)).eval()

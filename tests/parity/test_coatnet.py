@@ -124,16 +124,18 @@ SHAPE = dict(
 )
 
 
-def make_peer(image_size: int, *, letters: str = "CCTT") -> MaxxVit:
+def make_peer(image_size: int, *, letters: str = "CCTT", stride_mode: str = "1x1") -> MaxxVit:
     """timm's model for images of that side, by the paper's text, with random weights."""
     torch.manual_seed(0)
-    peer = timm_coatnet({**SHAPE, "image_size": image_size, "layout": letters})
+    peer = timm_coatnet(
+        {**SHAPE, "image_size": image_size, "layout": letters}, stride_mode=stride_mode
+    )
     randomise(peer)
     return peer
 
 
-def make_ours(image_size: int, *, letters: str = "CCTT") -> CoAtNet:
-    return CoAtNet(**SHAPE, image_size=image_size, layout=letters)
+def make_ours(image_size: int, *, letters: str = "CCTT", stride_in: str = "expand") -> CoAtNet:
+    return CoAtNet(**SHAPE, image_size=image_size, layout=letters, stride_in=stride_in)
 
 
 @pytest.mark.parametrize("letters", ["CCCC", "CCCT", "CCTT", "CTTT", "TTTT"])
@@ -149,6 +151,34 @@ def test_layouts_equal_timm(letters):
     assert len(maps) == len(trace.maps)
     for attention, expected in zip(trace.maps, maps):
         assert_equal(attention.weights, expected)
+
+
+@pytest.mark.parametrize("letters", ["CCCC", "CCTT"])
+@pytest.mark.parametrize("side", [64, 72])  # 72: odd maps
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@torch.no_grad()
+def test_depthwise_stride_equals_timm(letters, side, dtype):
+    ours = make_ours(side, letters=letters, stride_in="depthwise").eval().to(dtype)
+    peer = make_peer(side, letters=letters, stride_mode="dw").eval().to(dtype)
+    ours.load_state_dict(convert(peer.state_dict()))
+    x = images(2, 3, side, side, dtype=dtype)
+    assert_equal(ours(x), peer(x))
+    assert_equal(ours.trace(x).logits, peer(x))
+    expand = make_ours(side, letters=letters).eval().to(dtype)  # the same tensors, other sums
+    expand.load_state_dict(ours.state_dict())
+    assert (expand(x) - peer(x)).abs().max() > 0.01
+
+
+def test_depthwise_stride_by_name():
+    torch.manual_seed(0)
+    ours = CoAtNet.from_size("nano", stride_in="depthwise")
+    first = ours.stages[0][0]
+    assert (first.expand[0].stride, first.depthwise[0].stride) == ((1, 1), (2, 2))
+    torch.manual_seed(0)
+    paper = CoAtNet.from_size("nano").state_dict()
+    assert all(torch.equal(paper[name], tensor) for name, tensor in ours.state_dict().items())
+    with pytest.raises(ValueError, match="unknown name 'pool'; there are expand, depthwise"):
+        CoAtNet.from_size("nano", stride_in="pool")
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -1,0 +1,27 @@
+"""Whether images of a side fit into this machine's memory, asked before they are made."""
+
+from __future__ import annotations
+
+from hybridlib.checks import machine_memory
+
+# Bytes a pixel: three channels, and as floats while a picture is resized or batched.
+PIXEL = 3 * (1 + 4)
+
+
+def check_memory(count: int, image_size: int, *, pixel: int = PIXEL) -> None:
+    """Raise ValueError if so many images of that side do not fit; the message offers a side.
+
+    Args:
+        count: images that are in memory at once.
+        image_size: their side in pixels.
+        pixel: bytes for each pixel of each, at the peak.
+    """
+    needed, there = count * pixel * image_size**2, machine_memory()
+    if needed <= there:
+        return
+    side = 2 ** max(0, int((there / 2 / (count * pixel)) ** 0.5).bit_length() - 1)
+    images = "one image" if count == 1 else f"{count:,} images"
+    raise ValueError(
+        f"image_size={image_size} needs {needed / 2**30:,.0f} GiB of memory for {images} and this "
+        f"machine has {there / 2**30:,.1f} GiB; use image_size={side} or less"
+    )
