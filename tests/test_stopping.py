@@ -52,6 +52,17 @@ def plain(model, images, targets):
     return nn.functional.cross_entropy(model(images), targets)
 
 
+@pytest.fixture(autouse=True)
+def handlers():
+    """Signals as a program has them that was started by hand: a shell's background job ignores
+    Ctrl-C."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {n: signal.signal(n, h) for n, h in (usual | {signal.SIGHUP: signal.SIG_DFL}).items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def names(path):
     return sorted(p.name for p in path.iterdir())
 
