@@ -468,3 +468,15 @@ def test_compile_without_a_break(nano):
 def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
     expected = expected.expand_as(actual) if expected.ndim == 0 else expected
     torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("model", CLASSES)
+@torch.no_grad()
+def test_a_size_with_other_arguments_of_its_class(model):
+    """As the messages recommend: in_channels=1 for grey images."""
+    grey = CLASSES[model].from_size("nano", num_classes=5, in_channels=1, image_size=None).eval()
+    assert grey(torch.zeros(2, 1, 32, 32)).shape == (2, 5)
+    with pytest.raises(ValueError, match="unknown name 'giant'; there are nano"):
+        CLASSES[model].from_size("giant")
+    with pytest.raises(ValueError, match="image_size=0 must be"):
+        CLASSES[model].from_size("nano", image_size=0)
