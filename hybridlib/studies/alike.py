@@ -11,28 +11,21 @@ from collections.abc import Sequence
 
 from hybridlib.data import ImageData
 from hybridlib.models.deit import Distillation
-from hybridlib.studies import field
-from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label
+from hybridlib.studies.common import (
+    WITH_DEIT,
+    data_arguments,
+    label,
+    learn_from_convnet,
+    learning_rate,
+    run_name,
+)
+from hybridlib.studies.records import Table
+from hybridlib.studies.study import RunSpec, Study
 from hybridlib.studies.vit_digits import DIGITS
 
-NAME = "alike"
-QUESTION = "How accurate is each system after the same pictures, when they are enough for all?"
-CLAIMS = ("9a",)
-SEEDS = (0, 1, 2)
-EFFORT = (
-    "The learning rates of study `field`. Nothing is tuned. DeiT's teacher is the convnet of the"
-    " same seed and budget, whose training is not counted in DeiT's."
-)
 SHARED = dict(weight_decay=0.05, warmup=0.1, clip=1.0, mixed_precision="no", channels_last=True)
 DIGITS_RECIPE = SHARED | dict(steps=3000, batch_size=64, evaluate_every=500)
 PHOTOS_RECIPE = SHARED | dict(steps=5000, batch_size=128, evaluate_every=500, augment="shift-flip")
-SHIP = {  # name in hybridlib/weights: run
-    f"{field.SYSTEMS[system][0]}_nano_{pictures}": f"{source}-{system.replace(' ', '-')}-seed-0"
-    for source, pictures in (("digits", "digits"), ("cifar10-jpeg", "cifar10"))
-    for system in field.SYSTEMS
-}
-TABLE = dict(by=("system", "parameters"))  # how `study show` lays it out
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -41,20 +34,35 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
     source = dict(DIGITS) if digits else data_arguments(data)
     return [
         RunSpec(
-            name=f"{label(data)}-{system.replace(' ', '-')}-seed-{seed}",
+            name=run_name(label(data), system, "seed", seed),
             model=model,
             size=size,
             seed=seed,
             data=source | dict(seed=seed),
-            recipe=(DIGITS_RECIPE if digits else PHOTOS_RECIPE)
-            | dict(lr=LEARNING_RATES[{"deit": "vit"}.get(model, model), "nano"]),
+            recipe=(DIGITS_RECIPE if digits else PHOTOS_RECIPE) | dict(lr=learning_rate(model)),
             settings=dict(system=system),
         )
         for seed in seeds
-        for system, (model, size) in field.SYSTEMS.items()
+        for system, (model, size) in WITH_DEIT.items()
     ]
 
 
 def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:
-    """DeiT learns from the convnet of its seed by the hard loss; all others from the labels."""
-    return field.taught(NAME, spec, data)
+    """DeiT learns from the convnet of its seed."""
+    run = run_name(label(spec.data["source"]), "convnet", "seed", spec.seed)
+    return learn_from_convnet(spec, data, study="alike", run=run)
+
+
+STUDY = Study(
+    name="alike",
+    question="How accurate is each system after the same pictures, when they are enough for all?",
+    claims=("9a",),
+    tables=(Table(by=("system", "parameters")),),
+    ship={
+        f"{model}_nano_{pictures}": run_name(source, system, "seed", 0)
+        for source, pictures in (("digits", "digits"), ("cifar10-jpeg", "cifar10"))
+        for system, (model, _) in WITH_DEIT.items()
+    },
+    runs=runs,
+    make_loss=make_loss,
+)

@@ -11,23 +11,9 @@ from torch import nn
 
 from hybridlib.data import ImageData
 from hybridlib.models.botnet import BoTNet
-from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe
-
-NAME = "botnet"
-QUESTION = "How much do relative and absolute positions add to BoTNet's attention?"
-CLAIMS = ("3d",)
-SEEDS = (0, 1, 2)
-EFFORT = (
-    "One learning rate for the three, the best of the ladder in study `tuning`, which BoTNet "
-    "climbed with relative positions."
-)
-FINDING = (
-    "Positions make no difference that stands out of the spread: 99.4 ± 0.1 % without, 99.2 ± 0.5 "
-    "% absolute, 99.5 ± 0.3 % relative. Two stages of padded convolutions come before the "
-    "attention and can mark where a cell lies; and these digits leave little to gain."
-)
-TABLE = dict(by=("positions",))
+from hybridlib.studies.common import data_arguments, label, learning_rate, recipe
+from hybridlib.studies.records import Table
+from hybridlib.studies.study import RunSpec, Study
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
@@ -38,7 +24,7 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
             model="botnet",
             seed=seed,
             data=data_arguments(data) | dict(seed=seed),
-            recipe=recipe(data, lr=LEARNING_RATES["botnet", "nano"]),
+            recipe=recipe(data, lr=learning_rate("botnet")),
             settings=dict(positions=positions),
         )
         for seed in seeds
@@ -54,3 +40,13 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
         image_size=data.image_size,
         positions=spec.settings["positions"],
     )
+
+
+STUDY = Study(
+    name="botnet",
+    question="How much do relative and absolute positions add to BoTNet's attention?",
+    claims=("3d",),
+    tables=(Table(by=("positions",)),),
+    runs=runs,
+    build=build,
+)

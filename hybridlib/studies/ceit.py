@@ -8,32 +8,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from hybridlib.data import ImageData
 from hybridlib.models import create
 from hybridlib.models.ceit import SIZES, CeiT
-from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe
+from hybridlib.studies.common import data_arguments, label, learning_rate, recipe, run_name
+from hybridlib.studies.records import Table
+from hybridlib.studies.study import RunSpec, Study
 
-NAME = "ceit"
-QUESTION = "What do I2T, LeFF and LCA each add to a DeiT, in accuracy and in speed of learning?"
-CLAIMS = ("6a", "6b", "6c", "6d")
-SEEDS = (0, 1, 2)
-EFFORT = (
-    "One learning rate for CeiT and its seven ablations, one for DeiT, each the best of the ladder "
-    "in study `tuning`."
-)
 PARTS = ("i2t", "leff", "lca")
-FINDING = (
-    "LeFF alone takes DeiT's 84.1 ± 1.8 % to 99.2 ± 0.2 %, I2T alone to 97.7 ± 0.5 %; a second "
-    "convolution adds little to the first, and LCA nothing that stands out of the spread. CeiT "
-    "first has four fifths right after 80 to 160 steps and DeiT after 560 to 640 (the paper: a "
-    "third of the iterations). The lead is far larger than the paper's 4 points: on small digits "
-    "with a short training nearly all depends on seeing neighbours."
-)
-TABLE = dict(by=("i2t", "leff", "lca", "system"), across="system")
 PROBES = 200  # test images over which LCA's attention is averaged
 
 
@@ -44,17 +28,11 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
     grid += [("ceit", dict(zip(PARTS, on))) for on in itertools.product((False, True), repeat=3)]
     return [
         RunSpec(
-            name="-".join(
-                [label(data), model, *(part for part in PARTS if parts[part]), f"seed-{seed}"]
-            ),
+            name=run_name(label(data), model, *filter(parts.get, PARTS), "seed", seed),
             model=model,
             seed=seed,
             data=data_arguments(data) | dict(seed=seed),
-            recipe=recipe(
-                data,
-                lr=LEARNING_RATES["vit" if model == "deit" else "ceit", "nano"],
-                evaluate_every=evaluate_every,
-            ),
+            recipe=recipe(data, lr=learning_rate(model), evaluate_every=evaluate_every),
             settings=dict(system={"deit": "DeiT", "ceit": "CeiT"}[model], **parts),
         )
         for seed in seeds
@@ -70,7 +48,6 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
     return CeiT(**SIZES[spec.size] | sizes | {part: spec.settings[part] for part in PARTS})
 
 
-@torch.no_grad()
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """How much LCA listens to the class token of each layer, by head."""
     if not spec.settings["lca"]:
@@ -84,3 +61,16 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
 def steps_to(record: dict, accuracy: float) -> int | None:
     """The first evaluation at which a run had that test accuracy: its step, or None."""
     return next((p["step"] for p in record["curve"] if p.get("test_accuracy", 0) >= accuracy), None)
+
+
+STUDY = Study(
+    name="ceit",
+    question=(
+        "What do I2T, LeFF and LCA each add to a DeiT, in accuracy and in speed of learning?"
+    ),
+    claims=("6a", "6b", "6c", "6d"),
+    tables=(Table(by=("i2t", "leff", "lca", "system"), across="system"),),
+    runs=runs,
+    build=build,
+    measure=measure,
+)

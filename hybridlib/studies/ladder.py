@@ -14,33 +14,40 @@ FIRST = (3e-4, 1e-3, 3e-3)  # what every system gets
 RUNGS = (1e-4, *FIRST, 1e-2)  # a factor of about 3 apart; no system goes beyond
 
 
-def climb(found: dict[float, float]) -> tuple[float, ...]:
-    """The rungs of a system: the first three, and while the best of them is at an end, the next.
+def climb(
+    accuracies: dict[float, float],
+    *,
+    first: tuple[float, ...] = FIRST,
+    rungs: tuple[float, ...] = RUNGS,
+) -> tuple[float, ...]:
+    """The rungs of a system: the first, and while the best of them is at an end, the next.
 
     Args:
-        found: accuracy at each rate that has been tried.
+        accuracies: at each rate that has been tried.
+        first: what every system gets.
+        rungs: all that there are, from low to high.
 
     Returns:
-        Rates from low to high; those that are not in `found` are to be tried.
+        Rates from low to high; those that are not in `accuracies` are to be tried.
     """
-    rungs = FIRST
-    while all(rate in found for rate in rungs):
-        best, low, high = best_of(found, rungs), RUNGS.index(rungs[0]), RUNGS.index(rungs[-1])
-        if best == rungs[0] and low > 0:
-            rungs = (RUNGS[low - 1], *rungs)
-        elif best == rungs[-1] and high < len(RUNGS) - 1:
-            rungs = (*rungs, RUNGS[high + 1])
+    low, high = rungs.index(first[0]), rungs.index(first[-1])
+    while all(rate in accuracies for rate in rungs[low : high + 1]):
+        best = rungs.index(best_of(accuracies, rungs[low : high + 1]))
+        if best == low and low > 0:
+            low -= 1
+        elif best == high and high < len(rungs) - 1:
+            high += 1
         else:
             break
-    return rungs
+    return rungs[low : high + 1]
 
 
-def best_of(found: dict[float, float], rungs: tuple[float, ...]) -> float:
+def best_of(accuracies: dict[float, float], rungs: tuple[float, ...]) -> float:
     """The rate of the highest accuracy, the lower where two are equal."""
-    return max(rungs, key=lambda rate: (found[rate], -rate))
+    return max(rungs, key=lambda rate: (accuracies[rate], -rate))
 
 
-def tried(study: str, **settings: object) -> dict[float, float]:
+def accuracies_of(study: str, **settings: object) -> dict[float, float]:
     """Validation accuracy at each rate that a tuning study has recorded for these settings."""
     try:
         records = load(study)
@@ -53,9 +60,9 @@ def tried(study: str, **settings: object) -> dict[float, float]:
     }
 
 
-def chosen(study: str, **settings: object) -> float | None:
+def choose(study: str, **settings: object) -> float | None:
     """The rate that a tuning study chose for these settings; None while its ladder is not
     climbed."""
-    found = tried(study, **settings)
-    rungs = climb(found)
-    return best_of(found, rungs) if all(rate in found for rate in rungs) else None
+    accuracies = accuracies_of(study, **settings)
+    rungs = climb(accuracies)
+    return best_of(accuracies, rungs) if all(rate in accuracies for rate in rungs) else None

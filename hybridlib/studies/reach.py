@@ -9,19 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hybridlib.data import ImageData
 from hybridlib.studies import lookup, tasks
-from hybridlib.studies.declaration import RunSpec
+from hybridlib.studies.common import SYSTEMS, run_name
+from hybridlib.studies.records import Table
+from hybridlib.studies.study import RunSpec, Study
 
-NAME = "reach"
-QUESTION = "How do distance, number of digits and number of training pictures change the look-up?"
-CLAIMS = ()  # of no paper: the book's own question
-PICTURES = "lookup"
-SEEDS = (0, 1, 2)
-EFFORT = (
-    "The learning rates of study `lookup`, which `lookup_tuning` chose for its own pictures; none"
-    " was climbed again. Nothing else is tuned."
-)
 CHANGES = {
     "all near": dict(distance="near"),
     "all far": dict(distance="far"),
@@ -30,14 +22,13 @@ CHANGES = {
     "two digits": dict(count=2),
     "five digits": dict(count=5),
 }
-TABLE = dict(by=("system", "change"), across="change")  # how `study show` lays it out
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """A change at a time, with all seeds and systems, whatever `data` is."""
+    """A change at a time, with all seeds and systems."""
     return [
         RunSpec(
-            name=tasks.name("lookup", change.replace(",", ""), system, "seed", seed),
+            name=run_name("lookup", change, system, "seed", seed),
             model=model,
             size=size,
             seed=seed,
@@ -48,10 +39,17 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
         )
         for change, changed in CHANGES.items()
         for seed in seeds
-        for system, (model, size) in tasks.SYSTEMS.items()
+        for system, (model, size) in SYSTEMS.items()
     ]
 
 
-def load_data(spec: RunSpec) -> ImageData:
-    """See `tasks.load_tuned`."""
-    return tasks.load_tuned(spec)
+STUDY = Study(
+    name="reach",
+    question=(
+        "How do distance, number of digits and number of training pictures change the look-up?"
+    ),
+    pictures="lookup",
+    tables=(Table(by=("system", "change"), across="change"),),
+    runs=runs,
+    load_data=tasks.load_pictures,
+)

@@ -8,27 +8,15 @@ their accuracy here. The test split is never looked at.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from hybridlib.data import ImageData
-from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.tiers import called, data_arguments, hold_out, label, recipe
+from hybridlib.studies import ladder
+from hybridlib.studies.common import data_arguments, hold_out, label, recipe
+from hybridlib.studies.records import Table
+from hybridlib.studies.study import RunSpec, Study
 
-NAME = "tuning"
-QUESTION = "Which learning rate of a ladder serves each system, on 64 originals of each class?"
-CLAIMS = ()  # of no paper: every comparison rests on it
-SEEDS = (100,)
-EFFORT = (
-    "The same three rungs, a factor of 3 apart, one run each; where the best was at an end, the"
-    " next rung too, until it was not. Nothing else is tuned for any system."
-)
 LADDER = (1e-3, 3e-3, 1e-2)
-FURTHER = {
-    ("vit", "nano"): (3e-4,),
-    ("convit", "nano"): (3e-4,),
-    ("botnet", "nano"): (3e-2,),
-    ("coatnet", "nano"): (3e-2,),
-    ("coatnet", "nano CCCT"): (3e-2,),
-}
+RUNGS = (3e-4, *LADDER, 3e-2)
 PER_CLASS = 64
 SYSTEMS = (
     ("convnet", "nano"),
@@ -43,27 +31,43 @@ SYSTEMS = (
     ("coatnet", "nano CTTT"),
     ("coatnet", "nano ViT_REL"),
 )
-TABLE = dict(by=("system", "lr"), across="lr")  # how `study show` lays it out
 
 
 def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """One run for each seed, system and learning rate."""
+    """One run for each seed, system and learning rate; the rungs that were climbed to stand before
+    those that every system gets."""
     return [
         RunSpec(
-            name=f"{label(data)}-{called(model, size)}-lr-{lr:g}-seed-{seed}",
+            name=f"{label(data)}-{system}-lr-{lr:g}-seed-{seed}",
             model=model,
             size=size,
             seed=seed,
             data=data_arguments(data) | dict(seed=seed),
             recipe=recipe(data, lr=lr, evaluate_every=400),
-            settings=dict(system=called(model, size), lr=lr, judged_on="validation"),
+            settings=dict(system=system, lr=lr, judged_on="validation"),
         )
         for seed in seeds
         for model, size in SYSTEMS
-        for lr in (*FURTHER.get((model, size), ()), *LADDER)
+        for system in [system_name(model, size)]
+        for lr in sorted(rungs(system), key=lambda lr: (lr in LADDER, lr))
     ]
 
 
-def load_data(spec: RunSpec) -> ImageData:
-    """See `hold_out`."""
-    return hold_out(spec, per_class=PER_CLASS)
+def system_name(model: str, size: str) -> str:
+    """What run names call a system: "coatnet-CCTT", and without the size where it is the nano."""
+    return "-".join([model, *size.split()[1:]])
+
+
+def rungs(system: str) -> tuple[float, ...]:
+    """The learning rates that a system needs, by what is recorded of it on the digits."""
+    return ladder.climb(ladder.accuracies_of("tuning", system=system), first=LADDER, rungs=RUNGS)
+
+
+STUDY = Study(
+    name="tuning",
+    question="Which learning rate of a ladder serves each system, on 64 originals of each class?",
+    seeds=(100,),
+    tables=(Table(by=("system", "lr"), across="lr"),),
+    runs=runs,
+    load_data=partial(hold_out, per_class=PER_CLASS),
+)

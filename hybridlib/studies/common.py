@@ -1,5 +1,5 @@
-"""What the studies share: two tiers of images, the budget of a run, and each system's learning
-rate.
+"""What the studies share: two tiers of images, the budget of a run, the systems and their learning
+rates.
 
 Digits: scikit-learn's, offline, a run takes half a minute of one core. Anything else (cifar10, a
 folder of images): 32x32 pixels and a longer budget, two to five minutes of one core, so that all
@@ -14,8 +14,11 @@ import torch
 from torch import nn
 
 from hybridlib.data import ImageData, choose_few, load
-from hybridlib.studies.declaration import RunSpec
-from hybridlib.training import evaluate
+from hybridlib.models import create
+from hybridlib.models.deit import Distillation
+from hybridlib.studies.records import weights_of
+from hybridlib.studies.study import RunSpec
+from hybridlib.training import evaluate, load_weights
 
 # Digits at twice their size, anywhere on a canvas half as wide again, no clutter: a ViT leaves
 # chance within the budget, which with clutter on 32x32 pixels it did not. The smaller canvas has 36
@@ -39,6 +42,17 @@ FOLDERS = {"cifar10-jpeg": "CIFAR-10 (JPEG)"}
 
 TRAIN_PROBES = 1000  # training images over which train accuracy is taken
 
+# system: model, size. Without a teacher DeiT's network is the ViT's, so it is not among them.
+SYSTEMS = {
+    "convnet": ("convnet", "nano"),
+    "ViT": ("vit", "nano"),
+    "BoTNet": ("botnet", "nano"),
+    "ConViT": ("convit", "nano"),
+    "CeiT": ("ceit", "nano"),
+    "Early convolutions": ("early_conv", "nano"),
+    "CoAtNet": ("coatnet", "nano"),
+}
+WITH_DEIT = SYSTEMS | {"DeiT": ("deit", "nano distilled")}  # last: the convnet is its teacher
 # The best of the ladder in study `tuning`, which gives every system the same one; the lower where
 # two are equal.
 LEARNING_RATES: dict[tuple[str, str], float] = {
@@ -74,9 +88,14 @@ def label(data: str) -> str:
     return Path(data).name
 
 
-def called(model: str, size: str) -> str:
-    """What run names call a system: "coatnet-CCTT", and without the size where it is the nano."""
-    return "-".join([model, *size.split()[1:]])
+def run_name(*words: object) -> str:
+    """A run's name of words and numbers: "lookup-ViT-seed-0"."""
+    return "-".join(map(str, words)).replace(" ", "-").replace(",", "")
+
+
+def learning_rate(model: str, size: str = "nano") -> float:
+    """The rate of a system; DeiT has the ViT's, whose network it is."""
+    return LEARNING_RATES["vit" if model == "deit" else model, size]
 
 
 def hold_out(spec: RunSpec, *, per_class: int) -> ImageData:
@@ -99,10 +118,36 @@ def hold_out(spec: RunSpec, *, per_class: int) -> ImageData:
     )
 
 
-def train_beside_test(model: nn.Module, data: ImageData) -> dict:
+def train_beside_test(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """Accuracy and loss on training images, and how far the accuracy is above that on test
     images."""
     chosen = torch.linspace(0, len(data.train) - 1, min(TRAIN_PROBES, len(data.train))).long()
     train = evaluate(model, data.train.subset(chosen), device="cpu")
     gap = train.accuracy - evaluate(model, data.test, device="cpu").accuracy
     return dict(train_accuracy=train.accuracy, train_loss=train.loss, gap=gap)
+
+
+def load_trained_model(model: str, data: ImageData, *, study: str, run: str) -> nn.Module:
+    """A nano with the weights that an earlier run left on this machine, in eval mode.
+
+    Raises:
+        FileNotFoundError: if they are not there; the message gives the command that makes them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = create(model, num_classes=data.num_classes, image_size=data.image_size)
+    load_weights(network, weights_of(study, run))
+    return network.eval()
+
+
+def learn_from_convnet(
+    spec: RunSpec, data: ImageData, *, study: str, run: str
+) -> Distillation | None:
+    """A loss by which DeiT learns from a convnet's hard labels; for all others, None.
+
+    Args:
+        spec, data: the run and its images.
+        study, run: which convnet.
+    """
+    if spec.model != "deit":
+        return None
+    return Distillation(load_trained_model("convnet", data, study=study, run=run), "hard")

@@ -1,0 +1,111 @@
+"""What a study is: a question, and the runs that answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from hybridlib.checks import look_up
+from hybridlib.data import ImageData, load
+from hybridlib.models import create
+from hybridlib.studies.records import Table
+from hybridlib.training.objective import Loss
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run of a study.
+
+    Attributes:
+        name: unique in the study; the record's file name.
+        model, size: see `hybridlib.models.create`.
+        seed: of the initial weights, the order of the batches and everything else random in the
+            training.
+        data: arguments of `hybridlib.data.load`, "source" among them.
+        recipe: arguments of `hybridlib.training.fit`, the budget among them.
+        settings: what tells this run from the others, for tables: {"train_size": 80}.
+    """
+
+    name: str
+    model: str
+    seed: int
+    data: dict
+    recipe: dict
+    settings: dict = field(default_factory=dict)
+    size: str = "nano"
+
+
+def load_data(spec: RunSpec) -> ImageData:
+    """The images of a run; `data.test` is what the run is judged on."""
+    return load(**spec.data)
+
+
+def build(spec: RunSpec, data: ImageData) -> nn.Module:
+    """The model of a run before training. The caller has seeded PyTorch."""
+    return create(spec.model, spec.size, num_classes=data.num_classes, image_size=data.image_size)
+
+
+def make_loss(spec: RunSpec, data: ImageData) -> Loss | None:
+    """Another loss for `fit` than cross-entropy; None for that one."""
+    return None
+
+
+def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+    """Numbers to record besides the accuracy."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question and what answers it. The prose about it stands in book/studies/NAME.md.
+
+    Attributes:
+        name: of the study and of the folder of its records.
+        question: in one sentence.
+        runs: gives the runs on a source ("digits", "cifar10", a folder of images) with these seeds.
+        tables: the first is also drawn.
+        claims: ids of the claims in the book's ledger that it speaks to; none for the book's own
+            questions.
+        seeds: of its runs.
+        threads: of each run on a CPU.
+        pictures: what lists call its pictures, if it draws its own and so runs on no other data.
+        ship: runs whose weights go into the package, by the name that they have there.
+        load_data: gives the images of a run.
+        build: gives its model before training.
+        make_loss: gives another loss than cross-entropy.
+        observe: gives numbers to note at each evaluation; they go into that point of the curve.
+        measure: gives numbers to record before and after training.
+    """
+
+    name: str
+    question: str
+    runs: Callable[[str, Sequence[int]], list[RunSpec]]
+    tables: tuple[Table, ...]
+    claims: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    threads: int = 1
+    pictures: str | None = None
+    ship: dict[str, str] = field(default_factory=dict)
+    load_data: Callable[[RunSpec], ImageData] = load_data
+    build: Callable[[RunSpec, ImageData], nn.Module] = build
+    make_loss: Callable[[RunSpec, ImageData], Loss | None] = make_loss
+    observe: Callable[[RunSpec, nn.Module, ImageData], dict] = measure
+    measure: Callable[[RunSpec, nn.Module, ImageData], dict] = measure
+
+    def specs(
+        self, *, data: str | None = None, seeds: Sequence[int] | None = None
+    ) -> list[RunSpec]:
+        """Its runs on a source with some seeds, by default on its own with its own."""
+        return self.runs(data or "digits", tuple(seeds or self.seeds))
+
+    def spec(
+        self, run: str, *, data: str | None = None, seeds: Sequence[int] | None = None
+    ) -> RunSpec:
+        """The run of that name.
+
+        Raises:
+            ValueError: if there is none; the message lists what there is.
+        """
+        return look_up({spec.name: spec for spec in self.specs(data=data, seeds=seeds)}, run)
