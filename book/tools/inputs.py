@@ -67,9 +67,6 @@ LOADERS = {
         others=(
             "summarise",
             "table",
-            "Table",
-            "panels",
-            "as_text",
             "value_of",
             "data_of",
             "read",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hybridlib.studies import notes, running
 from hybridlib.studies.catalogue import NAMES, find
-from hybridlib.studies.records import load, panels, results_folder, summarise
+from hybridlib.studies.records import load, results_folder, summarise
 
 BOOK = Path(__file__).resolve().parents[1]
 HEAD = """\
@@ -68,11 +68,11 @@ def section(name):
 
 
 def results(study, records):
-    """Return the tables of a study in the order of `hybridlib.studies.records.panels`: for each its
+    """Return the tables of a study in the order of `Study.panels`: for each its
     title and data, the names of its keys, the entry across it if any, its scale and decimals, its
     rows as from `summarise`, and whether it is the first of its data."""
     shown, seen = [], set()
-    for data, layout, records_in in panels(study.tables, records):
+    for data, layout, records_in in study.panels(records):
         shown.append(
             dict(
                 data=data,

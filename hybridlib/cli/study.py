@@ -87,7 +87,7 @@ def _list(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     study, prose = catalogue.find(args.name), notes.read(args.name)
     print("\n\n".join(filter(None, (study.question, prose.effort, prose.finding))) + "\n")
-    for title, text in records.as_text(study.tables, records.load(args.name, data=None)):
+    for title, text in study.tables_as_text(records.load(args.name, data=None)):
         print(f"{title}, mean ± standard deviation over seeds (runs)\n{text}\n")
     return 0
 

@@ -3,31 +3,19 @@
 BoTNet with the paper's relative positions, with absolute ones, and with none (its table 4).
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from torch import nn
 
 from hybridlib.data import ImageData
 from hybridlib.models.botnet import BoTNet
-from hybridlib.studies.common import data_arguments, label, learning_rate, recipe
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.common import each_seed
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """Three kinds of positions for each seed."""
     return [
-        RunSpec(
-            name=f"{label(data)}-{positions}-seed-{seed}",
-            model="botnet",
-            seed=seed,
-            data=data_arguments(data) | dict(seed=seed),
-            recipe=recipe(data, lr=learning_rate("botnet")),
-            settings=dict(positions=positions),
-        )
-        for seed in seeds
+        run(model="botnet", settings=dict(positions=positions))
+        for run in each_seed(data, seeds)
         for positions in ("none", "absolute", "relative")
     ]
 

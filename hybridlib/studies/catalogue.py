@@ -1,8 +1,6 @@
 """All studies, in an order in which they can run: what a study reads of another stands before
 it."""
 
-from __future__ import annotations
-
 from hybridlib.checks import look_up
 from hybridlib.studies import (
     alike,

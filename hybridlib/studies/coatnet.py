@@ -4,13 +4,8 @@ CoAtNet's five layouts at equal cost: how well each generalises from few origina
 train and test accuracy), and how well it fits many pictures (claim 8c of the book).
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
-from hybridlib.studies.common import data_arguments, label, learning_rate, recipe, train_beside_test
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.common import each_seed, train_beside_test
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 LAYOUTS = {
     "CCCC": "nano CCCC",
@@ -27,20 +22,12 @@ REGIMES = {
 }
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """Five layouts in both regimes, a seed at a time."""
     regimes = REGIMES.get(data, REGIMES["others"])
     return [
-        RunSpec(
-            name=f"{label(data)}-{layout}-{regime}-seed-{seed}",
-            model="coatnet",
-            size=size,
-            seed=seed,
-            data=data_arguments(data) | few | dict(seed=seed),
-            recipe=recipe(data, lr=learning_rate("coatnet", size)),
-            settings=dict(layout=layout, regime=regime),
-        )
-        for seed in seeds
+        run(model="coatnet", size=size, images=few, settings=dict(layout=layout, regime=regime))
+        for run in each_seed(data, seeds)
         for regime, few in regimes.items()
         for layout, size in LAYOUTS.items()
     ]

@@ -4,19 +4,16 @@ Trained on the first half of the classes (study `coatnet_pretrain`), then a shor
 originals of the second half with a fresh head; beside it the same training from random weights.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import nn
 
-from hybridlib.data import ImageData, MemoryImages, load
+from hybridlib.data import ImageData, Images, load
 from hybridlib.studies import coatnet, study
-from hybridlib.studies.common import data_arguments, label, learning_rate, recipe
-from hybridlib.studies.records import Table, weights_of
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.common import each_seed, run_name
+from hybridlib.studies.records import weights_of
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 from hybridlib.training import load_weights
 
 FEW = {"digits": 8, "others": 64}  # originals of each class
@@ -24,26 +21,19 @@ STEPS = {"digits": 150, "others": 500}
 HALVES = ("first half", "second half")
 
 
-def pretraining_runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def pretraining_runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """Five layouts on the first half of the classes, for each seed."""
     return [
-        RunSpec(
-            name=pretraining(label(data), layout, seed),
+        run(
+            name=[layout],
             model="coatnet",
             size=size,
-            seed=seed,
-            data=data_arguments(data) | dict(seed=seed),
-            recipe=recipe(data, lr=learning_rate("coatnet", size), evaluate_every=None),
+            evaluate_every=None,
             settings=dict(layout=layout, classes=HALVES[0]),
         )
-        for seed in seeds
+        for run in each_seed(data, seeds)
         for layout, size in coatnet.LAYOUTS.items()
     ]
-
-
-def pretraining(source: str, layout: str, seed: int) -> str:
-    """The name of the run that a layout starts from."""
-    return f"{source}-{layout}-seed-{seed}"
 
 
 def load_data(spec: RunSpec) -> ImageData:
@@ -51,7 +41,7 @@ def load_data(spec: RunSpec) -> ImageData:
     ever and half of it is never asked for."""
     data, classes = load(**spec.data), spec.settings["classes"]
 
-    def half(images: MemoryImages) -> MemoryImages:
+    def half(images: Images) -> Images:
         second = images.labels >= data.num_classes // 2
         return images.subset(torch.nonzero(second == (classes == HALVES[1])).flatten())
 
@@ -69,22 +59,20 @@ PRETRAIN = Study(
 )
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """Five layouts, each from both starts, for each seed."""
     kind = data if data in FEW else "others"
     return [
-        RunSpec(
-            name=f"{label(data)}-{layout}-{start}-seed-{seed}",
+        run(
+            name=[layout, start],
             model="coatnet",
             size=size,
-            seed=seed,
-            data=data_arguments(data) | dict(per_class=FEW[kind], seed=seed),
-            recipe=recipe(
-                data, steps=STEPS[kind], lr=learning_rate("coatnet", size), evaluate_every=None
-            ),
+            images=dict(per_class=FEW[kind]),
+            steps=STEPS[kind],
+            evaluate_every=None,
             settings=dict(layout=layout, start=start, classes=HALVES[1]),
         )
-        for seed in seeds
+        for run in each_seed(data, seeds)
         for layout, size in coatnet.LAYOUTS.items()
         for start in ("random", "pretrained")
     ]
@@ -95,7 +83,7 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
     model = study.build(spec, data)
     if spec.settings["start"] == "pretrained":
         head = {name: value.clone() for name, value in model.head.state_dict().items()}
-        run = pretraining(label(spec.data["source"]), spec.settings["layout"], spec.seed)
+        run = run_name(spec.data["source"], spec.settings["layout"], seed=spec.seed)
         load_weights(model, weights_of(PRETRAIN.name, run))
         model.head.load_state_dict(head)
     return model

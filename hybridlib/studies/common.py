@@ -6,8 +6,8 @@ folder of images): 32x32 pixels and a longer budget, two to five minutes of one 
 studies together take a night of two.
 """
 
-from __future__ import annotations
-
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from hybridlib.data import ImageData, choose_few, load
 from hybridlib.models import create
 from hybridlib.models.deit import Distillation
 from hybridlib.studies.records import weights_of
-from hybridlib.studies.study import RunSpec
+from hybridlib.studies.study import RunSpec, Seeds
 from hybridlib.training import evaluate, load_weights
 
 # Digits at twice their size, anywhere on a canvas half as wide again, no clutter: a ViT leaves
@@ -70,6 +70,45 @@ LEARNING_RATES: dict[tuple[str, str], float] = {
 }
 
 
+def each_seed(data: str, seeds: Seeds) -> list[Callable[..., RunSpec]]:
+    """For each seed a function that declares its runs on a source, see `declare`."""
+    return [partial(declare, data, seed) for seed in seeds]
+
+
+def declare(
+    data: str,
+    seed: int,
+    *,
+    model: str,
+    size: str = "nano",
+    settings: dict,
+    name: Iterable[object] = (),
+    images: dict | None = None,
+    **changes: object,
+) -> RunSpec:
+    """A run with the recipe that all systems share and, unless it is among the changes, the
+    system's own learning rate.
+
+    Args:
+        data: the source of its images.
+        seed, model, size, settings: see `RunSpec`.
+        name: words between source and seed; by default the values of the settings.
+        images: further arguments of `hybridlib.data.load`.
+        changes: to the recipe.
+    """
+    if "lr" not in changes:
+        changes["lr"] = learning_rate(model, size)
+    return RunSpec(
+        name=run_name(data, *(name or settings.values()), seed=seed),
+        model=model,
+        size=size,
+        seed=seed,
+        data=data_arguments(data) | (images or {}) | dict(seed=seed),
+        recipe=recipe(data, **changes),
+        settings=settings,
+    )
+
+
 def data_arguments(data: str) -> dict:
     """Arguments of `hybridlib.data.load` for a source."""
     if data == "digits":
@@ -88,14 +127,15 @@ def label(data: str) -> str:
     return Path(data).name
 
 
-def run_name(*words: object) -> str:
-    """A run's name of words and numbers: "lookup-ViT-seed-0"."""
-    return "-".join(map(str, words)).replace(" ", "-").replace(",", "")
+def run_name(data: str, *words: object, seed: int) -> str:
+    """A run's name of its source, words and numbers: "digits-ViT-seed-0"."""
+    texts = [f"{word:g}" if isinstance(word, float) else str(word) for word in words]
+    return "-".join([label(data), *texts, "seed", str(seed)]).replace(" ", "-").replace(",", "")
 
 
 def learning_rate(model: str, size: str = "nano") -> float:
-    """The rate of a system; DeiT has the ViT's, whose network it is."""
-    return LEARNING_RATES["vit" if model == "deit" else model, size]
+    """The rate of a system; DeiT, whatever its tokens, has the ViT's, whose network it is."""
+    return LEARNING_RATES[("vit", "nano") if model == "deit" else (model, size)]
 
 
 def hold_out(spec: RunSpec, *, per_class: int) -> ImageData:
@@ -106,13 +146,15 @@ def hold_out(spec: RunSpec, *, per_class: int) -> ImageData:
     """
     data = load(**spec.data)
     copies = spec.data.get("copies", 1)  # pictures of one original lie side by side
-    kept = choose_few(data.train.labels[::copies], per_class=per_class, seed=spec.data["seed"])
-    others = torch.ones(len(data.train) // copies, dtype=torch.bool)
-    others[kept] = False
+    labels, seed = data.train.labels[::copies], spec.data["seed"]
+    few = choose_few(labels, per_class=per_class, seed=seed)
+    assert few is not None  # as it would be without `per_class`
+    others = torch.ones(len(labels), dtype=torch.bool)
+    others[few] = False
     return ImageData(
         f"{data.name}-validation",
         data.classes,
-        data.train.subset((kept[:, None] * copies + torch.arange(copies)).flatten()),
+        data.train.subset((few[:, None] * copies + torch.arange(copies)).flatten()),
         data.train.subset(others.nonzero().flatten() * copies),
         data.settings | dict(per_class=per_class, judged_on="validation"),
     )

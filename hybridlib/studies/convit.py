@@ -5,19 +5,17 @@ ablations of gating and of the convolutional start; and the gates and the reach 
 layer by layer, through training.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from hybridlib.analysis import attention_distance
 from hybridlib.data import ImageData
-from hybridlib.models import create
-from hybridlib.studies.common import data_arguments, label, learning_rate, recipe, run_name
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.models.convit import ConViT
+from hybridlib.studies import study
+from hybridlib.studies.common import each_seed
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 from hybridlib.training.devices import device_of
 
 FRACTIONS = (0.05, 0.1, 0.3, 0.5, 1.0)  # those of the paper's table 2
@@ -33,28 +31,25 @@ ABLATIONS = {
 PROBES = 100  # test images over which the attention is averaged
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """Every system at every fraction, then the ablations, a seed at a time."""
     grid = [(system, fraction) for fraction in FRACTIONS for system in SYSTEMS]
     grid += [(name, f) for f in ABLATED_AT for name, without in ABLATIONS.items() if without]
     return [
-        RunSpec(
-            name=run_name(label(data), system, f"{fraction:g}", "seed", seed),
+        run(
             model=SYSTEMS.get(system, "convit"),
-            seed=seed,
-            data=data_arguments(data) | dict(fraction=fraction, seed=seed),
-            recipe=recipe(data, lr=learning_rate(SYSTEMS.get(system, "convit"))),
+            images=dict(fraction=fraction),
             settings=dict(system=system, fraction=fraction),
         )
-        for seed in seeds
+        for run in each_seed(data, seeds)
         for system, fraction in grid
     ]
 
 
-def build(spec: RunSpec, data: ImageData) -> nn.Module:
+def build(spec: RunSpec, data: ImageData) -> Any:
     """The system; an ablated ConViT has its gates fixed at one half, or starts at random like a
     ViT, or both."""
-    model = create(spec.model, spec.size, num_classes=data.num_classes, image_size=data.image_size)
+    model = study.build(spec, data)
     without = ABLATIONS.get(spec.settings["system"], ())
     for block in model.local_blocks if without else ():
         if "gating" in without:  # lambda = 0, frozen: the paper's table 3
@@ -68,12 +63,13 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
 def observe(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """Of a ConViT: every head's gate, and how far it looks in patches (the paper's
     non-locality)."""
-    if spec.model != "convit":
+    if not isinstance(model, ConViT):
         return {}
     images = data.test.normalise(data.test.spread(PROBES)).to(device_of(model))
     gated = [m for m in model.trace(images).maps if m.kind == "gated"]
+    blocks: Any = model.local_blocks
     return dict(
-        gates=[_rounded(block.attention.gates) for block in model.local_blocks],
+        gates=[_rounded(block.attention.gates) for block in blocks],
         nonlocality=[_rounded(attention_distance(m, patch_size=1)) for m in gated],
     )
 

@@ -5,9 +5,7 @@ the hard loss, through the class token alone or a distillation token, from a con
 of like accuracy; and the control, a second class token in place of the distillation token.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,18 +14,10 @@ from torch import Tensor, nn
 from hybridlib.analysis import cosine_similarity
 from hybridlib.checks import look_up
 from hybridlib.data import ImageData
-from hybridlib.models.deit import Distillation
-from hybridlib.studies.common import (
-    data_arguments,
-    label,
-    learning_rate,
-    load_trained_model,
-    recipe,
-    run_name,
-    train_beside_test,
-)
-from hybridlib.studies.records import Table, load
-from hybridlib.studies.study import Loss, RunSpec, Study
+from hybridlib.models.deit import DeiT, Distillation
+from hybridlib.studies.common import each_seed, label, load_trained_model, train_beside_test
+from hybridlib.studies.records import load
+from hybridlib.studies.study import Loss, RunSpec, Seeds, Study, Table
 
 # A convnet overtakes a ViT within a few hundred steps, so teachers of like accuracy are a ViT with
 # five times the students' steps and whichever convnet of a ladder comes nearest to it.
@@ -37,19 +27,18 @@ STEPS = {
 }
 
 
-def teacher_runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def teacher_runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """For each seed a ViT and a ladder of convnets, on the images of that seed's students."""
     ladders = STEPS.get(data, STEPS["others"])
     return [
-        RunSpec(
-            name=f"{label(data)}-{model}-steps-{steps:05d}-seed-{seed}",
+        run(
+            name=[model, "steps", f"{steps:05d}"],
             model=model,
-            seed=seed,
-            data=data_arguments(data) | dict(seed=seed),
-            recipe=recipe(data, steps=steps, lr=learning_rate(model), evaluate_every=None),
+            steps=steps,
+            evaluate_every=None,
             settings=dict(teacher=model),
         )
-        for seed in seeds
+        for run in each_seed(data, seeds)
         for model, ladder in ladders.items()
         for steps in ladder
     ]
@@ -116,24 +105,21 @@ ARMS = (
 PROBES = 200  # test images over which the cosine of the two tokens is averaged
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """Every arm for each seed."""
     return [
-        RunSpec(
-            name=run_name(label(data), loss, tokens, "from", teacher, "seed", seed),
+        run(
+            name=[loss, tokens, "from", teacher],
             model="deit",
             size=SIZES[tokens],
-            seed=seed,
-            data=data_arguments(data) | dict(seed=seed),
-            recipe=recipe(data, lr=learning_rate("deit")),
             settings=dict(teacher=teacher, loss=loss, tokens=tokens),
         )
-        for seed in seeds
+        for run in each_seed(data, seeds)
         for teacher, loss, tokens in ARMS
     ]
 
 
-def both_learn_the_label(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def both_learn_the_label(model: Any, images: Tensor, labels: Tensor) -> Tensor:
     """The control's loss: the second token is a class token like the first."""
     first, second = model.both_logits(images)
     return (F.cross_entropy(first, labels) + F.cross_entropy(second, labels)) / 2
@@ -158,7 +144,7 @@ def make_loss(spec: RunSpec, data: ImageData) -> Loss | None:
     return both_learn_the_label if spec.settings["tokens"] == "two class" else None
 
 
-def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+def measure(spec: RunSpec, model: DeiT, data: ImageData) -> dict:
     """Cosine of the two tokens, learned at the input and averaged over images at the end; and how
     often the student names the class that its teacher names."""
     numbers: dict = {}
@@ -189,23 +175,20 @@ STUDY = Study(
     claims=("4b", "4c", "4d", "4e"),
     tables=(
         Table(by=("loss", "tokens", "teacher"), across="teacher"),
-        Table(
-            by=("tokens", "loss", "teacher"),
-            across="teacher",
-            value="end.cosine_last",
-            title="cosine of the two tokens behind the last block",
-            scale=1,
-            digits=3,
-            only={"tokens": ("two class", "distillation")},
-        ),
-        Table(
-            by=("tokens", "loss", "teacher"),
-            across="teacher",
-            value="end.cosine_input",
-            title="cosine of the two learned input tokens",
-            scale=1,
-            digits=3,
-            only={"tokens": ("two class", "distillation")},
+        *(
+            Table(
+                by=("tokens", "loss", "teacher"),
+                across="teacher",
+                value=f"end.{value}",
+                title=title,
+                scale=1,
+                digits=3,
+                only={"tokens": ("two class", "distillation")},
+            )
+            for value, title in (
+                ("cosine_last", "cosine of the two tokens behind the last block"),
+                ("cosine_input", "cosine of the two learned input tokens"),
+            )
         ),
         Table(
             by=("tokens", "loss", "teacher"),

@@ -7,9 +7,6 @@ labels are right. DeiT's comparison of no, the soft and the hard loss (its table
 and a ViT as teachers.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,46 +14,36 @@ import torch
 
 from hybridlib.data import ImageData, load
 from hybridlib.models.deit import Distillation
-from hybridlib.studies.common import (
-    data_arguments,
-    label,
-    learning_rate,
-    load_trained_model,
-    recipe,
-)
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.common import each_seed, load_trained_model, recipe, run_name
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 WRONG = 0.37  # part of the training labels
 TEACHERS = {"convnet": ("convnet", 0.5), "ViT": ("vit", 1.0)}  # model, steps as part of a student's
 LOSSES = ("soft", "hard")
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """For each seed the teachers, then the students: none, and each loss from each teacher."""
     arms = [("none", "none"), *((loss, teacher) for teacher in TEACHERS for loss in LOSSES)]
-    specs = []
-    for seed in seeds:
-        shared = dict(seed=seed, data=data_arguments(data) | dict(seed=seed))
+    steps, specs = recipe(data)["steps"], []
+    for run in each_seed(data, seeds):
         for teacher, (model, part) in TEACHERS.items():
-            student = recipe(data, lr=learning_rate(model), mixed_precision="no")
             specs.append(
-                RunSpec(
-                    name=f"{label(data)}-teacher-{teacher}-seed-{seed}",
+                run(
+                    name=["teacher", teacher],
                     model=model,
-                    recipe=student | dict(steps=round(part * student["steps"])),
+                    mixed_precision="no",
+                    steps=round(part * steps),
                     settings=dict(student=teacher, loss="none", teacher="none"),
-                    **shared,
                 )
             )
         for loss, teacher in arms:
             specs.append(
-                RunSpec(
-                    name=f"{label(data)}-DeiT-{loss}-from-{teacher}-seed-{seed}",
+                run(
+                    name=["DeiT", loss, "from", teacher],
                     model="deit",
-                    recipe=recipe(data, lr=learning_rate("deit"), mixed_precision="no"),
+                    mixed_precision="no",
                     settings=dict(student="DeiT", loss=loss, teacher=teacher),
-                    **shared,
                 )
             )
     return specs
@@ -87,7 +74,7 @@ def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:
     if spec.settings["loss"] == "none":
         return None
     teacher = spec.settings["teacher"]
-    run = f"{label(spec.data['source'])}-teacher-{teacher}-seed-{spec.seed}"
+    run = run_name(spec.data["source"], "teacher", teacher, seed=spec.seed)
     model = load_trained_model(TEACHERS[teacher][0], data, study="distillation_labels", run=run)
     return Distillation(model, spec.settings["loss"])
 

@@ -4,45 +4,35 @@ Both stems, two optimisers, five learning rates each, the whole curve kept. No r
 another: the spread over the ladder is the finding.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
-from hybridlib.studies.common import data_arguments, label, recipe
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.common import each_seed
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 STEMS = {"patches": "nano P", "convolutions": "nano"}  # sizes of hybridlib.models.early_conv
 # SGD: weight decay acts through the gradient and needs a hundredth of AdamW's; 5e-4 is common on
 # CIFAR-10.
-OPTIMIZERS = {
-    "adamw": dict(lrs=(3e-4, 1e-3, 3e-3, 1e-2, 3e-2), weight_decay=0.05),
-    "sgd": dict(lrs=(1e-2, 3e-2, 1e-1, 3e-1, 1.0), weight_decay=5e-4),
+OPTIMIZERS = {  # weight decay, learning rates
+    "adamw": (0.05, (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)),
+    "sgd": (5e-4, (1e-2, 3e-2, 1e-1, 3e-1, 1.0)),
 }
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """The whole grid, a seed at a time."""
     return [
-        RunSpec(
-            name=f"{label(data)}-{stem}-{optimizer}-lr-{lr:g}-seed-{seed}",
+        run(
+            name=[stem, optimizer, "lr", lr],
             model="early_conv",
             size=size,
-            seed=seed,
-            data=data_arguments(data) | dict(seed=seed),
-            recipe=recipe(
-                data,
-                steps=600 if data == "digits" else 1500,
-                optimizer=optimizer,
-                lr=lr,
-                weight_decay=grid["weight_decay"],
-                evaluate_every=100 if data == "digits" else 250,
-            ),
+            steps=600 if data == "digits" else 1500,
+            optimizer=optimizer,
+            lr=lr,
+            weight_decay=weight_decay,
+            evaluate_every=100 if data == "digits" else 250,
             settings=dict(stem=stem, optimizer=optimizer, lr=lr),
         )
-        for seed in seeds
-        for optimizer, grid in OPTIMIZERS.items()
-        for lr in grid["lrs"]
+        for run in each_seed(data, seeds)
+        for optimizer, (weight_decay, lrs) in OPTIMIZERS.items()
+        for lr in lrs
         for stem, size in STEMS.items()
     ]
 

@@ -4,45 +4,31 @@ Apart from the comparisons: here nothing is held equal, and all is chosen to lea
 quickly. Model and choices are ours, see models/flagship.py and the preset `flagship`.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
 from hybridlib.analysis import cost
 from hybridlib.data import ImageData
-from hybridlib.models import create
 from hybridlib.models.flagship import MEASURED
-from hybridlib.studies.common import data_arguments, label
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies import study
+from hybridlib.studies.common import data_arguments, run_name
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 from hybridlib.training import evaluate
 from hybridlib.training.presets import recipe
 
 SEEDS = (0, 1, 2)
-PLANS = {  # minutes: seeds, size
+PLANS: dict[str, dict] = {  # minutes: seeds, size
     "digits": {1: (SEEDS, "small")},
     "others": {10: (SEEDS, "small"), 60: (SEEDS[:2], "base")},
 }
-CHOICES = (
-    "batch_size",
-    "optimizer",
-    "lr",
-    "weight_decay",
-    "warmup",
-    "label_smoothing",
-    "clip",
-    "augment",
-)
+CHOICES = "batch_size optimizer lr weight_decay warmup label_smoothing clip augment".split()
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """The short runs of all seeds, then the long ones."""
     unlike = {"augment": "none"} if data == "digits" else {}  # a mirrored digit is another one
     return [
         RunSpec(
-            name=f"{label(data)}-{minutes}-min-seed-{seed}",
+            name=run_name(data, minutes, "min", seed=seed),
             model="flagship",
             size=size,
             seed=seed,
@@ -64,8 +50,7 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
 
 def build(spec: RunSpec, data: ImageData) -> nn.Module:
     """The model, whose first layer is measured on training images."""
-    sizes = dict(num_classes=data.num_classes, image_size=data.image_size)
-    model = create(spec.model, spec.size, **sizes)
+    model = study.build(spec, data)
     model.whiten.measure(data.train.normalise(data.train.spread(MEASURED)))
     return model
 
@@ -73,7 +58,7 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """Multiply-adds of one image; where images may be mirrored, the accuracy if each test image is
     judged by the mean of its logits and its mirror image's."""
-    numbers = dict(macs=cost(model, image_size=data.image_size).macs)
+    numbers: dict = dict(macs=cost(model, image_size=data.image_size).macs)
     if "flip" in spec.recipe.get("augment", ""):
         both = evaluate(WithMirrorImage(model), data.test, device="cpu")
         numbers["mirrored_accuracy"] = both.accuracy

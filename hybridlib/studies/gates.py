@@ -7,20 +7,16 @@ the gradient of lambda, so that nothing else in the training changes. On digits 
 sample and look-up (far); with gating and start ablated as in study `convit`.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from hybridlib.data import ImageData
+from hybridlib.models.convit import ConViT
 from hybridlib.studies import convit, ladder, lookup, match, tasks
 from hybridlib.studies.common import DIGITS, learning_rate, run_name
 from hybridlib.studies.common import RECIPE as DIGITS_RECIPE
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 FAST = "ConViT, fast gates"
 FACTOR = 30
@@ -36,11 +32,11 @@ TASKS = {
 }
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """Every task and system, a seed at a time."""
     return [
         RunSpec(
-            name=run_name(task, system, "seed", seed),
+            name=run_name(task, system, seed=seed),
             model="convit",
             seed=seed,
             data=pictures | dict(seed=seed),
@@ -74,7 +70,7 @@ class Faster(nn.Module):
         return 1 + (gate_logits - 1) / FACTOR
 
 
-def build(spec: RunSpec, data: ImageData) -> nn.Module:
+def build(spec: RunSpec, data: ImageData) -> ConViT:
     """ConViT, ablated as in study `convit` or with fast gates."""
     model = convit.build(spec, data)
     if spec.settings["system"] == FAST:
@@ -83,7 +79,7 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
     return model
 
 
-def observe(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+def observe(spec: RunSpec, model: ConViT, data: ImageData) -> dict:
     """Every head's gate, and how far it looks in patches; their means, and the lowest gate."""
     seen = convit.observe(spec, model, data)
     gates, far = (torch.tensor(seen[key]) for key in ("gates", "nonlocality"))
@@ -101,22 +97,16 @@ STUDY = Study(
     pictures="digits, match, lookup",
     tables=(
         Table(by=("system",)),
-        Table(
-            by=("system",), value="end.mean_gate", scale=1, digits=2, title="mean gate at the end"
-        ),
-        Table(
-            by=("system",),
-            value="end.lowest_gate",
-            scale=1,
-            digits=2,
-            title="lowest gate at the end",
-        ),
-        Table(
-            by=("system",),
-            value="end.mean_nonlocality",
-            scale=1,
-            digits=2,
-            title="mean non-locality of the local layers at the end, in patches",
+        *(
+            Table(by=("system",), value=f"end.{value}", scale=1, digits=2, title=title)
+            for value, title in (
+                ("mean_gate", "mean gate at the end"),
+                ("lowest_gate", "lowest gate at the end"),
+                (
+                    "mean_nonlocality",
+                    "mean non-locality of the local layers at the end, in patches",
+                ),
+            )
         ),
     ),
     runs=runs,

@@ -6,8 +6,6 @@ them there. Nothing here looks at a test picture: the tuning studies are judged 
 pictures.
 """
 
-from __future__ import annotations
-
 from hybridlib.studies.records import load
 
 FIRST = (3e-4, 1e-3, 3e-3)  # what every system gets

@@ -6,10 +6,6 @@ beside the study `field`, whose digits ask for recognition alone. The digits' le
 carry over: a system that recognises the digits may never begin to compare.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from torch import nn
 
 from hybridlib.analysis import cost
@@ -17,8 +13,7 @@ from hybridlib.data import ImageData
 from hybridlib.models.deit import Distillation
 from hybridlib.studies import ladder, tasks
 from hybridlib.studies.common import WITH_DEIT, learn_from_convnet, run_name, train_beside_test
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 TUNING_STEPS = 2000
 TUNING = tasks.tuning_study(
@@ -30,11 +25,11 @@ TUNING = tasks.tuning_study(
 STEPS = 3000
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """All seeds of a system before the next."""
     return [
         RunSpec(
-            name=run_name("lookup", system, "seed", seed),
+            name=run_name("lookup", system, seed=seed),
             model=model,
             size=size,
             seed=seed,
@@ -55,7 +50,7 @@ def rate(system: str) -> float | None:
 
 def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:
     """DeiT learns from the convnet of its seed."""
-    run = run_name("lookup", "convnet", "seed", spec.seed)
+    run = run_name("lookup", "convnet", seed=spec.seed)
     return learn_from_convnet(spec, data, study="lookup", run=run)
 
 
@@ -69,12 +64,7 @@ STUDY = Study(
     name="lookup",
     question="Which systems can recognise digits and look up which of them is asked for?",
     pictures="lookup",
-    tables=(
-        Table(by=("system", "parameters", "end.macs")),
-        Table(
-            by=("system",), value="end.train_accuracy", title="accuracy on training pictures in %"
-        ),
-    ),
+    tables=(Table(by=("system", "parameters", "end.macs")), Table(by=("system",), **tasks.FIT)),
     runs=runs,
     load_data=tasks.load_pictures,
     make_loss=make_loss,

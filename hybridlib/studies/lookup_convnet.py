@@ -6,10 +6,6 @@ al., "GCNet", 2019, arXiv:1904.11492), which pools by attention. Read beside the
 study `lookup`.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -18,8 +14,7 @@ from hybridlib.layers.convolution import SqueezeExcite
 from hybridlib.models.convnet import SIZES, ConvNet
 from hybridlib.studies import lookup, tasks
 from hybridlib.studies.common import run_name
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 VARIANTS = {  # variant: steps
     "squeeze-excite": lookup.STEPS,
@@ -29,11 +24,11 @@ VARIANTS = {  # variant: steps
 }
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """Every variant, all its seeds before the next."""
     return [
         RunSpec(
-            name=run_name("lookup", variant, "seed", seed),
+            name=run_name("lookup", variant, seed=seed),
             model="convnet",
             seed=seed,
             data=tasks.LOOKUP | dict(seed=seed),
@@ -95,12 +90,7 @@ STUDY = Study(
     name="lookup_convnet",
     question="Do more steps, more depth or a global layer let a convnet look up?",
     pictures="lookup",
-    tables=(
-        Table(by=("variant", "parameters", "end.macs")),
-        Table(
-            by=("variant",), value="end.train_accuracy", title="accuracy on training pictures in %"
-        ),
-    ),
+    tables=(Table(by=("variant", "parameters", "end.macs")), Table(by=("variant",), **tasks.FIT)),
     runs=runs,
     load_data=tasks.load_pictures,
     build=build,

@@ -4,14 +4,9 @@ CoAtNet's five layouts, from convolutions alone to attention alone, on the look-
 canvas with one digit, where there is nothing to look up.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from hybridlib.studies import coatnet, ladder, lookup, tasks
 from hybridlib.studies.common import run_name, train_beside_test
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 TUNING = tasks.tuning_study(
     "lookup_layouts_tuning",
@@ -26,11 +21,11 @@ TUNING = tasks.tuning_study(
 TASKS = {"look up": (3, lookup.TUNING_STEPS), "recognise": (1, 600)}
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """Both tasks and five layouts, a seed at a time."""
     return [
         RunSpec(
-            name=run_name(task, layout, "seed", seed),
+            name=run_name(task, layout, seed=seed),
             model="coatnet",
             size=size,
             seed=seed,
@@ -58,12 +53,7 @@ STUDY = Study(
     pictures="lookup",
     tables=(
         Table(by=("layout", "task"), across="task"),
-        Table(
-            by=("layout", "task"),
-            across="task",
-            value="end.train_accuracy",
-            title="accuracy on training pictures in %",
-        ),
+        Table(by=("layout", "task"), across="task", **tasks.FIT),
     ),
     runs=runs,
     load_data=tasks.load_pictures,

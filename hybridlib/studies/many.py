@@ -29,6 +29,7 @@ from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import torch
@@ -141,25 +142,24 @@ def run_many(
     pairs = [(name, None) if isinstance(name, str) else name for name in names]
     session = _Session(
         [(find(name), data) for name, data in pairs],
-        _Options(
-            device=pick_device(device),
-            at_once=at_once or AT_ONCE,
-            until=None if minutes is None else time.perf_counter() + 60 * minutes,
-            only=only,
-            shorten=shorten,
-            results=Path(results) if results is not None else results_folder(),
-            scratch=Path(scratch),
-            processes=processes or max(1, (os.cpu_count() or 2) - 1),
-            say=say,
-        ),
+        device=pick_device(device),
+        at_once=at_once or AT_ONCE,
+        until=None if minutes is None else time.perf_counter() + 60 * minutes,
+        only=only,
+        shorten=shorten,
+        results=Path(results) if results is not None else results_folder(),
+        scratch=Path(scratch),
+        processes=processes or max(1, (os.cpu_count() or 2) - 1),
+        say=say,
     )
     return session.run()
 
 
-@dataclass(frozen=True)
-class _Options:
-    """The arguments of `run_many`; `until` is a time of `perf_counter`."""
+@dataclass
+class _Session:
+    """One call of `run_many`; see there. `until` is a time of `perf_counter`."""
 
+    studies: list[tuple[Study, str | None]]
     device: torch.device
     at_once: int
     until: float | None
@@ -170,17 +170,7 @@ class _Options:
     processes: int
     say: Callable[[str], None]
 
-
-class _Session:
-    """One call of `run_many`.
-
-    Args:
-        studies: each with the source of its images.
-        options: see `run_many`.
-    """
-
-    def __init__(self, studies: list[tuple[Study, str | None]], options: _Options) -> None:
-        self.studies, self.options = studies, options
+    def __post_init__(self) -> None:
         self.underway: set[str] = set()  # and what has ended since
         self.commands: dict[str, str] = {}
         self.postponed: dict[str, int] = {}  # runs without their teacher, and what had ended then
@@ -196,19 +186,19 @@ class _Session:
 
     def run(self) -> int:
         """See `run_many`."""
-        options, gpu = self.options, self.options.device.type == "cuda"
+        gpu = self.device.type == "cuda"
         if gpu:
             torch.set_float32_matmul_precision("high")
         sys.setswitchinterval(SWITCH)
         self.start = spoken = moved = time.perf_counter()
         seats = [
             threading.Thread(target=self.sit, args=(Seat(gpu=gpu),), daemon=True)
-            for _ in range(options.at_once)
+            for _ in range(self.at_once)
         ]
         context = multiprocessing.get_context("spawn")
         with (
             TemporaryDirectory() as self.folder,
-            context.Pool(options.processes) as self.drawers,  # its end ends what it is at
+            context.Pool(self.processes) as self.drawers,  # its end ends what it is at
             ThreadPoolExecutor(THREADS) as self.threads,
         ):
             for study, data in self.studies:
@@ -234,7 +224,7 @@ class _Session:
                 if self.steps > steps or not self.training:
                     moved, steps = now, self.steps
                 if gpu and now - moved > STILL:
-                    options.say(f"no step in {STILL:.0f} s: {', '.join(sorted(self.training))}")
+                    self.say(f"no step in {STILL:.0f} s: {', '.join(sorted(self.training))}")
                     break
                 if now - spoken > EVERY:
                     spoken = now
@@ -245,18 +235,17 @@ class _Session:
         self.report()
         for study, data in self.studies:
             left, on = len(self.left_of(study, data)), f" on {data}" if data else ""
-            options.say(f"{study.name}{on}: " + (f"{left} left" if left else "recorded whole"))
+            self.say(f"{study.name}{on}: " + (f"{left} left" if left else "recorded whole"))
         return len(self.failures)
 
     def over(self, reserve: float = 0.0) -> bool:
         """Whether the time is up, but for so many seconds."""
-        until = self.options.until
-        return until is not None and time.perf_counter() > until - reserve
+        return self.until is not None and time.perf_counter() > self.until - reserve
 
     def report(self) -> None:
         """One line of what goes on."""
         seconds = time.perf_counter() - self.start
-        self.options.say(
+        self.say(
             f"{seconds:5.0f} s: {self.ended} runs ended, {len(self.failures)} failed, "
             f"{len(self.training)} train, {len(self.waiting)} wait; {self.steps} steps, "
             f"{self.steps / seconds:.0f} a second"
@@ -266,8 +255,8 @@ class _Session:
 
     def left_of(self, study: Study, data: str | None) -> list[RunSpec]:
         """The runs of a study that are declared and not recorded."""
-        specs = missing(study, study.specs(data=data), self.options.results)
-        return [spec for spec in specs if self.options.only in (None, spec.name)]
+        specs = missing(study, study.specs(data=data), self.results)
+        return [spec for spec in specs if self.only in (None, spec.name)]
 
     def can_start(self) -> collections.deque[tuple[Study, RunSpec, str | None]]:
         """What is left and could start now, as far as one can know beforehand."""
@@ -293,7 +282,7 @@ class _Session:
 
     def prepare(self, study: Study, spec: RunSpec, data: str | None) -> None:
         """Have a run's model built, unless it is underway or would not end in time."""
-        title, shorten = _title(study, spec), self.options.shorten
+        title, shorten = _title(study, spec), self.shorten
         pace = sum(self.paces) / len(self.paces) if self.paces else 0.0
         if title in self.underway or self.over(spec.recipe["steps"] // shorten * pace + GRACE):
             return
@@ -319,7 +308,6 @@ class _Session:
 
     def sit(self, seat: Seat) -> None:
         """In a seat's thread: train one ready run after the other, and record it."""
-        options = self.options
         while not self.closing:
             with self.lock:
                 prepared = self.ready.popleft() if self.ready else None
@@ -332,11 +320,11 @@ class _Session:
             try:
                 start, command = time.perf_counter(), self.commands[title]
                 run = seat.train(
-                    prepared, device=options.device, command=command, go_on=self.count_step
+                    prepared, device=self.device, command=command, go_on=self.count_step
                 )
                 if run is not None:
                     self.paces.append((time.perf_counter() - start) / run.steps)
-                    folders = dict(results=options.results, scratch=options.scratch)
+                    folders = dict(results=self.results, scratch=self.scratch)
                     finish(prepared, run, cpu_seconds=None, **folders)
                     with self.lock:
                         self.ended += 1
@@ -366,7 +354,7 @@ class _Session:
     def fail(self, title: str) -> None:
         """Note what became of a run that cannot go on; the others do."""
         self.failures.append(title)
-        self.options.say(f"{title} failed:\n{traceback.format_exc(limit=-4)}")
+        self.say(f"{title} failed:\n{traceback.format_exc(limit=-4)}")
 
 
 def _title(study: Study, spec: RunSpec) -> str:
@@ -404,7 +392,7 @@ class OnDevice(MemoryImages):
 def _draw(name: str, spec: RunSpec, path: str) -> dict:
     """In another process: a run's pictures, in files, and what else there is to say of them."""
     data = find(name).load_data(spec)
-    parts = dict(name=data.name, classes=data.classes, description=data.describe())
+    parts: dict[str, Any] = dict(name=data.name, classes=data.classes, description=data.describe())
     for split in ("train", "test"):
         images = getattr(data, split)
         if not isinstance(images, MemoryImages):
@@ -418,10 +406,10 @@ def _draw(name: str, spec: RunSpec, path: str) -> dict:
 
 
 def _unpack(parts: dict) -> ImageData:
-    splits = []
-    for split in ("train", "test"):
+    def read(split: str) -> OnDevice:
         path, labels, side = parts[split]
         tensors = torch.from_numpy(np.load(path)), torch.from_numpy(labels)
-        splits.append(OnDevice(*tensors, image_size=side, **parts["statistics"]))
+        return OnDevice(*tensors, image_size=side, **parts["statistics"])
+
     settings = dict(description=parts["description"])
-    return Described(parts["name"], parts["classes"], *splits, settings)
+    return Described(parts["name"], parts["classes"], read("train"), read("test"), settings)

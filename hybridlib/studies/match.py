@@ -6,8 +6,6 @@ them. On the grid a patch holds a whole tile or nothing; off it patches cut the 
 compares them has to put them together first.
 """
 
-from __future__ import annotations
-
 from hybridlib.studies import tasks
 
 STEPS = 1500

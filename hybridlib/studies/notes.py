@@ -1,7 +1,5 @@
 """What is said of a study in prose, from book/studies/NAME.md."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -49,45 +49,26 @@ def run_one(
     folder = scratch / study.name / spec.name
     folder.mkdir(parents=True, exist_ok=True)
     try:  # the system lets go of the lock however the process ends
-        with FileLock(folder / "lock", timeout=0):
-            return _train(
-                prepare(study, spec),
-                folder,
-                command=command,
-                results=results,
-                scratch=scratch,
-                device=device,
-                progress=progress,
-            )
+        lock = FileLock(folder / "lock").acquire(timeout=0)
     except Timeout:
         return None
-
-
-def _train(
-    prepared: Prepared,
-    folder: Path,
-    *,
-    command: str,
-    results: Path,
-    scratch: Path,
-    device: str,
-    progress: bool,
-) -> dict:
-    # Of this process alone: after an interruption it is that of the last part, and None says so.
-    whole, start = not any(folder.glob("step-*")), _cpu_seconds()
-    run = fit(
-        prepared.model,
-        prepared.data,
-        device=device,
-        checkpoint_dir=folder,
-        progress=progress,
-        command=command,
-        **prepared.recipe,
-    )
-    cpu = round(_cpu_seconds() - start, 1) if whole else None
-    record = finish(prepared, run, cpu_seconds=cpu, results=results, scratch=scratch)
-    for checkpoint in folder.glob("step-*"):  # last: until the record is on the disk they are all
-        checkpoint.unlink()
+    with lock:
+        prepared = prepare(study, spec)
+        # Of this process alone: after an interruption it is that of the last part, and None says so
+        whole, start = not any(folder.glob("step-*")), _cpu_seconds()
+        run = fit(
+            prepared.model,
+            prepared.data,
+            device=device,
+            checkpoint_dir=folder,
+            progress=progress,
+            command=command,
+            **prepared.recipe,
+        )
+        cpu = round(_cpu_seconds() - start, 1) if whole else None
+        record = finish(prepared, run, cpu_seconds=cpu, results=results, scratch=scratch)
+        for checkpoint in folder.glob("step-*"):  # last: until the record is written they are all
+            checkpoint.unlink()
     return record
 
 

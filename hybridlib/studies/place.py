@@ -6,10 +6,6 @@ colour 20 pixels to the right. On plain digits they were worth nothing that stoo
 `botnet`).
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from torch import nn
 
 from hybridlib.data import ImageData
@@ -17,12 +13,11 @@ from hybridlib.models import create
 from hybridlib.models.coatnet import RelativeAttention
 from hybridlib.studies import botnet, ladder, pointer, tasks
 from hybridlib.studies.common import SYSTEMS, run_name
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 # One cell to the right of the cue; tiles are moved within their cells, so that the borders of the
 # convolutions' padding do not tell in which cell a tile lies.
-PLACE = tasks.LOOKUP | dict(rule="right", jitter=2)
+PLACE: dict = tasks.LOOKUP | dict(rule="right", jitter=2)
 STEPS = 1500
 TUNING = tasks.tuning_study(
     "place_tuning",
@@ -38,17 +33,17 @@ ARMS = (
     ("CoAtNet", "relative"),
     ("CoAtNet", "none"),
 )
-TASKS = {  # task: pictures, steps
+TASKS: dict[str, tuple[dict, int]] = {  # task: pictures, steps
     "right of the cue": (PLACE, STEPS),
     "20 px": (tasks.POINTER["20 px"], pointer.STEPS),
 }
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """Both tasks and every arm, a seed at a time."""
     return [
         RunSpec(
-            name=run_name(pictures["source"], system, positions, "seed", seed),
+            name=run_name(pictures["source"], system, positions, seed=seed),
             model=SYSTEMS[system][0],
             seed=seed,
             data=pictures | dict(seed=seed),

@@ -4,8 +4,6 @@ A dot marks a tile of a coloured board; asked is the colour a given number of ti
 12 pixels dot and colour lie just within the nano convnet's field of 25, at 20 pixels beyond it.
 """
 
-from __future__ import annotations
-
 from hybridlib.studies import tasks
 
 STEPS = 1000

@@ -5,16 +5,11 @@ them far from it, two digits or five, a quarter or a sixteenth of the training p
 that study, whose three digits lie anywhere and whose pictures are 40,000.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from hybridlib.studies import lookup, tasks
 from hybridlib.studies.common import SYSTEMS, run_name
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
-CHANGES = {
+CHANGES: dict[str, dict] = {
     "all near": dict(distance="near"),
     "all far": dict(distance="far"),
     "10,000 pictures": dict(pictures=10_000),
@@ -24,11 +19,11 @@ CHANGES = {
 }
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """A change at a time, with all seeds and systems."""
     return [
         RunSpec(
-            name=run_name("lookup", change, system, "seed", seed),
+            name=run_name("lookup", change, system, seed=seed),
             model=model,
             size=size,
             seed=seed,

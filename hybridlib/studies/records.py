@@ -4,15 +4,12 @@ A record is one JSON file, book/results/<study>/<run>.json; book/results/schema.
 holds.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os
 import shlex
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import hybridlib
@@ -20,29 +17,6 @@ import hybridlib
 PACKAGE = Path(hybridlib.__file__).resolve().parent
 SCRATCH = Path("runs")  # checkpoints, logs and weights, below the working directory; git ignores it
 SECTIONS = ("settings", "result", "recipe", "data")  # where `value_of` looks after the record
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table of a study: the mean of a number over the runs that agree in some entries.
-
-    Attributes:
-        by: those entries of a record, see `value_of`.
-        across: the one of them whose values are columns side by side.
-        value: the number.
-        title: by default which accuracy it is.
-        scale: what the number is multiplied by; 100 turns fractions into per cent.
-        digits: decimals.
-        only: entries that a record must have to be in the table, each with the values allowed.
-    """
-
-    by: tuple[str, ...]
-    across: str | None = None
-    value: str = "test_accuracy"
-    title: str | None = None
-    scale: float = 100.0
-    digits: int = 1
-    only: dict[str, tuple] = field(default_factory=dict)
 
 
 def results_folder() -> Path:
@@ -140,35 +114,6 @@ def data_of(record: dict) -> str:
         return record["asked_on"]
     words = shlex.split(record["command"])
     return words[words.index("--data") + 1] if "--data" in words else "digits"
-
-
-def panels(
-    tables: Sequence[Table], records: Sequence[dict]
-) -> Iterator[tuple[str, Table, list[dict]]]:
-    """Each of a study's tables for each of the data that it ran on, if there are records for it.
-
-    Yields:
-        For each the name of the data, the table with its title, and its records.
-    """
-    for data in sorted({record["data"]["name"] for record in records}):
-        these = [record for record in records if record["data"]["name"] == data]
-        judged = these[0]["data"].get("judged_on", "test")
-        for table in tables:
-            chosen = [
-                record
-                for record in these
-                if all(value_of(record, key) in values for key, values in table.only.items())
-            ]
-            if chosen:
-                yield data, replace(table, title=table.title or f"{judged} accuracy in %"), chosen
-
-
-def as_text(tables: Sequence[Table], records: Sequence[dict]) -> Iterator[tuple[str, str]]:
-    """The same as text, each a title and the table."""
-    for data, layout, chosen in panels(tables, records):
-        rows = summarise(chosen, by=layout.by, value=layout.value)
-        text = table(rows, across=layout.across, scale=layout.scale, digits=layout.digits)
-        yield f"{data}: {layout.title}", text
 
 
 def value_of(record: dict, key: str):

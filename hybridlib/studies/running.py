@@ -4,8 +4,6 @@ What becomes of one run stands in one_run.py. Each run is a process of its own w
 as many as the study says, so a record does not depend on how many ran beside it.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -99,8 +97,9 @@ def run_study(
             f"data={data!r}: study {name!r} draws its own pictures, {study.pictures}; leave"
             " --data out"
         )
-    chosen = dict(data=data, seeds=seeds)
-    specs = [study.spec(only, **chosen)] if only is not None else study.specs(**chosen)
+    specs = study.specs(data=data, seeds=seeds)
+    if only is not None:
+        specs = [study.spec(only, data=data, seeds=seeds)]
     results, scratch = Path(results) if results is not None else results_folder(), Path(scratch)
     todo = specs if again else missing(study, specs, results)
     jobs = jobs or (max(1, _cores() // study.threads) if device == "cpu" else 1)
@@ -109,7 +108,8 @@ def run_study(
         f"{len(todo)} to do, {jobs} at once",
         flush=True,
     )
-    options = chosen | dict(study=name, device=device, results=str(results), scratch=str(scratch))
+    options = dict(study=name, data=data, seeds=seeds, device=device)
+    options |= dict(results=str(results), scratch=str(scratch))
     return _run_all(todo, options, jobs=jobs, threads=study.threads)
 
 

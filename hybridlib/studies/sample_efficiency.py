@@ -6,36 +6,32 @@ the canvas, initial weights and order of batches, and the two models of one seed
 images. All are judged on the same held-out originals.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from functools import partial
 
-from hybridlib.studies.common import data_arguments, hold_out, label
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.common import data_arguments, hold_out, run_name
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 # Originals of each class, in 10 placements each. 124 is all that there are of the smallest class.
 PER_CLASS = {"digits": (8, 16, 32, 64, 124)}
 OTHER_PER_CLASS = (16, 64, 256, 1024, 4096)  # CIFAR-10 has 5000 of each class
-RECIPE = dict(steps=800, batch_size=32, weight_decay=0.05, warmup=0.1, clip=1.0, evaluate_every=400)
+BUDGET = dict(steps=800, batch_size=32, weight_decay=0.05, warmup=0.1, clip=1.0, evaluate_every=400)
 LEARNING_RATES = {"convnet": 3e-3, "vit": 3e-3}
-SPEED = {
-    "convnet": dict(channels_last=True, mixed_precision="bf16"),
-    "vit": dict(mixed_precision="no"),
+RECIPES: dict[str, dict] = {
+    "convnet": BUDGET | dict(channels_last=True, mixed_precision="bf16"),
+    "vit": BUDGET | dict(mixed_precision="no"),
 }
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """One run for each seed, size and model; a seed's runs come together, so that an early look
     shows whole curves."""
     return [
         RunSpec(
-            name=f"{label(data)}-{model}-{per_class:04d}-per-class-seed-{seed}",
+            name=run_name(data, model, f"{per_class:04d}-per-class", seed=seed),
             model=model,
             seed=seed,
             data=data_arguments(data) | dict(per_class=per_class, seed=seed),
-            recipe=RECIPE | SPEED[model] | dict(lr=LEARNING_RATES[model]),
+            recipe=RECIPES[model] | dict(lr=LEARNING_RATES[model]),
             settings=dict(per_class=per_class, train_size=per_class * classes_of(data)),
         )
         for seed in seeds
@@ -68,16 +64,16 @@ LADDER = (3e-4, 1e-3, 3e-3, 1e-2)
 TUNING_PER_CLASS = 32
 
 
-def tuning_runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def tuning_runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """One run for each seed, model and learning rate."""
     size = TUNING_PER_CLASS * classes_of(data)
     return [
         RunSpec(
-            name=f"{label(data)}-{model}-lr-{lr:g}-seed-{seed}",
+            name=run_name(data, model, "lr", lr, seed=seed),
             model=model,
             seed=seed,
             data=data_arguments(data) | dict(seed=seed),
-            recipe=RECIPE | SPEED[model] | dict(lr=lr),
+            recipe=RECIPES[model] | dict(lr=lr),
             settings=dict(lr=lr, train_size=size, judged_on="validation"),
         )
         for seed in seeds

@@ -1,7 +1,5 @@
 """Puts the weights of a recorded run into the package, in half precision, with a model card."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -4,21 +4,16 @@ These studies draw their own pictures, so they run on no other data, whatever `d
 Float32 for all: the machine that records them computes bfloat16 more slowly.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from hybridlib.data import ImageData, load
 from hybridlib.studies import ladder
 from hybridlib.studies.common import SYSTEMS, run_name
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 RECIPE = dict(
     batch_size=64, weight_decay=0.05, warmup=0.1, clip=1.0, mixed_precision="no", channels_last=True
 )
 MANY = dict(pictures=40_000, test_pictures=2_000)
-LOOKUP = dict(source="lookup", image_size=32, count=3) | MANY
+LOOKUP: dict = dict(source="lookup", image_size=32, count=3) | MANY
 # Tiles of 4 pixels on 24: the nanos' patches have 4 too. Off the grid each cell is 7 pixels wide.
 MATCH = {
     "on the grid": dict(source="match", image_size=24, jitter=0) | MANY,
@@ -29,6 +24,7 @@ POINTER = {
     "12 px": dict(source="pointer", image_size=24, displacement=3) | MANY,
     "20 px": dict(source="pointer", image_size=24, displacement=5) | MANY,
 }
+FIT: dict = dict(value="end.train_accuracy", title="accuracy on training pictures in %")
 TUNING_SEED = 100  # that no study uses
 
 
@@ -57,7 +53,7 @@ def tuning_study(
     several = len(pictures) > 1
     validation = dict(judged_on="validation")
 
-    def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+    def runs(data: str, seeds: Seeds) -> list[RunSpec]:
         specs = []
         for seed in seeds:
             for kind, arguments in pictures.items():
@@ -69,7 +65,7 @@ def tuning_study(
                     for lr in ladder.climb(ladder.accuracies_of(name, **settings)):
                         specs.append(
                             RunSpec(
-                                name=run_name(*words, "lr", f"{lr:g}", "seed", seed),
+                                name=run_name(*words, "lr", lr, seed=seed),
                                 model=model,
                                 size=size,
                                 seed=seed,
@@ -104,10 +100,10 @@ def comparison(
     """
     (source,) = {data["source"] for data in pictures.values()}
 
-    def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+    def runs(data: str, seeds: Seeds) -> list[RunSpec]:
         return [
             RunSpec(
-                name=run_name(source, kind, system, "seed", seed),
+                name=run_name(source, kind, system, seed=seed),
                 model=model,
                 size=size,
                 seed=seed,

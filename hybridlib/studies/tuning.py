@@ -5,49 +5,31 @@ training originals that these runs do not train on (one picture of each): `resul
 their accuracy here. The test split is never looked at.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from functools import partial
 
 from hybridlib.studies import ladder
-from hybridlib.studies.common import data_arguments, hold_out, label, recipe
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.common import LEARNING_RATES, each_seed, hold_out
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 LADDER = (1e-3, 3e-3, 1e-2)
 RUNGS = (3e-4, *LADDER, 3e-2)
 PER_CLASS = 64
-SYSTEMS = (
-    ("convnet", "nano"),
-    ("vit", "nano"),
-    ("botnet", "nano"),
-    ("convit", "nano"),
-    ("ceit", "nano"),
-    ("early_conv", "nano"),
-    ("coatnet", "nano"),
-    ("coatnet", "nano CCCC"),
-    ("coatnet", "nano CCCT"),
-    ("coatnet", "nano CTTT"),
-    ("coatnet", "nano ViT_REL"),
-)
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """One run for each seed, system and learning rate; the rungs that were climbed to stand before
     those that every system gets."""
     return [
-        RunSpec(
-            name=f"{label(data)}-{system}-lr-{lr:g}-seed-{seed}",
+        run(
+            name=[system, "lr", lr],
             model=model,
             size=size,
-            seed=seed,
-            data=data_arguments(data) | dict(seed=seed),
-            recipe=recipe(data, lr=lr, evaluate_every=400),
+            lr=lr,
+            evaluate_every=400,
             settings=dict(system=system, lr=lr, judged_on="validation"),
         )
-        for seed in seeds
-        for model, size in SYSTEMS
+        for run in each_seed(data, seeds)
+        for model, size in LEARNING_RATES
         for system in [system_name(model, size)]
         for lr in sorted(rungs(system), key=lambda lr: (lr in LADDER, lr))
     ]

@@ -9,9 +9,7 @@ and DeiT draw a block's weights from a normal of standard deviation 0.02 whateve
 Xavier's rule gives 0.02 to 0.04 at D = 768, and 0.08 to 0.13 at the nano's D = 64.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from einops import einsum, reduce
 from torch import Tensor, nn
@@ -24,10 +22,10 @@ from hybridlib.analysis import (
 )
 from hybridlib.data import ImageData
 from hybridlib.layers.position import relative_offsets
+from hybridlib.models.vit import ViT
 from hybridlib.studies import study
-from hybridlib.studies.common import label
-from hybridlib.studies.records import Table
-from hybridlib.studies.study import RunSpec, Study
+from hybridlib.studies.common import run_name
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 # Digits at three times their size: a 4x4 patch holds about one pixel of the original, so a patch
 # alone says little and the arrangement must be read. At twice their size a first run without
@@ -40,13 +38,13 @@ PROBES = 200  # test images over which attention distance is averaged
 INK = 32  # of 255: a patch shows ink if a pixel of it is brighter
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """With and without positions, for each seed."""
     return arms(data, seeds, positions=("learned", "none"))
 
 
 def arms(
-    data: str, seeds: Sequence[int], *, changes: dict | None = None, **choices: tuple[str, ...]
+    data: str, seeds: Seeds, *, changes: dict | None = None, **choices: tuple[str, ...]
 ) -> list[RunSpec]:
     """For each seed one run with each choice, on the same images.
 
@@ -59,7 +57,7 @@ def arms(
     ((key, values),) = choices.items()
     return [
         RunSpec(
-            name=f"{label(data)}-vit-{key}-{value}-seed-{seed}",
+            name=run_name(data, "vit", key, value, seed=seed),
             model="vit",
             seed=seed,
             data=source | dict(seed=seed),
@@ -80,7 +78,7 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
     return model
 
 
-def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+def measure(spec: RunSpec, model: ViT, data: ImageData) -> dict:
     """Attention distance in pixels by layer and head, and the position table's correlation with the
     grid.
 
@@ -148,7 +146,7 @@ STUDY = Study(
 )
 
 
-def init_runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def init_runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """Both starts for each seed, in a shorter training."""
     shorter = dict(steps=400, evaluate_every=100)
     return arms(data, seeds, changes=shorter, init=("xavier", "normal-0.02"))
