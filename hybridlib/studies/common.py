@@ -181,15 +181,15 @@ def load_trained_model(model: str, data: ImageData, *, study: str, run: str) -> 
     return network.eval()
 
 
-def learn_from_convnet(
-    spec: RunSpec, data: ImageData, *, study: str, run: str
-) -> Distillation | None:
-    """A loss by which DeiT learns from a convnet's hard labels; for all others, None.
+def learn_from_convnet(spec: RunSpec, data: ImageData, *, study: str) -> Distillation | None:
+    """A loss by which DeiT learns from the hard labels of the convnet of its seed in the same
+    study; for all others, None.
 
     Args:
         spec, data: the run and its images.
-        study, run: which convnet.
+        study: its name.
     """
     if spec.model != "deit":
         return None
+    run = run_name(spec.data["source"], "convnet", seed=spec.seed)
     return Distillation(load_trained_model("convnet", data, study=study, run=run), "hard")

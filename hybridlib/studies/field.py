@@ -5,11 +5,12 @@ The digits are those of `vit_digits`: large, so that their parts must be put tog
 of the first seed ship with the package.
 """
 
+from functools import partial
+
 from torch import nn
 
 from hybridlib.analysis import cost
 from hybridlib.data import ImageData
-from hybridlib.models.deit import Distillation
 from hybridlib.studies.common import WITH_DEIT, each_seed, learn_from_convnet, run_name
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 from hybridlib.studies.vit_digits import DIGITS
@@ -33,12 +34,6 @@ def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     ]
 
 
-def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:
-    """DeiT learns from the convnet of its seed."""
-    run = run_name(spec.data["source"], "convnet", seed=spec.seed)
-    return learn_from_convnet(spec, data, study="field", run=run)
-
-
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """Multiply-adds of one image."""
     return dict(macs=cost(model, image_size=data.image_size).macs)
@@ -58,6 +53,6 @@ STUDY = Study(
         if system != "ViT"
     },
     runs=runs,
-    make_loss=make_loss,
+    make_loss=partial(learn_from_convnet, study="field"),
     measure=measure,
 )

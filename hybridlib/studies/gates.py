@@ -20,6 +20,7 @@ from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 FAST = "ConViT, fast gates"
 FACTOR = 30
+FAR = "mean non-locality of the local layers at the end, in patches"
 SYSTEMS = ("ConViT", FAST, "no gating", "no convolutional start")
 # task: pictures, and of the recipe what differs
 TASKS = {
@@ -102,10 +103,7 @@ STUDY = Study(
             for value, title in (
                 ("mean_gate", "mean gate at the end"),
                 ("lowest_gate", "lowest gate at the end"),
-                (
-                    "mean_nonlocality",
-                    "mean non-locality of the local layers at the end, in patches",
-                ),
+                ("mean_nonlocality", FAR),
             )
         ),
     ),

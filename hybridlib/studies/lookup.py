@@ -6,11 +6,12 @@ beside the study `field`, whose digits ask for recognition alone. The digits' le
 carry over: a system that recognises the digits may never begin to compare.
 """
 
+from functools import partial
+
 from torch import nn
 
 from hybridlib.analysis import cost
 from hybridlib.data import ImageData
-from hybridlib.models.deit import Distillation
 from hybridlib.studies import ladder, tasks
 from hybridlib.studies.common import WITH_DEIT, learn_from_convnet, run_name, train_beside_test
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
@@ -48,12 +49,6 @@ def rate(system: str) -> float | None:
     return ladder.choose(TUNING.name, system="ViT" if system == "DeiT" else system)
 
 
-def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:
-    """DeiT learns from the convnet of its seed."""
-    run = run_name("lookup", "convnet", seed=spec.seed)
-    return learn_from_convnet(spec, data, study="lookup", run=run)
-
-
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """Multiply-adds of one picture, and `train_beside_test`."""
     macs = cost(model, image_size=data.image_size).macs
@@ -67,6 +62,6 @@ STUDY = Study(
     tables=(Table(by=("system", "parameters", "end.macs")), Table(by=("system",), **tasks.FIT)),
     runs=runs,
     load_data=tasks.load_pictures,
-    make_loss=make_loss,
+    make_loss=partial(learn_from_convnet, study="lookup"),
     measure=measure,
 )

@@ -17,6 +17,7 @@ import collections
 import json
 import multiprocessing
 import os
+import queue
 import sys
 import threading
 import time
@@ -177,11 +178,11 @@ class _Session:
         self.failures: list[str] = []
         self.pictures: dict[str, _Pictures] = {}
         self.waiting: collections.deque[tuple[Study, RunSpec, str | None]] = collections.deque()
-        self.preparing: dict[Future[Prepared], str] = {}
-        self.ready: collections.deque[Prepared] = collections.deque()
+        self.preparing: set[str] = set()
+        self.ready: queue.Queue[Prepared | None] = queue.Queue()  # None: leave
         self.training: set[str] = set()
         self.paces: collections.deque[float] = collections.deque(maxlen=40)  # seconds of a step
-        self.ended, self.steps, self.closing = 0, 0, False
+        self.ended, self.changes, self.steps, self.closing = 0, 0, 0, False
         self.lock = threading.Lock()
 
     def run(self) -> int:
@@ -207,18 +208,17 @@ class _Session:
             for seat in seats:
                 seat.start()
             search: Future | None = None  # for what can start
-            seen, steps = -1, 0  # what had ended when it began; steps at the last look
+            seen, steps = -1, 0  # changes when it began; steps at the last look
             while not self.over(GRACE / 2):
-                if search is None and seen < self.ended:
-                    seen, search = self.ended, self.threads.submit(self.can_start)
+                if search is None and seen < self.changes:
+                    seen, search = self.changes, self.threads.submit(self.can_start)
                 elif search is not None and search.done():
                     self.waiting, search = search.result(), None
-                self.collect()
-                while self.waiting and len(self.preparing) + len(self.ready) < PREPARED:
+                while self.waiting and len(self.preparing) + self.ready.qsize() < PREPARED:
                     self.prepare(*self.waiting.popleft())
-                if not (self.training or self.preparing or self.ready or search or self.waiting):
-                    if seen == self.ended:
-                        break
+                busy = self.waiting or self.preparing or self.ready.unfinished_tasks or search
+                if not busy and seen == self.changes:
+                    break
                 time.sleep(0.01)
                 now = time.perf_counter()
                 if self.steps > steps or not self.training:
@@ -230,6 +230,8 @@ class _Session:
                     spoken = now
                     self.report()
             self.closing = True
+            for _ in seats:
+                self.ready.put(None)
             for seat in seats:
                 seat.join(GRACE / 2)
         self.report()
@@ -291,32 +293,37 @@ class _Session:
             shorter = {key: max(1, spec.recipe[key] // shorten) for key in SHORTENED}
             spec = replace(spec, recipe=spec.recipe | shorter)
         self.commands[title] = command_for(study.name, spec.name, action="many", data=data)
-        self.preparing[self.threads.submit(self.build, study, spec)] = title
+        self.preparing.add(title)
+        self.threads.submit(self.build, study, spec)
 
-    def build(self, study: Study, spec: RunSpec) -> Prepared:
-        """In a thread: the run, ready to be trained."""
-        pictures = self.draw(study, spec)
-        while not pictures.drawing.ready():
-            pictures.drawing.wait(1.0)
+    def build(self, study: Study, spec: RunSpec) -> None:
+        """In a thread: make a run ready to be trained."""
+        title, ended = _title(study, spec), self.ended
+        try:
+            pictures = self.draw(study, spec)
+            while not (self.closing or pictures.drawing.ready()):
+                pictures.drawing.wait(1.0)
             if self.closing:
-                raise TimeoutError("the time is up")
-        with self.lock:  # once for all runs on these pictures
-            pictures.data = pictures.data or _unpack(pictures.drawing.get())
-        return prepare(study, spec, data=pictures.data)
+                return
+            with self.lock:  # once for all runs on these pictures
+                pictures.data = pictures.data or _unpack(pictures.drawing.get())
+            self.ready.put(prepare(study, spec, data=pictures.data))
+        except FileNotFoundError:  # its teacher is not trained yet
+            self.underway.discard(title)
+            self.postponed[title] = ended
+            self.news()
+        except Exception:
+            self.fail(title)
+        finally:
+            self.preparing.discard(title)
 
     # ------------------------------------------------------------------------------------- the run
 
     def sit(self, seat: Seat) -> None:
         """In a seat's thread: train one ready run after the other, and record it."""
-        while not self.closing:
-            with self.lock:
-                prepared = self.ready.popleft() if self.ready else None
-                if prepared is not None:
-                    title = _title(prepared.study, prepared.spec)
-                    self.training.add(title)
-            if prepared is None:
-                time.sleep(0.02)
-                continue
+        while (prepared := self.ready.get()) is not None and not self.closing:
+            title = _title(prepared.study, prepared.spec)
+            self.training.add(title)
             try:
                 start, command = time.perf_counter(), self.commands[title]
                 run = seat.train(
@@ -326,30 +333,22 @@ class _Session:
                     self.paces.append((time.perf_counter() - start) / run.steps)
                     folders = dict(results=self.results, scratch=self.scratch)
                     finish(prepared, run, cpu_seconds=None, **folders)
-                    with self.lock:
-                        self.ended += 1
+                    self.news(ended=1)
             except Exception:
                 self.fail(title)
             finally:
                 self.training.discard(title)
+                self.ready.task_done()
+
+    def news(self, *, ended: int = 0) -> None:
+        """Note that something may be able to start now, since so many runs have ended."""
+        with self.lock:
+            self.ended, self.changes = self.ended + ended, self.changes + 1
 
     def count_step(self) -> bool:
         """Count a step; whether there is time for another."""
         self.steps += 1
         return not self.closing
-
-    def collect(self) -> None:
-        """Take what the threads have made ready."""
-        for future in [f for f in self.preparing if f.done()]:
-            try:
-                with self.lock:
-                    title = self.preparing.pop(future)
-                    self.ready.append(future.result())
-            except FileNotFoundError:  # its teacher is not trained yet
-                self.underway.discard(title)
-                self.postponed[title] = self.ended
-            except Exception:
-                self.fail(title)
 
     def fail(self, title: str) -> None:
         """Note what became of a run that cannot go on; the others do."""

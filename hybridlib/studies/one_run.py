@@ -252,15 +252,14 @@ def _commit() -> dict:
     if commit := os.environ.get("HYBRIDLIB_COMMIT"):
         return dict(commit=commit, changed=False)
 
-    def git(*words: str) -> str | None:
-        done = subprocess.run(
-            ["git", "-C", str(PACKAGE.parent), *words], capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else None
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(PACKAGE.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
     try:
-        head = git("rev-parse", "HEAD") if (PACKAGE.parent / ".git").exists() else None
-        changed = bool(git("status", "--porcelain", "--", "hybridlib")) if head else None
-        return dict(commit=head, changed=changed)
+        commit = git("rev-parse", "HEAD") if (PACKAGE.parent / ".git").exists() else ""
+        if not commit:
+            return dict(commit=None, changed=None)
+        return dict(commit=commit, changed=bool(git("status", "--porcelain", "--", "hybridlib")))
     except OSError:  # no git on this machine
         return dict(commit=None, changed=None)
