@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from hybridlib.data import load
-from hybridlib.studies import alike, many, records
+from hybridlib.studies import field, many, records
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "book" / "tools"))
 import gpu
@@ -70,11 +70,11 @@ def test_the_whole_way_at_a_tiny_budget(archive, tmp_path, monkeypatch, capsys):
                 data=few if data == "digits" else spec.data,
                 recipe=spec.recipe | dict(batch_size=4),
             )
-            for spec in alike.runs(data, (0,))
+            for spec in field.alike_runs(data, (0,))
             if spec.settings["system"] == "convnet"
         ]
 
-    monkeypatch.setattr(many, "find", {"alike": replace(alike.STUDY, runs=small)}.get)
+    monkeypatch.setattr(many, "find", {"alike": replace(field.ALIKE, runs=small)}.get)
     results = tmp_path / "results"
     for module in (records, many):
         monkeypatch.setattr(module, "results_folder", lambda: results)

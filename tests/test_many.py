@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from hybridlib.studies import alike, many
+from hybridlib.studies import field, many
 from hybridlib.studies.one_run import run_one
 
 SCHEMA = json.loads(
@@ -23,13 +23,13 @@ def few(data, seeds):
     """A convnet, and a DeiT that learns from it; DeiT stands first, so that it has to wait."""
     specs = [
         replace(spec, data=FEW | dict(seed=spec.seed), recipe=spec.recipe | dict(batch_size=8))
-        for spec in alike.runs(data, (0,))
+        for spec in field.alike_runs(data, (0,))
         if spec.settings["system"] in ("DeiT", "convnet")
     ]
     return specs[::-1]
 
 
-STUDY = replace(alike.STUDY, runs=few)
+STUDY = replace(field.ALIKE, runs=few)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@ it."""
 
 from hybridlib.checks import look_up
 from hybridlib.studies import (
-    alike,
     botnet,
     ceit,
     coatnet,
@@ -21,7 +20,6 @@ from hybridlib.studies import (
     match,
     place,
     pointer,
-    reach,
     sample_efficiency,
     tuning,
     vit_digits,
@@ -58,8 +56,8 @@ STUDIES = (
     place.TUNING,
     place.STUDY,
     lookup_convnet.STUDY,
-    reach.STUDY,
-    alike.STUDY,
+    lookup.REACH,
+    field.ALIKE,
 )
 NAMES = tuple(study.name for study in STUDIES)
 

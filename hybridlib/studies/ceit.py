@@ -10,7 +10,7 @@ from torch import nn
 from hybridlib.data import ImageData
 from hybridlib.models.ceit import SIZES, CeiT
 from hybridlib.studies import study
-from hybridlib.studies.common import each_seed
+from hybridlib.studies.common import each_seed, round_heads
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 PARTS = ("i2t", "leff", "lca")
@@ -49,8 +49,7 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
         return {}
     images = data.test.spread(PROBES)
     last = model.trace(data.test.normalise(images)).maps[-1]  # b h 1 l
-    heads = last.weights.mean(dim=0).squeeze(1).tolist()
-    return dict(lca_listens_to=[[round(value, 4) for value in head] for head in heads])
+    return dict(lca_listens_to=round_heads(last.weights.mean(dim=0).squeeze(1)))  # h l
 
 
 def steps_to(record: dict, accuracy: float) -> int | None:

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from hybridlib.analysis import cost
 from hybridlib.data import ImageData, choose_few, load
 from hybridlib.models import create
 from hybridlib.models.deit import Distillation
@@ -158,6 +159,17 @@ def hold_out(spec: RunSpec, *, per_class: int) -> ImageData:
         data.train.subset(others.nonzero().flatten() * copies),
         data.settings | dict(per_class=per_class, judged_on="validation"),
     )
+
+
+def count_macs(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+    """Multiply-adds of one image."""
+    return dict(macs=cost(model, image_size=data.image_size).macs)
+
+
+def round_heads(layers: Iterable[Tensor]) -> list[list[float]]:
+    """One list for each layer, one number for each head: four decimals, finer than the spread
+    between images."""
+    return [[round(value, 4) for value in heads.tolist()] for heads in layers]
 
 
 def train_beside_test(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:

@@ -7,14 +7,13 @@ layer by layer, through training.
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from hybridlib.analysis import attention_distance
 from hybridlib.data import ImageData
 from hybridlib.models.convit import ConViT
 from hybridlib.studies import study
-from hybridlib.studies.common import each_seed
+from hybridlib.studies.common import each_seed, round_heads
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 from hybridlib.training.devices import device_of
 
@@ -69,13 +68,9 @@ def observe(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     gated = [m for m in model.trace(images).maps if m.kind == "gated"]
     blocks: Any = model.local_blocks
     return dict(
-        gates=[_rounded(block.attention.gates) for block in blocks],
-        nonlocality=[_rounded(attention_distance(m, patch_size=1)) for m in gated],
+        gates=round_heads(block.attention.gates for block in blocks),
+        nonlocality=round_heads(attention_distance(m, patch_size=1) for m in gated),
     )
-
-
-def _rounded(values: torch.Tensor) -> list[float]:
-    return [round(value, 4) for value in values.tolist()]
 
 
 STUDY = Study(

@@ -27,25 +27,25 @@ def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     arms = [("none", "none"), *((loss, teacher) for teacher in TEACHERS for loss in LOSSES)]
     steps, specs = recipe(data)["steps"], []
     for run in each_seed(data, seeds):
-        for teacher, (model, part) in TEACHERS.items():
-            specs.append(
-                run(
-                    name=["teacher", teacher],
-                    model=model,
-                    mixed_precision="no",
-                    steps=round(part * steps),
-                    settings=dict(student=teacher, loss="none", teacher="none"),
-                )
+        specs += [
+            run(
+                name=["teacher", teacher],
+                model=model,
+                mixed_precision="no",
+                steps=round(part * steps),
+                settings=dict(student=teacher, loss="none", teacher="none"),
             )
-        for loss, teacher in arms:
-            specs.append(
-                run(
-                    name=["DeiT", loss, "from", teacher],
-                    model="deit",
-                    mixed_precision="no",
-                    settings=dict(student="DeiT", loss=loss, teacher=teacher),
-                )
+            for teacher, (model, part) in TEACHERS.items()
+        ]
+        specs += [
+            run(
+                name=["DeiT", loss, "from", teacher],
+                model="deit",
+                mixed_precision="no",
+                settings=dict(student="DeiT", loss=loss, teacher=teacher),
             )
+            for loss, teacher in arms
+        ]
     return specs
 
 

@@ -1,17 +1,14 @@
 """All systems under one budget: the same images, steps, batch and optimiser, operations within ten
-per cent of each other.
+per cent of each other. And after as many pictures as are enough for all of them (study `alike`), so
+that explorables may set them side by side.
 
 The digits are those of `vit_digits`: large, so that their parts must be put together. The weights
-of the first seed ship with the package.
+of the first seed ship with the package; of `alike` whatever their accuracy.
 """
 
 from functools import partial
 
-from torch import nn
-
-from hybridlib.analysis import cost
-from hybridlib.data import ImageData
-from hybridlib.studies.common import WITH_DEIT, each_seed, learn_from_convnet, run_name
+from hybridlib.studies.common import WITH_DEIT, count_macs, each_seed, learn_from_convnet, run_name
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 from hybridlib.studies.vit_digits import DIGITS
 
@@ -34,11 +31,6 @@ def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     ]
 
 
-def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
-    """Multiply-adds of one image."""
-    return dict(macs=cost(model, image_size=data.image_size).macs)
-
-
 STUDY = Study(
     name="field",
     question="Under one budget of operations and steps, how accurate is each system?",
@@ -54,5 +46,43 @@ STUDY = Study(
     },
     runs=runs,
     make_loss=partial(learn_from_convnet, study="field"),
-    measure=measure,
+    measure=count_macs,
+)
+
+
+# In all, a system sees 192,000 digits, or 640,000 photographs.
+ALIKE_BUDGETS: dict[str, dict] = {
+    "digits": dict(images=DIGITS, steps=3000, batch_size=64),
+    "others": dict(steps=5000, batch_size=128),
+}
+
+
+def alike_runs(data: str, seeds: Seeds) -> list[RunSpec]:
+    """All systems of a seed before the next, the teacher first."""
+    return [
+        run(
+            model=model,
+            size=size,
+            mixed_precision="no",
+            evaluate_every=500,
+            settings=dict(system=system),
+            **ALIKE_BUDGETS.get(data, ALIKE_BUDGETS["others"]),
+        )
+        for run in each_seed(data, seeds)
+        for system, (model, size) in WITH_DEIT.items()
+    ]
+
+
+ALIKE = Study(
+    name="alike",
+    question="How accurate is each system after the same pictures, when they are enough for all?",
+    claims=("9a",),
+    tables=(Table(by=("system", "parameters")),),
+    ship={
+        f"{model}_nano_{pictures}": run_name(source, system, seed=0)
+        for source, pictures in (("digits", "digits"), ("cifar10-jpeg", "cifar10"))
+        for system, (model, _) in WITH_DEIT.items()
+    },
+    runs=alike_runs,
+    make_loss=partial(learn_from_convnet, study="alike"),
 )

@@ -6,11 +6,10 @@ quickly. Model and choices are ours, see models/flagship.py and the preset `flag
 
 from torch import Tensor, nn
 
-from hybridlib.analysis import cost
 from hybridlib.data import ImageData
 from hybridlib.models.flagship import MEASURED
 from hybridlib.studies import study
-from hybridlib.studies.common import data_arguments, run_name
+from hybridlib.studies.common import count_macs, data_arguments, run_name
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 from hybridlib.training import evaluate
 from hybridlib.training.presets import recipe
@@ -58,7 +57,7 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """Multiply-adds of one image; where images may be mirrored, the accuracy if each test image is
     judged by the mean of its logits and its mirror image's."""
-    numbers: dict = dict(macs=cost(model, image_size=data.image_size).macs)
+    numbers = count_macs(spec, model, data)
     if "flip" in spec.recipe.get("augment", ""):
         both = evaluate(WithMirrorImage(model), data.test, device="cpu")
         numbers["mirrored_accuracy"] = both.accuracy

@@ -6,7 +6,10 @@ them there. Nothing here looks at a test picture: the tuning studies are judged 
 pictures.
 """
 
-from hybridlib.studies.records import load
+from functools import lru_cache
+from pathlib import Path
+
+from hybridlib.studies import records
 
 FIRST = (3e-4, 1e-3, 3e-3)  # what every system gets
 RUNGS = (1e-4, *FIRST, 1e-2)  # a factor of about 3 apart; no system goes beyond
@@ -47,15 +50,19 @@ def best_of(accuracies: dict[float, float], rungs: tuple[float, ...]) -> float:
 
 def accuracies_of(study: str, **settings: object) -> dict[float, float]:
     """Validation accuracy at each rate that a tuning study has recorded for these settings."""
-    try:
-        records = load(study)
-    except FileNotFoundError:
-        return {}
+    folder = records.results_folder()
+    names = frozenset(path.name for path in (folder / study).glob("*.json"))
     return {
         record["settings"]["lr"]: record["result"]["test_accuracy"]
-        for record in records
+        for record in (_load(study, folder, names) if names else [])
         if settings.items() <= record["settings"].items()
     }
+
+
+@lru_cache
+def _load(study: str, folder: Path, names: frozenset[str]) -> list[dict]:
+    """The records of a study, read once for each set of them, since every run asks for its rate."""
+    return records.load(study, folder=folder)
 
 
 def choose(study: str, **settings: object) -> float | None:

@@ -4,16 +4,26 @@ The look-up by colour: recognise three digits, and compare a far tile with their
 is kept in the records' curves, for learning comes in a jump after a plateau at one in three. Read
 beside the study `field`, whose digits ask for recognition alone. The digits' learning rates do not
 carry over: a system that recognises the digits may never begin to compare.
+
+How far, among how many digits and from how few pictures? Study `reach` changes one thing at a time:
+all digits near the cue or all of them far from it, two digits or five, a quarter or a sixteenth of
+the training pictures.
 """
 
 from functools import partial
 
 from torch import nn
 
-from hybridlib.analysis import cost
 from hybridlib.data import ImageData
 from hybridlib.studies import ladder, tasks
-from hybridlib.studies.common import WITH_DEIT, learn_from_convnet, run_name, train_beside_test
+from hybridlib.studies.common import (
+    SYSTEMS,
+    WITH_DEIT,
+    count_macs,
+    learn_from_convnet,
+    run_name,
+    train_beside_test,
+)
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 TUNING_STEPS = 2000
@@ -51,8 +61,7 @@ def rate(system: str) -> float | None:
 
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """Multiply-adds of one picture, and `train_beside_test`."""
-    macs = cost(model, image_size=data.image_size).macs
-    return dict(macs=macs) | train_beside_test(spec, model, data)
+    return count_macs(spec, model, data) | train_beside_test(spec, model, data)
 
 
 STUDY = Study(
@@ -64,4 +73,44 @@ STUDY = Study(
     load_data=tasks.load_pictures,
     make_loss=partial(learn_from_convnet, study="lookup"),
     measure=measure,
+)
+
+
+CHANGES: dict[str, dict] = {
+    "all near": dict(distance="near"),
+    "all far": dict(distance="far"),
+    "10,000 pictures": dict(pictures=10_000),
+    "2,500 pictures": dict(pictures=2_500),
+    "two digits": dict(count=2),
+    "five digits": dict(count=5),
+}
+
+
+def reach_runs(data: str, seeds: Seeds) -> list[RunSpec]:
+    """A change at a time, with all seeds and systems."""
+    return [
+        RunSpec(
+            name=run_name("lookup", change, system, seed=seed),
+            model=model,
+            size=size,
+            seed=seed,
+            data=tasks.LOOKUP | changed | dict(seed=seed),
+            recipe=tasks.RECIPE | dict(steps=STEPS, evaluate_every=500, lr=rate(system)),
+            settings=dict(system=system, change=change),
+        )
+        for change, changed in CHANGES.items()
+        for seed in seeds
+        for system, (model, size) in SYSTEMS.items()
+    ]
+
+
+REACH = Study(
+    name="reach",
+    question=(
+        "How do distance, number of digits and number of training pictures change the look-up?"
+    ),
+    pictures="lookup",
+    tables=(Table(by=("system", "change"), across="change"),),
+    runs=reach_runs,
+    load_data=tasks.load_pictures,
 )

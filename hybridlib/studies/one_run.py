@@ -1,4 +1,4 @@
-"""One run of a study, from its declaration to its record; and its measurements taken anew."""
+"""One run of a study, from what is declared to its record; and its measurements taken anew."""
 
 from __future__ import annotations
 

@@ -141,11 +141,8 @@ class Study:
             these = [record for record in records if record["data"]["name"] == data]
             judged = these[0]["data"].get("judged_on", "test")
             for layout in self.tables:
-                chosen = [
-                    record
-                    for record in these
-                    if all(value_of(record, key) in values for key, values in layout.only.items())
-                ]
+                only = layout.only.items()
+                chosen = [r for r in these if all(value_of(r, k) in values for k, values in only)]
                 if chosen:
                     title = layout.title or f"{judged} accuracy in %"
                     yield data, replace(layout, title=title), chosen

@@ -9,10 +9,8 @@ and DeiT draw a block's weights from a normal of standard deviation 0.02 whateve
 Xavier's rule gives 0.02 to 0.04 at D = 768, and 0.08 to 0.13 at the nano's D = 64.
 """
 
-from collections.abc import Iterable
-
 from einops import einsum, reduce
-from torch import Tensor, nn
+from torch import nn
 
 from hybridlib.analysis import (
     attention_distance,
@@ -24,7 +22,7 @@ from hybridlib.data import ImageData
 from hybridlib.layers.position import relative_offsets
 from hybridlib.models.vit import ViT
 from hybridlib.studies import study
-from hybridlib.studies.common import run_name
+from hybridlib.studies.common import round_heads, run_name
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 # Digits at three times their size: a 4x4 patch holds about one pixel of the original, so a patch
@@ -91,7 +89,7 @@ def measure(spec: RunSpec, model: ViT, data: ImageData) -> dict:
     table = model.positions.table[0, model.positions.extra :]
     learned = spec.settings["positions"] == "learned"
     numbers: dict = dict(
-        attention_distance_px=rounded(
+        attention_distance_px=round_heads(
             attention_distance(m, patch_size=model.patch_size) for m in maps
         ),
         uniform_attention_distance_px=uniform_attention_distance(
@@ -111,24 +109,18 @@ def measure(spec: RunSpec, model: ViT, data: ImageData) -> dict:
         einsum(w / w.sum(dim=-1, keepdim=True), apart, "b h q k, q k -> b h q") for w in patches
     ]
     from_class = [m.weights[:, :, 0, len(m.extra) :] for m in maps]  # b h k
-    numbers["ink_attention_distance_px"] = rounded(
+    numbers["ink_attention_distance_px"] = round_heads(
         einsum(d, ink / ink.sum(), "b h q, b q -> h") for d in distances
     )
     numbers["ink_uniform_attention_distance_px"] = einsum(
         ink / ink.sum(), apart, "b q, q k -> "
     ).item() / len(apart)
-    numbers["class_attention_to_ink"] = rounded(
+    numbers["class_attention_to_ink"] = round_heads(
         einsum(c / c.sum(dim=-1, keepdim=True), ink.float(), "b h k, b k -> h") / len(ink)
         for c in from_class
     )
     numbers["ink_share"] = ink.float().mean().item()
     return numbers
-
-
-def rounded(heads_by_layer: Iterable[Tensor]) -> list[list[float]]:
-    """One list for each layer, one number for each head: four decimals, finer than the spread
-    between images."""
-    return [[round(value, 4) for value in heads.tolist()] for heads in heads_by_layer]
 
 
 STUDY = Study(
