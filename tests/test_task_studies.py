@@ -14,7 +14,6 @@ from hybridlib.studies import (
     common,
     distillation_labels,
     gates,
-    ladder,
     lookup,
     lookup_convnet,
     lookup_layouts,
@@ -23,6 +22,7 @@ from hybridlib.studies import (
     pointer,
     records,
     tasks,
+    tuning,
 )
 from hybridlib.studies.catalogue import STUDIES
 from hybridlib.studies.one_run import run_one
@@ -34,15 +34,15 @@ TUNING = [study for study in OWN if study.name.endswith("_tuning")]
 
 
 def test_a_ladder_is_climbed_until_its_best_rung_is_not_at_an_end():
-    assert ladder.climb({}) == ladder.climb({3e-4: 0.9, 1e-3: 0.1}) == (3e-4, 1e-3, 3e-3)
+    assert tuning.climb({}) == tuning.climb({3e-4: 0.9, 1e-3: 0.1}) == (3e-4, 1e-3, 3e-3)
     inside = {3e-4: 0.5, 1e-3: 0.9, 3e-3: 0.8}
-    assert ladder.climb(inside) == (3e-4, 1e-3, 3e-3)
+    assert tuning.climb(inside) == (3e-4, 1e-3, 3e-3)
     low = inside | {3e-4: 0.9}  # equal: the lower counts as the best, so one further down
-    assert ladder.climb(low) == (1e-4, 3e-4, 1e-3, 3e-3)
-    assert ladder.climb(low | {1e-4: 0.1}) == ladder.climb(low | {1e-4: 0.99})  # no rung below
+    assert tuning.climb(low) == (1e-4, 3e-4, 1e-3, 3e-3)
+    assert tuning.climb(low | {1e-4: 0.1}) == tuning.climb(low | {1e-4: 0.99})  # no rung below
     high = inside | {3e-3: 0.95}
-    assert ladder.climb(high) == (3e-4, 1e-3, 3e-3, 1e-2)
-    assert ladder.climb(high | {1e-2: 1.0}) == (3e-4, 1e-3, 3e-3, 1e-2)
+    assert tuning.climb(high) == (3e-4, 1e-3, 3e-3, 1e-2)
+    assert tuning.climb(high | {1e-2: 1.0}) == (3e-4, 1e-3, 3e-3, 1e-2)
 
 
 def write(folder, study, system, lr, accuracy):
@@ -61,7 +61,7 @@ def write(folder, study, system, lr, accuracy):
 
 def test_rates_are_read_from_the_records_when_the_ladder_is_climbed(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "results_folder", lambda: tmp_path)
-    assert ladder.choose("lookup_tuning", system="ViT") is None
+    assert tuning.choose("lookup_tuning", system="ViT") is None
 
     def declared():
         specs = lookup.TUNING.runs("digits", (100,))
@@ -70,11 +70,11 @@ def test_rates_are_read_from_the_records_when_the_ladder_is_climbed(tmp_path, mo
     assert declared() == [3e-4, 1e-3, 3e-3]
     for lr, accuracy in ((3e-4, 0.9), (1e-3, 0.8), (3e-3, 0.3)):
         write(tmp_path, "lookup_tuning", "ViT", lr, accuracy)
-    assert ladder.choose("lookup_tuning", system="ViT") is None  # the lowest is the best so far
+    assert tuning.choose("lookup_tuning", system="ViT") is None  # the lowest is the best so far
     assert declared() == [1e-4, 3e-4, 1e-3, 3e-3]
     write(tmp_path, "lookup_tuning", "ViT", 1e-4, 0.4)
-    assert ladder.choose("lookup_tuning", system="ViT") == 3e-4
-    assert ladder.choose("lookup_tuning", system="CeiT") is None
+    assert tuning.choose("lookup_tuning", system="ViT") == 3e-4
+    assert tuning.choose("lookup_tuning", system="CeiT") is None
 
 
 @pytest.mark.parametrize("study", TUNING, ids=lambda s: s.name)

@@ -25,17 +25,9 @@ from hybridlib.training import evaluate, load_weights
 # chance within the budget, which with clutter on 32x32 pixels it did not. The smaller canvas has 36
 # patches in place of 64, so a study takes half as long.
 DIGITS = dict(source="digits", image_size=24, scale=2, clutter=0, copies=10)
+BUDGET = dict(steps=800, batch_size=32, weight_decay=0.05, warmup=0.1, clip=1.0, evaluate_every=200)
 # bf16 and channels-last for every system: on the recording machine faster for all but ConViT.
-RECIPE = dict(
-    steps=800,
-    batch_size=32,
-    weight_decay=0.05,
-    warmup=0.1,
-    clip=1.0,
-    evaluate_every=200,
-    mixed_precision="bf16",
-    channels_last=True,
-)
+RECIPE = BUDGET | dict(mixed_precision="bf16", channels_last=True)
 # 1.5 epochs of CIFAR-10. Shifts of 2 pixels: those of 4 that are usual ask for longer trainings.
 LONGER = dict(steps=1200, batch_size=64, augment="shift-flip", evaluate_every=300)
 # What records call a folder of this name: the pixels are not quite those of the original.

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrize
 
 from hybridlib.data import ImageData
 from hybridlib.models.convit import ConViT
-from hybridlib.studies import convit, ladder, lookup, match, tasks
+from hybridlib.studies import convit, lookup, match, tasks, tuning
 from hybridlib.studies.common import DIGITS, learning_rate, run_name
 from hybridlib.studies.common import RECIPE as DIGITS_RECIPE
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
@@ -55,7 +55,7 @@ def rate(task: str) -> float | None:
     if task == "digits":
         return learning_rate("convit")
     if task == "match":
-        return ladder.choose(match.TUNING.name, system="ConViT", pictures="on the grid")
+        return tuning.choose(match.TUNING.name, system="ConViT", pictures="on the grid")
     return lookup.rate("ConViT")
 
 

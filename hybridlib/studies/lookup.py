@@ -15,7 +15,7 @@ from functools import partial
 from torch import nn
 
 from hybridlib.data import ImageData
-from hybridlib.studies import ladder, tasks
+from hybridlib.studies import tasks, tuning
 from hybridlib.studies.common import (
     SYSTEMS,
     WITH_DEIT,
@@ -56,7 +56,7 @@ def runs(data: str, seeds: Seeds) -> list[RunSpec]:
 def rate(system: str) -> float | None:
     """The learning rate of a system, DeiT's that of the ViT; None while its ladder is not
     climbed."""
-    return ladder.choose(TUNING.name, system="ViT" if system == "DeiT" else system)
+    return tuning.choose(TUNING.name, system="ViT" if system == "DeiT" else system)
 
 
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:

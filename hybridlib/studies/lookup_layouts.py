@@ -4,7 +4,7 @@ CoAtNet's five layouts, from convolutions alone to attention alone, on the look-
 canvas with one digit, where there is nothing to look up.
 """
 
-from hybridlib.studies import coatnet, ladder, lookup, tasks
+from hybridlib.studies import coatnet, lookup, tasks, tuning
 from hybridlib.studies.common import run_name, train_beside_test
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
@@ -43,7 +43,7 @@ def rate(layout: str) -> float | None:
     """The learning rate of a layout; None while its ladder is not climbed."""
     if layout == "CCTT":
         return lookup.rate("CoAtNet")
-    return ladder.choose(TUNING.name, system=layout)
+    return tuning.choose(TUNING.name, system=layout)
 
 
 STUDY = Study(

@@ -253,8 +253,6 @@ class _Session:
             f"{self.steps / seconds:.0f} a second"
         )
 
-    # ------------------------------------------------------------------------------ before the run
-
     def left_of(self, study: Study, data: str | None) -> list[RunSpec]:
         """The runs of a study that are declared and not recorded."""
         specs = missing(study, study.specs(data=data), self.results)
@@ -317,8 +315,6 @@ class _Session:
         finally:
             self.preparing.discard(title)
 
-    # ------------------------------------------------------------------------------------- the run
-
     def sit(self, seat: Seat) -> None:
         """In a seat's thread: train one ready run after the other, and record it."""
         while (prepared := self.ready.get()) is not None and not self.closing:
@@ -358,9 +354,6 @@ class _Session:
 
 def _title(study: Study, spec: RunSpec) -> str:
     return f"{study.name}/{spec.name}"
-
-
-# ---------------------------------------------------------------------------------------- pictures
 
 
 @dataclass

@@ -25,5 +25,5 @@ STUDY = tasks.comparison(
     ),
     pictures=tasks.MATCH,
     steps=STEPS,
-    tuning=TUNING,
+    ladders=TUNING,
 )

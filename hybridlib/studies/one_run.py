@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import threading
+import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -55,7 +55,7 @@ def run_one(
     with lock:
         prepared = prepare(study, spec)
         # Of this process alone: after an interruption it is that of the last part, and None says so
-        whole, start = not any(folder.glob("step-*")), _cpu_seconds()
+        whole, start = not any(folder.glob("step-*")), time.process_time()
         run = fit(
             prepared.model,
             prepared.data,
@@ -65,16 +65,11 @@ def run_one(
             command=command,
             **prepared.recipe,
         )
-        cpu = round(_cpu_seconds() - start, 1) if whole else None
+        cpu = round(time.process_time() - start, 1) if whole else None
         record = finish(prepared, run, cpu_seconds=cpu, results=results, scratch=scratch)
         for checkpoint in folder.glob("step-*"):  # last: until the record is written they are all
             checkpoint.unlink()
     return record
-
-
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 @dataclass

@@ -11,7 +11,7 @@ from torch import nn
 from hybridlib.data import ImageData
 from hybridlib.models import create
 from hybridlib.models.coatnet import RelativeAttention
-from hybridlib.studies import botnet, ladder, pointer, tasks
+from hybridlib.studies import botnet, pointer, tasks, tuning
 from hybridlib.studies.common import SYSTEMS, run_name
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
@@ -26,13 +26,7 @@ TUNING = tasks.tuning_study(
     pictures={"right": PLACE},
     steps=STEPS,
 )
-ARMS = (
-    ("BoTNet", "relative"),
-    ("BoTNet", "absolute"),
-    ("BoTNet", "none"),
-    ("CoAtNet", "relative"),
-    ("CoAtNet", "none"),
-)
+ARMS = {"BoTNet": ("relative", "absolute", "none"), "CoAtNet": ("relative", "none")}
 TASKS: dict[str, tuple[dict, int]] = {  # task: pictures, steps
     "right of the cue": (PLACE, STEPS),
     "20 px": (tasks.POINTER["20 px"], pointer.STEPS),
@@ -52,15 +46,16 @@ def runs(data: str, seeds: Seeds) -> list[RunSpec]:
         )
         for seed in seeds
         for task, (pictures, steps) in TASKS.items()
-        for system, positions in ARMS
+        for system, kinds in ARMS.items()
+        for positions in kinds
     ]
 
 
 def rate(task: str, system: str) -> float | None:
     """The learning rate of a system on a task; None while its ladder is not climbed."""
     if task == "20 px":
-        return ladder.choose(pointer.TUNING.name, system=system, pictures=task)
-    return ladder.choose(TUNING.name, system=system)
+        return tuning.choose(pointer.TUNING.name, system=system, pictures=task)
+    return tuning.choose(TUNING.name, system=system)
 
 
 def build(spec: RunSpec, data: ImageData) -> nn.Module:

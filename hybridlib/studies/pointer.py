@@ -20,5 +20,5 @@ STUDY = tasks.comparison(
     question="Which systems can say what lies a fixed displacement away, 12 or 20 pixels?",
     pictures=tasks.POINTER,
     steps=STEPS,
-    tuning=TUNING,
+    ladders=TUNING,
 )

@@ -8,17 +8,17 @@ images. All are judged on the same held-out originals.
 
 from functools import partial
 
-from hybridlib.studies.common import data_arguments, hold_out, run_name
+from hybridlib.studies.common import BUDGET, data_arguments, hold_out, run_name
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 # Originals of each class, in 10 placements each. 124 is all that there are of the smallest class.
 PER_CLASS = {"digits": (8, 16, 32, 64, 124)}
 OTHER_PER_CLASS = (16, 64, 256, 1024, 4096)  # CIFAR-10 has 5000 of each class
-BUDGET = dict(steps=800, batch_size=32, weight_decay=0.05, warmup=0.1, clip=1.0, evaluate_every=400)
 LEARNING_RATES = {"convnet": 3e-3, "vit": 3e-3}
+SHARED: dict = BUDGET | dict(evaluate_every=400)
 RECIPES: dict[str, dict] = {
-    "convnet": BUDGET | dict(channels_last=True, mixed_precision="bf16"),
-    "vit": BUDGET | dict(mixed_precision="no"),
+    "convnet": SHARED | dict(channels_last=True, mixed_precision="bf16"),
+    "vit": SHARED | dict(mixed_precision="no"),
 }
 
 

@@ -30,12 +30,10 @@ picture.
 
 {source}
 """
-SOURCES = {
-    "digits": (
-        "Digits: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten "
-        "Digits, UCI (CC BY 4.0), as in scikit-learn."
-    )
-}
+DIGITS = (
+    "Digits: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten "
+    "Digits, UCI (CC BY 4.0), as in scikit-learn."
+)
 
 
 def ship(study: Study, *, scratch: Path = SCRATCH, folder: Path = FOLDER) -> list[Path]:
@@ -81,19 +79,13 @@ def ship(study: Study, *, scratch: Path = SCRATCH, folder: Path = FOLDER) -> lis
         )
         paths = [folder / f"{name}.safetensors", folder / f"{name}.md"]
         save_weights(model.half(), paths[0], metadata=metadata)
-        paths[1].write_text(card(name, record, accuracy), encoding="utf-8")
+        paths[1].write_text(_card(name, record, accuracy), encoding="utf-8")
         written += paths
     return written
 
 
-def card(name: str, record: dict, accuracy: float) -> str:
-    """The model card of shipped weights.
-
-    Args:
-        name: of the weights.
-        record: of their run.
-        accuracy: on the test images, in half precision.
-    """
+def _card(name: str, record: dict, accuracy: float) -> str:
+    """The model card of weights that have this accuracy in half precision."""
     data = record["data"]
     text = CARD.format_map(
         record
@@ -103,7 +95,7 @@ def card(name: str, record: dict, accuracy: float) -> str:
             accuracy=accuracy,
             data=_settings(data, leave=("name", "classes", "train", "test")),
             recipe=_settings(record["recipe"]),
-            source=SOURCES.get(data["source"], ""),
+            source=DIGITS if data["source"] == "digits" else "",
         )
     )
     return text.rstrip() + "\n"

@@ -97,9 +97,7 @@ class Study:
         threads: of each run on a CPU.
         pictures: what lists call its pictures, if it draws its own and so runs on no other data.
         ship: runs whose weights go into the package, by the name that they have there.
-        load_data: gives the images of a run.
-        build: gives its model before training.
-        make_loss: gives another loss than cross-entropy.
+        load_data, build, make_loss: replace the functions of the same name above.
         observe: gives numbers to note at each evaluation; they go into that point of the curve.
         measure: gives numbers to record before and after training.
     """

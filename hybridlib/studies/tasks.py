@@ -5,7 +5,7 @@ Float32 for all: the machine that records them computes bfloat16 more slowly.
 """
 
 from hybridlib.data import ImageData, load
-from hybridlib.studies import ladder
+from hybridlib.studies import tuning
 from hybridlib.studies.common import SYSTEMS, run_name
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
@@ -51,30 +51,30 @@ def tuning_study(
     """
     (source,) = {data["source"] for data in pictures.values()}
     several = len(pictures) > 1
-    validation = dict(judged_on="validation")
+    few: dict = dict(per_class=100) if source == "lookup" else {}
+
+    def rungs(system: str, kind: str) -> tuple[float, ...]:
+        settings = dict(system=system, pictures=kind) if several else dict(system=system)
+        return tuning.climb(tuning.accuracies_of(name, **settings))
 
     def runs(data: str, seeds: Seeds) -> list[RunSpec]:
-        specs = []
-        for seed in seeds:
-            for kind, arguments in pictures.items():
-                judged = validation | dict(seed=seed)
-                judged |= dict(per_class=100) if source == "lookup" else {}
-                for system, (model, size) in systems.items():
-                    settings = dict(system=system) | (dict(pictures=kind) if several else {})
-                    words = [source, *((kind,) if several else ()), system]
-                    for lr in ladder.climb(ladder.accuracies_of(name, **settings)):
-                        specs.append(
-                            RunSpec(
-                                name=run_name(*words, "lr", lr, seed=seed),
-                                model=model,
-                                size=size,
-                                seed=seed,
-                                data=arguments | judged,
-                                recipe=RECIPE | dict(steps=steps, lr=lr, evaluate_every=steps // 4),
-                                settings=settings | dict(lr=lr) | validation,
-                            )
-                        )
-        return specs
+        return [
+            RunSpec(
+                name=run_name(source, *[kind] * several, system, "lr", lr, seed=seed),
+                model=model,
+                size=size,
+                seed=seed,
+                data=arguments | dict(judged_on="validation", seed=seed) | few,
+                recipe=RECIPE | dict(steps=steps, lr=lr, evaluate_every=steps // 4),
+                settings=dict(system=system)
+                | (dict(pictures=kind) if several else {})
+                | dict(lr=lr, judged_on="validation"),
+            )
+            for seed in seeds
+            for kind, arguments in pictures.items()
+            for system, (model, size) in systems.items()
+            for lr in rungs(system, kind)
+        ]
 
     by = ("pictures", "system", "lr") if several else ("system", "lr")
     return Study(
@@ -88,7 +88,7 @@ def tuning_study(
 
 
 def comparison(
-    name: str, *, question: str, pictures: dict[str, dict], steps: int, tuning: Study
+    name: str, *, question: str, pictures: dict[str, dict], steps: int, ladders: Study
 ) -> Study:
     """A study of all systems on several kinds of pictures, each at the rate that its ladder chose.
 
@@ -96,9 +96,12 @@ def comparison(
         name, question: of the study.
         pictures: arguments of `load` by name.
         steps: of each run.
-        tuning: the study that climbed the ladders.
+        ladders: the study that climbed them.
     """
     (source,) = {data["source"] for data in pictures.values()}
+
+    def rate(system: str, kind: str) -> float | None:
+        return tuning.choose(ladders.name, system=system, pictures=kind)
 
     def runs(data: str, seeds: Seeds) -> list[RunSpec]:
         return [
@@ -108,12 +111,7 @@ def comparison(
                 size=size,
                 seed=seed,
                 data=arguments | dict(seed=seed),
-                recipe=RECIPE
-                | dict(
-                    steps=steps,
-                    evaluate_every=125,
-                    lr=ladder.choose(tuning.name, system=system, pictures=kind),
-                ),
+                recipe=RECIPE | dict(steps=steps, evaluate_every=125, lr=rate(system, kind)),
                 settings=dict(system=system, pictures=kind),
             )
             for seed in seeds

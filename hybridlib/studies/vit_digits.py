@@ -84,37 +84,32 @@ def measure(spec: RunSpec, model: ViT, data: ImageData) -> dict:
     and blank patches look to the digit wherever it is; and how much of the class token's attention
     to patches goes to ink.
     """
-    images = data.test.spread(PROBES)
+    images, p = data.test.spread(PROBES), model.patch_size
     maps = model.trace(data.test.normalise(images)).maps
-    table = model.positions.table[0, model.positions.extra :]
-    learned = spec.settings["positions"] == "learned"
-    numbers: dict = dict(
-        attention_distance_px=round_heads(
-            attention_distance(m, patch_size=model.patch_size) for m in maps
-        ),
-        uniform_attention_distance_px=uniform_attention_distance(
-            maps[0].grid, patch_size=model.patch_size
-        ),
-        position_grid_correlation=(
-            grid_correlation(cosine_similarity(table), maps[0].grid) if learned else None
-        ),
+    grid = maps[0].grid
+    numbers: dict = {}
+    numbers["attention_distance_px"] = round_heads(
+        attention_distance(m, patch_size=p) for m in maps
     )
+    numbers["uniform_attention_distance_px"] = uniform_attention_distance(grid, patch_size=p)
+    likeness = cosine_similarity(model.positions.table[0, model.positions.extra :])
+    learned = spec.settings["positions"] == "learned"
+    numbers["position_grid_correlation"] = grid_correlation(likeness, grid) if learned else None
     if spec.data["source"] != "digits":
         return numbers
-    p = model.patch_size
     ink = reduce(images, "b c (h p1) (w p2) -> b (h w)", "max", p1=p, p2=p) > INK
-    apart = relative_offsets(maps[0].grid).float().norm(dim=-1) * p  # q k
+    share = ink / ink.sum()
+    apart = relative_offsets(grid).float().norm(dim=-1) * p  # q k
     patches = [m.weights[:, :, len(m.extra) :, len(m.extra) :] for m in maps]  # b h q k
     distances = [
         einsum(w / w.sum(dim=-1, keepdim=True), apart, "b h q k, q k -> b h q") for w in patches
     ]
     from_class = [m.weights[:, :, 0, len(m.extra) :] for m in maps]  # b h k
     numbers["ink_attention_distance_px"] = round_heads(
-        einsum(d, ink / ink.sum(), "b h q, b q -> h") for d in distances
+        einsum(d, share, "b h q, b q -> h") for d in distances
     )
-    numbers["ink_uniform_attention_distance_px"] = einsum(
-        ink / ink.sum(), apart, "b q, q k -> "
-    ).item() / len(apart)
+    uniform = einsum(share, apart, "b q, q k -> ").item() / len(apart)
+    numbers["ink_uniform_attention_distance_px"] = uniform
     numbers["class_attention_to_ink"] = round_heads(
         einsum(c / c.sum(dim=-1, keepdim=True), ink.float(), "b h k, b k -> h") / len(ink)
         for c in from_class
