@@ -163,16 +163,16 @@ def test_deit_looks_up_with_the_convnet_of_its_seed(tmp_path, monkeypatch):
     spec = small(first(lookup.STUDY, system="DeiT"))
     data = lookup.STUDY.load_data(spec)
     with pytest.raises(FileNotFoundError, match="study run lookup --only lookup-convnet-seed-0"):
-        lookup.make_loss(spec, data)
+        lookup.STUDY.make_loss(spec, data)
     torch.manual_seed(1)
     teacher = create("convnet", num_classes=10, image_size=32)
     save_weights(
         teacher, tmp_path / "runs" / "lookup" / "lookup-convnet-seed-0" / "weights.safetensors"
     )
-    loss = lookup.make_loss(spec, data)
+    loss = lookup.STUDY.make_loss(spec, data)
     assert isinstance(loss, Distillation) and loss.kind == "hard"
     assert all(torch.equal(a, b) for a, b in zip(loss.teacher.parameters(), teacher.parameters()))
-    assert lookup.make_loss(small(first(lookup.STUDY, system="ViT")), data) is None
+    assert lookup.STUDY.make_loss(small(first(lookup.STUDY, system="ViT")), data) is None
     assert lookup.runs("digits", (0,))[-1].model == "deit"
 
 
