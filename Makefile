@@ -62,7 +62,7 @@ book/claims.md: book/claims.json book/effects.json $(RECORDS) $(wildcard book/0*
 book/speed.md: book/results/bench_models.json book/tools/speed.py $(STAMP)
 	@$(BIN)/python book/tools/speed.py
 
-book/recorded.md: $(RECORDS) $(wildcard hybridlib/studies/*.py) book/tools/recorded.py $(STAMP)
+book/recorded.md: $(RECORDS) $(wildcard hybridlib/studies/*.py book/studies/*.md) book/tools/recorded.py $(STAMP)
 	@$(BIN)/python book/tools/recorded.py
 
 # From scratch each time, which takes seconds: an incremental build repeats no warning, keeps pages

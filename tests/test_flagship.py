@@ -12,7 +12,7 @@ from hybridlib.data import load
 from hybridlib.models.botnet import BottleneckTransformer
 from hybridlib.models.flagship import FLOOR, MEASURED, SIZES, Flagship, Whiten
 from hybridlib.studies import flagship as study
-from hybridlib.studies.declaration import RunSpec
+from hybridlib.studies.study import RunSpec
 
 
 def norm(x, bn):

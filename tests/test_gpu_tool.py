@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from hybridlib.data import load
-from hybridlib.studies import alike, many, records
-from hybridlib.studies import one_run as one_run_module
+from hybridlib.studies import field, many, records
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "book" / "tools"))
 import gpu
@@ -63,8 +62,6 @@ def test_photographs_that_are_none_are_named(given, tmp_path):
 
 
 def test_the_whole_way_at_a_tiny_budget(archive, tmp_path, monkeypatch, capsys):
-    declared = alike.runs
-
     def small(data, seeds):
         few = dict(source="digits", image_size=16, per_class=4)
         return [
@@ -73,15 +70,15 @@ def test_the_whole_way_at_a_tiny_budget(archive, tmp_path, monkeypatch, capsys):
                 data=few if data == "digits" else spec.data,
                 recipe=spec.recipe | dict(batch_size=4),
             )
-            for spec in declared(data, (0,))
+            for spec in field.alike_runs(data, (0,))
             if spec.settings["system"] == "convnet"
         ]
 
-    monkeypatch.setattr(alike, "runs", small)
+    monkeypatch.setattr(many, "find", {"alike": replace(field.ALIKE, runs=small)}.get)
     results = tmp_path / "results"
     for module in (records, many):
         monkeypatch.setattr(module, "results_folder", lambda: results)
-    monkeypatch.setattr(one_run_module, "SCRATCH", tmp_path / "runs")
+    monkeypatch.setattr(records, "SCRATCH", tmp_path / "runs")
     monkeypatch.setattr(many, "SCRATCH", tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     code = gpu.main(

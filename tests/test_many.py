@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from hybridlib.studies import alike, many
+from hybridlib.studies import field, many
 from hybridlib.studies.one_run import run_one
 
 SCHEMA = json.loads(
@@ -23,20 +23,20 @@ def few(data, seeds):
     """A convnet, and a DeiT that learns from it; DeiT stands first, so that it has to wait."""
     specs = [
         replace(spec, data=FEW | dict(seed=spec.seed), recipe=spec.recipe | dict(batch_size=8))
-        for spec in DECLARED(data, (0,))
+        for spec in field.alike_runs(data, (0,))
         if spec.settings["system"] in ("DeiT", "convnet")
     ]
     return specs[::-1]
 
 
-DECLARED = alike.runs
+STUDY = replace(field.ALIKE, runs=few)
 
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
     folder, said = tmp_path_factory.mktemp("many"), []
     patch = pytest.MonkeyPatch()
-    patch.setattr(alike, "runs", few)
+    patch.setattr(many, "find", {"alike": STUDY}.get)
     patch.chdir(folder)  # where the teacher's weights are looked for
     failed = many.run_many(
         ["alike"],
@@ -69,7 +69,7 @@ def test_a_run_is_what_it_is_alone(session, tmp_path):
     spec = few("digits", (0,))[1]
     spec = replace(spec, recipe=spec.recipe | dict(steps=3, evaluate_every=1))
     alone = run_one(
-        alike, spec, command="", results=tmp_path, scratch=tmp_path / "runs", progress=False
+        STUDY, spec, command="", results=tmp_path, scratch=tmp_path / "runs", progress=False
     )
     beside = json.loads((folder / "results/alike/digits-convnet-seed-0.json").read_text())
     for key in ("data", "recipe", "model", "parameters", "settings"):
@@ -80,7 +80,7 @@ def test_a_run_is_what_it_is_alone(session, tmp_path):
 
 def test_nothing_is_begun_that_would_not_end_in_time(session, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(alike, "runs", few)
+    monkeypatch.setattr(many, "find", {"alike": STUDY}.get)
     failed = many.run_many(
         ["alike"],
         device="cpu",

@@ -7,7 +7,6 @@ seeds or as one run's value, at the decimals quoted.
 """
 
 import inspect
-import itertools
 import json
 import re
 from pathlib import Path
@@ -17,12 +16,11 @@ import pytest
 
 from hybridlib import analysis, studies
 from hybridlib.layers.attention import count_attention_macs
-from hybridlib.studies import ceit, convit, runner
-from hybridlib.studies.records import value_of
+from hybridlib.studies import catalogue, ceit, notes
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
-# made from claims.json and from the studies' FINDINGs, which have tests of their own
+# made from claims.json and from the studies' notes, which have tests of their own
 MADE = {BOOK / "claims.md", BOOK / "recorded.md"}
 PAGES = sorted({*BOOK.glob("*.ipynb"), *BOOK.glob("*.md"), ROOT / "README.md"} - MADE)
 CLAIMS = json.loads((BOOK / "claims.json").read_text("utf-8"))
@@ -85,19 +83,10 @@ def recorded(study: str) -> set[float]:
     if not (studies.results_folder() / study).is_dir():
         return set()  # nothing is recorded yet
     records, found = studies.load(study, data=None), set()
-    module = runner.find(study)
-    layouts = module.TABLE if isinstance(module.TABLE, tuple) else (module.TABLE,)
-    for layout, data in itertools.product(layouts, sorted({r["data"]["name"] for r in records})):
-        only = layout.get("only", {})
-        kept = [
-            r
-            for r in records
-            if r["data"]["name"] == data and all(value_of(r, k) in v for k, v in only.items())
-        ]
-        rows = studies.summarise(kept, by=layout["by"], value=layout.get("value", "test_accuracy"))
-        scale = layout.get("scale", 100)
+    for _, table, chosen in catalogue.find(study).panels(records):
+        rows = studies.summarise(chosen, by=table.by, value=table.value)
         found |= {
-            scale * v
+            table.scale * v
             for row in rows
             for v in (row["mean"], row["sd"], *row["values"])
             if v is not None
@@ -135,7 +124,7 @@ def unfounded(page: str, paragraph: str, known: dict[str, set[float]]) -> list[s
 def test_every_percentage_has_a_source(path):
     here = loaded(path)
     for paragraph in paragraphs(path):
-        named = {name for name in runner.STUDIES if f"`{name}`" in paragraph}
+        named = {name for name in catalogue.NAMES if f"`{name}`" in paragraph}
         known = {name: recorded(name) for name in here | named} if NUMBER.search(paragraph) else {}
         assert not unfounded(path.stem, paragraph, known), paragraph
 
@@ -143,15 +132,15 @@ def test_every_percentage_has_a_source(path):
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda c: c["id"])
 def test_what_settles_a_claim_has_a_source(claim):
     """What is claimed is the paper's, and the ledger says whose; how it is settled is ours."""
-    about = [name for name in runner.STUDIES if claim["id"] in runner.find(name).CLAIMS]
+    about = [name for name in catalogue.NAMES if claim["id"] in catalogue.find(name).claims]
     known = {name: recorded(name) for name in about} if NUMBER.search(claim["how"]) else {}
     assert not unfounded("claims", claim["how"], known)
 
 
-@pytest.mark.parametrize("name", [n for n in runner.STUDIES if hasattr(runner.find(n), "FINDING")])
+@pytest.mark.parametrize("name", [n for n in catalogue.NAMES if notes.read(n).finding])
 def test_what_a_study_shows_is_in_its_records(name):
-    finding = runner.find(name).FINDING
-    named = {name, *(other for other in runner.STUDIES if f"`{other}`" in finding)}
+    finding = notes.read(name).finding
+    named = {name, *(other for other in catalogue.NAMES if f"`{other}`" in finding)}
     assert not unfounded("recorded", finding, {study: recorded(study) for study in named})
 
 
@@ -178,14 +167,14 @@ def test_steps_that_the_ceit_study_quotes():
             steps[whole].add(ceit.steps_to(record, 0.80))
     said = re.search(
         r"has four fifths right after (\d+) to (\d+) steps and DeiT after (\d+) to (\d+)",
-        ceit.FINDING,
+        notes.read("ceit").finding,
     )
     found = [min(steps[True]), max(steps[True]), min(steps[False]), max(steps[False])]
     assert [int(n) for n in said.groups()] == found
 
 
 def test_mean_gates_that_the_convit_study_quotes():
-    digits, cifar = re.findall(r"from (0\.\d+) to about (0\.\d+)", convit.FINDING)
+    digits, cifar = re.findall(r"from (0\.\d+) to about (0\.\d+)", notes.read("convit").finding)
     for data, quoted in (("digits", digits), ("cifar10-jpeg", cifar)):
         whole = [
             r

@@ -1,6 +1,7 @@
 """The studies' runner and records: killed and resumed runs, tables against hand computation, every
 committed record sound."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -22,15 +24,16 @@ from hybridlib import models, pretrained, studies
 from hybridlib.cli import main as cli
 from hybridlib.data import DRAWN, choose_few, load
 from hybridlib.studies import (
+    catalogue,
+    notes,
     one_run,
     records,
-    runner,
+    running,
     sample_efficiency,
-    sample_efficiency_tuning,
     vit_digits,
 )
 from hybridlib.studies.records import data_of
-from hybridlib.studies.runner import RunSpec
+from hybridlib.studies.study import RunSpec, Study, Table
 from hybridlib.training import Recipe, fit
 from hybridlib.weight_files import read_tensors
 
@@ -52,14 +55,13 @@ def small(spec: RunSpec, steps: int) -> RunSpec:
     )
 
 
-class Tiny:
-    """A study of two short runs, as its module would be."""
+def tiny_runs(data, seeds):
+    return [small(s, steps=3) for s in sample_efficiency.runs(data, seeds)[:2]]
 
-    NAME, QUESTION, CLAIMS, SEEDS, EFFORT = "tiny", "?", ("1c",), (0,), "none"
 
-    @staticmethod
-    def runs(data, seeds):
-        return [small(s, steps=3) for s in sample_efficiency.runs(data, seeds)[:2]]
+TINY = Study(
+    name="tiny", question="?", seeds=(0,), runs=tiny_runs, tables=(Table(by=("model",)),)
+)  # two short runs
 
 
 # ------------------------------------------------------------------------------- committed records
@@ -73,7 +75,7 @@ def test_record_is_sound(path):
     assert record["size"] in models.SIZES[record["model"]]
     assert record["curve"][-1]["step"] == record["steps"]
     if record["device"]["type"] == "cpu":
-        assert record["device"]["threads"] == runner.threads_of(runner.find(record["study"]))
+        assert record["device"]["threads"] == catalogue.find(record["study"]).threads
     assert record["curve"][-1]["test_accuracy"] == record["result"]["test_accuracy"]
     assert record.get("measured", record)["changed"] is False
     assert record["changed"] is False, (
@@ -86,10 +88,9 @@ def test_record_is_sound(path):
 @pytest.mark.parametrize("path", RECORDS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_record_is_of_a_declared_run_with_the_declared_recipe(path):
     record = json.loads(path.read_text(encoding="utf-8"))
-    study = runner.find(record["study"])
+    study = catalogue.find(record["study"])
     words = record["command"].split()
-    specs = {s.name: s for s in study.runs(data_of(record), (record["seed"],))}
-    spec = specs[record["run"]]
+    spec = study.spec(record["run"], data=data_of(record), seeds=(record["seed"],))
     assert words[:4] == ["python", "-m", "hybridlib", "study"] and words[4] in ("run", "many")
     assert words[5:8] == [record["study"], "--only", spec.name]
     assert (spec.model, spec.size, spec.settings) == (
@@ -124,7 +125,7 @@ def test_schema_refuses_what_is_no_record():
 
 
 # Declared and not yet recorded to the end; the page of the studies says how far they are. A study
-# leaves the list when its records are whole, before it gets a FINDING.
+# leaves the list when its records are whole, before its notes say what it shows.
 BEING_RECORDED = {
     "reach",
     "alike",
@@ -138,28 +139,28 @@ BEING_RECORDED = {
 }
 
 
-@pytest.mark.parametrize("name", runner.STUDIES)
+@pytest.mark.parametrize("name", catalogue.NAMES)
 def test_every_declared_run_is_recorded(name):
     """On the digits; elsewhere the page of the studies says which are missing."""
-    study = runner.find(name)
-    left = [s.name for s in runner.missing(study, study.runs("digits", study.SEEDS), RESULTS)]
-    assert not (name in BEING_RECORDED and hasattr(study, "FINDING"))
+    study = catalogue.find(name)
+    left = [s.name for s in running.missing(study, study.specs(), RESULTS)]
+    assert not (name in BEING_RECORDED and notes.read(name).finding)
     if left and name in BEING_RECORDED:
         pytest.xfail(f"{len(left)} runs are to do")
     assert not left
 
 
 def test_states_count_the_digits_and_whatever_else_has_records(tmp_path):
-    study, source = runner.find("field"), RESULTS / "field" / "digits-ViT-seed-1.json"
+    study, source = catalogue.find("field"), RESULTS / "field" / "digits-ViT-seed-1.json"
     (tmp_path / "field").mkdir()
-    assert runner.states(study, tmp_path) == [("digits", 0, 24)]
+    assert running.states(study, tmp_path) == [("digits", 0, 24)]
     shutil.copy(source, tmp_path / "field")
     record = json.loads(source.read_text(encoding="utf-8"))
     record["command"] += " --data photos/cifar10-jpeg"
     record["data"]["name"] = "CIFAR-10 (JPEG)"
     (tmp_path / "field" / "cifar10-jpeg-ViT-seed-1.json").write_text(json.dumps(record))
     expected = [("digits", 1, 24), ("CIFAR-10 (JPEG)", 1, 24)]
-    assert runner.states(study, tmp_path) == expected
+    assert running.states(study, tmp_path) == expected
 
 
 def test_both_models_of_a_seed_saw_the_same_images():
@@ -189,14 +190,14 @@ def test_learning_rates_are_the_best_of_the_ladder():
     """The rates that the study uses are those that the tuning runs chose, and the tuning seed is
     not used again."""
     tuning = studies.load("sample_efficiency_tuning")
-    assert not set(sample_efficiency.SEEDS) & {r["seed"] for r in tuning}
+    assert not set(sample_efficiency.STUDY.seeds) & {r["seed"] for r in tuning}
     for model, used in sample_efficiency.LEARNING_RATES.items():
         best = max(
             (r for r in tuning if r["model"] == model), key=lambda r: r["result"]["test_accuracy"]
         )
         assert best["settings"]["lr"] == used
         assert sorted(r["settings"]["lr"] for r in tuning if r["model"] == model) == sorted(
-            sample_efficiency_tuning.LADDER
+            sample_efficiency.LADDER
         )
 
 
@@ -204,9 +205,10 @@ def test_learning_rates_are_the_best_of_the_ladder():
 
 
 def test_tuning_looks_at_no_test_image_and_trains_on_none_it_is_judged_by():
-    spec = sample_efficiency_tuning.runs("digits", (100,))[0]
+    tuning = sample_efficiency.TUNING
+    spec = tuning.runs("digits", (100,))[0]
     spec.data["copies"] = 2
-    data, whole = sample_efficiency_tuning.load_data(spec), load(**spec.data)
+    data, whole = tuning.load_data(spec), load(**spec.data)
     place = {
         image.tobytes(): i // 2 for i, image in enumerate(whole.train.images.numpy())
     }  # picture -> original
@@ -221,7 +223,7 @@ def test_tuning_looks_at_no_test_image_and_trains_on_none_it_is_judged_by():
 
 def test_training_subsets_are_nested_and_balanced():
     labels = load("digits", copies=1, test_copies=1, clutter=0).train.labels
-    for seed in sample_efficiency.SEEDS:
+    for seed in sample_efficiency.STUDY.seeds:
         smaller = set()
         for per_class in sample_efficiency.PER_CLASS["digits"]:
             kept = choose_few(labels, per_class=per_class, seed=seed)
@@ -230,17 +232,17 @@ def test_training_subsets_are_nested_and_balanced():
             smaller = set(kept.tolist())
 
 
-@pytest.mark.parametrize("name", runner.STUDIES)
+@pytest.mark.parametrize("name", catalogue.NAMES)
 def test_run_names_are_unique_and_seeds_count(name):
-    study = runner.find(name)
+    study = catalogue.find(name)
     specs = study.runs("cifar10", (0, 1, 2, 3))
     assert len({s.name for s in specs}) == len(specs)
     assert {s.seed for s in specs} == {0, 1, 2, 3}
-    drawn = hasattr(study, "PICTURES")  # then it runs on nothing else
+    drawn = study.pictures is not None  # then it runs on nothing else
     assert all((s.data["source"] == "cifar10") is not drawn for s in specs)
     if drawn:
         with pytest.raises(ValueError, match="draws its own pictures.*leave --data out"):
-            runner.run_study(name, data="cifar10")
+            running.run_study(name, data="cifar10")
 
 
 def test_without_positions_the_table_stays_zero():
@@ -248,7 +250,7 @@ def test_without_positions_the_table_stays_zero():
         next(s for s in vit_digits.runs("digits", (0,)) if s.settings["positions"] == "none"),
         steps=2,
     )
-    data = runner.load_data(spec)
+    data = vit_digits.STUDY.load_data(spec)
     model = vit_digits.build(spec, data)
     before = model.head.weight.clone()
     fit(model, data, Recipe(**spec.recipe), device="cpu", progress=False)
@@ -262,12 +264,12 @@ def test_without_positions_the_table_stays_zero():
 def killable_run(folder: Path) -> None:
     """Sixteen steps of a ViT with a checkpoint after every second, on one thread."""
     spec = small(sample_efficiency.runs("digits", (0,))[1], steps=16)
-    spec.recipe["checkpoint_every"] = 2
+    spec = replace(spec, checkpoint_every=2)
     places = dict(results=folder / "results", scratch=folder / "scratch")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        assert runner.run_one(Tiny, spec, command="", progress=False, **places)
+        assert one_run.run_one(TINY, spec, command="", progress=False, **places)
     finally:
         torch.set_num_threads(threads)
 
@@ -302,17 +304,17 @@ def test_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path):
 
 def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):
     spec = small(sample_efficiency.runs("digits", (0,))[1], steps=2)
-    monkeypatch.setattr(Tiny, "runs", staticmethod(lambda data, seeds: [spec]))
+    study = dataclasses.replace(TINY, runs=lambda data, seeds: [spec])
     places = dict(results=tmp_path / "results", scratch=tmp_path / "scratch")
-    command = runner.command_for("tiny", spec.name, data=None, seeds=None, device="cpu")
-    before = runner.run_one(Tiny, spec, command=command, progress=False, **places)
+    command = running.command_for("tiny", spec.name)
+    before = one_run.run_one(study, spec, command=command, progress=False, **places)
 
     def measure(spec, model, data):
         return dict(head=float(model.head.weight.detach().abs().sum()))
 
-    monkeypatch.setattr(Tiny, "measure", staticmethod(measure), raising=False)
-    assert runner.measure_again(Tiny, **places) == [spec.name]
-    assert runner.measure_again(Tiny, **places) == []  # nothing new
+    study = dataclasses.replace(study, measure=measure)
+    assert one_run.measure_again(study, **places) == [spec.name]
+    assert one_run.measure_again(study, **places) == []  # nothing new
     (after,) = studies.load("tiny", folder=tmp_path / "results")
     start, end = (after["result"].pop(key)["head"] for key in ("start", "end"))
     weights_file = tmp_path / "scratch" / "tiny" / spec.name / "weights.safetensors"
@@ -322,18 +324,18 @@ def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):
     assert after == before
 
     weights_file.unlink()
-    assert runner.measure_again(Tiny, **places) == []
+    assert one_run.measure_again(study, **places) == []
     one_run.save_weights(models.create("vit", num_classes=10, image_size=24), weights_file)
     record = after | dict(result=after["result"] | dict(test_accuracy=0.999))
     records.save(record, tmp_path / "results" / "tiny" / f"{spec.name}.json")
     with pytest.raises(ValueError, match=f"record says 0.999.*--only {spec.name}"):
-        runner.measure_again(Tiny, **places)
+        one_run.measure_again(study, **places)
 
 
 def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys):
     begun = []
 
-    def pretend(spec, options):
+    def pretend(spec, options, *, threads):
         """In place of a training: a process that writes a record, or fails."""
         begun.append(spec.name)
         path = tmp_path / "tiny" / f"{spec.name}.json"
@@ -346,15 +348,15 @@ def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys
         )
         return subprocess.Popen([sys.executable, "-c", code if good else "raise SystemExit(3)"])
 
-    monkeypatch.setattr(runner, "find", lambda name: Tiny)
-    monkeypatch.setattr(runner, "_start", pretend)
+    monkeypatch.setattr(running, "find", lambda name: TINY)
+    monkeypatch.setattr(running, "_start", pretend)
     places = dict(results=tmp_path, scratch=tmp_path / "scratch")
-    assert runner.run_study("tiny", jobs=2, **places) == 1
+    assert running.run_study("tiny", jobs=2, **places) == 1
     assert sorted("convnet" in name for name in begun) == [False, True]
     assert "the loss is nan" in capsys.readouterr().out
     begun.clear()
     (tmp_path / "scratch" / "tiny").rename(tmp_path / "old")
-    assert runner.run_study("tiny", jobs=1, **places) == 1
+    assert running.run_study("tiny", jobs=1, **places) == 1
     assert len(begun) == 1 and "vit" in begun[0]
 
 
@@ -370,30 +372,51 @@ def terminate():
 def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch, end, raised):
     processes = []
 
-    def sleeper(spec, options):
+    def sleeper(spec, options, *, threads):
         processes.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]))
         return processes[-1]
 
-    monkeypatch.setattr(runner, "find", lambda name: Tiny)
-    monkeypatch.setattr(runner, "_start", sleeper)
-    with monkeypatch.context() as patch, pytest.raises(raised):
-        patch.setattr(time, "sleep", lambda seconds: end())  # in place of the runner's first wait
-        runner.run_study("tiny", jobs=2, results=tmp_path, scratch=tmp_path)
+    monkeypatch.setattr(running, "find", lambda name: TINY)
+    monkeypatch.setattr(running, "_start", sleeper)
+
+    def wait(futures):  # in place of the runner's first wait
+        while len(processes) < 2:
+            time.sleep(0.01)
+        end()
+
+    monkeypatch.setattr(running, "as_completed", wait)
+    with pytest.raises(raised):
+        running.run_study("tiny", jobs=2, results=tmp_path, scratch=tmp_path)
     assert len(processes) == 2 and all(p.wait(timeout=20) == -signal.SIGTERM for p in processes)
 
 
 def test_two_processes_never_do_the_same_run(tmp_path):
-    with one_run._alone(tmp_path) as first, one_run._alone(tmp_path) as second:
-        assert (first, second) == (True, False)
-    with one_run._alone(tmp_path) as free:
-        assert free
+    (spec, _), folders = TINY.specs(), dict(results=tmp_path, scratch=tmp_path / "runs")
+    folder = tmp_path / "runs" / "tiny" / spec.name
+    folder.mkdir(parents=True)
+    code = (
+        "import sys, filelock\n"
+        "with filelock.FileLock(sys.argv[1]): print('locked', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder / "lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "locked\n"
+    assert one_run.run_one(TINY, spec, command="", progress=False, **folders) is None
+    assert not list(tmp_path.rglob("*.json"))
+    other.kill()  # the system lets go of the lock
+    other.communicate()
+    assert one_run.run_one(TINY, spec, command="", progress=False, **folders)["run"] == spec.name
 
 
 def test_unknown_names_are_answered_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="sample_efficiency"):
-        runner.find("sample_eficiency")
+        catalogue.find("sample_eficiency")
     with pytest.raises(ValueError, match="digits-vit-positions-none-seed-0"):
-        runner.run_study("vit_digits", only="seed-0", results=tmp_path, scratch=tmp_path)
+        running.run_study("vit_digits", only="seed-0", results=tmp_path, scratch=tmp_path)
     with pytest.raises(FileNotFoundError, match="none at all"):
         studies.load("vit_digits", folder=tmp_path)
     with pytest.raises(ValueError, match="vit_nano_digits"):
@@ -458,20 +481,20 @@ def test_summarise_names_what_is_missing():
 def test_command_line_lists_and_shows(capsys):
     assert cli.main(["study", "list"]) == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in runner.STUDIES)
+    assert all(name in listed for name in catalogue.NAMES)
     assert cli.main(["study", "show", "sample_efficiency"]) == 0
     shown = capsys.readouterr().out
     mean = studies.summarise(studies.load("sample_efficiency"))[0]["mean"]
-    assert f"{100 * mean:.1f} ± " in shown and sample_efficiency.EFFORT in shown
+    assert f"{100 * mean:.1f} ± " in shown and notes.read("sample_efficiency").effort in shown
 
 
 def test_recorded_command_leads_to_the_same_run(monkeypatch):
     asked = {}
     monkeypatch.setattr(
-        runner, "run_study", lambda name, **options: asked.update(options, name=name) or 0
+        running, "run_study", lambda name, **options: asked.update(options, name=name) or 0
     )
     told = dict(data="cifar10", seeds=[4, 5], device="cuda")
-    words = runner.command_for("vit_digits", "some-run", **told).split()
+    words = running.command_for("vit_digits", "some-run", **told).split()
     assert words[:3] == ["python", "-m", "hybridlib"]
     assert cli.main(words[3:]) == 0
     assert asked["name"] == "vit_digits" and asked["only"] == "some-run" and asked["again"]
@@ -488,9 +511,11 @@ def test_wheel_holds_packages_records_and_weights(tmp_path):
             assert path.relative_to(ROOT).as_posix() in packed
     code = (
         "import hybridlib, sys; from hybridlib import pretrained, studies\n"
+        "from hybridlib.studies import catalogue, notes\n"
         "assert hybridlib.__file__.startswith(sys.argv[1])\n"
         "assert len(studies.load('sample_efficiency', data=None)) == int(sys.argv[2])\n"
-        "assert pretrained.load('vit_nano_digits').model.head.out_features == 10"
+        "assert pretrained.load('vit_nano_digits').model.head.out_features == 10\n"
+        "assert all(notes.read(name).effort for name in catalogue.NAMES)"
     )
     count = len(list(RESULTS.glob("sample_efficiency/*.json")))
     subprocess.run(
@@ -510,13 +535,8 @@ def test_shipped_weights_reproduce_the_recorded_accuracy(name):
     command."""
     told = pretrained.header(name)
     (record,) = [r for r in studies.load(told["study"]) if r["run"] == told["run"]]
-    data = runner.load_data(
-        next(
-            s
-            for s in runner.find(told["study"]).runs("digits", (record["seed"],))
-            if s.name == told["run"]
-        )
-    )
+    study = catalogue.find(told["study"])
+    data = study.load_data(study.spec(told["run"], seeds=(record["seed"],)))
     loaded = pretrained.load(name)
     model, mean, std = loaded.model, loaded.preparation.mean, loaded.preparation.std
     images = (data.test.images.float() / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(

@@ -15,17 +15,15 @@ from hybridlib.studies import (
     botnet,
     ceit,
     coatnet,
-    coatnet_pretrain,
     coatnet_transfer,
+    common,
     convit,
     distillation,
-    distillation_teachers,
     early_conv,
     field,
-    tiers,
     tuning,
 )
-from hybridlib.studies.one_run import weights_of
+from hybridlib.studies.records import weights_of
 from hybridlib.weight_files import save_weights
 
 SMALL = dict(copies=1, test_copies=1)
@@ -38,7 +36,7 @@ def first(study, **settings):
 
 @pytest.fixture(scope="module")
 def data():
-    return load(**tiers.DIGITS | SMALL)
+    return load(**common.DIGITS | SMALL)
 
 
 # ------------------------------------------------------------------------------------ equal efforts
@@ -49,12 +47,16 @@ def test_every_learning_rate_is_the_best_of_a_ladder_that_goes_further_on_both_s
     tried = {}
     for row in rows:
         tried.setdefault((row["model"], row["size"]), {})[row["lr"]] = row["mean"]
-    assert tried.keys() == tiers.LEARNING_RATES.keys() == set(tuning.SYSTEMS)
+    assert (
+        tried.keys()
+        == common.LEARNING_RATES.keys()
+        == {(s.model, s.size) for s in tuning.runs("digits", (100,))}
+    )
     for system, found in tried.items():
         best = max(found, key=lambda lr: (found[lr], -lr))
-        assert tiers.LEARNING_RATES[system] == best, system
+        assert common.LEARNING_RATES[system] == best, system
         assert min(found) < best < max(found), f"{system}: {best} is at the end of its ladder"
-        assert set(tuning.LADDER) <= set(found)
+        assert set(tuning.DIGITS_FIRST) <= set(found)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,7 @@ def test_convit_is_observed_head_by_head(data):
     spec = first(convit, system="ConViT", fraction=1.0)
     torch.manual_seed(0)
     model = convit.build(spec, data).eval()
-    seen = convit.measure(spec, model, data)
+    seen = convit.STUDY.measure(spec, model, data)
     assert (
         [len(layer) for layer in seen["gates"]]
         == [len(layer) for layer in seen["nonlocality"]]
@@ -119,7 +121,7 @@ def test_convit_is_observed_head_by_head(data):
             total += weights[:, 1, q, k].mean().item() * distance
     assert seen["nonlocality"][0][1] == pytest.approx(total / 36, abs=1e-3)
     assert (
-        convit.measure(
+        convit.STUDY.measure(
             first(convit, system="DeiT", fraction=1.0), create("deit", num_classes=10), data
         )
         == {}
@@ -171,13 +173,13 @@ def test_teacher_of_like_accuracy_is_the_nearest(monkeypatch, tmp_path):
     for made in records:
         (tmp_path / "distillation_teachers" / f"{made['run']}.json").write_text(json.dumps(made))
     monkeypatch.setattr("hybridlib.studies.records.results_folder", lambda: tmp_path)
-    assert distillation_teachers.choose("vit", data="my/photos", seed=0)["steps"] == 9
+    assert distillation.choose_teacher("vit", data="my/photos", seed=0)["steps"] == 9
     with pytest.raises(
         FileNotFoundError, match="no runs on 'cifar10'; it has some on digits, photos"
     ):
-        distillation_teachers.choose("vit", data="cifar10", seed=0)
+        distillation.choose_teacher("vit", data="cifar10", seed=0)
     chosen = {
-        t: distillation_teachers.choose(t, data="digits", seed=0)["run"]
+        t: distillation.choose_teacher(t, data="digits", seed=0)["run"]
         for t in ("vit", "convnet", "best convnet")
     }
     assert chosen == {
@@ -186,9 +188,9 @@ def test_teacher_of_like_accuracy_is_the_nearest(monkeypatch, tmp_path):
         "best convnet": "convnet-800-0",
     }
     with pytest.raises(ValueError, match="seed 1.*study run distillation_teachers"):
-        distillation_teachers.choose("vit", data="digits", seed=1)
+        distillation.choose_teacher("vit", data="digits", seed=1)
     with pytest.raises(ValueError, match="best convnet"):
-        distillation_teachers.choose("owl", data="digits", seed=0)
+        distillation.choose_teacher("owl", data="digits", seed=0)
 
 
 def test_each_arm_has_its_loss(data, monkeypatch):
@@ -225,9 +227,9 @@ def test_each_arm_has_its_loss(data, monkeypatch):
 
 def test_classes_of_pretraining_and_transfer_do_not_meet():
     few = dict(copies=1, test_copies=1, per_class=5)
-    earlier = coatnet_pretrain.runs("digits", (0,))[0]
+    earlier = coatnet_transfer.PRETRAIN.runs("digits", (0,))[0]
     later = coatnet_transfer.runs("digits", (0,))[0]
-    seen = coatnet_pretrain.load_data(
+    seen = coatnet_transfer.load_data(
         type(earlier)(**vars(earlier) | dict(data=earlier.data | few))
     )
     new = coatnet_transfer.load_data(type(later)(**vars(later) | dict(data=later.data | few)))
@@ -244,7 +246,7 @@ def test_transfer_takes_everything_but_the_head(tmp_path, monkeypatch):
         for s in coatnet_transfer.runs("digits", (0,))
         if s.settings["layout"] == "CCTT"
     }
-    data = load(**tiers.DIGITS | SMALL)
+    data = load(**common.DIGITS | SMALL)
     with pytest.raises(
         FileNotFoundError, match="study run coatnet_pretrain --only digits-CCTT-seed-0"
     ):
@@ -264,7 +266,7 @@ def test_transfer_takes_everything_but_the_head(tmp_path, monkeypatch):
 def test_coatnet_gap_is_train_minus_test(data):
     spec = first(coatnet, layout="ViT_REL", regime="little")
     torch.manual_seed(0)
-    found = coatnet.measure(
+    found = coatnet.STUDY.measure(
         spec, create("coatnet", "nano ViT_REL", num_classes=10, image_size=24).eval(), data
     )
     assert 0 <= found["train_accuracy"] <= 1 and -1 <= found["gap"] <= found["train_accuracy"]
@@ -277,7 +279,7 @@ def test_the_field_has_every_system_and_its_teacher_first():
     runs = field.runs("digits", (0, 1))
     assert {s.model for s in runs} == set(studies_models()) - {"flagship"}
     assert [s.model for s in runs[:2]] == ["convnet", "convnet"]
-    assert set(field.SHIP.values()) <= {s.name for s in runs}
+    assert set(field.STUDY.ship.values()) <= {s.name for s in runs}
 
 
 def studies_models():

@@ -11,39 +11,38 @@ from hybridlib.data.lookup import draw_scenes
 from hybridlib.models import create
 from hybridlib.models.deit import Distillation
 from hybridlib.studies import (
+    common,
     distillation_labels,
     gates,
-    ladder,
     lookup,
     lookup_convnet,
     lookup_layouts,
-    lookup_tuning,
     match,
     place,
     pointer,
     records,
-    runner,
     tasks,
-    tiers,
+    tuning,
 )
+from hybridlib.studies.catalogue import STUDIES
 from hybridlib.studies.one_run import run_one
 from hybridlib.training import Recipe, fit
 from hybridlib.weight_files import save_weights
 
-OWN = [runner.find(name) for name in runner.STUDIES if hasattr(runner.find(name), "PICTURES")]
-TUNING = [study for study in OWN if study.NAME.endswith("_tuning")]
+OWN = [study for study in STUDIES if study.pictures]
+TUNING = [study for study in OWN if study.name.endswith("_tuning")]
 
 
 def test_a_ladder_is_climbed_until_its_best_rung_is_not_at_an_end():
-    assert ladder.climb({}) == ladder.climb({3e-4: 0.9, 1e-3: 0.1}) == (3e-4, 1e-3, 3e-3)
+    assert tuning.climb({}) == tuning.climb({3e-4: 0.9, 1e-3: 0.1}) == (3e-4, 1e-3, 3e-3)
     inside = {3e-4: 0.5, 1e-3: 0.9, 3e-3: 0.8}
-    assert ladder.climb(inside) == (3e-4, 1e-3, 3e-3)
+    assert tuning.climb(inside) == (3e-4, 1e-3, 3e-3)
     low = inside | {3e-4: 0.9}  # equal: the lower counts as the best, so one further down
-    assert ladder.climb(low) == (1e-4, 3e-4, 1e-3, 3e-3)
-    assert ladder.climb(low | {1e-4: 0.1}) == ladder.climb(low | {1e-4: 0.99})  # no rung below
+    assert tuning.climb(low) == (1e-4, 3e-4, 1e-3, 3e-3)
+    assert tuning.climb(low | {1e-4: 0.1}) == tuning.climb(low | {1e-4: 0.99})  # no rung below
     high = inside | {3e-3: 0.95}
-    assert ladder.climb(high) == (3e-4, 1e-3, 3e-3, 1e-2)
-    assert ladder.climb(high | {1e-2: 1.0}) == (3e-4, 1e-3, 3e-3, 1e-2)
+    assert tuning.climb(high) == (3e-4, 1e-3, 3e-3, 1e-2)
+    assert tuning.climb(high | {1e-2: 1.0}) == (3e-4, 1e-3, 3e-3, 1e-2)
 
 
 def write(folder, study, system, lr, accuracy):
@@ -62,25 +61,25 @@ def write(folder, study, system, lr, accuracy):
 
 def test_rates_are_read_from_the_records_when_the_ladder_is_climbed(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "results_folder", lambda: tmp_path)
-    assert ladder.chosen("lookup_tuning", system="ViT") is None
+    assert tuning.choose("lookup_tuning", system="ViT") is None
 
     def declared():
-        specs = lookup_tuning.runs("digits", (100,))
+        specs = lookup.TUNING.runs("digits", (100,))
         return sorted(s.recipe["lr"] for s in specs if s.settings["system"] == "ViT")
 
     assert declared() == [3e-4, 1e-3, 3e-3]
     for lr, accuracy in ((3e-4, 0.9), (1e-3, 0.8), (3e-3, 0.3)):
         write(tmp_path, "lookup_tuning", "ViT", lr, accuracy)
-    assert ladder.chosen("lookup_tuning", system="ViT") is None  # the lowest is the best so far
+    assert tuning.choose("lookup_tuning", system="ViT") is None  # the lowest is the best so far
     assert declared() == [1e-4, 3e-4, 1e-3, 3e-3]
     write(tmp_path, "lookup_tuning", "ViT", 1e-4, 0.4)
-    assert ladder.chosen("lookup_tuning", system="ViT") == 3e-4
-    assert ladder.chosen("lookup_tuning", system="CeiT") is None
+    assert tuning.choose("lookup_tuning", system="ViT") == 3e-4
+    assert tuning.choose("lookup_tuning", system="CeiT") is None
 
 
-@pytest.mark.parametrize("study", TUNING, ids=lambda s: s.NAME)
+@pytest.mark.parametrize("study", TUNING, ids=lambda s: s.name)
 def test_rates_are_judged_on_validation_pictures_with_a_seed_of_their_own(study):
-    specs = study.runs("digits", study.SEEDS)
+    specs = study.runs("digits", study.seeds)
     for spec in specs:
         assert spec.data["judged_on"] == spec.settings["judged_on"] == "validation"
         assert spec.recipe["mixed_precision"] == "no"
@@ -96,22 +95,22 @@ def test_rates_are_judged_on_validation_pictures_with_a_seed_of_their_own(study)
             train, judges = (set(originals.flatten().tolist()) for originals in seen)
             assert not train & judges and first["per_class"] == 100
     users = [other for other in OWN if other not in TUNING]
-    assert not {s.seed for s in specs} & {seed for user in users for seed in user.SEEDS}
+    assert not {s.seed for s in specs} & {seed for user in users for seed in user.seeds}
 
 
-@pytest.mark.parametrize("study", [s for s in OWN if s not in TUNING], ids=lambda s: s.NAME)
+@pytest.mark.parametrize("study", [s for s in OWN if s not in TUNING], ids=lambda s: s.name)
 def test_studies_are_judged_on_test_pictures_at_rates_that_their_ladders_chose(study):
-    for spec in study.runs("digits", study.SEEDS):
+    for spec in study.runs("digits", study.seeds):
         assert spec.data.get("judged_on", "test") == "test"
 
 
 def test_a_run_without_a_rate_is_refused():
-    spec = lookup_tuning.runs("digits", (100,))[0]
+    spec = lookup.TUNING.runs("digits", (100,))[0]
     spec.recipe["lr"] = None
     with pytest.raises(
         ValueError, match="learning rate of 'lookup-convnet.*study run lookup_tuning"
     ):
-        tasks.load_tuned(spec)
+        tasks.load_pictures(spec)
 
 
 # ------------------------------------------------------------------------------- what they declare
@@ -133,13 +132,12 @@ def first(study, **settings):
 def built(study, spec):
     torch.manual_seed(0)
     data = study.load_data(spec)
-    build = getattr(study, "build", runner.build)
-    return build(spec, data), data
+    return study.build(spec, data), data
 
 
-@pytest.mark.parametrize("study", [lookup, pointer, match], ids=lambda s: s.NAME)
+@pytest.mark.parametrize("study", [lookup.STUDY, pointer.STUDY, match.STUDY], ids=lambda s: s.name)
 def test_systems_of_a_seed_see_the_same_pictures_for_as_long(study):
-    specs = study.runs("digits", study.SEEDS)
+    specs = study.runs("digits", study.seeds)
     assert {s.model for s in specs} | {"deit"} == set(runner_models()) - {"flagship"}
     for spec in specs:
         like = [s for s in specs if s.settings.get("pictures") == spec.settings.get("pictures")]
@@ -162,25 +160,25 @@ def test_distances_of_the_pointer_lie_within_and_beyond_the_convnets_field():
 
 def test_deit_looks_up_with_the_convnet_of_its_seed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    spec = small(first(lookup, system="DeiT"))
-    data = lookup.load_data(spec)
+    spec = small(first(lookup.STUDY, system="DeiT"))
+    data = lookup.STUDY.load_data(spec)
     with pytest.raises(FileNotFoundError, match="study run lookup --only lookup-convnet-seed-0"):
-        lookup.make_loss(spec, data)
+        lookup.STUDY.make_loss(spec, data)
     torch.manual_seed(1)
     teacher = create("convnet", num_classes=10, image_size=32)
     save_weights(
         teacher, tmp_path / "runs" / "lookup" / "lookup-convnet-seed-0" / "weights.safetensors"
     )
-    loss = lookup.make_loss(spec, data)
+    loss = lookup.STUDY.make_loss(spec, data)
     assert isinstance(loss, Distillation) and loss.kind == "hard"
     assert all(torch.equal(a, b) for a, b in zip(loss.teacher.parameters(), teacher.parameters()))
-    assert lookup.make_loss(small(first(lookup, system="ViT")), data) is None
+    assert lookup.STUDY.make_loss(small(first(lookup.STUDY, system="ViT")), data) is None
     assert lookup.runs("digits", (0,))[-1].model == "deit"
 
 
 def test_fast_gates_move_30_times_as_far_and_change_nothing_else():
-    plain, data = built(gates, small(first(gates, task="match", system="ConViT")))
-    fast, _ = built(gates, small(first(gates, task="match", system=gates.FAST)))
+    plain, data = built(gates.STUDY, small(first(gates.STUDY, task="match", system="ConViT")))
+    fast, _ = built(gates.STUDY, small(first(gates.STUDY, task="match", system=gates.FAST)))
     images = data.train.normalise(data.train.images[:8])
     assert torch.equal(plain(images), fast(images))
     gradients = []
@@ -209,9 +207,9 @@ def test_fast_gates_move_30_times_as_far_and_change_nothing_else():
 
 def test_gates_are_observed_with_their_mean_and_lowest():
     for system in gates.SYSTEMS:
-        spec = small(first(gates, task="lookup", system=system))
-        model, data = built(gates, spec)
-        seen = gates.measure(spec, model.eval(), data)
+        spec = small(first(gates.STUDY, task="lookup", system=system))
+        model, data = built(gates.STUDY, spec)
+        seen = gates.STUDY.measure(spec, model.eval(), data)
         flat = [g for layer in seen["gates"] for g in layer]
         assert len(flat) == 12 and seen["lowest_gate"] == pytest.approx(min(flat), abs=1e-4)
         assert seen["mean_gate"] == pytest.approx(sum(flat) / 12, abs=1e-3)
@@ -222,24 +220,26 @@ def test_gates_are_observed_with_their_mean_and_lowest():
     assert [s.data["source"] for s in gates.runs("digits", (0,))] == ["digits"] * 4 + [
         "match"
     ] * 4 + ["lookup"] * 4
-    assert gates.rate("digits") == tiers.LEARNING_RATES["convit", "nano"]
+    assert gates.rate("digits") == common.LEARNING_RATES["convit", "nano"]
 
 
 def test_without_positions_biases_are_zero_and_stay_so():
     for task in place.TASKS:
-        spec = small(first(place, task=task, system="CoAtNet", positions="none"))
-        model, data = built(place, spec)
+        spec = small(first(place.STUDY, task=task, system="CoAtNet", positions="none"))
+        model, data = built(place.STUDY, spec)
         tables = [p for n, p in model.named_parameters() if n.endswith("bias.table")]
         assert len(tables) == 3  # of the blocks in the two stages of attention
         before = model.head.weight.clone()
         fit(model, data, Recipe(**spec.recipe), device="cpu", progress=False)
         assert not any(table.any() for table in tables)
         assert not torch.equal(before, model.head.weight)
-    kept, _ = built(place, small(first(place, system="CoAtNet", positions="relative")))
+    kept, _ = built(place.STUDY, small(first(place.STUDY, system="CoAtNet", positions="relative")))
     assert all(p.any() for n, p in kept.named_parameters() if n.endswith("bias.table"))
     kinds = set()
     for positions in ("none", "absolute", "relative"):
-        model, _ = built(place, small(first(place, system="BoTNet", positions=positions)))
+        model, _ = built(
+            place.STUDY, small(first(place.STUDY, system="BoTNet", positions=positions))
+        )
         kinds.add(type(model.stages[-1][0].spatial.positions).__name__)
     assert len(kinds) == 3
     for spec in place.runs("digits", (0,)):
@@ -271,13 +271,13 @@ def test_students_and_teachers_learn_from_the_same_wrong_labels_and_are_judged_b
     tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    right = load(**tiers.DIGITS | dict(copies=1, test_copies=1))
+    right = load(**common.DIGITS | dict(copies=1, test_copies=1))
     few = dict(steps=1)
     places = dict(results=tmp_path / "results", scratch=tmp_path / "runs", progress=False)
     seen = set()
     for spec in distillation_labels.runs("digits", (0,)):
         spec = small(spec, **few)
-        record = run_one(distillation_labels, spec, command="python -m x", **places)
+        record = run_one(distillation_labels.STUDY, spec, command="python -m x", **places)
         seen.add((record["data"]["train"]["digest"], record["data"]["test"]["digest"]))
         assert (
             record["data"]["wrong"] == 0.37 and "37% of the labels wrong" in record["data"]["name"]
@@ -295,12 +295,12 @@ def test_students_and_teachers_learn_from_the_same_wrong_labels_and_are_judged_b
     assert steps == {"convnet": 400, "ViT": 800, "DeiT": 800}
 
 
-@pytest.mark.parametrize("study", [lookup, gates], ids=lambda s: s.NAME)
+@pytest.mark.parametrize("study", [lookup.STUDY, gates.STUDY], ids=lambda s: s.name)
 def test_a_run_is_recorded(study, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec = (
         first(study, system="ViT")
-        if study is lookup
+        if study is lookup.STUDY
         else first(study, task="match", system=gates.FAST)
     )
     spec = small(spec, evaluate_every=1)
@@ -308,17 +308,17 @@ def test_a_run_is_recorded(study, tmp_path, monkeypatch):
         study, spec, command="x", results=tmp_path / "r", scratch=tmp_path / "s", progress=False
     )
     assert [p["step"] for p in record["curve"] if "test_accuracy" in p] == [1, 2]
-    measured = {"lookup": "gap", "gates": "mean_gate"}[study.NAME]
+    measured = {"lookup": "gap", "gates": "mean_gate"}[study.name]
     assert measured in record["result"]["end"]
-    assert record["data"]["source"] == {"lookup": "lookup", "gates": "match"}[study.NAME]
+    assert record["data"]["source"] == {"lookup": "lookup", "gates": "match"}[study.name]
 
 
 def test_variants_of_the_convnet_are_what_they_are_called():
     torch.manual_seed(0)
     images, seen = torch.randn(2, 3, 32, 32), {}
     for variant in lookup_convnet.VARIANTS:
-        spec = small(first(lookup_convnet, variant=variant))
-        model, _ = built(lookup_convnet, spec)
+        spec = small(first(lookup_convnet.STUDY, variant=variant))
+        model, _ = built(lookup_convnet.STUDY, spec)
         seen[variant] = model
         assert model.eval()(images).shape == (2, 10)
         moved = images.clone().requires_grad_()

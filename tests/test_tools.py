@@ -21,8 +21,8 @@ import speed
 from PIL import Image
 
 from benchmarks.peers import PAIRS
-from hybridlib.studies import runner
-from hybridlib.studies.records import load, results_folder, summarise, tables, value_of
+from hybridlib.studies import catalogue
+from hybridlib.studies.records import load, results_folder, summarise, value_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -230,7 +230,7 @@ def test_page_of_recorded_studies_is_made_from_the_records():
     assert page == recorded.render(), "run make book, and commit book/recorded.md"
 
 
-WITH_RECORDS = [name for name in runner.STUDIES if (results_folder() / name).is_dir()]
+WITH_RECORDS = [name for name in catalogue.NAMES if (results_folder() / name).is_dir()]
 
 
 @pytest.mark.parametrize("name", WITH_RECORDS)
@@ -238,7 +238,7 @@ def test_tables_of_the_page_say_what_the_terminal_says(name):
     """The same titles, keys and "mean ± sd (n)", in the same order."""
     section = recorded.section(name)
     shown = re.findall(r"<figcaption>(.*?)</figcaption><table.*?>\n(.*?)</table>", section, re.S)
-    printed = list(tables(runner.find(name), load(name, data=None)))
+    printed = list(catalogue.find(name).tables_as_text(load(name, data=None)))
     assert [html.unescape(title) for title, _ in shown] == [title for title, _ in printed]
     for (_, table), (_, text) in zip(shown, printed):
         cells = [
@@ -251,20 +251,18 @@ def test_tables_of_the_page_say_what_the_terminal_says(name):
 @pytest.mark.parametrize("name", WITH_RECORDS)
 def test_each_run_is_a_dot_of_the_drawing(name):
     """One drawing a study, of its first table, with a dot for each run where its value belongs."""
-    study, records = runner.find(name), load(name, data=None)
+    study, records = catalogue.find(name), load(name, data=None)
     (drawing,) = re.findall(r"<svg.*?</svg>", recorded.section(name), re.S)
-    layout = study.TABLE[0] if isinstance(study.TABLE, tuple) else study.TABLE
+    layout = study.tables[0]
     records = [
-        r
-        for r in records
-        if all(value_of(r, key) in values for key, values in layout.get("only", {}).items())
+        r for r in records if all(value_of(r, key) in values for key, values in layout.only.items())
     ]
     panels = re.split(r'<text class="runs-title"', drawing)[1:]
     sources = sorted({record["data"]["name"] for record in records})
     assert [html.unescape(panel.split(">", 1)[1].split(":")[0]) for panel in panels] == sources
     for panel, source in zip(panels, sources):
         values = sorted(
-            layout.get("scale", 100) * value_of(record, layout.get("value", "test_accuracy"))
+            layout.scale * value_of(record, layout.value)
             for record in records
             if record["data"]["name"] == source
         )

@@ -106,8 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--shorten", type=int, default=1, help="divide all steps by this: a trial")
     args = parser.parse_args(arguments)
     from hybridlib.studies.many import run_many
-    from hybridlib.studies.one_run import SCRATCH
-    from hybridlib.studies.records import results_folder
+    from hybridlib.studies.records import SCRATCH, results_folder
 
     start, failed = time.time(), 1
     args.out.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT", "hybridlib", "book/results")
+FILES = ("pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT")
+SOURCES = (*FILES, "hybridlib", "book/results", "book/studies")
 
 
 def build(folder):

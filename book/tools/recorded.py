@@ -1,4 +1,5 @@
-"""Write the page of all recorded studies: hybridlib.studies and book/results -> book/recorded.md.
+"""Write the page of all recorded studies: hybridlib.studies, book/studies and book/results ->
+book/recorded.md.
 
 A study has its tables, and with them a drawing of the first: each run a dot, the mean a line, the
 standard deviation over seeds a bar. It is SVG in the page itself, so it has the page's colours, in
@@ -9,8 +10,9 @@ import html
 import math
 from pathlib import Path
 
-from hybridlib.studies import runner
-from hybridlib.studies.records import load, results_folder, summarise, value_of
+from hybridlib.studies import notes, running
+from hybridlib.studies.catalogue import NAMES, find
+from hybridlib.studies.records import load, results_folder, summarise
 
 BOOK = Path(__file__).resolve().parents[1]
 HEAD = """\
@@ -37,40 +39,24 @@ of their own.
 """
 
 
-NAMES = {
-    "vit": "ViT",
-    "convit": "ConViT",
-    "ceit": "CeiT",
-    "botnet": "BoTNet",
-    "coatnet": "CoAtNet",
-    "lookup": "Look-up",
-}
-
-
-def heading(name):
-    """Return a study's name in words."""
-    first, *rest = (NAMES.get(word, word) for word in name.split("_"))
-    return " ".join([first[0].upper() + first[1:], *rest])
-
-
 def section(name):
     """Return a study's part of the page."""
-    study = runner.find(name)
-    parts = [f"## {heading(name)}\n", f"{study.QUESTION}\n"]
-    claims = ", ".join(f"[{claim}](claims.md#Claim-{claim})" for claim in study.CLAIMS)
-    parts.append(f"*Effort.* {study.EFFORT}" + (f" *Claims:* {claims}." if claims else "") + "\n")
-    if finding := getattr(study, "FINDING", ""):
-        parts.append(f"*What it shows.* {finding}\n")
-    for data, done, declared in runner.states(study, results_folder()):
+    study, prose = find(name), notes.read(name)
+    parts = [f"## {prose.title}\n", f"{study.question}\n"]
+    claims = ", ".join(f"[{claim}](claims.md#Claim-{claim})" for claim in study.claims)
+    parts.append(f"*Effort.* {prose.effort}" + (f" *Claims:* {claims}." if claims else "") + "\n")
+    if prose.finding:
+        parts.append(f"*What it shows.* {prose.finding}\n")
+    for data, done, declared in running.states(study, results_folder()):
         if done < declared:
             parts.append(
                 f"*Not finished: on {data} {declared - done} of {declared} runs are to do.*\n"
             )
     if not (results_folder() / name).is_dir():
         return "\n".join(parts)
-    panels = results(study, load(name, data=None))
-    drawn = drawing(name, [panel for panel in panels if panel["first"]])
-    tables = "\n".join(map(table, panels))
+    shown = results(study, load(name, data=None))
+    drawn = drawing(name, [panel for panel in shown if panel["first"]])
+    tables = "\n".join(map(table, shown))
     parts.append(
         f'<div class="runs-all">\n{drawn}\n<div class="runs-tables">\n{tables}\n</div></div>\n'
     )
@@ -82,37 +68,25 @@ def section(name):
 
 
 def results(study, records):
-    """Return the tables of a study as `hybridlib.studies.records.tables` orders them: for each its
+    """Return the tables of a study in the order of `Study.panels`: for each its
     title and data, the names of its keys, the entry across it if any, its scale and decimals, its
     rows as from `summarise`, and whether it is the first of its data."""
-    layouts = study.TABLE if isinstance(study.TABLE, tuple) else (study.TABLE,)
-    panels = []
-    for data in sorted({record["data"]["name"] for record in records}):
-        these = [record for record in records if record["data"]["name"] == data]
-        judged = these[0]["data"].get("judged_on", "test")
-        for number, layout in enumerate(layouts):
-            kept = [
-                r
-                for r in these
-                if all(value_of(r, k) in v for k, v in layout.get("only", {}).items())
-            ]
-            if kept:
-                across = layout.get("across")
-                panels.append(
-                    dict(
-                        data=data,
-                        title=layout.get("title", f"{judged} accuracy in %"),
-                        first=not number,
-                        across=across,
-                        keys=[key for key in layout["by"] if key != across],
-                        scale=layout.get("scale", 100.0),
-                        digits=layout.get("digits", 1),
-                        rows=summarise(
-                            kept, by=layout["by"], value=layout.get("value", "test_accuracy")
-                        ),
-                    )
-                )
-    return panels
+    shown, seen = [], set()
+    for data, layout, records_in in study.panels(records):
+        shown.append(
+            dict(
+                data=data,
+                title=layout.title,
+                first=data not in seen,
+                across=layout.across,
+                keys=[key for key in layout.by if key != layout.across],
+                scale=layout.scale,
+                digits=layout.digits,
+                rows=summarise(records_in, by=layout.by, value=layout.value),
+            )
+        )
+        seen.add(data)
+    return shown
 
 
 def table(panel):
@@ -320,7 +294,7 @@ def marks(low, high, most=5):
 
 def render():
     """Return the page's Markdown."""
-    return "\n".join([HEAD, *map(section, runner.STUDIES)])
+    return "\n".join([HEAD, *map(section, NAMES)])
 
 
 if __name__ == "__main__":

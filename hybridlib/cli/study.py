@@ -7,8 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hybridlib.studies import runner
-from hybridlib.studies.records import load, results_folder, tables
+from hybridlib.studies import catalogue, notes, one_run, records, running
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -22,14 +21,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     listing = actions.add_parser("list", help="every study and how many of its runs are recorded")
     listing.set_defaults(run=_list)
 
-    show = actions.add_parser("show", help="a study's question, effort and table")
-    show.add_argument("name", choices=runner.STUDIES)
+    show = actions.add_parser("show", help="a study's question, effort, finding and tables")
+    show.add_argument("name", choices=catalogue.NAMES)
     show.set_defaults(run=_show)
 
     run = actions.add_parser(
         "run", help="run what is missing; a second call goes on where the first was stopped"
     )
-    run.add_argument("name", choices=runner.STUDIES)
+    run.add_argument("name", choices=catalogue.NAMES)
     run.add_argument(
         "--data", help="cifar10, cifar100 or a folder of images; by default the study's own digits"
     )
@@ -51,7 +50,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     many = actions.add_parser(
         "many", help="run what is missing of several studies, many runs at once on a GPU"
     )
-    many.add_argument("names", nargs="+", choices=runner.STUDIES, metavar="NAME")
+    many.add_argument("names", nargs="+", choices=catalogue.NAMES, metavar="NAME")
     many.add_argument("--only", metavar="RUN", help="one run by its name")
     many.add_argument("--data", help="another source than the studies' own, for all of them")
     many.add_argument("--device", help="by default the GPU, if there is one")
@@ -65,37 +64,36 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     measure = actions.add_parser(
         "measure", help="take a study's measurements again of the weights on this machine"
     )
-    measure.add_argument("name", choices=runner.STUDIES)
+    measure.add_argument("name", choices=catalogue.NAMES)
     measure.set_defaults(run=_measure)
 
     ship = actions.add_parser(
         "ship", help="put the weights of a study's chosen run into the package, with a model card"
     )
-    ship.add_argument("name", choices=runner.STUDIES)
+    ship.add_argument("name", choices=catalogue.NAMES)
     ship.set_defaults(run=_ship)
 
 
 def _list(args: argparse.Namespace) -> int:
-    for name in runner.STUDIES:
-        study = runner.find(name)
-        states = runner.states(study, results_folder())
-        claims = f"claims {', '.join(study.CLAIMS)}; " if study.CLAIMS else ""
-        done = "; ".join(f"{data}: {done} of {all_} runs recorded" for data, done, all_ in states)
-        print(f"{name}: {claims}{done}")
-        print(f"    {study.QUESTION}")
+    for study in catalogue.STUDIES:
+        states = running.states(study, records.results_folder())
+        claims = f"claims {', '.join(study.claims)}; " if study.claims else ""
+        counts = "; ".join(f"{data}: {done} of {all_} runs recorded" for data, done, all_ in states)
+        print(f"{study.name}: {claims}{counts}")
+        print(f"    {study.question}")
     return 0
 
 
 def _show(args: argparse.Namespace) -> int:
-    study = runner.find(args.name)
-    print(f"{study.QUESTION}\n\n{study.EFFORT}\n")
-    for title, text in tables(study, load(args.name, data=None)):
+    study, prose = catalogue.find(args.name), notes.read(args.name)
+    print("\n\n".join(filter(None, (study.question, prose.effort, prose.finding))) + "\n")
+    for title, text in study.tables_as_text(records.load(args.name, data=None)):
         print(f"{title}, mean ± standard deviation over seeds (runs)\n{text}\n")
     return 0
 
 
 def _run(args: argparse.Namespace) -> int:
-    failed = runner.run_study(
+    failed = running.run_study(
         args.name,
         data=args.data,
         seeds=args.seeds,
@@ -123,7 +121,8 @@ def _many(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> int:
-    for name in runner.measure_again(runner.find(args.name), results=results_folder()):
+    study, results = catalogue.find(args.name), records.results_folder()
+    for name in one_run.measure_again(study, results=results):
         print(name)
     return 0
 
@@ -131,7 +130,7 @@ def _measure(args: argparse.Namespace) -> int:
 def _ship(args: argparse.Namespace) -> int:
     from hybridlib.studies.shipping import ship  # imported here: nobody else needs it
 
-    for path in ship(runner.find(args.name)):
+    for path in ship(catalogue.find(args.name)):
         print(path)
     return 0
 

@@ -5,33 +5,89 @@ the hard loss, through the class token alone or a distillation token, from a con
 of like accuracy; and the control, a second class token in place of the distillation token.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridlib.analysis import cosine_similarity
+from hybridlib.checks import look_up
 from hybridlib.data import ImageData
-from hybridlib.models import create
-from hybridlib.models.deit import Distillation
-from hybridlib.studies import distillation_teachers
-from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.one_run import weights_of
-from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe
-from hybridlib.training import load_weights
-from hybridlib.training.objective import Loss
+from hybridlib.models.deit import DeiT, Distillation
+from hybridlib.studies.common import each_seed, label, load_trained_model, train_beside_test
+from hybridlib.studies.records import load
+from hybridlib.studies.study import Loss, RunSpec, Seeds, Study, Table
 
-NAME = "distillation"
-QUESTION = "Which loss, which token and which teacher teach a small DeiT best, if any does?"
-CLAIMS = ("4b", "4c", "4d", "4e")
-SEEDS = (0, 1, 2)
-EFFORT = (
-    "One learning rate for all, the ViT's of study `tuning`. Temperature 3 and weight 0.1 of the "
-    "soft loss and weight 1/2 of the hard one are the paper's; none was tuned."
+# A convnet overtakes a ViT within a few hundred steps, so teachers of like accuracy are a ViT with
+# five times the students' steps and whichever convnet of a ladder comes nearest to it.
+STEPS = {
+    "digits": {"vit": (4000,), "convnet": (40, 60, 80, 120, 160, 240, 800)},
+    "others": {"vit": (6000,), "convnet": (240, 360, 480, 600, 800, 1000, 1200)},
+}
+
+
+def teacher_runs(data: str, seeds: Seeds) -> list[RunSpec]:
+    """For each seed a ViT and a ladder of convnets, on the images of that seed's students."""
+    ladders = STEPS.get(data, STEPS["others"])
+    return [
+        run(
+            name=[model, "steps", f"{steps:05d}"],
+            model=model,
+            steps=steps,
+            evaluate_every=None,
+            settings=dict(teacher=model),
+        )
+        for run in each_seed(data, seeds)
+        for model, ladder in ladders.items()
+        for steps in ladder
+    ]
+
+
+TEACHERS = Study(
+    name="distillation_teachers",
+    question="Which convnet is as accurate as a ViT that has trained long?",
+    claims=("4c",),
+    tables=(
+        Table(by=("model", "steps")),
+        # A teacher that makes no mistake on the training images has nothing to add to their labels.
+        Table(
+            by=("model", "steps"),
+            value="end.train_accuracy",
+            title="accuracy on training images in %",
+        ),
+    ),
+    runs=teacher_runs,
+    measure=train_beside_test,
 )
+
+
+def choose_teacher(teacher: str, *, data: str, seed: int) -> dict:
+    """The record of a teacher of a seed, judged by test accuracy.
+
+    Args:
+        teacher: "vit"; "convnet", the one nearest to the ViT; or "best convnet", the longest.
+        data: the source of the students' images.
+        seed: of teacher and student.
+
+    Raises:
+        FileNotFoundError: if there is no record of a teacher on that data.
+        ValueError: for another teacher, or a seed whose records are missing.
+    """
+    records = [r for r in load(TEACHERS.name, data=label(data)) if r["seed"] == seed]
+    records.sort(key=lambda record: record["steps"])
+    vits, convnets = ([r for r in records if r["model"] == m] for m in ("vit", "convnet"))
+    if not (vits and convnets):
+        raise ValueError(
+            f"no teachers are recorded for seed {seed}; run: python -m hybridlib study run "
+            f"{TEACHERS.name}"
+        )
+    goal = vits[-1]["result"]["test_accuracy"]
+    nearest = min(convnets, key=lambda r: abs(r["result"]["test_accuracy"] - goal))
+    teachers = {"vit": vits[-1], "convnet": nearest, "best convnet": convnets[-1]}
+    return look_up(teachers, teacher)
+
+
 SIZES = {"class": "nano", "two class": "nano two class", "distillation": "nano distilled"}
 LOSSES = ("soft", "hard")
 # (teacher, loss, tokens): the paper's arms
@@ -47,91 +103,37 @@ ARMS = (
     ("best convnet", "hard", "distillation"),
 )
 PROBES = 200  # test images over which the cosine of the two tokens is averaged
-FINDING = (
-    "On CIFAR-10 (JPEG) a teacher helps, and the ViT's hard labels more than its soft ones, as in "
-    "the paper; with the convnet that difference is within the spread. 50.2 ± 1.0 % without, 51.5 "
-    "± 0.6 % with the convnet's hard labels and 53.0 ± 1.0 % with the ViT's, seed by seed 0.7 to "
-    "2.0 points more and 2.8 to 2.9. That the ViT teaches better contradicts the paper. The two "
-    "are not quite of like accuracy: 64.7 ± 0.3 % for the ViT, 63.7 ± 0.4 % for the nearest "
-    "convnet, which is also the best of the ladder in `distillation_teachers`; and 1200 steps may "
-    "be few for learning from a teacher of another kind: the students agree more often with the "
-    "ViT. The distillation token does no better than the class token alone (51.3 ± 0.4 % and 52.9 "
-    "± 0.5 %), the second class token nothing at all (50.2 ± 0.8 %), which is the paper's "
-    "control. On the digits no teacher helps: every arm lies within the spread of the student "
-    "without one, and the soft loss a little below. On the training images there the ViT teacher "
-    "is right on 100.0 % and the best convnet on 100.0 %, so their hard labels are the labels: "
-    "with the best convnet the run even equals the control with two class tokens, figure for "
-    "figure (85.1 ± 2.1 %). The paper notes that the teacher's hard label may change with the "
-    "augmentation of a picture (section 4); the digits are not augmented, CIFAR-10 (JPEG) is. Of "
-    "the two tokens the paper's small cosine at the input repeats on the digits and less so on "
-    "photographs, 0.207 ± 0.120 with the convnet's hard labels; behind the last block they come "
-    "closer, 0.981 ± 0.010. The 0.999 of two class tokens does not repeat: 0.765 ± 0.225 after "
-    "800 steps on the digits, 0.971 ± 0.035 after 1200 on photographs."
-)
-TABLE = (
-    dict(by=("loss", "tokens", "teacher"), across="teacher"),
-    dict(
-        by=("tokens", "loss", "teacher"),
-        value="end.cosine_last",
-        scale=1,
-        digits=3,
-        across="teacher",
-        title="cosine of the two tokens behind the last block",
-        only={"tokens": ("two class", "distillation")},
-    ),
-    dict(
-        by=("tokens", "loss", "teacher"),
-        value="end.cosine_input",
-        scale=1,
-        digits=3,
-        across="teacher",
-        title="cosine of the two learned input tokens",
-        only={"tokens": ("two class", "distillation")},
-    ),
-    dict(
-        by=("tokens", "loss", "teacher"),
-        value="end.agreement_with_teacher",
-        across="teacher",
-        title="test images on which the student names the teacher's class, in %",
-        only={"loss": ("soft", "hard")},
-    ),
-)
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """Every arm for each seed."""
     return [
-        RunSpec(
-            name="-".join([label(data), loss, tokens, "from", teacher, "seed", str(seed)]).replace(
-                " ", "-"
-            ),
+        run(
+            name=[loss, tokens, "from", teacher],
             model="deit",
             size=SIZES[tokens],
-            seed=seed,
-            data=data_arguments(data) | dict(seed=seed),
-            recipe=recipe(data, lr=LEARNING_RATES["vit", "nano"]),
             settings=dict(teacher=teacher, loss=loss, tokens=tokens),
         )
-        for seed in seeds
+        for run in each_seed(data, seeds)
         for teacher, loss, tokens in ARMS
     ]
 
 
-def both_learn_the_label(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def both_learn_the_label(model: Any, images: Tensor, labels: Tensor) -> Tensor:
     """The control's loss: the second token is a class token like the first."""
     first, second = model.both_logits(images)
     return (F.cross_entropy(first, labels) + F.cross_entropy(second, labels)) / 2
 
 
 def make_teacher(spec: RunSpec, data: ImageData) -> nn.Module:
-    """The trained teacher of a run, from the weights that its own run left on this machine."""
-    record = distillation_teachers.choose(
-        spec.settings["teacher"], data=spec.data["source"], seed=spec.seed
-    )
-    with torch.random.fork_rng(devices=[]):
-        teacher = create(record["model"], num_classes=data.num_classes, image_size=data.image_size)
-    load_weights(teacher, weights_of(distillation_teachers.NAME, record["run"]))
-    return teacher.eval()
+    """The teacher of a run, from the weights that its own run left on this machine."""
+    record = teacher_of(spec)
+    return load_trained_model(record["model"], data, study=TEACHERS.name, run=record["run"])
+
+
+def teacher_of(spec: RunSpec) -> dict:
+    """The record of a run's teacher, see `choose_teacher`."""
+    return choose_teacher(spec.settings["teacher"], data=spec.data["source"], seed=spec.seed)
 
 
 def make_loss(spec: RunSpec, data: ImageData) -> Loss | None:
@@ -142,29 +144,61 @@ def make_loss(spec: RunSpec, data: ImageData) -> Loss | None:
     return both_learn_the_label if spec.settings["tokens"] == "two class" else None
 
 
-@torch.no_grad()
-def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+def measure(spec: RunSpec, model: DeiT, data: ImageData) -> dict:
     """Cosine of the two tokens, learned at the input and averaged over images at the end; and how
     often the student names the class that its teacher names."""
-    found = {}
+    numbers: dict = {}
     if model.second_token is not None:
         images = data.test.spread(PROBES)
         first = torch.cat([model.class_token, model.second_token], dim=1)  # 1 e d
         last = model.encode_extra(data.test.normalise(images))  # b e d
-        found["cosine_input"] = round(cosine_similarity(first[0])[0, 1].item(), 4)
+        numbers["cosine_input"] = round(cosine_similarity(first[0])[0, 1].item(), 4)
         cosines = F.cosine_similarity(last[:, 0], last[:, 1], dim=-1)
-        found["cosine_last"] = round(cosines.mean().item(), 4)
+        numbers["cosine_last"] = round(cosines.mean().item(), 4)
     if spec.settings["loss"] in LOSSES:
         teacher, same = make_teacher(spec, data), 0
         for indices in torch.arange(len(data.test)).split(250):
             images = data.test.normalise(data.test.batch(indices)[0])
             same += (model(images).argmax(dim=1) == teacher(images).argmax(dim=1)).sum().item()
-        record = distillation_teachers.choose(
-            spec.settings["teacher"], data=spec.data["source"], seed=spec.seed
-        )
-        found |= dict(
+        record = teacher_of(spec)
+        numbers |= dict(
             agreement_with_teacher=same / len(data.test),
             teacher_run=record["run"],
             teacher_accuracy=record["result"]["test_accuracy"],
         )
-    return found
+    return numbers
+
+
+STUDY = Study(
+    name="distillation",
+    question="Which loss, which token and which teacher teach a small DeiT best, if any does?",
+    claims=("4b", "4c", "4d", "4e"),
+    tables=(
+        Table(by=("loss", "tokens", "teacher"), across="teacher"),
+        *(
+            Table(
+                by=("tokens", "loss", "teacher"),
+                across="teacher",
+                value=f"end.{value}",
+                title=title,
+                scale=1,
+                digits=3,
+                only={"tokens": ("two class", "distillation")},
+            )
+            for value, title in (
+                ("cosine_last", "cosine of the two tokens behind the last block"),
+                ("cosine_input", "cosine of the two learned input tokens"),
+            )
+        ),
+        Table(
+            by=("tokens", "loss", "teacher"),
+            across="teacher",
+            value="end.agreement_with_teacher",
+            title="test images on which the student names the teacher's class, in %",
+            only={"loss": LOSSES},
+        ),
+    ),
+    runs=runs,
+    make_loss=make_loss,
+    measure=measure,
+)

@@ -1,111 +1,88 @@
 """All systems under one budget: the same images, steps, batch and optimiser, operations within ten
-per cent of each other.
+per cent of each other. And after as many pictures as are enough for all of them (study `alike`), so
+that explorables may set them side by side.
 
 The digits are those of `vit_digits`: large, so that their parts must be put together. The weights
-of the first seed ship with the package.
+of the first seed ship with the package; of `alike` whatever their accuracy.
 """
 
-from __future__ import annotations
+from functools import partial
 
-from collections.abc import Sequence
-
-import torch
-from torch import nn
-
-from hybridlib.analysis import cost
-from hybridlib.data import ImageData
-from hybridlib.models import create
-from hybridlib.models.deit import Distillation
-from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.one_run import weights_of
-from hybridlib.studies.tiers import LEARNING_RATES, data_arguments, label, recipe
+from hybridlib.studies.common import WITH_DEIT, count_macs, each_seed, learn_from_convnet, run_name
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 from hybridlib.studies.vit_digits import DIGITS
-from hybridlib.training import load_weights
 
-NAME = "field"
-QUESTION = "Under one budget of operations and steps, how accurate is each system?"
-CLAIMS = ("9a",)
-SEEDS = (0, 1, 2)
-EFFORT = (
-    "One learning rate for each system, the best of the ladder in study `tuning`, climbed on the "
-    "smaller digits; DeiT has the ViT's. Nothing else is tuned. DeiT's teacher is the convnet of "
-    "the same seed and budget, whose training is not counted in DeiT's."
-)
-# system: model, size. The convnet first: it is DeiT's teacher.
-SYSTEMS = {
-    "convnet": ("convnet", "nano"),
-    "ViT": ("vit", "nano"),
-    "BoTNet": ("botnet", "nano"),
-    "ConViT": ("convit", "nano"),
-    "CeiT": ("ceit", "nano"),
-    "Early convolutions": ("early_conv", "nano"),
-    "CoAtNet": ("coatnet", "nano"),
-    "DeiT": ("deit", "nano distilled"),
-}
 BUDGET = {"digits": dict(steps=1000)}
-SHIP = {  # name of the weights: run. ViT's come from vit_digits, where it trains longer.
-    f"{SYSTEMS[system][0]}_nano_digits": f"digits-{system.replace(' ', '-')}-seed-0"
-    for system in SYSTEMS
-    if system != "ViT"
-}
-FINDING = (
-    "Digits: whatever contains a convolution, a convolutional start included, reaches 98.7 to 99.6"
-    " %, the convnet first with half the parameters; the two that cut patches and hear no"
-    " neighbours stay at 91.1 ± 0.8 % (ViT) and 90.6 ± 2.3 % (DeiT, with the convnet as teacher)."
-    " CIFAR-10 (JPEG), one and a half passes over it: CeiT and the convnet lead, 63.9 ± 0.4 and"
-    " 63.7 ± 0.4 %, then BoTNet, CoAtNet and Early Convolutions, 62.8 ± 0.8 to 60.3 ± 0.6 %; DeiT"
-    " and ViT are last again, 51.3 ± 0.4 and 50.2 ± 1.0 %. Only ConViT changes sides: on"
-    " photographs its convolutional start brings it to 53.6 ± 0.3 %, near the ViT, perhaps because"
-    " it averages the values of neighbouring patches where the others compute features of pixels."
-    " Equal operations are not equal times: BoTNet takes four times as long as the ViT on a CPU."
-    " What the papers' attention is for, capacity on much data, a thousand steps do not ask for."
-)
-TABLE = (
-    dict(by=("system", "parameters", "end.macs"), across=None),
-    dict(by=("system",), value="cpu_seconds", scale=1, digits=0, title="seconds of training"),
-)
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """All seeds of a system before the next, so that the teachers are there when DeiT is
     reached."""
-    source = dict(DIGITS) if data == "digits" else data_arguments(data)
     return [
-        RunSpec(
-            name=f"{label(data)}-{system.replace(' ', '-')}-seed-{seed}",
+        run(
             model=model,
             size=size,
-            seed=seed,
-            data=source | dict(seed=seed),
-            recipe=recipe(
-                data,
-                **BUDGET.get(data, {}),
-                lr=LEARNING_RATES[{"deit": "vit"}.get(model, model), "nano"],
-            ),
+            images=DIGITS if data == "digits" else {},
             settings=dict(system=system),
+            **BUDGET.get(data, {}),
         )
-        for system, (model, size) in SYSTEMS.items()
-        for seed in seeds
+        for system, (model, size) in WITH_DEIT.items()
+        for run in each_seed(data, seeds)
     ]
 
 
-def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:
-    """See `taught`."""
-    return taught(NAME, spec, data)
+STUDY = Study(
+    name="field",
+    question="Under one budget of operations and steps, how accurate is each system?",
+    claims=("9a",),
+    tables=(
+        Table(by=("system", "parameters", "end.macs")),
+        Table(by=("system",), value="cpu_seconds", scale=1, digits=0, title="seconds of training"),
+    ),
+    ship={  # ViT's weights come from vit_digits, where it trains longer
+        f"{model}_nano_digits": run_name("digits", system, seed=0)
+        for system, (model, _) in WITH_DEIT.items()
+        if system != "ViT"
+    },
+    runs=runs,
+    make_loss=partial(learn_from_convnet, study="field"),
+    measure=count_macs,
+)
 
 
-def taught(study: str, spec: RunSpec, data: ImageData) -> Distillation | None:
-    """DeiT learns from the convnet of its seed in the same study by the hard loss; all others from
-    the labels."""
-    if spec.model != "deit":
-        return None
-    run = spec.name.replace(f"-{spec.settings['system']}-", "-convnet-")
-    with torch.random.fork_rng(devices=[]):
-        teacher = create("convnet", num_classes=data.num_classes, image_size=data.image_size)
-    load_weights(teacher, weights_of(study, run))
-    return Distillation(teacher, "hard")
+# In all, a system sees 192,000 digits, or 640,000 photographs.
+ALIKE_BUDGETS: dict[str, dict] = {
+    "digits": dict(images=DIGITS, steps=3000, batch_size=64),
+    "others": dict(steps=5000, batch_size=128),
+}
 
 
-def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
-    """Multiply-adds of one image."""
-    return dict(macs=cost(model, image_size=data.image_size).macs)
+def alike_runs(data: str, seeds: Seeds) -> list[RunSpec]:
+    """All systems of a seed before the next, the teacher first."""
+    return [
+        run(
+            model=model,
+            size=size,
+            mixed_precision="no",
+            evaluate_every=500,
+            settings=dict(system=system),
+            **ALIKE_BUDGETS.get(data, ALIKE_BUDGETS["others"]),
+        )
+        for run in each_seed(data, seeds)
+        for system, (model, size) in WITH_DEIT.items()
+    ]
+
+
+ALIKE = Study(
+    name="alike",
+    question="How accurate is each system after the same pictures, when they are enough for all?",
+    claims=("9a",),
+    tables=(Table(by=("system", "parameters")),),
+    ship={
+        f"{model}_nano_{pictures}": run_name(source, system, seed=0)
+        for source, pictures in (("digits", "digits"), ("cifar10-jpeg", "cifar10"))
+        for system, (model, _) in WITH_DEIT.items()
+    },
+    runs=alike_runs,
+    make_loss=partial(learn_from_convnet, study="alike"),
+)

@@ -7,75 +7,37 @@ the gradient of lambda, so that nothing else in the training changes. On digits 
 sample and look-up (far); with gating and start ablated as in study `convit`.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from hybridlib.data import ImageData
-from hybridlib.studies import convit, ladder, lookup_tuning, match_tuning, tasks
-from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.tiers import DIGITS, LEARNING_RATES
-from hybridlib.studies.tiers import RECIPE as DIGITS_RECIPE
+from hybridlib.models.convit import ConViT
+from hybridlib.studies import convit, lookup, match, tasks, tuning
+from hybridlib.studies.common import DIGITS, learning_rate, run_name
+from hybridlib.studies.common import RECIPE as DIGITS_RECIPE
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
-NAME = "gates"
-QUESTION = "Do ConViT's heads leave locality for a far task and keep it for a near one?"
-CLAIMS = ("5b", "5c")
-PICTURES = "digits, match, lookup"
-SEEDS = (0, 1, 2)
-EFFORT = (
-    "ConViT's learning rates: on the digits that of study `tuning`, on match and look-up those of"
-    " `match_tuning` and `lookup_tuning`. The factor 30 of the gates' own rate was set beforehand:"
-    " at it 800 steps can move lambda by about 12. The ablations have ConViT's rates."
-)
 FAST = "ConViT, fast gates"
 FACTOR = 30
+FAR = "mean non-locality of the local layers at the end, in patches"
 SYSTEMS = ("ConViT", FAST, "no gating", "no convolutional start")
 # task: pictures, and of the recipe what differs
 TASKS = {
     "digits": (DIGITS, DIGITS_RECIPE | dict(mixed_precision="no", evaluate_every=100)),
     "match": (
         tasks.MATCH["on the grid"],
-        tasks.RECIPE | dict(steps=match_tuning.STEPS, evaluate_every=250),
+        tasks.RECIPE | dict(steps=match.STEPS, evaluate_every=250),
     ),
-    "lookup": (tasks.LOOKUP, tasks.RECIPE | dict(steps=lookup_tuning.STEPS, evaluate_every=250)),
+    "lookup": (tasks.LOOKUP, tasks.RECIPE | dict(steps=lookup.TUNING_STEPS, evaluate_every=250)),
 }
-FINDING = (
-    "At the plain rate the gates cannot tell: whatever the task they end between 0.70 and 0.74 on"
-    " average, from 0.73. With a rate of their own they follow the task: up on the digits, to 0.82"
-    " ± 0.01; down on the look-up, to 0.56 ± 0.04, with the lowest head at 0.09 ± 0.05; down on"
-    " match, to 0.36 ± 0.13. So heads do leave locality for a far task and keep it for a near one,"
-    " once the budget lets them (5b). That they do so buys nothing that stands out: look-up 98.7 ±"
-    " 0.3 % with fast gates and 98.6 ± 0.4 % without, digits 97.4 ± 0.8 and 97.5 ± 0.6 %. On match"
-    " the fixed even mixture has 99.7 ± 0.5 %, beside 85.9 ± 12.3 % for ConViT, 75.6 ± 24.7 % with"
-    " fast gates and 83.3 ± 28.7 % without the convolutional start: too wide a spread to tell those"
-    " three apart. The start helps on the near task, 97.5 ± 0.6 against 88.2 ± 3.0 %, and within"
-    " the spread on the look-up."
-)
-TABLE = (
-    dict(by=("system",)),
-    dict(by=("system",), value="end.mean_gate", scale=1, digits=2, title="mean gate at the end"),
-    dict(
-        by=("system",), value="end.lowest_gate", scale=1, digits=2, title="lowest gate at the end"
-    ),
-    dict(
-        by=("system",),
-        value="end.mean_nonlocality",
-        scale=1,
-        digits=2,
-        title="mean non-locality of the local layers at the end, in patches",
-    ),
-)
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """Every task and system, a seed at a time, on the study's own pictures whatever `data` is."""
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
+    """Every task and system, a seed at a time."""
     return [
         RunSpec(
-            name=tasks.name(task, system.replace(",", ""), "seed", seed),
+            name=run_name(task, system, seed=seed),
             model="convit",
             seed=seed,
             data=pictures | dict(seed=seed),
@@ -91,15 +53,10 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
 def rate(task: str) -> float | None:
     """ConViT's learning rate on a task; None while its ladder is not climbed."""
     if task == "digits":
-        return LEARNING_RATES["convit", "nano"]
+        return learning_rate("convit")
     if task == "match":
-        return ladder.chosen(match_tuning.NAME, system="ConViT", pictures="on the grid")
-    return ladder.chosen(lookup_tuning.NAME, system="ConViT")
-
-
-def load_data(spec: RunSpec) -> ImageData:
-    """See `tasks.load_tuned`."""
-    return tasks.load_tuned(spec)
+        return tuning.choose(match.TUNING.name, system="ConViT", pictures="on the grid")
+    return lookup.rate("ConViT")
 
 
 class Faster(nn.Module):
@@ -114,7 +71,7 @@ class Faster(nn.Module):
         return 1 + (gate_logits - 1) / FACTOR
 
 
-def build(spec: RunSpec, data: ImageData) -> nn.Module:
+def build(spec: RunSpec, data: ImageData) -> ConViT:
     """ConViT, ablated as in study `convit` or with fast gates."""
     model = convit.build(spec, data)
     if spec.settings["system"] == FAST:
@@ -123,7 +80,7 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
     return model
 
 
-def observe(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+def observe(spec: RunSpec, model: ConViT, data: ImageData) -> dict:
     """Every head's gate, and how far it looks in patches; their means, and the lowest gate."""
     seen = convit.observe(spec, model, data)
     gates, far = (torch.tensor(seen[key]) for key in ("gates", "nonlocality"))
@@ -134,7 +91,25 @@ def observe(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     )
 
 
-def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
-    """As `observe`, so that the record has the start too."""
-    with torch.no_grad():
-        return observe(spec, model, data)
+STUDY = Study(
+    name="gates",
+    question="Do ConViT's heads leave locality for a far task and keep it for a near one?",
+    claims=("5b", "5c"),
+    pictures="digits, match, lookup",
+    tables=(
+        Table(by=("system",)),
+        *(
+            Table(by=("system",), value=f"end.{value}", scale=1, digits=2, title=title)
+            for value, title in (
+                ("mean_gate", "mean gate at the end"),
+                ("lowest_gate", "lowest gate at the end"),
+                ("mean_nonlocality", FAR),
+            )
+        ),
+    ),
+    runs=runs,
+    load_data=tasks.load_pictures,
+    build=build,
+    observe=observe,
+    measure=observe,  # so that the record has the start too
+)

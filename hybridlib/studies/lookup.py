@@ -2,53 +2,45 @@
 
 The look-up by colour: recognise three digits, and compare a far tile with theirs. Accuracy by step
 is kept in the records' curves, for learning comes in a jump after a plateau at one in three. Read
-beside the study `field`, whose digits ask for recognition alone.
+beside the study `field`, whose digits ask for recognition alone. The digits' learning rates do not
+carry over: a system that recognises the digits may never begin to compare.
+
+How far, among how many digits and from how few pictures? Study `reach` changes one thing at a time:
+all digits near the cue or all of them far from it, two digits or five, a quarter or a sixteenth of
+the training pictures.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from functools import partial
 
 from torch import nn
 
-from hybridlib.analysis import cost
 from hybridlib.data import ImageData
-from hybridlib.models.deit import Distillation
-from hybridlib.studies import field, ladder, lookup_tuning, tasks
-from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.tiers import train_beside_test
-
-NAME = "lookup"
-QUESTION = "Which systems can recognise digits and look up which of them is asked for?"
-CLAIMS = ()  # of no paper: the book's own question
-PICTURES = "lookup"
-SEEDS = (0, 1, 2)
-EFFORT = (
-    "One learning rate for each system, the best of its ladder in study `lookup_tuning`, read from"
-    " its records. Nothing else is tuned. DeiT has the ViT's rate; its teacher is the convnet of"
-    " the same seed and budget, as in study `field`."
+from hybridlib.studies import tasks, tuning
+from hybridlib.studies.common import (
+    SYSTEMS,
+    WITH_DEIT,
+    count_macs,
+    learn_from_convnet,
+    run_name,
+    train_beside_test,
 )
-FINDING = (
-    "Systems in which every token can ask every other in each block all learn to look up, in every"
-    " run: ConViT 98.7 ± 0.2 %, ViT 97.8 ± 0.9 %, Early convolutions 97.7 ± 0.3 %, CeiT 97.1 ± 0.2"
-    " %, DeiT 97.0 ± 0.8 %. The convnet, best on the digits of study `field`, has 57.4 ± 2.4 %."
-    " BoTNet and CoAtNet, which attend in their late stages only, make the jump in one run of three"
-    " each; in the others they stay at one in three. Three seeds do not say how often they"
-    " learn it."
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
+
+TUNING_STEPS = 2000
+TUNING = tasks.tuning_study(
+    "lookup_tuning",
+    question="Which learning rate of a ladder serves each system on the look-up?",
+    pictures={"lookup": tasks.LOOKUP},
+    steps=TUNING_STEPS,
 )
 STEPS = 3000
-SYSTEMS = tasks.SYSTEMS | {"DeiT": ("deit", "nano distilled")}  # last: the convnet is its teacher
-TABLE = (
-    dict(by=("system", "parameters", "end.macs")),
-    dict(by=("system",), value="end.train_accuracy", title="accuracy on training pictures in %"),
-)
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """All seeds of a system before the next, on the study's own pictures whatever `data` is."""
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
+    """All seeds of a system before the next."""
     return [
         RunSpec(
-            name=tasks.name("lookup", system, "seed", seed),
+            name=run_name("lookup", system, seed=seed),
             model=model,
             size=size,
             seed=seed,
@@ -56,27 +48,69 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
             recipe=tasks.RECIPE | dict(steps=STEPS, evaluate_every=250, lr=rate(system)),
             settings=dict(system=system),
         )
-        for system, (model, size) in SYSTEMS.items()
+        for system, (model, size) in WITH_DEIT.items()
         for seed in seeds
     ]
 
 
 def rate(system: str) -> float | None:
-    """The learning rate that study `lookup_tuning` chose; None while it has not."""
-    return ladder.chosen(lookup_tuning.NAME, system={"DeiT": "ViT"}.get(system, system))
-
-
-def load_data(spec: RunSpec) -> ImageData:
-    """See `tasks.load_tuned`."""
-    return tasks.load_tuned(spec)
-
-
-def make_loss(spec: RunSpec, data: ImageData) -> Distillation | None:
-    """See `field.taught`."""
-    return field.taught(NAME, spec, data)
+    """The learning rate of a system, DeiT's that of the ViT; None while its ladder is not
+    climbed."""
+    return tuning.choose(TUNING.name, system="ViT" if system == "DeiT" else system)
 
 
 def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """Multiply-adds of one picture, and `train_beside_test`."""
-    macs = cost(model, image_size=data.image_size).macs
-    return dict(macs=macs) | train_beside_test(model, data)
+    return count_macs(spec, model, data) | train_beside_test(spec, model, data)
+
+
+STUDY = Study(
+    name="lookup",
+    question="Which systems can recognise digits and look up which of them is asked for?",
+    pictures="lookup",
+    tables=(Table(by=("system", "parameters", "end.macs")), Table(by=("system",), **tasks.FIT)),
+    runs=runs,
+    load_data=tasks.load_pictures,
+    make_loss=partial(learn_from_convnet, study="lookup"),
+    measure=measure,
+)
+
+
+CHANGES: dict[str, dict] = {
+    "all near": dict(distance="near"),
+    "all far": dict(distance="far"),
+    "10,000 pictures": dict(pictures=10_000),
+    "2,500 pictures": dict(pictures=2_500),
+    "two digits": dict(count=2),
+    "five digits": dict(count=5),
+}
+
+
+def reach_runs(data: str, seeds: Seeds) -> list[RunSpec]:
+    """A change at a time, with all seeds and systems."""
+    return [
+        RunSpec(
+            name=run_name("lookup", change, system, seed=seed),
+            model=model,
+            size=size,
+            seed=seed,
+            data=tasks.LOOKUP | changed | dict(seed=seed),
+            recipe=tasks.RECIPE | dict(steps=STEPS, evaluate_every=500, lr=rate(system)),
+            settings=dict(system=system, change=change),
+        )
+        for change, changed in CHANGES.items()
+        for seed in seeds
+        for system, (model, size) in SYSTEMS.items()
+    ]
+
+
+REACH = Study(
+    name="reach",
+    question=(
+        "How do distance, number of digits and number of training pictures change the look-up?"
+    ),
+    pictures="lookup",
+    tables=(Table(by=("system", "change"), across="change"),),
+    runs=reach_runs,
+    load_data=tasks.load_pictures,
+)

@@ -4,45 +4,28 @@ CoAtNet's five layouts, from convolutions alone to attention alone, on the look-
 canvas with one digit, where there is nothing to look up.
 """
 
-from __future__ import annotations
+from hybridlib.studies import coatnet, lookup, tasks, tuning
+from hybridlib.studies.common import run_name, train_beside_test
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
-from collections.abc import Sequence
-
-from torch import nn
-
-from hybridlib.data import ImageData
-from hybridlib.studies import coatnet, ladder, lookup_layouts_tuning, lookup_tuning, tasks
-from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.tiers import train_beside_test
-
-NAME = "lookup_layouts"
-QUESTION = "Which of CoAtNet's layouts can look up, and which recognise soonest?"
-CLAIMS = ("8c",)
-PICTURES = "lookup"
-SEEDS = (0, 1, 2)
-EFFORT = (
-    "One learning rate for each layout, the best of its ladder in `lookup_layouts_tuning`, or"
-    " `lookup_tuning` for C-C-T-T, both climbed on the look-up and used for recognition too."
-    " Nothing else is tuned."
+TUNING = tasks.tuning_study(
+    "lookup_layouts_tuning",
+    question="Which learning rate of a ladder serves each of CoAtNet's layouts on the look-up?",
+    systems={  # C-C-T-T is the nano, which lookup_tuning has
+        layout: ("coatnet", size) for layout, size in coatnet.LAYOUTS.items() if layout != "CCTT"
+    },
+    pictures={"lookup": tasks.LOOKUP},
+    steps=lookup.TUNING_STEPS,
 )
 # digits in a picture, steps: one digit is there to be recognised alone
-TASKS = {"look up": (3, lookup_tuning.STEPS), "recognise": (1, 600)}
-TABLE = (
-    dict(by=("layout", "task"), across="task"),
-    dict(
-        by=("layout", "task"),
-        across="task",
-        value="end.train_accuracy",
-        title="accuracy on training pictures in %",
-    ),
-)
+TASKS = {"look up": (3, lookup.TUNING_STEPS), "recognise": (1, 600)}
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """Both tasks and five layouts, a seed at a time, whatever `data` is."""
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
+    """Both tasks and five layouts, a seed at a time."""
     return [
         RunSpec(
-            name=tasks.name(task, layout, "seed", seed),
+            name=run_name(task, layout, seed=seed),
             model="coatnet",
             size=size,
             seed=seed,
@@ -59,15 +42,20 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
 def rate(layout: str) -> float | None:
     """The learning rate of a layout; None while its ladder is not climbed."""
     if layout == "CCTT":
-        return ladder.chosen(lookup_tuning.NAME, system="CoAtNet")
-    return ladder.chosen(lookup_layouts_tuning.NAME, system=layout)
+        return lookup.rate("CoAtNet")
+    return tuning.choose(TUNING.name, system=layout)
 
 
-def load_data(spec: RunSpec) -> ImageData:
-    """See `tasks.load_tuned`."""
-    return tasks.load_tuned(spec)
-
-
-def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
-    """See `train_beside_test`."""
-    return train_beside_test(model, data)
+STUDY = Study(
+    name="lookup_layouts",
+    question="Which of CoAtNet's layouts can look up, and which recognise soonest?",
+    claims=("8c",),
+    pictures="lookup",
+    tables=(
+        Table(by=("layout", "task"), across="task"),
+        Table(by=("layout", "task"), across="task", **tasks.FIT),
+    ),
+    runs=runs,
+    load_data=tasks.load_pictures,
+    measure=train_beside_test,
+)

@@ -1,36 +1,30 @@
-"""One run of a study, from its declaration to its record; and its measurements taken anew."""
+"""One run of a study, from what is declared to its record; and its measurements taken anew."""
 
 from __future__ import annotations
 
-import json
 import os
-import resource
 import subprocess
 import threading
-from collections.abc import Callable
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import time
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
-from hybridlib.checks import look_up
 from hybridlib.data import ImageData
-from hybridlib.studies.declaration import RunSpec, find_hooks
-from hybridlib.studies.records import PACKAGE, data_of, save
+from hybridlib.studies.records import PACKAGE, SCRATCH, data_of, read, save
+from hybridlib.studies.study import RunSpec, Study
 from hybridlib.training import Recipe, evaluate, fit, load_weights, save_weights
 from hybridlib.training.record import Run
 
-SCRATCH = Path("runs")  # checkpoints, logs and weights, below the working directory; git ignores it
 RANDOM = threading.Lock()  # PyTorch's global random numbers: for one thread at a time
 
 
 def run_one(
-    study: ModuleType,
+    study: Study,
     spec: RunSpec,
     *,
     command: str,
@@ -39,12 +33,10 @@ def run_one(
     device: str = "cpu",
     progress: bool = True,
 ) -> dict | None:
-    """Do one run to the end and write its record; go on from its last checkpoint if it was begun
-    before.
+    """Do one run to the end and write its record; go on from its last checkpoint if there is one.
 
     Args:
-        study: the module.
-        spec: the run.
+        study, spec: the study and which of its runs.
         command: what repeats exactly this run; goes into the record.
         results: folder of all records.
         scratch: folder for checkpoints and weights.
@@ -54,14 +46,16 @@ def run_one(
     Returns:
         The record, or None if another process is at this run now.
     """
-    folder = scratch / study.NAME / spec.name
-    with _alone(folder) as alone:
-        if not alone:
-            return None
+    folder = scratch / study.name / spec.name
+    folder.mkdir(parents=True, exist_ok=True)
+    try:  # the system lets go of the lock however the process ends
+        lock = FileLock(folder / "lock").acquire(timeout=0)
+    except Timeout:
+        return None
+    with lock:
         prepared = prepare(study, spec)
-        # Time of this process alone: after an interruption it is that of the last part, and None
-        # says so.
-        began = None if any(folder.glob("step-*")) else resource.getrusage(resource.RUSAGE_SELF)
+        # Of this process alone: after an interruption it is that of the last part, and None says so
+        whole, start = not any(folder.glob("step-*")), time.process_time()
         run = fit(
             prepared.model,
             prepared.data,
@@ -72,14 +66,9 @@ def run_one(
             command=command,
             **prepared.options,
         )
-        cpu = None
-        if began is not None:
-            ended = resource.getrusage(resource.RUSAGE_SELF)
-            cpu = round(ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime, 1)
+        cpu = round(time.process_time() - start, 1) if whole else None
         record = finish(prepared, run, cpu_seconds=cpu, results=results, scratch=scratch)
-        for checkpoint in folder.glob(
-            "step-*"
-        ):  # last: until the record is on the disk they are all there is
+        for checkpoint in folder.glob("step-*"):  # last: until the record is written they are all
             checkpoint.unlink()
     return record
 
@@ -89,7 +78,7 @@ class Prepared:
     """A run that is ready to be trained.
 
     Attributes:
-        study, spec: what was declared.
+        study, spec: the study and which of its runs.
         data, model: its images, and the model as the run starts with it.
         options: arguments of `fit` besides its recipe: seed, name, loss, observe.
         parameters: numbers that training changes.
@@ -97,7 +86,7 @@ class Prepared:
         commit: of the files as they are now; they may change while it runs.
     """
 
-    study: ModuleType
+    study: Study
     spec: RunSpec
     data: ImageData
     model: nn.Module
@@ -107,31 +96,37 @@ class Prepared:
     commit: dict
 
 
-def prepare(study: ModuleType, spec: RunSpec, *, data: ImageData | None = None) -> Prepared:
+def prepare(study: Study, spec: RunSpec, *, data: ImageData | None = None) -> Prepared:
     """Load, build and measure what a run starts with.
 
     Args:
-        study, spec: see `run_one`.
+        study, spec: the study and which of its runs.
         data: its images, if they are loaded already.
     """
-    commit, hooks = _commit(), find_hooks(study)
-    data = hooks["load_data"](spec) if data is None else data
+    commit = _commit()
+    images = study.load_data(spec) if data is None else data
     with RANDOM:
-        model = _built(hooks, spec, data)
-        loss = hooks["make_loss"](spec, data)
+        model = _build(study, spec, images)
+        loss = study.make_loss(spec, images)
+
+    def observe(model: nn.Module) -> dict:
+        with torch.no_grad():
+            return study.observe(spec, model, images)
+
     return Prepared(
         study,
         spec,
-        data,
+        images,
         model,
         options=dict(
             seed=spec.seed,
             name=spec.name,
             loss=loss,
-            observe=partial(_observed, hooks["observe"], spec, data),
+            observe=observe,
+            checkpoint_every=spec.checkpoint_every,
         ),
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        start=hooks["measure"](spec, model, data),
+        start=_measure(study, spec, model, images),
         commit=commit,
     )
 
@@ -144,45 +139,54 @@ def finish(
     Args:
         prepared: the run, with its trained model.
         run: what `fit` said.
-        cpu_seconds: of processor time that the training took; None if it cannot be told.
-        results, scratch: see `run_one`.
+        cpu_seconds: of processor time that the training took; None if it cannot be known.
+        results: folder of all records.
+        scratch: folder for checkpoints and weights.
 
     Returns:
-        The record.
+        The record, as book/results/schema.json has it.
     """
     study, spec = prepared.study, prepared.spec
-    end = find_hooks(study)["measure"](spec, prepared.model, prepared.data)
-    result = dict(
-        test_accuracy=run.result["accuracy"],
-        test_loss=run.result["loss"],
-        test_images=run.result["count"],
-    )
-    trained = asdict(run)
+    end = _measure(study, spec, prepared.model, prepared.data)
     record = dict(
-        study=study.NAME,
+        study=study.name,
         run=spec.name,
         model=spec.model,
         size=spec.size,
         parameters=prepared.parameters,
         seed=spec.seed,
+        settings=spec.settings,
+        data=run.data,
+        asked_on="digits" if study.pictures else spec.data["source"],
+        recipe=run.config,
+        result=dict(
+            test_accuracy=run.result["accuracy"],
+            test_loss=run.result["loss"],
+            test_images=run.result["count"],
+            **({"start": prepared.start, "end": end} if prepared.start or end else {}),
+        ),
+        steps=run.steps,
+        epochs=run.epochs,
+        seconds=run.seconds,
+        wall_seconds=run.wall_seconds,
+        cpu_seconds=cpu_seconds,
+        device=run.device,
+        versions=run.versions,
+        date=run.date,
+        **prepared.commit,
+        command=run.command,
+        curve=run.curve,
     )
-    record |= dict(settings=spec.settings, data=trained["data"], recipe=trained["config"])
-    measured = {"start": prepared.start, "end": end} if prepared.start or end else {}
-    record["result"] = result | measured
-    record |= {key: trained[key] for key in ("steps", "epochs", "seconds", "wall_seconds")}
-    record |= dict(cpu_seconds=cpu_seconds, device=trained["device"], versions=trained["versions"])
-    record |= dict(date=trained["date"], **prepared.commit, command=run.command)
-    record |= dict(curve=trained["curve"])
     save_weights(
         prepared.model,
-        scratch / study.NAME / spec.name / "weights.safetensors",
-        metadata={"study": study.NAME, "run": spec.name},
+        scratch / study.name / spec.name / "weights.safetensors",
+        metadata={"study": study.name, "run": spec.name},
     )
-    save(record, results / study.NAME / f"{spec.name}.json")
+    save(record, results / study.name / f"{spec.name}.json")
     return record
 
 
-def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) -> list[str]:
+def measure_again(study: Study, *, results: Path, scratch: Path = SCRATCH) -> list[str]:
     """Take a study's measurements anew from the weights that its runs left on this machine; nothing
     is trained.
 
@@ -190,7 +194,7 @@ def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) 
     commit they were measured.
 
     Args:
-        study: the module.
+        study: the study.
         results: folder of all records.
         scratch: where the runs left their weights.
 
@@ -200,17 +204,15 @@ def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) 
     Raises:
         ValueError: if weights do not have the accuracy that is recorded.
     """
-    hooks, done = find_hooks(study), []
-    for path in sorted((results / study.NAME).glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        weights = scratch / study.NAME / path.stem / "weights.safetensors"
+    done = []
+    for path in sorted((results / study.name).glob("*.json")):
+        record, weights = read(path), scratch / study.name / path.stem / "weights.safetensors"
         if not weights.is_file():
             continue
-        specs = study.runs(data_of(record), (record["seed"],))
-        spec = look_up({s.name: s for s in specs}, path.stem)
-        data = hooks["load_data"](spec)
-        model = _built(hooks, spec, data)
-        start = hooks["measure"](spec, model, data)
+        spec = study.spec(path.stem, data=data_of(record), seeds=(record["seed"],))
+        data = study.load_data(spec)
+        model = _build(study, spec, data)
+        start = _measure(study, spec, model, data)
         load_weights(model, weights)
         accuracy = evaluate(
             model,
@@ -225,81 +227,41 @@ def measure_again(study: ModuleType, *, results: Path, scratch: Path = SCRATCH) 
                 f"{record['result']['test_accuracy']}: these are other weights; make them again "
                 f"with: {record['command']}"
             )
-        measured = {"start": start, "end": hooks["measure"](spec, model.eval(), data)}
-        if measured == {key: record["result"].get(key) for key in measured}:
-            continue
-        record["result"] |= measured
-        record["measured"] = dict(
-            date=datetime.now(timezone.utc).isoformat(timespec="seconds"), **_commit()
-        )
-        save(record, path)
-        done.append(path.stem)
+        measured = {"start": start, "end": _measure(study, spec, model.eval(), data)}
+        if measured != {key: record["result"].get(key) for key in measured}:
+            record["result"] |= measured
+            now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            save(record | dict(measured=dict(date=now, **_commit())), path)
+            done.append(path.stem)
     return done
 
 
-def _observed(hook: Callable, spec: RunSpec, data: ImageData, model: nn.Module) -> dict:
-    with torch.no_grad():
-        return hook(spec, model, data)
-
-
-def weights_of(study: str, run: str, *, scratch: Path = SCRATCH) -> Path:
-    """The weights that a run left on this machine, for a study that goes on from them.
-
-    Raises:
-        FileNotFoundError: if they are not there; the message gives the command that makes them.
-    """
-    path = scratch / study / run / "weights.safetensors"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{str(path)!r} is not there; make it with: python -m hybridlib study run {study} "
-            f"--only {run}"
-        )
-    return path
-
-
-def _built(hooks: dict[str, Callable], spec: RunSpec, data: ImageData) -> nn.Module:
+def _build(study: Study, spec: RunSpec, data: ImageData) -> nn.Module:
     """The model as the run starts with it, in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        return hooks["build"](spec, data).eval()
+        return study.build(spec, data).eval()
 
 
-@contextmanager
-def _alone(folder: Path):
-    """True while this process holds the folder's lock. The system lets go of it however the process
-    ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows: take care yourself that no two runners are at one study
-            yield True
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
+@torch.no_grad()
+def _measure(study: Study, spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+    return study.measure(spec, model, data)
 
 
 def _commit() -> dict:
     """The commit of the checkout that ran, and whether the library differed from it; None outside a
     checkout. HYBRIDLIB_COMMIT says it where the files were copied without their history."""
-    if told := os.environ.get("HYBRIDLIB_COMMIT"):
-        return dict(commit=told, changed=False)
+    if commit := os.environ.get("HYBRIDLIB_COMMIT"):
+        return dict(commit=commit, changed=False)
 
-    def git(*words: str) -> str | None:
-        done = subprocess.run(
-            ["git", "-C", str(PACKAGE.parent), *words], capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else None
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(PACKAGE.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
     try:
-        commit = git("rev-parse", "HEAD") if (PACKAGE.parent / ".git").exists() else None
-        return dict(
-            commit=commit,
-            changed=bool(git("status", "--porcelain", "--", "hybridlib")) if commit else None,
-        )
+        commit = git("rev-parse", "HEAD") if (PACKAGE.parent / ".git").exists() else ""
+        if not commit:
+            return dict(commit=None, changed=None)
+        return dict(commit=commit, changed=bool(git("status", "--porcelain", "--", "hybridlib")))
     except OSError:  # no git on this machine
         return dict(commit=None, changed=None)

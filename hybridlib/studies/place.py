@@ -6,47 +6,39 @@ colour 20 pixels to the right. On plain digits they were worth nothing that stoo
 `botnet`).
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 from torch import nn
 
 from hybridlib.data import ImageData
 from hybridlib.models import create
 from hybridlib.models.coatnet import RelativeAttention
-from hybridlib.studies import botnet, ladder, place_tuning, pointer_tuning, tasks
-from hybridlib.studies.declaration import RunSpec
+from hybridlib.studies import botnet, pointer, tasks, tuning
+from hybridlib.studies.common import SYSTEMS, run_name
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
-NAME = "place"
-QUESTION = "What are positions worth to BoTNet and CoAtNet under a rule of place?"
-CLAIMS = ("3d", "8b")
-PICTURES = "lookup by place, pointer"
-SEEDS = (0, 1, 2)
-EFFORT = (
-    "One learning rate for each system and task, climbed with relative positions in `place_tuning` "
-    "and `pointer_tuning`, and used without them too."
+# One cell to the right of the cue; tiles are moved within their cells, so that the borders of the
+# convolutions' padding do not tell in which cell a tile lies.
+PLACE: dict = tasks.LOOKUP | dict(rule="right", jitter=2)
+STEPS = 1500
+TUNING = tasks.tuning_study(
+    "place_tuning",
+    question="Which learning rate of a ladder serves BoTNet and CoAtNet on the look-up by place?",
+    systems={system: SYSTEMS[system] for system in ("BoTNet", "CoAtNet")},
+    pictures={"right": PLACE},
+    steps=STEPS,
 )
-ARMS = (
-    ("BoTNet", "relative"),
-    ("BoTNet", "absolute"),
-    ("BoTNet", "none"),
-    ("CoAtNet", "relative"),
-    ("CoAtNet", "none"),
-)
-TASKS = {  # task: pictures, steps
-    "right of the cue": (place_tuning.PLACE, place_tuning.STEPS),
-    "20 px": (tasks.POINTER["20 px"], pointer_tuning.STEPS),
+ARMS = {"BoTNet": ("relative", "absolute", "none"), "CoAtNet": ("relative", "none")}
+TASKS: dict[str, tuple[dict, int]] = {  # task: pictures, steps
+    "right of the cue": (PLACE, STEPS),
+    "20 px": (tasks.POINTER["20 px"], pointer.STEPS),
 }
-TABLE = dict(by=("system", "positions"), across="positions")
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
-    """Both tasks and every arm, a seed at a time, whatever `data` is."""
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
+    """Both tasks and every arm, a seed at a time."""
     return [
         RunSpec(
-            name=tasks.name(pictures["source"], system, positions, "seed", seed),
-            model=tasks.SYSTEMS[system][0],
+            name=run_name(pictures["source"], system, positions, seed=seed),
+            model=SYSTEMS[system][0],
             seed=seed,
             data=pictures | dict(seed=seed),
             recipe=tasks.RECIPE | dict(steps=steps, evaluate_every=125, lr=rate(task, system)),
@@ -54,20 +46,16 @@ def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
         )
         for seed in seeds
         for task, (pictures, steps) in TASKS.items()
-        for system, positions in ARMS
+        for system, kinds in ARMS.items()
+        for positions in kinds
     ]
 
 
 def rate(task: str, system: str) -> float | None:
     """The learning rate of a system on a task; None while its ladder is not climbed."""
     if task == "20 px":
-        return ladder.chosen(pointer_tuning.NAME, system=system, pictures=task)
-    return ladder.chosen(place_tuning.NAME, system=system)
-
-
-def load_data(spec: RunSpec) -> ImageData:
-    """See `tasks.load_tuned`."""
-    return tasks.load_tuned(spec)
+        return tuning.choose(pointer.TUNING.name, system=system, pictures=task)
+    return tuning.choose(TUNING.name, system=system)
 
 
 def build(spec: RunSpec, data: ImageData) -> nn.Module:
@@ -80,3 +68,15 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
             for table in module.bias.parameters():
                 nn.init.zeros_(table).requires_grad_(False)
     return model
+
+
+STUDY = Study(
+    name="place",
+    question="What are positions worth to BoTNet and CoAtNet under a rule of place?",
+    claims=("3d", "8b"),
+    pictures="lookup by place, pointer",
+    tables=(Table(by=("system", "positions"), across="positions"),),
+    runs=runs,
+    load_data=tasks.load_pictures,
+    build=build,
+)

@@ -4,36 +4,60 @@ A record is one JSON file, book/results/<study>/<run>.json; book/results/schema.
 holds.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os
 import shlex
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import hybridlib
 
 PACKAGE = Path(hybridlib.__file__).resolve().parent
+SCRATCH = Path("runs")  # checkpoints, logs and weights, below the working directory; git ignores it
 SECTIONS = ("settings", "result", "recipe", "data")  # where `value_of` looks after the record
 
 
 def results_folder() -> Path:
-    """The folder of all records: book/results of the checkout, or the copy inside the installed
-    package."""
-    checkout = PACKAGE.parent / "book" / "results"
+    """The folder of all records."""
+    return book_folder("results", package="hybridlib.results")
+
+
+def book_folder(name: str, *, package: str) -> Path:
+    """A folder of the book: that of the checkout, or the copy inside the installed package.
+
+    Args:
+        name: of the folder in book/.
+        package: what pyproject.toml calls the copy.
+
+    Raises:
+        FileNotFoundError: if there is neither.
+    """
+    checkout = PACKAGE.parent / "book" / name
     if checkout.is_dir():
         return checkout
-    installed = importlib.util.find_spec("hybridlib.results")
+    installed = importlib.util.find_spec(package)
     if installed is None or not installed.submodule_search_locations:
         raise FileNotFoundError(
-            f"no recorded results: neither {str(checkout)!r} nor the package hybridlib.results is "
-            "there; reinstall hybridlib"
+            f"neither {str(checkout)!r} nor the package {package} is there; reinstall hybridlib"
         )
     return Path(next(iter(installed.submodule_search_locations)))
+
+
+def weights_of(study: str, run: str, *, scratch: Path = SCRATCH) -> Path:
+    """The weights that a run left on this machine.
+
+    Raises:
+        FileNotFoundError: if they are not there; the message gives the command that makes them.
+    """
+    path = scratch / study / run / "weights.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{str(path)!r} is not there; make it with: python -m hybridlib study run {study} "
+            f"--only {run}"
+        )
+    return path
 
 
 def load(
@@ -57,7 +81,7 @@ def load(
         raise FileNotFoundError(
             f"no recorded runs of study {study!r}; there are {', '.join(there) or 'none at all'}"
         )
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    records = [read(path) for path in paths]
     sources = {Path(data_of(record)).name for record in records}
     if data is None:
         return records
@@ -66,6 +90,11 @@ def load(
             f"study {study!r} has no runs on {data!r}; it has some on {', '.join(sorted(sources))}"
         )
     return [record for record in records if Path(data_of(record)).name == data]
+
+
+def read(path: Path) -> dict:
+    """A record from its file."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def save(record: dict, path: Path) -> None:
@@ -80,24 +109,11 @@ def save(record: dict, path: Path) -> None:
 
 
 def data_of(record: dict) -> str:
-    """What the command of a record gives as its data: a source, or the path of a folder."""
+    """What the study of a record was asked on: a source, or the path of a folder."""
+    if "asked_on" in record:
+        return record["asked_on"]
     words = shlex.split(record["command"])
     return words[words.index("--data") + 1] if "--data" in words else "digits"
-
-
-def tables(study: ModuleType, records: Sequence[dict]) -> Iterator[tuple[str, str]]:
-    """Each table of a study for each of the data that it ran on, if there are records for it: a
-    title and the text."""
-    layouts = study.TABLE if isinstance(study.TABLE, tuple) else (study.TABLE,)
-    for data in sorted({record["data"]["name"] for record in records}):
-        these = [record for record in records if record["data"]["name"] == data]
-        judged = these[0]["data"].get("judged_on", "test")
-        for layout in layouts:
-            only = layout.get("only", {})
-            kept = [r for r in these if all(value_of(r, k) in v for k, v in only.items())]
-            title = layout.get("title", f"{judged} accuracy in %")
-            if kept:
-                yield f"{data}: {title}", lay_out(kept, layout)
 
 
 def value_of(record: dict, key: str):
@@ -152,15 +168,6 @@ def summarise(
     return rows
 
 
-def lay_out(records: Sequence[dict], layout: dict) -> str:
-    """A study's table of these records as text, from one entry of its TABLE (see
-    declaration.py)."""
-    value = layout.get("value", "test_accuracy")
-    rows = summarise(records, by=layout["by"], value=value)
-    options = {key: layout[key] for key in ("scale", "digits") if key in layout}
-    return table(rows, across=layout.get("across"), **options)
-
-
 def table(
     rows: Sequence[dict], *, across: str | None = None, scale: float = 100.0, digits: int = 1
 ) -> str:
@@ -186,7 +193,7 @@ def table(
         )
     lines = [
         [*keys, *columns],
-        *([*key, *(found.get(c, "") for c in columns)] for key, found in cells.items()),
+        *([*key, *(line.get(c, "") for c in columns)] for key, line in cells.items()),
     ]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(

@@ -1,16 +1,12 @@
 """Puts the weights of a recorded run into the package, in half precision, with a model card."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from types import ModuleType
 
 import torch
 
 from hybridlib.pretrained import SHIPPED_FOLDER
-from hybridlib.studies.declaration import find_hooks
-from hybridlib.studies.one_run import SCRATCH
-from hybridlib.studies.records import load
+from hybridlib.studies.records import SCRATCH, data_of, load
+from hybridlib.studies.study import Study
 from hybridlib.training import evaluate, load_weights
 from hybridlib.weight_files import save_weights
 
@@ -19,12 +15,12 @@ CARD = """# {name}
 {model} {size}, {parameters:,} parameters, half precision.
 Load it with `hybridlib.pretrained.load("{name}")`.
 
-- Data: {data}; {train} training images of {classes} classes, digest `{train_digest}`.
+- Data: {data}; {train[images]} training images of {classes} classes, digest `{train[digest]}`.
 - Recipe: {recipe}.
-- Seed: {seed}. Steps: {steps}. Time: {seconds:.0f} s of training on {threads} thread of
-  {processor}.
-- Result: {accuracy:.2%} of {test} test images in half precision ({recorded:.2%} in the record,
-  before rounding).
+- Seed: {seed}. Steps: {steps}. Time: {seconds:.0f} s of training on {device[threads]} thread of
+  {device[name]}.
+- Result: {accuracy:.2%} of {result[test_images]} test images in half precision
+  ({result[test_accuracy]:.2%} in the record, before rounding).
 - Run: `{run}` of the study `{study}`; record: book/results/{study}/{run}.json, commit {commit}.
 - Command: `{command}`, then `python -m hybridlib study ship {study}`.
 
@@ -34,21 +30,17 @@ picture.
 
 {source}
 """
-SOURCES = {
-    "digits": (
-        "Digits: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten "
-        "Digits, UCI (CC BY 4.0), as in scikit-learn."
-    )
-}
+DIGITS = (
+    "Digits: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten "
+    "Digits, UCI (CC BY 4.0), as in scikit-learn."
+)
 
 
-def ship(
-    study: ModuleType, *, scratch: Path = SCRATCH, folder: Path = SHIPPED_FOLDER
-) -> list[Path]:
-    """Write weights and card for each entry of the study's SHIP.
+def ship(study: Study, *, scratch: Path = SCRATCH, folder: Path = SHIPPED_FOLDER) -> list[Path]:
+    """Write weights and card for each entry of the study's `ship`.
 
     Args:
-        study: a study's module; its SHIP maps names of weights to runs.
+        study: the study.
         scratch: where the runs left their weights.
         folder: where to write.
 
@@ -59,66 +51,54 @@ def ship(
         FileNotFoundError: if the run's weights are not on this machine; the message gives the
             command that makes them.
     """
-    records = {r["run"]: r for r in load(study.NAME, data=None)}
+    records = {record["run"]: record for record in load(study.name, data=None)}
     written = []
-    for name, run in getattr(study, "SHIP", {}).items():
-        record = records[run]
-        weights = scratch / study.NAME / run / "weights.safetensors"
+    for name, run in study.ship.items():
+        record, weights = records[run], scratch / study.name / run / "weights.safetensors"
         if not weights.is_file():
             raise FileNotFoundError(
                 f"{str(weights)!r} is not there; make it with: {record['command']}"
             )
-        spec = next(
-            s for s in study.runs(record["data"]["source"], (record["seed"],)) if s.name == run
-        )
-        hooks = find_hooks(study)
-        data = hooks["load_data"](spec)
-        model = hooks["build"](spec, data)
+        spec = study.spec(run, data=data_of(record), seeds=(record["seed"],))
+        data = study.load_data(spec)
+        model = study.build(spec, data)
         load_weights(model, weights)
         with torch.no_grad():
             for value in [*model.parameters(), *model.buffers()]:
                 value.copy_(value.half())  # so that what is measured is what is shipped
         accuracy = evaluate(model, data.test, device="cpu").accuracy
-        told = dict(
+        metadata = dict(
             model=spec.model,
             size=spec.size,
             num_classes=str(data.num_classes),
             image_size=str(data.image_size),
-        )
-        told |= dict(
             mean=" ".join(map(repr, data.mean)),
             std=" ".join(map(repr, data.std)),
-            study=study.NAME,
+            study=study.name,
             run=run,
         )
-        save_weights(model.half(), folder / f"{name}.safetensors", metadata=told)
-        card = CARD.format(
-            name=name,
-            model=spec.model,
-            size=spec.size,
-            parameters=record["parameters"],
-            seed=record["seed"],
-            steps=record["steps"],
-            data=_settings(record["data"], leave=("name", "classes", "train", "test")),
-            train=record["data"]["train"]["images"],
-            classes=record["data"]["classes"],
-            train_digest=record["data"]["train"]["digest"],
-            recipe=_settings(record["recipe"]),
-            seconds=record["seconds"],
-            threads=record["device"]["threads"],
-            processor=record["device"]["name"],
-            accuracy=accuracy,
-            test=record["result"]["test_images"],
-            recorded=record["result"]["test_accuracy"],
-            run=run,
-            study=study.NAME,
-            commit=record["commit"],
-            command=record["command"],
-            source=SOURCES.get(record["data"]["source"], ""),
-        )
-        (folder / f"{name}.md").write_text(card.rstrip() + "\n", encoding="utf-8")
-        written += [folder / f"{name}.safetensors", folder / f"{name}.md"]
+        paths = [folder / f"{name}.safetensors", folder / f"{name}.md"]
+        save_weights(model.half(), paths[0], metadata=metadata)
+        paths[1].write_text(_card(name, record, accuracy), encoding="utf-8")
+        written += paths
     return written
+
+
+def _card(name: str, record: dict, accuracy: float) -> str:
+    """The model card of weights that have this accuracy in half precision."""
+    data = record["data"]
+    text = CARD.format_map(
+        record
+        | data  # classes, train and test; the name is that of the weights
+        | dict(
+            name=name,
+            accuracy=accuracy,
+            data=_settings(data, leave=("name", "classes", "train", "test")),
+            recipe=_settings(record["recipe"]),
+            source=DIGITS if data["source"] == "digits" else "",
+        )
+    )
+    return text.rstrip() + "\n"
 
 
 def _settings(entries: dict, *, leave: tuple[str, ...] = ()) -> str:

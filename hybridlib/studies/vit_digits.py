@@ -3,15 +3,14 @@
 One ViT with its learned position table, and one whose table is zero and stays zero, at the same
 budget. Attention distance and the position table's likeness to the grid are measured before and
 after training.
+
+And what goes wrong when a narrow ViT starts from the weights of a wide one (study `vit_init`)? timm
+and DeiT draw a block's weights from a normal of standard deviation 0.02 whatever the width.
+Xavier's rule gives 0.02 to 0.04 at D = 768, and 0.08 to 0.13 at the nano's D = 64.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
-
-import torch
 from einops import einsum, reduce
-from torch import Tensor, nn
+from torch import nn
 
 from hybridlib.analysis import (
     attention_distance,
@@ -21,22 +20,11 @@ from hybridlib.analysis import (
 )
 from hybridlib.data import ImageData
 from hybridlib.layers.position import relative_offsets
-from hybridlib.models import create
-from hybridlib.studies.declaration import RunSpec
-from hybridlib.studies.tiers import label
+from hybridlib.models.vit import ViT
+from hybridlib.studies import study
+from hybridlib.studies.common import round_heads, run_name
+from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
-NAME = "vit_digits"
-QUESTION = (
-    "Does attention distance grow with depth, does the position table learn the grid, and what are "
-    "positions worth?"
-)
-CLAIMS = ("2b",)
-SEEDS = (0, 1, 2)
-EFFORT = (
-    "Learning rate and budget were chosen in short probes of the variant with positions and used "
-    "for both. The digits' size was chosen too: with digits at twice their size and 2000 steps of "
-    "32, the ViT with positions had 90.9 and 92.6 % (seeds 0, 1), the one without 92.2 % (seed 0)."
-)
 # Digits at three times their size: a 4x4 patch holds about one pixel of the original, so a patch
 # alone says little and the arrangement must be read. At twice their size a first run without
 # positions did as well as one with them.
@@ -46,38 +34,49 @@ RECIPE = dict(
 )
 PROBES = 200  # test images over which attention distance is averaged
 INK = 32  # of 255: a patch shows ink if a pixel of it is brighter
-SHIP = {"vit_nano_digits": "digits-vit-positions-learned-seed-0"}  # name of the weights: run
-TABLE = dict(by=("positions",), across=None)  # how `study show` lays it out
 
 
-def runs(data: str, seeds: Sequence[int]) -> list[RunSpec]:
+def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     """With and without positions, for each seed."""
+    return arms(data, seeds, positions=("learned", "none"))
+
+
+def arms(
+    data: str, seeds: Seeds, *, changes: dict | None = None, **choices: tuple[str, ...]
+) -> list[RunSpec]:
+    """For each seed one run with each choice, on the same images.
+
+    Args:
+        data, seeds: see `Study.runs`.
+        changes: to the recipe.
+        choices: what is chosen, and what from.
+    """
     source = dict(DIGITS) if data == "digits" else dict(source=data, image_size=32)
+    ((key, values),) = choices.items()
     return [
         RunSpec(
-            name=f"{label(data)}-vit-positions-{positions}-seed-{seed}",
+            name=run_name(data, "vit", key, value, seed=seed),
             model="vit",
             seed=seed,
             data=source | dict(seed=seed),
-            recipe=dict(RECIPE),
-            settings=dict(positions=positions),
+            recipe=RECIPE | (changes or {}),
+            settings={key: value},
         )
         for seed in seeds
-        for positions in ("learned", "none")
+        for value in values
     ]
 
 
 def build(spec: RunSpec, data: ImageData) -> nn.Module:
     """A ViT; without positions its table is zero and takes no gradient."""
-    model = create(spec.model, spec.size, num_classes=data.num_classes, image_size=data.image_size)
+    model = study.build(spec, data)
     if spec.settings["positions"] == "none":
         nn.init.zeros_(model.positions.table)
         model.positions.table.requires_grad_(False)
     return model
 
 
-@torch.no_grad()
-def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+def measure(spec: RunSpec, model: ViT, data: ImageData) -> dict:
     """Attention distance in pixels by layer and head, and the position table's correlation with the
     grid.
 
@@ -85,46 +84,78 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     and blank patches look to the digit wherever it is; and how much of the class token's attention
     to patches goes to ink.
     """
-    images = data.test.spread(PROBES)
+    images, p = data.test.spread(PROBES), model.patch_size
     maps = model.trace(data.test.normalise(images)).maps
-    table = model.positions.table[0, model.positions.extra :]
-    learned = spec.settings["positions"] == "learned"
-    found = dict(
-        attention_distance_px=rounded(
-            attention_distance(m, patch_size=model.patch_size) for m in maps
-        ),
-        uniform_attention_distance_px=uniform_attention_distance(
-            maps[0].grid, patch_size=model.patch_size
-        ),
-        position_grid_correlation=(
-            grid_correlation(cosine_similarity(table), maps[0].grid) if learned else None
-        ),
+    grid = maps[0].grid
+    numbers: dict = {}
+    numbers["attention_distance_px"] = round_heads(
+        attention_distance(m, patch_size=p) for m in maps
     )
+    numbers["uniform_attention_distance_px"] = uniform_attention_distance(grid, patch_size=p)
+    likeness = cosine_similarity(model.positions.table[0, model.positions.extra :])
+    learned = spec.settings["positions"] == "learned"
+    numbers["position_grid_correlation"] = grid_correlation(likeness, grid) if learned else None
     if spec.data["source"] != "digits":
-        return found
-    p = model.patch_size
+        return numbers
     ink = reduce(images, "b c (h p1) (w p2) -> b (h w)", "max", p1=p, p2=p) > INK
-    apart = relative_offsets(maps[0].grid).float().norm(dim=-1) * p  # q k
+    share = ink / ink.sum()
+    apart = relative_offsets(grid).float().norm(dim=-1) * p  # q k
     patches = [m.weights[:, :, len(m.extra) :, len(m.extra) :] for m in maps]  # b h q k
     distances = [
         einsum(w / w.sum(dim=-1, keepdim=True), apart, "b h q k, q k -> b h q") for w in patches
     ]
     from_class = [m.weights[:, :, 0, len(m.extra) :] for m in maps]  # b h k
-    found["ink_attention_distance_px"] = rounded(
-        einsum(d, ink / ink.sum(), "b h q, b q -> h") for d in distances
+    numbers["ink_attention_distance_px"] = round_heads(
+        einsum(d, share, "b h q, b q -> h") for d in distances
     )
-    found["ink_uniform_attention_distance_px"] = einsum(
-        ink / ink.sum(), apart, "b q, q k -> "
-    ).item() / len(apart)
-    found["class_attention_to_ink"] = rounded(
+    uniform = einsum(share, apart, "b q, q k -> ").item() / len(apart)
+    numbers["ink_uniform_attention_distance_px"] = uniform
+    numbers["class_attention_to_ink"] = round_heads(
         einsum(c / c.sum(dim=-1, keepdim=True), ink.float(), "b h k, b k -> h") / len(ink)
         for c in from_class
     )
-    found["ink_share"] = ink.float().mean().item()
-    return found
+    numbers["ink_share"] = ink.float().mean().item()
+    return numbers
 
 
-def rounded(heads_by_layer: Iterable[Tensor]) -> list[list[float]]:
-    """One list for each layer, one number for each head: four decimals, finer than the spread
-    between images."""
-    return [[round(value, 4) for value in heads.tolist()] for heads in heads_by_layer]
+STUDY = Study(
+    name="vit_digits",
+    question=(
+        "Does attention distance grow with depth, does the position table learn the grid, and what"
+        " are positions worth?"
+    ),
+    claims=("2b",),
+    tables=(Table(by=("positions",)),),
+    ship={"vit_nano_digits": "digits-vit-positions-learned-seed-0"},
+    runs=runs,
+    build=build,
+    measure=measure,
+)
+
+
+def init_runs(data: str, seeds: Seeds) -> list[RunSpec]:
+    """Both starts for each seed, in a shorter training."""
+    shorter = dict(steps=400, evaluate_every=100)
+    return arms(data, seeds, changes=shorter, init=("xavier", "normal-0.02"))
+
+
+def build_with_init(spec: RunSpec, data: ImageData) -> nn.Module:
+    """A ViT; with "normal-0.02" the weights of its blocks are drawn again."""
+    model = study.build(spec, data)
+    if spec.settings["init"] == "normal-0.02":
+        for module in model.blocks.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+    return model
+
+
+INIT = Study(
+    name="vit_init",
+    question=(
+        "How much of a short training does a ViT of width 64 lose if its blocks start from a normal"
+        " of deviation 0.02?"
+    ),
+    tables=(Table(by=("init",)),),
+    runs=init_runs,
+    build=build_with_init,
+)
