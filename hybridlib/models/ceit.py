@@ -263,6 +263,7 @@ class CeiT(SizedModel):
         check_divides(
             patch_size, image_size, divisor_name="patch_size", value_name="image_size", fixed=i2t
         )
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         side = image_size // patch_size
         self.patch_size, self.in_channels = patch_size, in_channels
         make_tokens = partial(ImageToTokens, channels=stem_channels) if i2t else PatchEmbedding

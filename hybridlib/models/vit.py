@@ -98,6 +98,7 @@ class ViT(SizedModel):
         super().__init__()
         check_positive(depth=depth, num_classes=num_classes)
         check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         side = image_size // patch_size
         self.patch_size, self.in_channels = patch_size, in_channels
         self.patch_embedding = PatchEmbedding(
