@@ -13,7 +13,8 @@ M = TypeVar("M", bound="SizedModel")
 
 
 class SizedModel(nn.Module):
-    """A classifier that comes in sizes and can show its attention.
+    """A classifier that comes in sizes and can show its attention; arguments as in
+    `torch.nn.Module`: none.
 
     Attributes:
         sizes: name of each size: arguments of the class.

@@ -273,6 +273,7 @@ class CeiT(SizedModel):
         check_divides(
             patch_size, image_size, divisor_name="patch_size", value_name="image_size", fixed=i2t
         )
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         side = image_size // patch_size
         check_fits("image_size", image_size, side, side, dim)
         self.patch_size, self.in_channels = patch_size, in_channels

@@ -221,6 +221,7 @@ class ConViT(SizedModel):
         super().__init__()
         check_whole(num_classes=num_classes)
         check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         if local_depth < 0:
             raise ValueError(
                 f"local_depth={local_depth} must be 0 or more, for example local_depth=0"

@@ -98,6 +98,7 @@ class ViT(SizedModel):
         super().__init__()
         check_whole(depth=depth, num_classes=num_classes)
         check_divides(patch_size, image_size, divisor_name="patch_size", value_name="image_size")
+        check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         side = image_size // patch_size
         check_fits("image_size", image_size, side, side, dim)
         self.patch_size, self.in_channels = patch_size, in_channels
