@@ -255,8 +255,8 @@ class CeiT(nn.Module):
             in_channels=in_channels,
             stem_channels=stem_channels,
         )
-        check_whole(image_size=image_size)
-        multiples = [n for n in divisors(image_size) if n % STEM_STRIDE == 0]
+        is_side = is_whole(image_size) and image_size > 0
+        multiples = [n for n in divisors(image_size) if n % STEM_STRIDE == 0] if is_side else []
         is_small = is_whole(patch_size) and patch_size > 0
         if i2t and multiples and not (is_small and patch_size % STEM_STRIDE == 0):
             raise ValueError(
