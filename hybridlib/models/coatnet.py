@@ -231,10 +231,10 @@ class CoAtNet(SizedModel):
         check_divides(
             self.side_multiple, image_size, divisor_name="stem_stride", value_name="image_size"
         )
+        self.stem = make_stem(layout, in_channels, stem_width, stride=stem_stride)
         finest = image_size // (stem_stride * math.prod(strides[: max(layout.find("T"), 0) + 1]))
         if "T" in layout:
             check_fits("image_size", image_size, 2 * finest, 2 * finest)
-        self.stem = make_stem(layout, in_channels, stem_width, stride=stem_stride)
         # By how much the last map that meets a BatchNorm is smaller than the image; 0: none does.
         last = letters(layout).rfind("C") + 1
         self.norm_stride = 0 if layout == VIT_REL else stem_stride * math.prod(strides[:last])
