@@ -115,6 +115,28 @@ def test_evaluate_prepares_images_as_in_training(capsys, here):
     assert f"loss {expected['loss']:.4f}" in capsys.readouterr().out
 
 
+def test_a_new_folder_is_judged_whole_and_the_old_one_in_its_test_part(capsys, here):
+    for name, colour in (("red", "red"), ("blue", "blue")):
+        for i in range(15):
+            for kind in ("flat", "new"):
+                (here / kind / name).mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (32, 32), colour).save(here / kind / name / f"{i}{kind}.png")
+    assert main(["train", "convnet", "--data", "flat", "--out", "a", *QUICK]) == 0
+    weights = ["evaluate", "a/weights.safetensors", "--device", "cpu", "--data"]
+    capsys.readouterr()
+    assert main([*weights, "flat"]) == 0
+    said = capsys.readouterr().out
+    assert "on flat, the part that training kept to test on: " in said and "5 test images" in said
+    assert main([*weights, "new"]) == 0
+    assert "on new: " in (said := capsys.readouterr().out) and "30 test images" in said
+    for path in list((here / "new" / "blue").iterdir())[1:]:
+        path.unlink()
+    assert main([*weights, "new"]) == 0  # one picture of a class is enough to judge
+    assert "16 test images" in capsys.readouterr().out
+    assert "image_size" not in (said := fails(capsys, *weights, "new", "--image-size", "0"))
+    assert "--image-size 0 must be" in said
+
+
 def test_evaluate_needs_to_know_the_model(capsys, here):
     torch.manual_seed(0)
     save_weights(models.create("convnet", "nano", num_classes=2), here / "bare.safetensors")

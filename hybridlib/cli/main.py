@@ -19,6 +19,7 @@ from hybridlib.checks import look_up
 from hybridlib.cli import live as cli_live
 from hybridlib.cli import train as cli_train
 from hybridlib.cli.options import (
+    Saved,
     add_data,
     add_device,
     first_on_each_host,
@@ -29,7 +30,7 @@ from hybridlib.cli.options import (
     processes,
     read_saved,
 )
-from hybridlib.data import Images, held_out
+from hybridlib.data import CIFAR, DRAWN, ImageData, Images, Preparation, held_out
 from hybridlib.models import PAPERS, SIZES, create
 from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC
 from hybridlib.pretrained import load as load_public
@@ -197,12 +198,30 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.weights is None:
         raise ValueError("give a file of weights, or --pretrained and the name of public ones")
     saved = read_saved(args.weights, model=args.model, size=args.size)
-    data = load_data(args, saved.image_size)
-    saved.check_classes(data)
+    classes, images, where = _judged(args, saved)
     if saved.mean and saved.std:
-        data.test.mean, data.test.std = saved.mean, saved.std  # prepare the images as in training
-    built = saved.build(num_classes=data.num_classes, image_size=data.image_size)
-    _score(args, f"{saved.model} {saved.size}", built, data.name, data.test)
+        images.mean, images.std = saved.mean, saved.std  # prepare the images as in training
+    built = saved.build(num_classes=len(classes), image_size=saved.image_size)
+    _score(args, f"{saved.model} {saved.size}", built, where, images)
+
+
+def _judged(args: argparse.Namespace, saved: Saved) -> tuple[tuple[str, ...], Images, str]:
+    """The names of the classes, the images to judge weights on, and how to call them: the test
+    part of a source, of the very folder that they were trained on too; any other folder whole."""
+    if args.data in (*DRAWN, *CIFAR) or not (saved.classes and saved.mean and saved.std):
+        source = load_data(args, saved.image_size)
+        saved.check_classes(source)
+        return source.classes, source.test, source.name
+    folder, name = path(args.data), args.data_name or path(args.data).name
+    try:
+        data: ImageData | None = load_data(args, saved.image_size)
+    except ValueError:  # too few images of a class to train on are enough to judge
+        data = None
+    if data and data.test.digest() == saved.tested_on:
+        return data.classes, data.test, f"{data.name}, the part that training kept to test on"
+    side = saved.image_size if args.image_size is None else args.image_size
+    preparation = Preparation(side, saved.mean, saved.std, interpolation="bilinear")  # as `folder`
+    return *held_out(folder, preparation, classes=saved.classes), name
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ def load_data(args: argparse.Namespace, image_size: int) -> ImageData:
     with first_on_each_host(args) if args.data in CIFAR else nullcontext():
         return load(
             args.data,
-            image_size=args.image_size or image_size,
+            image_size=image_size if args.image_size is None else args.image_size,
             per_class=args.per_class,
             fraction=args.fraction,
             seed=args.data_seed,
@@ -206,6 +206,7 @@ class Saved:
     classes: tuple[str, ...]
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    tested_on: str | None  # digest of the images that `train` kept to test on
 
     def check_classes(self, data: ImageData) -> None:
         if self.classes and self.classes != data.classes:
@@ -254,4 +255,5 @@ def read_saved(path: Path, *, model: str | None = None, size: str | None = None)
             f"{str(path)!r} does not say which model it belongs to; add --model "
             f"({', '.join(SIZES)}) and --size"
         )
-    return Saved(path, tensors, model, size, image_size, classes, mean, std)
+    tested_on = known.get("tested_on")
+    return Saved(path, tensors, model, size, image_size, classes, mean, std, tested_on)

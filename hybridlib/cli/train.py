@@ -163,6 +163,7 @@ def _train(args: argparse.Namespace) -> None:
         classes=data.classes,
         mean=data.mean,
         std=data.std,
+        tested_on=run.data["test"]["digest"],
     )
     save_weights(model, out / "weights.safetensors", metadata={"hybridlib": json.dumps(known)})
     run.to_json(out / "run.json")
