@@ -8,8 +8,9 @@ from torch import nn
 
 
 class Stack(nn.Sequential):
-    """`torch.nn.Sequential` for classes with a constructor of their own: a slice such as
-    `stem[:2]` is a plain Sequential of the same layers, with their weights shared.
+    """`torch.nn.Sequential` for classes with a constructor of their own; arguments as in
+    `torch.nn.Sequential`. A slice such as `stem[:2]` is a plain Sequential of the same layers, with
+    their weights shared.
 
     Sequential itself would call the constructor of the class with the layers.
     """
