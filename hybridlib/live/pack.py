@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +16,7 @@ from hybridlib import pretrained
 from hybridlib.checks import look_up
 from hybridlib.live.export import export
 from hybridlib.live.graph import Graph
-from hybridlib.weight_files import model_tensors, read_tensors
+from hybridlib.weight_files import model_tensors, read_tensors, whole
 
 TYPES = {"I32": torch.int32, "F32": torch.float32}
 
@@ -110,12 +109,8 @@ def store(name: str) -> Path:
         name: one of `pretrained.shipped()`.
     """
     path = graph_path(name)
-    half = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        half.write_text(shipped_graph(name).text(), encoding="utf-8")
-        os.replace(half, path)
-    finally:
-        half.unlink(missing_ok=True)
+    with whole(path) as draft:
+        draft.write_text(shipped_graph(name).text(), encoding="utf-8")
     return path
 
 
