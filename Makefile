@@ -83,6 +83,7 @@ notebooks: env
 # Their settings: pyproject.toml, and .oxlintrc.json for the JavaScript.
 check: env
 	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --quiet --check || { echo "Not in shape: ruff format" >&2; exit 1; }
 	@said=$$($(BIN)/lint-imports --no-cache --no-logo) || { echo "$$said"; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/oxlint --quiet hybridlib/widgets book/site_assets
