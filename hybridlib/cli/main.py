@@ -165,7 +165,7 @@ def _models(args: argparse.Namespace) -> None:
 
 def _evaluate_public(args: argparse.Namespace) -> None:
     public = look_up(PUBLIC, args.pretrained)
-    side = args.image_size or public.preparation.image_size
+    side = public.preparation.image_size if args.image_size is None else args.image_size
     classes, images = held_out(args.data, replace(public.preparation, image_size=side))
     if len(classes) != IMAGENET_CLASSES:
         raise ValueError(
