@@ -276,6 +276,8 @@ def test_a_module_that_cannot_be_told_does_so_for_the_chapters_that_reach_it(lib
         "print('hello')",
         "import random\nrandom.seed(0)",
         "import torch\ntorch.x = 1",
+        "import torch\ntorch.__doc__ = 'ours'",
+        "from torch import names\nnames += ['one']",
         "for i in range(3):\n    pass",
     ],
 )

@@ -254,7 +254,7 @@ class Library:
         ]
         try:
             return all(
-                binds_names(s)
+                binds_names(s) and not adds_to_imported(s, self.source(module))
                 for module in modules
                 if not module.endswith(".__main__")
                 for s in self.source(module).tree.body
@@ -435,7 +435,8 @@ class Library:
 
 
 def binds_names(statement: ast.stmt) -> bool:
-    """Whether a statement at a module's top does no more than bind names, or is a docstring."""
+    """Whether a statement at a module's top does no more than bind names, or is a docstring; adding
+    to a name is binding it, unless it is another module's, which `adds_to_imported` tells."""
     if isinstance(statement, ast.If) and ast.unparse(statement.test) == "__name__ == '__main__'":
         return True
     if isinstance(statement, (ast.If, ast.Try)):
@@ -445,11 +446,22 @@ def binds_names(statement: ast.stmt) -> bool:
         return all(
             isinstance(n, (ast.Name, ast.Tuple, ast.expr_context))
             for target in targets
+            if not (isinstance(target, ast.Attribute) and target.attr == "__doc__")
             for n in ast.walk(target)
         )
+    if isinstance(statement, ast.AugAssign):
+        return isinstance(statement.target, ast.Name)
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Constant)
     return isinstance(statement, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef))
+
+
+def adds_to_imported(statement: ast.stmt, source: Source) -> bool:
+    """Whether a statement adds to a name, or documents one, that its module has from another."""
+    target = statement.target if isinstance(statement, ast.AugAssign) else None
+    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Attribute):
+        target = statement.targets[0].value
+    return isinstance(target, ast.Name) and target.id in source.aliases
 
 
 def check(source: Source, *, may_find_files: bool = False) -> None:
