@@ -216,7 +216,9 @@ def ends_from_outside(base: Path) -> dict:
         ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         ends[number] += ended in (3, -number)
     child(lambda: train(folder, out, optimizer="adamw", steps=LONG))
-    return {"ends": list(ends.values()), "same": json.loads(out.read_text()) == expected}
+    result = json.loads(out.read_text())
+    same = all(result[key] == expected[key] for key in ("digest", "steps", "alone"))
+    return {"ends": list(ends.values()), "same": same}
 
 
 def train_deit(folder: Path | None, out: Path, *, workers: int) -> None:

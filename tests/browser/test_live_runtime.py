@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -449,8 +450,7 @@ def test_the_benchmark_prints_size_time_and_error(browser, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "hybridlib",
-        "bench",
+        "benchmarks",
         "live",
         "--only",
         "convnet",
@@ -460,7 +460,10 @@ def test_the_benchmark_prints_size_time_and_error(browser, tmp_path):
         tmp_path / "live.json",
     ]
     done = subprocess.run(
-        [*command, *(["--browser", path] if path else [])], capture_output=True, text=True
+        [*command, *(["--browser", path] if path else [])],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "live.json").read_text())
