@@ -113,10 +113,8 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     for name, each in settings().items():
         if name in ELSEWHERE:
             continue
-        option, words = (
-            f"--{name.replace('_', '-')}",
-            HELP.get(name, each.metadata["meaning"].replace("; None", "; 0")),
-        )
+        option = f"--{name.replace('_', '-')}"
+        words = HELP.get(name, each.metadata["meaning"].replace("; None", "; 0"))
         if isinstance(each.default, bool):
             group.add_argument(option, action=argparse.BooleanOptionalAction, help=words)
         elif name in CHOICES:
@@ -154,8 +152,9 @@ AS_WORDS = {
     "checkpoint_dir=": "--out ",
     "extend=True": "--extend",
     "use resume=True": "leave --no-resume out",
+    "resume is False": "--no-resume is given",
+    "checkpoint_dir": "--out",
 }
-AS_WORDS |= {"resume is False": "--no-resume is given", "checkpoint_dir": "--out"}
 
 
 def in_options(message: str) -> str:
