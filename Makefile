@@ -80,13 +80,15 @@ serve: book
 notebooks: env
 	@$(BIN)/python book/tools/notebooks.py $(CHAPTER) $(if $(FORCE),--force)
 
-# Their settings: pyproject.toml, and .oxlintrc.json for the JavaScript.
+# Their settings: pyproject.toml; .oxlintrc.json and .oxfmtrc.json for the JavaScript.
 check: env
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --quiet --check || { echo "Not in shape: ruff format" >&2; exit 1; }
 	@said=$$($(BIN)/lint-imports --no-cache --no-logo) || { echo "$$said"; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/oxlint --quiet hybridlib/widgets book/site_assets
+	@$(BIN)/oxfmt --check hybridlib/widgets book/site_assets > /dev/null || { \
+	  echo "Not in shape: oxfmt hybridlib/widgets book/site_assets" >&2; exit 1; }
 
 test: check book
 	@$(BIN)/python book/tools/versions.py --install colab

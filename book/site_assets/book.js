@@ -4,8 +4,10 @@
   // A page opened as a file may not fetch the text of its search results: show their titles only.
   if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
-  // A box that scrolls sideways must be reachable by keyboard: a tab stop for as long as it scrolls.
-  // The theme marks some boxes too, with 0 or -1, but up to 0.3 s after a change, and not for every one.
+  // A box that scrolls sideways must be reachable by keyboard: a tab stop for as long as it
+  // scrolls.
+  // The theme marks some boxes too, with 0 or -1, but up to 0.3 s after a change, and not for every
+  // one.
   const BOXES = ".bd-article :is(mjx-container[display], table, .cell_output, .output, pre)";
 
   function update() {

@@ -4,13 +4,15 @@
 // the place of each view. This file gives each view a model with the part of anywidget's interface
 // that needs no Python: get, set, on, off, save_changes and widget_manager.get_model. In Python's
 // place it also answers an explorable that asks for a trained model by `send({ need: name })`
-// (hybridlib/widgets/live_models.js). It is a classic script, for a module script would not load over file://.
+// (hybridlib/widgets/live_models.js). It is a classic script, for a module script would not load
+// over file://.
 (() => {
   "use strict";
   const STATE = "application/vnd.jupyter.widget-state+json";
   const VIEW = "application/vnd.jupyter.widget-view+json";
   const REFERENCE = "IPY_MODEL_";
-  const SHELF = new URL("live/", document.currentScript.src); // found from here, wherever the page lies
+  // found from here, wherever the page lies
+  const SHELF = new URL("live/", document.currentScript.src);
   const VERSIONS = "hybrid-models"; // id of a JSON script: { model's name: digest of its file }
 
   class Model {
@@ -53,7 +55,8 @@
     async send(content) {
       const name = content?.need;
       if (name === undefined) return;
-      const answer = (known, buffers) => this.#emit("msg:custom", { model: name, ...known }, buffers);
+      const answer = (known, buffers) =>
+        this.#emit("msg:custom", { model: name, ...known }, buffers);
       await null; // as from Python: after `send` has returned
       answer({ coming: true }, []);
       try {
@@ -76,7 +79,8 @@
   }
 
   // The files of trained models: each is a script, for scripts load over file:// too. It calls
-  // hybridModels.take(name, base64). Whoever asks gets the same file; nothing loads before the first asks.
+  // hybridModels.take(name, base64). Whoever asks gets the same file; nothing loads before the
+  // first asks.
   function createShelf() {
     const script = document.getElementById(VERSIONS);
     const versions = script ? JSON.parse(script.textContent) : {};
@@ -87,17 +91,32 @@
 
     function load(name) {
       if (!Object.hasOwn(versions, name)) {
-        return Promise.reject(new Error(`The model ${name} is not on this page: run this cell in a notebook to use it.`));
+        return Promise.reject(
+          new Error(
+            `The model ${name} is not on this page: run this cell in a notebook to use it.`,
+          ),
+        );
       }
       return new Promise((settle, fail) => {
         arriving.set(name, settle);
         const count = (tries.get(name) ?? 0) + 1;
         tries.set(name, count);
-        const again = count > 1 ? `&try=${count}` : ""; // past a browser's cache, which may hold what was wrong
+        // past a browser's cache, which may hold what was wrong
+        const again = count > 1 ? `&try=${count}` : "";
         const src = `${new URL(`${encodeURIComponent(name)}.js`, SHELF)}?v=${versions[name]}${again}`;
-        const missing = () => fail(new Error(`The file of the model ${name} did not load: try again, or load the page anew.`));
-        const tag = Object.assign(document.createElement("script"), { src, onerror: missing, onload: missing });
-        document.head.append(tag); // onload comes after the script has run, and is too late to fail a file that has come
+        const missing = () =>
+          fail(
+            new Error(
+              `The file of the model ${name} did not load: try again, or load the page anew.`,
+            ),
+          );
+        const tag = Object.assign(document.createElement("script"), {
+          src,
+          onerror: missing,
+          onload: missing,
+        });
+        // onload comes after the script has run, and is too late to fail a file that has come
+        document.head.append(tag);
       });
     }
 
@@ -143,7 +162,10 @@
   function load(source) {
     if (!modules.has(source)) {
       const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-      modules.set(source, import(url).finally(() => URL.revokeObjectURL(url)));
+      modules.set(
+        source,
+        import(url).finally(() => URL.revokeObjectURL(url)),
+      );
     }
     return modules.get(source);
   }
@@ -158,7 +180,8 @@
   async function show(view, manager, el) {
     const model = await manager.get_model(view.model_id);
     const source = model.get("_esm");
-    if (!source) throw new Error("this control needs Python: open the chapter in Colab or JupyterLab");
+    if (!source)
+      throw new Error("this control needs Python: open the chapter in Colab or JupyterLab");
     addStyle(model.get("_css"));
     const module = await load(source);
     const widget = module.default ?? module;

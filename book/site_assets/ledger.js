@@ -1,7 +1,8 @@
 (() => {
   "use strict";
 
-  // The claims ledger: boxes that are ticked keep the claims that have one of their values, in each group of boxes that has a tick.
+  // The claims ledger: boxes that are ticked keep the claims that have one of their values, in each
+  // group of boxes that has a tick.
   const form = document.querySelector(".ledger-filter");
   const claims = [...document.querySelectorAll(".ledger-claim")];
   const chapters = [...document.querySelectorAll(".ledger-chapter")];
@@ -9,9 +10,12 @@
 
   function update() {
     const wanted = {};
-    for (const { name, value } of form.querySelectorAll("input:checked")) (wanted[name] ??= []).push(value);
+    for (const { name, value } of form.querySelectorAll("input:checked"))
+      (wanted[name] ??= []).push(value);
     const fits = (claim) =>
-      Object.entries(wanted).every(([name, values]) => claim.dataset[name].split("|").some((has) => values.includes(has)));
+      Object.entries(wanted).every(([name, values]) =>
+        claim.dataset[name].split("|").some((has) => values.includes(has)),
+      );
     for (const claim of claims) claim.hidden = !fits(claim);
     const shown = claims.filter((claim) => !claim.hidden);
     for (const chapter of chapters) {
@@ -32,7 +36,8 @@
 
   form.addEventListener("change", update);
   form.addEventListener("reset", () => {
-    for (const box of form.querySelectorAll("input")) box.checked = false; // which the form does a moment later
+    // which the form does a moment later
+    for (const box of form.querySelectorAll("input")) box.checked = false;
     update();
   });
   form.addEventListener("submit", (event) => event.preventDefault());

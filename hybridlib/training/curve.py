@@ -33,6 +33,7 @@ class Curve:
     Attributes:
         points: the curve, one dict for each entry.
         pending: losses since the last entry.
+        owed: what was due at the step of the checkpoint that was taken up.
         unseen: losses that are still on the device: to look at them makes a GPU wait.
     """
 
@@ -42,6 +43,7 @@ class Curve:
         self.budget, self.recipe, self.accelerator = budget, recipe, accelerator
         self.points: list[dict] = []
         self.pending: list[float] = []
+        self.owed: str | None = None
         self.unseen: list[Tensor] = []
         self.next_point = self.next_evaluation = math.inf
         self.title, self.show, self.shown = title, show, dict[str, str]()
@@ -76,6 +78,20 @@ class Curve:
         every = self.recipe.evaluate_every
         self.next_point = after(self.budget.amount / POINTS)
         self.next_evaluation = after(every) if every else math.inf
+
+    def due(self, step: int, elapsed: float, *, new: bool) -> str | None:
+        """What is to be noted at this step: an "evaluation", a "point" or nothing.
+
+        Args:
+            step: steps taken.
+            elapsed: seconds of training.
+            new: whether this process took one of the steps.
+        """
+        used, over = self.budget.used(step, elapsed), self.budget.over(step, elapsed)
+        last = over and not self.evaluated(step)
+        if last or self.owed == "evaluation" or new and used >= self.next_evaluation:
+            return "evaluation"
+        return "point" if self.owed == "point" or new and used >= self.next_point else None
 
     def look(self, step: int, rate: float) -> None:
         """Fetch the losses that are still on the device, up to that of the step before `step`.
@@ -117,6 +133,12 @@ class Curve:
         """Where the training stands, as an entry begins."""
         epoch = round(self.budget.epochs(step), 4)
         return dict(step=step, epoch=epoch, seconds=round(elapsed, 3), lr=rate)
+
+    def add(self, entry: dict, step: int, elapsed: float) -> None:
+        """Note an entry; nothing is due any more."""
+        self.points.append(entry)
+        self.owed = None
+        self.plan(step, elapsed)
 
     def evaluated(self, step: int) -> bool:
         """Whether the last entry is an evaluation after that step."""

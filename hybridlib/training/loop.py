@@ -64,7 +64,7 @@ class Training:
         batch_size, images = recipe.batch_size, len(data.train)
         self.budget = Budget(*recipe.budget, batch_size=batch_size, images=images)
         self.step, self.elapsed, self.rate, self.taken = 0, 0.0, 0.0, 0
-        self.due = False  # a checkpoint was taken up whose evaluation is still to be made
+        self.interruptions = Interruptions()
         self.curve = Curve(
             self.budget,
             recipe,
@@ -162,7 +162,7 @@ class Training:
         """Steps until the budget is used up, a pause after each; on the way points of the curve,
         evaluations and checkpoints. At the end the caller's model has the weights that were
         evaluated."""
-        with self.curve.start_bar(), Interruptions() as interruptions:
+        with self.curve.start_bar(), self.interruptions:
             try:
                 self.elapsed = self.clock.read()
                 self.curve.plan(self.step, self.elapsed)
@@ -173,7 +173,7 @@ class Training:
                         self.look_around(over)
                     if over:
                         break
-                    with interruptions.held():
+                    with self.interruptions.held():
                         self.take_step()
                     yield
             except KeyboardInterrupt as stop:
@@ -184,17 +184,19 @@ class Training:
 
     def look_around(self, over: bool) -> None:
         """Between two steps: what is due of points, evaluations and checkpoints."""
-        used, new = self.budget.used(self.step, self.elapsed), self.taken > 0
-        due = self.due or new and used >= self.curve.next_evaluation
-        if over and not self.curve.evaluated(self.step) or due:
+        new, due = self.taken > 0, self.due()
+        if due == "evaluation":
             if new:  # so that an evaluation that fails, or never ends, costs no step
-                self.save(due=True)
+                self.save()
             self.note(self.score(self.judged, self.accelerator))
-            self.due = False
-        elif new and used >= self.curve.next_point:
+        elif due == "point":
             self.note(None)
         if new and (over or self.step % self.checkpoint_every == 0):
             self.save()
+
+    def due(self) -> str | None:
+        """What the curve still lacks at this step: an "evaluation", a "point" or nothing."""
+        return self.curve.due(self.step, self.elapsed, new=self.taken > 0)
 
     @property
     def judged(self) -> nn.Module:
@@ -209,28 +211,27 @@ class Training:
         self.curve.move_bar(self.elapsed if self.budget.steps is None else self.step, **shown)
 
     def note(self, evaluation: Evaluation | None) -> None:
-        """An entry of the curve."""
-        self.look(**({"accuracy": f"{evaluation.accuracy:.3f}"} if evaluation else {}))
-        entry = self.curve.entry(self.step, self.elapsed, self.rate)
-        entry |= dict(train_loss=self.curve.mean_loss())
-        if evaluation:
-            entry |= scores(evaluation) | self.observed()
-        self.curve.points.append(entry)
-        self.curve.plan(self.step, self.elapsed)
+        """An entry of the curve, whole or not at all."""
+        with self.interruptions.held():
+            self.look(**({"accuracy": f"{evaluation.accuracy:.3f}"} if evaluation else {}))
+            entry = self.curve.entry(self.step, self.elapsed, self.rate)
+            entry |= dict(train_loss=self.curve.mean_loss())
+            if evaluation:
+                entry |= scores(evaluation) | self.observed()
+            self.curve.add(entry, self.step, self.elapsed)
 
     def observed(self) -> dict:
         """What `observe` gives; the model is in eval mode, as the evaluation left it."""
         seen = self.observe(self.judged) if self.observe is not None else None
         return {"observed": seen} if seen else {}
 
-    def save(self, *, due: bool = False) -> None:
-        """A checkpoint, by the first process; `due` says that its evaluation is still to be
-        made."""
+    def save(self) -> None:
+        """A checkpoint, by the first process."""
         if self.checkpoints is None:
             return
         self.look()
         if self.accelerator.is_main_process:
-            write(self, due=due)
+            write(self)
         self.accelerator.wait_for_everyone()
         self.saved = self.step
 

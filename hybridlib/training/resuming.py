@@ -12,12 +12,11 @@ if TYPE_CHECKING:
     from hybridlib.training.loop import Training
 
 
-def write(training: Training, *, due: bool = False) -> None:
-    """The checkpoint of this step, by this process alone.
+def write(training: Training) -> None:
+    """The checkpoint of this step, by this process alone, with what the curve still lacks.
 
     Args:
         training: with a folder of checkpoints.
-        due: its evaluation is still to be made.
     """
     assert training.checkpoints
     scaler, curve = training.accelerator.scaler, training.curve
@@ -25,7 +24,8 @@ def write(training: Training, *, due: bool = False) -> None:
     state |= dict(
         rate=training.rate, wall_seconds=training.wall(), scaler=scaler and scaler.state_dict()
     )
-    state |= {"due": True} if due else {}
+    if due := training.due():
+        state["due"] = due
     tensors = {f"model.{name}": value for name, value in model_tensors(training.model).items()}
     tensors |= training.average.tensors() if training.average else {}
     tensors |= optimizer_tensors(training.optimizer, training.named)
@@ -50,7 +50,8 @@ def take_up(training: Training, last: Checkpoint) -> dict[str, float]:
     state, tensors, curve = last.state, last.tensors, training.curve
     origin = str(training.checkpoints.path(last.step))
     try:
-        training.step, training.due = last.step, bool(state.get("due"))
+        training.step, owed = last.step, state.get("due")
+        curve.owed = "evaluation" if owed is True else owed  # True: by an earlier version
         training.rate = float(state.get("rate", 0.0))
         curve.points, curve.pending = list(state["curve"]), list(state["pending"])
         earlier = {key: float(state[key]) for key in ("seconds", "wall_seconds")}

@@ -1,6 +1,8 @@
-// Colour scales, made for these explorables: lightness rises evenly with the number, so order shows even in grey.
+// Colour scales, made for these explorables: lightness rises evenly with the number, so order shows
+// even in grey.
 
-// OKLCH (lightness 0..1, chroma, hue in degrees) -> sRGB 0..255; chroma shrinks until the colour exists.
+// OKLCH (lightness 0..1, chroma, hue in degrees) -> sRGB 0..255; chroma shrinks until the colour
+// exists.
 export function oklch(lightness, chroma, hue) {
   const angle = (hue * Math.PI) / 180;
   for (let c = chroma; ; c -= 0.005) {
@@ -29,7 +31,11 @@ const blend = (a, b, t) => a + (b - a) * t;
 // 0 -> 1: night blue, teal, green, pale yellow.
 const RAMP = Array.from({ length: LEVELS }, (_, i) => {
   const t = i / (LEVELS - 1);
-  return oklch(blend(0.2, 0.95, t), 0.09 + 0.07 * Math.sin(Math.PI * t), blend(285, 105, t ** 1.15));
+  return oklch(
+    blend(0.2, 0.95, t),
+    0.09 + 0.07 * Math.sin(Math.PI * t),
+    blend(285, 105, t ** 1.15),
+  );
 });
 
 // -1 -> 1: blue, pale grey, orange; the two arms are equally dark at equal distance from zero.
@@ -41,11 +47,15 @@ const TWO_SIDED = Array.from({ length: 2 * LEVELS - 1 }, (_, i) => {
 const clip = (v, low, high) => Math.max(low, Math.min(high, v || 0));
 export const ramp = (t) => RAMP[Math.round(clip(t, 0, 1) * (LEVELS - 1))];
 export const twoSided = (t) => TWO_SIDED[Math.round((clip(t, -1, 1) + 1) * (LEVELS - 1))];
-export const grey = (t) => { const v = Math.round(255 * clip(t, 0, 1)); return [v, v, v]; };
+export const grey = (t) => {
+  const v = Math.round(255 * clip(t, 0, 1));
+  return [v, v, v];
+};
 export const css = ([r, g, b]) => `rgb(${r}, ${g}, ${b})`;
 
-// What a part of a network is: one colour each in every picture of the book, as in hybridlib/palette.py. Told apart in
-// normal vision and with any of the three colour deficiencies; black or white reads on each at 5 : 1 or more.
+// What a part of a network is: one colour each in every picture of the book, as in
+// hybridlib/palette.py. Told apart in normal vision and with any of the three colour deficiencies;
+// black or white reads on each at 5 : 1 or more.
 export const PARTS = {
   convolution: [71, 148, 215],
   attention: [237, 148, 15],
@@ -57,14 +67,18 @@ export const PARTS = {
 
 // Black or white, whichever reads better on the colour (relative luminance as WCAG defines it).
 export function inkOn(rgb) {
-  const [r, g, b] = rgb.map((v) => ((v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+  const [r, g, b] = rgb.map((v) =>
+    (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4,
+  );
   return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
 }
 
-// Paints a grid of numbers, one canvas pixel per cell (the style sheet enlarges it without smoothing).
+// Paints a grid of numbers, one canvas pixel per cell (the style sheet enlarges it without
+// smoothing).
 // `colour` gives [r, g, b] or [r, g, b, a], 0..255, or null for a cell left transparent.
 export function paint(canvas, rows, cols, colour) {
-  if (canvas.width !== cols) canvas.width = cols; // setting it, even to what it is, clears the canvas and costs time
+  // setting it, even to what it is, clears the canvas and costs time
+  if (canvas.width !== cols) canvas.width = cols;
   if (canvas.height !== rows) canvas.height = rows;
   const context = canvas.getContext("2d");
   const picture = context.createImageData(cols, rows);
@@ -86,7 +100,10 @@ export function legend(scale, low, high, from = 0) {
   node.className = "hx-legend";
   bar.className = "hx-legend-bar";
   bar.style.background = `linear-gradient(to right, ${stops})`;
-  const set = (a, b) => { ends[0].textContent = a; ends[1].textContent = b; };
+  const set = (a, b) => {
+    ends[0].textContent = a;
+    ends[1].textContent = b;
+  };
   set(low, high);
   node.append(ends[0], bar, ends[1]);
   return { node, set };

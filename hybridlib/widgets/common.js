@@ -1,8 +1,9 @@
 // What every explorable shares: elements, controls, a cursor on a grid, announcements.
 
-// --- elements ---------------------------------------------------------------------------------------------------
+// --- elements ------------------------------------------------------------------------------------
 
-// h("p", { class: "hx-note", onclick: f }, "text", node): an element with attributes, listeners and children.
+// h("p", { class: "hx-note", onclick: f }, "text", node): an element with attributes, listeners and
+// children.
 export function h(tag, attributes = {}, ...children) {
   return furnish(document.createElement(tag), attributes, children);
 }
@@ -14,7 +15,8 @@ export function svg(tag, attributes = {}, ...children) {
 function furnish(node, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else if (["value", "checked", "disabled", "hidden", "textContent"].includes(key)) node[key] = value;
+    else if (["value", "checked", "disabled", "hidden", "textContent"].includes(key))
+      node[key] = value;
     else if (value !== undefined && value !== false) node.setAttribute(key, value);
   }
   node.append(...children.flat().filter((child) => child !== null && child !== undefined));
@@ -24,13 +26,26 @@ function furnish(node, attributes, children) {
 let lastId = 0;
 export const newId = () => `hx-${++lastId}`;
 
-// --- words for numbers ------------------------------------------------------------------------------------------
+// --- words for numbers ---------------------------------------------------------------------------
 
 export const place = ([row, col]) => `row ${row + 1}, column ${col + 1}`;
 export const tidy = (v, digits = 2) => String(Number(v.toFixed(digits))).replace("-", "−");
 // A fixed number of digits, and no minus before a zero.
-export const fixed = (v, digits) => (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
-const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+export const fixed = (v, digits) =>
+  (Math.abs(v) < 0.5 * 10 ** -digits ? 0 : v).toFixed(digits).replace("-", "−");
+const RAISED = {
+  "-": "⁻",
+  0: "⁰",
+  1: "¹",
+  2: "²",
+  3: "³",
+  4: "⁴",
+  5: "⁵",
+  6: "⁶",
+  7: "⁷",
+  8: "⁸",
+  9: "⁹",
+};
 
 // Two digits, and a power of ten where the number is small: 3.7 × 10⁻⁵.
 export function small(v) {
@@ -40,36 +55,54 @@ export function small(v) {
   return `${digits.replace("-", "−")} × 10${[...power].map((sign) => RAISED[sign]).join("")}`;
 }
 
-// --- the frame --------------------------------------------------------------------------------------------------
+// --- the frame -----------------------------------------------------------------------------------
 
-// Puts an empty explorable into `el`: a labelled group, one line that says what to try, a hidden live region.
-// say(text) speaks to screen readers half a second after the last call, so that a held arrow key stays quiet.
+// Puts an empty explorable into `el`: a labelled group, one line that says what to try, a hidden
+// live region.
+// say(text) speaks to screen readers half a second after the last call, so that a held arrow key
+// stays quiet.
 export function frame(el, { label, hint }) {
   const live = h("p", { class: "hx-hidden", role: "status", "aria-live": "polite" });
-  const root = h("div", { class: "hx", role: "group", "aria-label": label, "data-lm-suppress-shortcuts": "true" },
-    h("p", { class: "hx-hint" }, h("b", {}, "Try this: "), hint), live);
-  // Arrow keys belong to the explorable, not to the page (next chapter) or the notebook (next cell).
+  const root = h(
+    "div",
+    { class: "hx", role: "group", "aria-label": label, "data-lm-suppress-shortcuts": "true" },
+    h("p", { class: "hx-hint" }, h("b", {}, "Try this: "), hint),
+    live,
+  );
+  // Arrow keys belong to the explorable, not to the page (next chapter) or the notebook (next
+  // cell).
   root.addEventListener("keydown", (event) => event.stopPropagation());
   el.replaceChildren(root);
   let timer = 0;
   const say = (text) => {
     clearTimeout(timer);
-    timer = setTimeout(() => { live.textContent = text; }, 500);
+    timer = setTimeout(() => {
+      live.textContent = text;
+    }, 500);
   };
   return { root, say };
 }
 
 export function panel(title, note, ...content) {
-  return h("div", { class: "hx-panel" }, h("p", { class: "hx-title" }, title), content,
-    note && h("p", { class: "hx-note" }, note));
+  return h(
+    "div",
+    { class: "hx-panel" },
+    h("p", { class: "hx-title" }, title),
+    content,
+    note && h("p", { class: "hx-note" }, note),
+  );
 }
 
 // A frame around one cell of a grid of cells.
 export function ring() {
   const node = h("span", { class: "hx-ring", "aria-hidden": "true" });
   node.put = ([row, col], [rows, cols]) => {
-    Object.assign(node.style, { left: `${(100 * col) / cols}%`, top: `${(100 * row) / rows}%`,
-      width: `${100 / cols}%`, height: `${100 / rows}%` });
+    Object.assign(node.style, {
+      left: `${(100 * col) / cols}%`,
+      top: `${(100 * row) / rows}%`,
+      width: `${100 / cols}%`,
+      height: `${100 / rows}%`,
+    });
   };
   return node;
 }
@@ -80,7 +113,10 @@ export function oncePerFrame(draw) {
   return () => {
     if (asked) return;
     asked = true;
-    requestAnimationFrame(() => { asked = false; draw(); });
+    requestAnimationFrame(() => {
+      asked = false;
+      draw();
+    });
   };
 }
 
@@ -97,7 +133,7 @@ export function bytes(view) {
 
 export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-// --- controls ---------------------------------------------------------------------------------------------------
+// --- controls ------------------------------------------------------------------------------------
 
 export function button(text, onclick, attributes = {}) {
   return h("button", { type: "button", class: "hx-button", onclick, ...attributes }, text);
@@ -113,33 +149,66 @@ export function slider({ label, min, max, step, value, show = String, onInput })
     words.textContent = text;
     input.setAttribute("aria-valuetext", text);
   };
-  input.addEventListener("input", () => { set(input.value); onInput(Number(input.value)); });
+  input.addEventListener("input", () => {
+    set(input.value);
+    onInput(Number(input.value));
+  });
   set(value);
-  return { node: h("label", { class: "hx-control" }, h("span", {}, label), input, words), set, input };
+  return {
+    node: h("label", { class: "hx-control" }, h("span", {}, label), input, words),
+    set,
+    input,
+  };
 }
 
 // A labelled choice from a list of [value, text] pairs.
 export function choice({ label, options, value, onInput }) {
-  const list = h("select", { onchange: () => onInput(list.value) },
-    options.map(([key, text]) => h("option", { value: key }, text)));
+  const list = h(
+    "select",
+    { onchange: () => onInput(list.value) },
+    options.map(([key, text]) => h("option", { value: key }, text)),
+  );
   list.value = value;
-  return { node: h("label", { class: "hx-control" }, h("span", {}, label), list), input: list,
-    set: (next) => { list.value = next; } };
+  return {
+    node: h("label", { class: "hx-control" }, h("span", {}, label), list),
+    input: list,
+    set: (next) => {
+      list.value = next;
+    },
+  };
 }
 
 export function toggle({ label, value, onInput }) {
-  const box = h("input", { type: "checkbox", checked: value, onchange: () => onInput(box.checked) });
-  return { node: h("label", { class: "hx-control hx-toggle" }, box, h("span", {}, label)), input: box,
-    set: (next) => { box.checked = next; } };
+  const box = h("input", {
+    type: "checkbox",
+    checked: value,
+    onchange: () => onInput(box.checked),
+  });
+  return {
+    node: h("label", { class: "hx-control hx-toggle" }, box, h("span", {}, label)),
+    input: box,
+    set: (next) => {
+      box.checked = next;
+    },
+  };
 }
 
-// --- a cursor on a grid of cells --------------------------------------------------------------------------------
+// --- a cursor on a grid of cells -----------------------------------------------------------------
 
-const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
-  Home: [0, -Infinity], End: [0, Infinity], PageUp: [-Infinity, 0], PageDown: [Infinity, 0] };
+const STEPS = {
+  ArrowUp: [-1, 0],
+  ArrowDown: [1, 0],
+  ArrowLeft: [0, -1],
+  ArrowRight: [0, 1],
+  Home: [0, -Infinity],
+  End: [0, Infinity],
+  PageUp: [-Infinity, 0],
+  PageDown: [Infinity, 0],
+};
 
-// Makes `node` a grid of cells in which the reader picks one: a mouse picks what it hovers over and, on leaving, gives
-// back the cell last clicked; a finger picks what it touches; arrows, Home, End, PageUp and PageDown move the pick.
+// Makes `node` a grid of cells in which the reader picks one: a mouse picks what it hovers over
+// and, on leaving, gives back the cell last clicked; a finger picks what it touches; arrows, Home,
+// End, PageUp and PageDown move the pick.
 //   size() -> [rows, cols];  locate(x, y) with x, y in 0..1 -> [row, col] (default: equal cells)
 //   onPick([row, col], settled): settled is false while the mouse only hovers
 //   onLeave(): what leaving does instead;  also: more pictures of the same grid, for the pointer
@@ -177,7 +246,13 @@ export function gridCursor(node, { label, size, locate, onPick, onLeave, describ
       const pressed = event.buttons > 0;
       if (event.pointerType === "mouse" || pressed) pick(under(event), pressed);
     });
-    target.addEventListener("pointerleave", onLeave ?? (() => { if (now.join() !== kept.join()) pick(kept, false); }));
+    target.addEventListener(
+      "pointerleave",
+      onLeave ??
+        (() => {
+          if (now.join() !== kept.join()) pick(kept, false);
+        }),
+    );
   }
   node.addEventListener("keydown", (event) => {
     const step = STEPS[event.key];
@@ -185,10 +260,13 @@ export function gridCursor(node, { label, size, locate, onPick, onLeave, describ
     event.preventDefault();
     pick([now[0] + step[0], now[1] + step[1]], true);
   });
-  // set: moves the pick from outside; the cell under a hovering mouse is no reason to forget the one last clicked.
-  return { set: (cell) => {
-    const moved = clamp(cell).join() !== now.join();
-    show(cell);
-    if (moved) kept = now;
-  } };
+  // set: moves the pick from outside; the cell under a hovering mouse is no reason to forget the
+  // one last clicked.
+  return {
+    set: (cell) => {
+      const moved = clamp(cell).join() !== now.join();
+      show(cell);
+      if (moved) kept = now;
+    },
+  };
 }

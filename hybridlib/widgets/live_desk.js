@@ -1,5 +1,5 @@
-// The desk of an explorable whose model the reader edits: a pad to draw on, samples to take, the answer beside the one of
-// the model as trained, and a test of all samples once the reader rests.
+// The desk of an explorable whose model the reader edits: a pad to draw on, samples to take, the
+// answer beside the one of the model as trained, and a test of all samples once the reader rests.
 
 import { button, bytes, h, oncePerFrame } from "./common.js";
 import { grey, paint } from "./colours.js";
@@ -17,29 +17,49 @@ const WAITING = "The model is fetched when this comes into sight …";
 // model: of the widget, with `model`, `classes`, `samples` and `labels`.  say: of the frame
 //   backs                        canvases that show the drawing too
 //   onModel(net)                 once, when the model has come
-//   onDraw(result, said)         after every run: what the net gave, and a sentence that says its answer
-// Gives { net(), nodes, readout, take(sample), redraw(), speak(), edited(), restore(), start(root) }; `edited` follows a change
-// of weights, `restore` takes all changes back, and `start` returns what stops it.
+//   onDraw(result, said)         after every run: what the net gave, and a sentence that says its
+// answer Gives { net(), nodes, readout, take(sample), redraw(), speak(), edited(), restore(),
+// start(root) }; `edited` follows a change of weights, `restore` takes all changes back, and
+// `start` returns what stops it.
 export function deskOf({ model, say, backs = [], onModel, onDraw }) {
   const name = model.get("model");
   const all = bytes(model.get("samples"));
-  const samples = Array.from({ length: all.length / SIDE ** 2 }, (_, i) => all.slice(i * SIDE ** 2, (i + 1) * SIDE ** 2));
+  const samples = Array.from({ length: all.length / SIDE ** 2 }, (_, i) =>
+    all.slice(i * SIDE ** 2, (i + 1) * SIDE ** 2),
+  );
   const [labels, classes] = [model.get("labels"), model.get("classes")];
   const state = { sample: samples[0] ?? null, ink: blank() };
   let [net, trained, kept] = [null, null, []];
   let before = null; // the answer as trained to what is drawn now
   let timer = 0;
   const redraw = oncePerFrame(draw);
-  const speak = () => requestAnimationFrame(() => requestAnimationFrame(() => say(readout.textContent)));
-  const change = (patch) => { Object.assign(state, patch); before = null; redraw(); speak(); };
+  const speak = () =>
+    requestAnimationFrame(() => requestAnimationFrame(() => say(readout.textContent)));
+  const change = (patch) => {
+    Object.assign(state, patch);
+    before = null;
+    redraw();
+    speak();
+  };
 
   const canvas = h("canvas", { "aria-hidden": "true" });
-  const sheet = h("div", { class: "hx-stack ld-pad", tabindex: "0", role: "application", "aria-roledescription": "drawing pad",
-    "aria-label": "Drawing. The arrow keys move it, Delete clears it." }, canvas);
+  const sheet = h(
+    "div",
+    {
+      class: "hx-stack ld-pad",
+      tabindex: "0",
+      role: "application",
+      "aria-roledescription": "drawing pad",
+      "aria-label": "Drawing. The arrow keys move it, Delete clears it.",
+    },
+    canvas,
+  );
   const clear = () => change({ sample: null, ink: blank() });
   pad(sheet, {
     tool: () => "draw",
-    begin: () => { state.ink = state.ink.slice(); },
+    begin: () => {
+      state.ink = state.ink.slice();
+    },
     stroke: (from, to) => {
       if (from === to) dot(state.ink, ...to, PEN);
       else line(state.ink, from, to, PEN);
@@ -47,29 +67,62 @@ export function deskOf({ model, say, backs = [], onModel, onDraw }) {
       redraw();
     },
     end: speak,
-    key: (step) => change({ sample: state.sample && shifted(state.sample, step), ink: shifted(state.ink, step) }),
+    key: (step) =>
+      change({
+        sample: state.sample && shifted(state.sample, step),
+        ink: shifted(state.ink, step),
+      }),
     remove: clear,
   });
   const thumbs = samples.slice(0, SHOWN).map((sample, i) => {
     const thumb = h("canvas", { "aria-hidden": "true" });
     paint(thumb, SIDE, SIDE, (r, c) => grey(sample[r * SIDE + c] / 255));
-    return button(thumb, () => change({ sample, ink: blank() }), { class: "hx-button ld-thumb", "aria-label": `take the ${labels[i]}` });
+    return button(thumb, () => change({ sample, ink: blank() }), {
+      class: "hx-button ld-thumb",
+      "aria-label": `take the ${labels[i]}`,
+    });
   });
   const answer = bars(classes);
   const tally = h("p", { class: "hx-note ld-tally" });
   const readout = h("p", { class: "hx-readout" }, WAITING);
-  const again = button("Try again", () => { again.hidden = true; open(); }, { hidden: true });
+  const again = button(
+    "Try again",
+    () => {
+      again.hidden = true;
+      open();
+    },
+    { hidden: true },
+  );
   const nodes = [
-    h("div", { class: "ld-top" },
-      h("div", { class: "hx-panel" }, h("p", { class: "hx-title" }, "Draw here"), sheet, button("Clear", clear)),
-      h("div", { class: "hx-panel" }, h("p", { class: "hx-title" }, "The answer; the line: as trained"), answer.node, tally)),
+    h(
+      "div",
+      { class: "ld-top" },
+      h(
+        "div",
+        { class: "hx-panel" },
+        h("p", { class: "hx-title" }, "Draw here"),
+        sheet,
+        button("Clear", clear),
+      ),
+      h(
+        "div",
+        { class: "hx-panel" },
+        h("p", { class: "hx-title" }, "The answer; the line: as trained"),
+        answer.node,
+        tally,
+      ),
+    ),
     h("div", { class: "hx-row ld-thumbs", role: "group", "aria-label": "unseen digits" }, thumbs),
-    readout, again,
+    readout,
+    again,
   ];
 
   async function open() {
     try {
-      [trained, net] = await Promise.all([openModel(model, name), openModel(model, name, { own: true })]);
+      [trained, net] = await Promise.all([
+        openModel(model, name),
+        openModel(model, name, { own: true }),
+      ]);
       kept = Object.keys(net.parameters).map((key) => [key, net.parameter(key).slice()]);
       onModel(net);
       test();
@@ -81,17 +134,32 @@ export function deskOf({ model, say, backs = [], onModel, onDraw }) {
   }
 
   function draw() {
-    const picture = seen({ sample: state.sample, base: blank(), ink: state.ink, shift: [0, 0], cover: null });
-    for (const target of [canvas, ...backs]) paint(target, SIDE, SIDE, (r, c) => grey(picture[r * SIDE + c] / 255));
+    const picture = seen({
+      sample: state.sample,
+      base: blank(),
+      ink: state.ink,
+      shift: [0, 0],
+      cover: null,
+    });
+    for (const target of [canvas, ...backs])
+      paint(target, SIDE, SIDE, (r, c) => grey(picture[r * SIDE + c] / 255));
     if (!net) return;
     const empty = isBlank(state.ink) && !state.sample;
-    const pixels = toInput(Float32Array.from(picture, (v) => v / 255), net);
+    const pixels = toInput(
+      Float32Array.from(picture, (v) => v / 255),
+      net,
+    );
     before ??= softmax(trained.run(pixels).logits);
     const result = net.run(pixels);
     const shares = softmax(result.logits);
     const best = shares.indexOf(Math.max(...shares));
     answer.draw(empty ? null : shares, before);
-    onDraw(result, empty ? "Draw something." : `It says ${classes[best]}, with ${(100 * shares[best]).toFixed(0)} %.`);
+    onDraw(
+      result,
+      empty
+        ? "Draw something."
+        : `It says ${classes[best]}, with ${(100 * shares[best]).toFixed(0)} %.`,
+    );
   }
 
   // How many of all samples are named right, a few at a time, once the reader rests.
@@ -102,7 +170,12 @@ export function deskOf({ model, say, backs = [], onModel, onDraw }) {
     let [i, right] = [0, 0];
     const step = () => {
       for (const end = Math.min(i + SLICE, samples.length); i < end; i++) {
-        const { logits } = net.run(toInput(Float32Array.from(samples[i], (v) => v / 255), net));
+        const { logits } = net.run(
+          toInput(
+            Float32Array.from(samples[i], (v) => v / 255),
+            net,
+          ),
+        );
         right += String(classes[logits.indexOf(Math.max(...logits))]) === labels[i];
       }
       if (i < samples.length) timer = setTimeout(step);
@@ -111,21 +184,37 @@ export function deskOf({ model, say, backs = [], onModel, onDraw }) {
     timer = setTimeout(step, PAUSE);
   }
 
-  const edited = () => { net.prepare(); redraw(); test(); speak(); };
-  const restore = () => { kept.forEach(([key, values]) => net.parameter(key).set(values)); edited(); };
+  const edited = () => {
+    net.prepare();
+    redraw();
+    test();
+    speak();
+  };
+  const restore = () => {
+    kept.forEach(([key, values]) => net.parameter(key).set(values));
+    edited();
+  };
   const start = (root) => {
     redraw();
     if (!globalThis.IntersectionObserver) open();
     else {
       const near = new IntersectionObserver((entries) => {
-        if (entries.some((entry) => entry.isIntersecting)) { near.disconnect(); open(); }
+        if (entries.some((entry) => entry.isIntersecting)) {
+          near.disconnect();
+          open();
+        }
       });
       near.observe(root);
-      return () => { near.disconnect(); clearTimeout(timer); };
+      return () => {
+        near.disconnect();
+        clearTimeout(timer);
+      };
     }
     return () => clearTimeout(timer);
   };
-  const take = (index) => { if (samples[index]) change({ sample: samples[index], ink: blank() }); };
+  const take = (index) => {
+    if (samples[index]) change({ sample: samples[index], ink: blank() });
+  };
   return { nodes, readout, take, redraw, speak, edited, restore, start, net: () => net };
 }
 
@@ -135,16 +224,28 @@ function bars(classes) {
     const bar = h("span", { class: "ld-bar" });
     const before = h("span", { class: "ld-before" });
     const value = h("span", { class: "ld-share" });
-    return { bar, before, value, node: h("li", {}, h("span", {}, name), h("span", { class: "ld-track" }, bar, before), value) };
+    return {
+      bar,
+      before,
+      value,
+      node: h("li", {}, h("span", {}, name), h("span", { class: "ld-track" }, bar, before), value),
+    };
   });
-  return { node: h("ul", { class: "ld-bars" }, lines.map(({ node }) => node)), draw: (shares, asTrained) => {
-    const best = shares ? shares.indexOf(Math.max(...shares)) : -1;
-    lines.forEach(({ bar, before, value, node }, i) => {
-      bar.style.width = `${100 * (shares?.[i] ?? 0)}%`;
-      before.style.left = `${100 * (asTrained?.[i] ?? 0)}%`;
-      before.hidden = !shares;
-      value.textContent = shares ? `${(100 * shares[i]).toFixed(0)} %` : "";
-      node.classList.toggle("ld-best", i === best);
-    });
-  } };
+  return {
+    node: h(
+      "ul",
+      { class: "ld-bars" },
+      lines.map(({ node }) => node),
+    ),
+    draw: (shares, asTrained) => {
+      const best = shares ? shares.indexOf(Math.max(...shares)) : -1;
+      lines.forEach(({ bar, before, value, node }, i) => {
+        bar.style.width = `${100 * (shares?.[i] ?? 0)}%`;
+        before.style.left = `${100 * (asTrained?.[i] ?? 0)}%`;
+        before.hidden = !shares;
+        value.textContent = shares ? `${(100 * shares[i]).toFixed(0)} %` : "";
+        node.classList.toggle("ld-best", i === best);
+      });
+    },
+  };
 }

@@ -1,19 +1,27 @@
 // A file of weights: safetensors, read without a copy of the whole. No numbers are computed here.
-// Eight bytes that say how long the header is, the header as JSON, then the numbers of every tensor.
+// Eight bytes that say how long the header is, the header as JSON, then the numbers of every
+// tensor.
 
-// Bytes, however they came: from a widget's manager (DataView), a script on the page (base64), or a file.
+// Bytes, however they came: from a widget's manager (DataView), a script on the page (base64), or a
+// file.
 export function bytesOf(source) {
-  if (typeof source === "string") return Uint8Array.from(atob(source), (letter) => letter.charCodeAt(0));
-  if (ArrayBuffer.isView(source)) return new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+  if (typeof source === "string")
+    return Uint8Array.from(atob(source), (letter) => letter.charCodeAt(0));
+  if (ArrayBuffer.isView(source))
+    return new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
   return new Uint8Array(source);
 }
 
 // { metadata, tensors: { name: { type, shape, bytes } } }. `type` is F16, F32 or I32.
 export function readTensors(file) {
-  const length = file.length >= 8 ? new DataView(file.buffer, file.byteOffset).getUint32(0, true) : 0;
+  const length =
+    file.length >= 8 ? new DataView(file.buffer, file.byteOffset).getUint32(0, true) : 0;
   const start = 8 + length;
-  if (length < 2 || start > file.length) throw new Error("The model's file is not whole: load the page again.");
-  const { __metadata__: metadata = {}, ...header } = JSON.parse(new TextDecoder().decode(file.subarray(8, start)));
+  if (length < 2 || start > file.length)
+    throw new Error("The model's file is not whole: load the page again.");
+  const { __metadata__: metadata = {}, ...header } = JSON.parse(
+    new TextDecoder().decode(file.subarray(8, start)),
+  );
   const tensors = {};
   for (const [
     name,
@@ -23,7 +31,8 @@ export function readTensors(file) {
       data_offsets: [from, to],
     },
   ] of Object.entries(header)) {
-    if (start + to > file.length) throw new Error("The model's file is not whole: load the page again.");
+    if (start + to > file.length)
+      throw new Error("The model's file is not whole: load the page again.");
     tensors[name] = { type: dtype, shape, bytes: file.subarray(start + from, start + to) };
   }
   return { metadata, tensors };
@@ -37,7 +46,8 @@ export function unpackInto(target, { type, bytes }) {
   new Uint8Array(target.buffer, target.byteOffset, target.byteLength).set(bytes);
 }
 
-// IEEE half precision, little endian, by moving bits: sign, exponent (its bias is 15 here and 127 there), fraction.
+// IEEE half precision, little endian, by moving bits: sign, exponent (its bias is 15 here and 127
+// there), fraction.
 function unpackHalves(target, bytes) {
   const bits = new Uint32Array(target.buffer, target.byteOffset, target.length);
   for (let i = 0; i < target.length; i++) {

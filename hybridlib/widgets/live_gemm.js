@@ -1,8 +1,11 @@
-// The matrix product C = A B^T + bias, in WebAssembly where the browser allows it, else in plain JavaScript.
-// `multiply(m, n, k, a, lda, b, ldb, c, ldc, bias)`: positions of the first numbers and steps between rows, in numbers;
+// The matrix product C = A B^T + bias, in WebAssembly where the browser allows it, else in plain
+// JavaScript.
+// `multiply(m, n, k, a, lda, b, ldb, c, ldc, bias)`: positions of the first numbers and steps
+// between rows, in numbers;
 // rows of A and B lie together. A bias of -1 is none.
 
-// gemm.wat, compiled as its head says from the text with SHA-256 9f98fec49439a8cacbe9c51956c254994c3825e93b0f0c806376950684998a41.
+// gemm.wat, compiled as its head says from the text with SHA-256
+// 9f98fec49439a8cacbe9c51956c254994c3825e93b0f0c806376950684998a41.
 const GEMM_WASM =
   "AGFzbQEAAAABHgNgBHt7e3sBe2AEf39/fwF/YAp/f39/f39/f39/AAIQAQRsaXZlBm1lbW9yeQIAAQMEAwABAgcMAQhtdWx0aXBseQACCuMIA5" +
   "UBAQJ7IAAgAf0NAAECAxAREhMEBQYHFBUWFyAAIAH9DQgJCgsYGRobDA0ODxwdHh/95AEhBCACIAP9DQABAgMQERITBAUGBxQVFhcgAiAD/Q0I" +
@@ -20,14 +23,20 @@ const GEMM_WASM =
   "kCAP3kASEWCyAiIBNqIBX9WgIAACAjIBNqIBX9WgIAASAkIBNqIBX9WgIAAiAlIBNqIBX9WgIAAyAiIBRqIBb9WgIAACAjIBRqIBb9WgIAASAk" +
   "IBRqIBb9WgIAAiAlIBRqIBb9WgIAAyALQQJqIgsgAUkNAAsgCkEEaiIKIABJDQALCw==";
 
-// { data, ints, multiply, wasm }: memory for `count` numbers, seen as float32 and as int32, and a product that works on it.
+// { data, ints, multiply, wasm }: memory for `count` numbers, seen as float32 and as int32, and a
+// product that works on it.
 // It never grows: growing would detach the arrays.
 export function makeMemory(count, { wasm = true } = {}) {
   const compiled = wasm ? compileGemm(count) : null;
   const buffer = compiled?.buffer ?? new ArrayBuffer(4 * count);
   const data = new Float32Array(buffer, 0, count);
   const ints = new Int32Array(buffer, 0, count);
-  return { data, ints, multiply: compiled?.multiply ?? plainMultiply.bind(null, data), wasm: compiled !== null };
+  return {
+    data,
+    ints,
+    multiply: compiled?.multiply ?? plainMultiply.bind(null, data),
+    wasm: compiled !== null,
+  };
 }
 
 // Null where WebAssembly or its vectors are missing, or a page's security policy refuses it.
@@ -35,7 +44,9 @@ function compileGemm(count) {
   try {
     const code = Uint8Array.from(atob(GEMM_WASM), (letter) => letter.charCodeAt(0));
     const memory = new WebAssembly.Memory({ initial: Math.ceil((4 * count) / 65536) });
-    const { multiply } = new WebAssembly.Instance(new WebAssembly.Module(code), { live: { memory } }).exports;
+    const { multiply } = new WebAssembly.Instance(new WebAssembly.Module(code), {
+      live: { memory },
+    }).exports;
     return {
       buffer: memory.buffer,
       multiply: (m, n, k, a, lda, b, ldb, c, ldc, bias) =>
@@ -78,7 +89,8 @@ function plainMultiply(d, m, n, k, a, lda, b, ldb, c, ldc, bias) {
   for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) d[c + i * ldc + j] += d[bias + j];
 }
 
-// Eight sums share six reads. In a function of its own, which leaves the processor's registers to the sums.
+// Eight sums share six reads. In a function of its own, which leaves the processor's registers to
+// the sums.
 function tile(d, k, a0, a1, b0, b1, b2, b3, c0, c1, j1, j2, j3) {
   let s00 = 0;
   let s01 = 0;

@@ -1,4 +1,5 @@
-// Drawings for the models that run in the page: ink, side x side numbers in 0..1, row by row. No elements here.
+// Drawings for the models that run in the page: ink, side x side numbers in 0..1, row by row. No
+// elements here.
 
 // A soft round dot of ink; ink never gets darker.
 export function stamp(ink, side, x, y, radius) {
@@ -10,10 +11,13 @@ export function stamp(ink, side, x, y, radius) {
   }
 }
 
-// Softened by a Gaussian of `sigma` pixels. The models know digits enlarged from 8 x 8 pixels, which have no sharp edge.
+// Softened by a Gaussian of `sigma` pixels. The models know digits enlarged from 8 x 8 pixels,
+// which have no sharp edge.
 export function blurred(ink, side, sigma) {
   const reach = Math.ceil(3 * sigma);
-  const bell = Array.from({ length: 2 * reach + 1 }, (_, i) => Math.exp(-((i - reach) ** 2) / (2 * sigma ** 2)));
+  const bell = Array.from({ length: 2 * reach + 1 }, (_, i) =>
+    Math.exp(-((i - reach) ** 2) / (2 * sigma ** 2)),
+  );
   const total = bell.reduce((a, b) => a + b, 0);
   const along = (from, step, across) => {
     const to = new Float32Array(from.length);
@@ -46,10 +50,17 @@ export function moved(ink, side, down, right) {
 export function withFragment(ink, other, side, piece, random) {
   const out = ink.slice();
   const full = other.map((v, i) => (v > 0 ? i : -1)).filter((i) => i >= 0);
-  const middle = full[Math.floor(random() * full.length)] ?? 0; // a pixel with ink, so that the fragment is not empty
+  // a pixel with ink, so that the fragment is not empty
+  const middle = full[Math.floor(random() * full.length)] ?? 0;
   const limit = (v) => Math.max(0, Math.min(side - piece, v));
-  const [fromY, fromX] = [limit(Math.floor(middle / side) - (piece >> 1)), limit((middle % side) - (piece >> 1))];
-  const [toY, toX] = [Math.floor(random() * (side - piece + 1)), Math.floor(random() * (side - piece + 1))];
+  const [fromY, fromX] = [
+    limit(Math.floor(middle / side) - (piece >> 1)),
+    limit((middle % side) - (piece >> 1)),
+  ];
+  const [toY, toX] = [
+    Math.floor(random() * (side - piece + 1)),
+    Math.floor(random() * (side - piece + 1)),
+  ];
   for (let r = 0; r < piece; r++) {
     for (let c = 0; c < piece; c++) {
       const at = (toY + r) * side + toX + c;
@@ -59,10 +70,12 @@ export function withFragment(ink, other, side, piece, random) {
   return out;
 }
 
-// What a net takes: the ink in each channel, minus the mean and over the std of its training images.
+// What a net takes: the ink in each channel, minus the mean and over the std of its training
+// images.
 export function toInput(ink, { input, metadata }) {
   const channels = input[1];
-  const numbers = (text, otherwise) => text?.split(" ").map(Number) ?? new Array(channels).fill(otherwise);
+  const numbers = (text, otherwise) =>
+    text?.split(" ").map(Number) ?? new Array(channels).fill(otherwise);
   const [mean, std] = [numbers(metadata.mean, 0), numbers(metadata.std, 1)];
   const pixels = new Float32Array(channels * ink.length);
   for (let c = 0; c < channels; c++) {

@@ -1,8 +1,11 @@
-// The 19 kinds of node of a model's graph. `d` is the memory that holds all numbers; a tensor in it is { at, shape, strides },
-// so that views (transposed, sliced, repeated) cost nothing. Results have no gaps; maps have their channels together.
-// A maker takes ({ d, ints, multiply }, out, operands, settings, room), works out how to step, and returns `run`; or
-// { pack, run }, where `pack` is to be done again after a weight was changed. `room` has the positions that `needs` asks for.
-// The loops themselves stand in functions that are given everything, positions as whole numbers (| 0 after a division):
+// The 19 kinds of node of a model's graph. `d` is the memory that holds all numbers; a tensor in it
+// is { at, shape, strides }, so that views (transposed, sliced, repeated) cost nothing. Results
+// have no gaps; maps have their channels together.
+// A maker takes ({ d, ints, multiply }, out, operands, settings, room), works out how to step, and
+// returns `run`; or { pack, run }, where `pack` is to be done again after a weight was changed.
+// `room` has the positions that `needs` asks for.
+// The loops themselves stand in functions that are given everything, positions as whole numbers (|
+// 0 after a division):
 // engines compile those best.
 
 import { cells, lines, windows, withoutAxis, withoutLast } from "./live_steps.js";
@@ -26,7 +29,8 @@ export function needs(kind, out, [x, second], settings) {
   return { own: numel(second), scratch: isDirect(x, out, second, settings) ? 0 : unrolled };
 }
 
-// ---------------------------------------------------------------------------------------------- number by number
+// ----------------------------------------------------------------------------------------------
+// number by number
 
 const BINARY = {
   add: (d, n, o, so, a, sa, b, sb) => { for (; n > 0; n--, o += so, a += sa, b += sb) d[o] = d[a] + d[b]; },
@@ -42,7 +46,8 @@ const UNARY = {
   gelu: (d, n, o, so, a, sa) => { for (; n > 0; n--, o += so, a += sa) d[o] = exactGelu(d[a]); },
 }; // prettier-ignore
 
-// x Phi(x), with the error function of Abramowitz and Stegun (1964), 7.1.28: its error stays below 3e-7.
+// x Phi(x), with the error function of Abramowitz and Stegun (1964), 7.1.28: its error stays below
+// 3e-7.
 function exactGelu(x) {
   const z = Math.abs(x) * Math.SQRT1_2;
   const low = 0.0092705272 + z * (0.0001520143 + z * (0.0002765672 + z * 0.0000430638));
@@ -70,7 +75,8 @@ function makeUnary({ d }, out, [x], { kind }) {
   };
 }
 
-// -------------------------------------------------------------------------------------------------------- moving
+// --------------------------------------------------------------------------------------------------------
+// moving
 
 function makeCat(memory, out, parts, { axis }) {
   let offset = 0;
@@ -102,15 +108,20 @@ function makeIndexSelect(memory, out, [x, index], { axis }) {
   return makeGather(memory, out, [x, { ...index, shape: out.shape, strides }], { axis });
 }
 
-// ------------------------------------------------------------------------------------------ shares, norms, averages
+// ------------------------------------------------------------------------------------------
+// shares, norms, averages
 
-// e^x for x <= 0: 2^-i times e^r by its series, |r| <= ln(2) / 2, right to 2e-7 of itself. Three times as fast as Math.exp.
-// Below e^-69 it is 0, for numbers near the end of single precision cost a processor a hundred times the time of others.
+// e^x for x <= 0: 2^-i times e^r by its series, |r| <= ln(2) / 2, right to 2e-7 of itself. Three
+// times as fast as Math.exp.
+// Below e^-69 it is 0, for numbers near the end of single precision cost a processor a hundred
+// times the time of others.
 function power(x) {
   if (!(x > -69)) return 0;
   const i = (0.5 - x * Math.LOG2E) | 0;
   const r = x + i * Math.LN2;
-  return HALVED[i] * (1 + r * (1 + r * (1 / 2 + r * (1 / 6 + r * (1 / 24 + r * (1 / 120 + r / 720))))));
+  return (
+    HALVED[i] * (1 + r * (1 + r * (1 / 2 + r * (1 / 6 + r * (1 / 24 + r * (1 / 120 + r / 720))))))
+  );
 }
 
 const HALVED = Float64Array.from({ length: 101 }, (_, i) => 2 ** -i);
@@ -118,7 +129,8 @@ const HALVED = Float64Array.from({ length: 101 }, (_, i) => 2 ** -i);
 function makeSoftmax({ d }, out, [x], { axis }) {
   const [length, so, sp] = [x.shape[axis], out.strides[axis], x.strides[axis]];
   const rows = withoutAxis(out, axis);
-  const { count, starts: [o, p] } = cells(rows.shape, rows, withoutAxis(x, axis)); // prettier-ignore
+  // prettier-ignore
+  const { count, starts: [o, p] } = cells(rows.shape, rows, withoutAxis(x, axis));
   return () => {
     for (let i = 0; i < count; i++) share(d, length, o[i], so, p[i], sp);
   };
@@ -139,10 +151,12 @@ function share(d, length, o, so, p, sp) {
 
 function makeLayerNorm({ d }, out, [x, weight, bias], { axes, eps }) {
   const rows = withoutLast(out, axes);
-  const { count, starts: [o, p] } = cells(rows.shape, rows, withoutLast(x, axes)); // prettier-ignore
+  // prettier-ignore
+  const { count, starts: [o, p] } = cells(rows.shape, rows, withoutLast(x, axes));
   const [length, step] = [(numel(out) / numel(rows)) | 0, x.strides.at(-1)];
   return () => {
-    for (let i = 0; i < count; i++) standardise(d, length, o[i], p[i], step, weight.at, bias.at, eps);
+    for (let i = 0; i < count; i++)
+      standardise(d, length, o[i], p[i], step, weight.at, bias.at, eps);
   };
 }
 
@@ -153,7 +167,8 @@ function standardise(d, length, o, p, step, weight, bias, eps) {
   let variance = 0;
   for (let n = length, a = p; n > 0; n--, a += step) variance += (d[a] - mean) * (d[a] - mean);
   const scale = 1 / Math.sqrt(variance / length + eps);
-  for (let n = 0, a = p; n < length; n++, a += step) d[o + n] = (d[a] - mean) * scale * d[weight + n] + d[bias + n];
+  for (let n = 0, a = p; n < length; n++, a += step)
+    d[o + n] = (d[a] - mean) * scale * d[weight + n] + d[bias + n];
 }
 
 // In evaluation: each channel times a number plus a number, which `pack` makes from the four.
@@ -179,7 +194,8 @@ function rescale(d, n, o, so, a, sa, c, sc, channels) {
 }
 
 function makeMean({ d }, out, [x]) {
-  const { count, length, starts, steps } = lines(x.shape, x, out); // the averaged axes of `out` have length 1 and step 0
+  // the averaged axes of `out` have length 1 and step 0
+  const { count, length, starts, steps } = lines(x.shape, x, out);
   const [[p, o], [sp, so], kept] = [starts, steps, numel(out)];
   const part = kept / numel(x);
   return () => {
@@ -189,13 +205,15 @@ function makeMean({ d }, out, [x]) {
   };
 }
 
-// ------------------------------------------------------------------------------------------------------- products
+// -------------------------------------------------------------------------------------------------------
+// products
 
 function makeMatmul({ d, multiply }, out, [a, b, bias], _, { scratch }) {
   const [m, k] = a.shape.slice(-2);
   const n = b.shape.at(-1);
   const products = withoutLast(out, 2);
-  const { count, starts: [c, p, q] } = cells(products.shape, products, withoutLast(a, 2), withoutLast(b, 2)); // prettier-ignore
+  // prettier-ignore
+  const { count, starts: [c, p, q] } = cells(products.shape, products, withoutLast(a, 2), withoutLast(b, 2));
   const left = rowsOfProduct(d, m, k, a.strides.at(-2), a.strides.at(-1), scratch);
   const right = rowsOfProduct(d, n, k, b.strides.at(-1), b.strides.at(-2), scratch + m * k);
   const added = bias ? bias.at : -1;
@@ -205,22 +223,28 @@ function makeMatmul({ d, multiply }, out, [a, b, bias], _, { scratch }) {
   };
 }
 
-// A matrix whose rows lie together: where it is, or copied to `to` first. { step, at(its first number) }.
+// A matrix whose rows lie together: where it is, or copied to `to` first. { step, at(its first
+// number) }.
 function rowsOfProduct(d, rows, columns, down, along, to) {
   if (along === 1 || columns === 1) return { step: down, at: (from) => from };
   const at = (from) => {
-    for (let i = 0; i < rows; i++) UNARY.copy(d, columns, to + i * columns, 1, from + i * down, along);
+    for (let i = 0; i < rows; i++)
+      UNARY.copy(d, columns, to + i * columns, 1, from + i * down, along);
     return to;
   };
   return { step: columns, at };
 }
 
-// A 1x1 convolution of a map whose channels lie together and whose cells follow each other is a product as it stands.
+// A 1x1 convolution of a map whose channels lie together and whose cells follow each other is a
+// product as it stands.
 function isDirect(x, out, weight, { stride, padding, groups }) {
   const [, , rows, columns] = out.shape;
-  const even = rows === 1 || columns === 1 || x.strides[2] * stride[0] === x.strides[3] * stride[1] * columns;
+  const even =
+    rows === 1 || columns === 1 || x.strides[2] * stride[0] === x.strides[3] * stride[1] * columns;
   const single = weight.shape[2] * weight.shape[3] === 1 && groups === 1 && x.shape[0] === 1;
-  return single && padding[0] + padding[1] === 0 && (x.strides[1] === 1 || x.shape[1] === 1) && even;
+  return (
+    single && padding[0] + padding[1] === 0 && (x.strides[1] === 1 || x.shape[1] === 1) && even
+  );
 }
 
 function makeConv({ d, multiply }, out, [x, weight, bias], settings, { own, scratch }) {
@@ -230,14 +254,19 @@ function makeConv({ d, multiply }, out, [x, weight, bias], settings, { own, scra
   if (isDirect(x, out, weight, settings)) {
     const step = out.shape[3] > 1 ? x.strides[3] * stride[1] : x.strides[2] * stride[0];
     const rows = (numel(out) / outputs) | 0;
-    return () => multiply(rows, outputs, inputs, x.at, step, weight.at, inputs, out.at, outputs, added);
+    return () =>
+      multiply(rows, outputs, inputs, x.at, step, weight.at, inputs, out.at, outputs, added);
   }
   const { taps, count, seen } = windows(x, out, { ...settings, kernel });
   if (inputs === 1 && outputs === groups) {
     const pack = () => {
-      for (let tap = 0; tap < taps; tap++) UNARY.copy(d, outputs, own + tap * outputs, 1, weight.at + tap, taps);
+      for (let tap = 0; tap < taps; tap++)
+        UNARY.copy(d, outputs, own + tap * outputs, 1, weight.at + tap, taps);
     };
-    return { pack, run: () => channelByChannel(d, count, outputs, out.at, seen, taps, x.strides[1], own, added) };
+    return {
+      pack,
+      run: () => channelByChannel(d, count, outputs, out.at, seen, taps, x.strides[1], own, added),
+    };
   }
   const [width, of] = [inputs * taps, (outputs / groups) | 0];
   const pack = () => {
@@ -251,7 +280,18 @@ function makeConv({ d, multiply }, out, [x, weight, bias], settings, { own, scra
     for (let g = 0; g < groups; g++) {
       unroll(d, seen, inputs, g * inputs * x.strides[1], x.strides[1], scratch);
       const bias = added < 0 ? -1 : added + g * of;
-      multiply(count, of, width, scratch, width, own + g * of * width, width, out.at + g * of, outputs, bias);
+      multiply(
+        count,
+        of,
+        width,
+        scratch,
+        width,
+        own + g * of * width,
+        width,
+        out.at + g * of,
+        outputs,
+        bias,
+      );
     }
   };
   return { pack, run };
@@ -274,12 +314,14 @@ function channelByChannel(d, count, channels, out, seen, taps, step, weight, bia
     for (let tap = 0; tap < taps; tap++) {
       const from = seen[cell * taps + tap];
       const w = weight + tap * channels;
-      if (from >= 0) for (let c = 0, a = from; c < channels; c++, a += step) d[out + c] += d[a] * d[w + c];
+      if (from >= 0)
+        for (let c = 0, a = from; c < channels; c++, a += step) d[out + c] += d[a] * d[w + c];
     }
   }
 }
 
-// -------------------------------------------------------------------------------------------------------- pooling
+// --------------------------------------------------------------------------------------------------------
+// pooling
 
 function makeMaxPool({ d }, out, [x], settings) {
   const { taps, seen } = windows(x, out, settings);
@@ -292,13 +334,18 @@ function makeMaxPool({ d }, out, [x], settings) {
 function largest(d, channels, out, seen, taps, step) {
   for (let i = 0; i < seen.length; i++) {
     const to = out + Math.floor(i / taps) * channels;
-    if (seen[i] >= 0) for (let c = 0, a = seen[i]; c < channels; c++, a += step) if (d[a] > d[to + c]) d[to + c] = d[a];
+    if (seen[i] >= 0)
+      for (let c = 0, a = seen[i]; c < channels; c++, a += step)
+        if (d[a] > d[to + c]) d[to + c] = d[a];
   }
 }
 
 function makeAvgPool({ d }, out, [x], settings) {
   const { taps, count, seen } = windows(x, out, settings);
-  const parts = Float64Array.from({ length: count }, (_, cell) => 1 / divisorOf(cell, x, out, settings));
+  const parts = Float64Array.from(
+    { length: count },
+    (_, cell) => 1 / divisorOf(cell, x, out, settings),
+  );
   return () => {
     d.fill(0, out.at, out.at + numel(out));
     average(d, out.shape[1], out.at, seen, taps, x.strides[1], parts);
@@ -309,16 +356,20 @@ function average(d, channels, out, seen, taps, step, parts) {
   for (let i = 0; i < seen.length; i++) {
     const cell = Math.floor(i / taps);
     const to = out + cell * channels;
-    if (seen[i] >= 0) for (let c = 0, a = seen[i]; c < channels; c++, a += step) d[to + c] += d[a] * parts[cell];
+    if (seen[i] >= 0)
+      for (let c = 0, a = seen[i]; c < channels; c++, a += step) d[to + c] += d[a] * parts[cell];
   }
 }
 
-// By what a window's sum is divided: its cells on the map, with the padding if that counts; never what lies beyond.
+// By what a window's sum is divided: its cells on the map, with the padding if that counts; never
+// what lies beyond.
 function divisorOf(cell, x, out, { kernel, stride, padding, count_padding }) {
   const place = [Math.floor(cell / out.shape[3]) % out.shape[2], cell % out.shape[3]];
   return place.reduce((product, i, axis) => {
     const start = i * stride[axis] - padding[axis];
     const [low, high] = count_padding ? [-padding[axis], padding[axis]] : [0, 0];
-    return product * (Math.min(start + kernel[axis], x.shape[2 + axis] + high) - Math.max(start, low));
+    return (
+      product * (Math.min(start + kernel[axis], x.shape[2 + axis] + high) - Math.max(start, low))
+    );
   }, 1);
 }

@@ -12,8 +12,10 @@ import { SIDE } from "./workbench_ink.js";
 const ACROSS = 8; // channels in a row
 
 function render({ model, el }) {
-  const { root, say } = frame(el, { label: "A convolution stem at work, beside patches",
-    hint: "choose a step, then a channel. Point at its map: the frame in the drawing is all that the cell reads." });
+  const { root, say } = frame(el, {
+    label: "A convolution stem at work, beside patches",
+    hint: "choose a step, then a channel. Point at its map: the frame in the drawing is all that the cell reads.",
+  });
   root.classList.add("ls");
   const state = { step: 1, channel: 0, cell: [3, 3], muted: new Set() }; // muted: "step channel"
   let steps = []; // patches first, then the stem's
@@ -22,20 +24,45 @@ function render({ model, el }) {
 
   const picture = h("canvas", { "aria-hidden": "true" });
   const reads = h("span", { class: "hx-ring", "aria-hidden": "true" });
-  const [one, all] = [h("canvas", { "aria-hidden": "true" }), h("canvas", { "aria-hidden": "true" })];
+  const [one, all] = [
+    h("canvas", { "aria-hidden": "true" }),
+    h("canvas", { "aria-hidden": "true" }),
+  ];
   const [oneMark, allMark] = [ring(), ring()];
   const oneStack = h("div", { class: "hx-stack" }, one, oneMark);
   const allStack = h("div", { class: "hx-stack ls-all" }, all, allMark);
   const desk = deskOf({ model, say, backs: [picture], onModel, onDraw });
-  const change = (patch) => { Object.assign(state, patch); desk.redraw(); desk.speak(); };
-  const hover = (patch, settled) => { if (settled) change(patch); else { Object.assign(state, patch); desk.redraw(); } };
-  const cellCursor = gridCursor(oneStack, { label: "Map: choose a cell", describe: place, size: () => size,
-    onPick: (cell, settled) => hover({ cell }, settled) });
-  const channelCursor = gridCursor(allStack, { label: "Channels", describe: ([r, c]) => `channel ${r * ACROSS + c + 1}`,
-    size: () => [rows, ACROSS], onPick: ([r, c], settled) => hover({ channel: r * ACROSS + c }, settled) });
+  const change = (patch) => {
+    Object.assign(state, patch);
+    desk.redraw();
+    desk.speak();
+  };
+  const hover = (patch, settled) => {
+    if (settled) change(patch);
+    else {
+      Object.assign(state, patch);
+      desk.redraw();
+    }
+  };
+  const cellCursor = gridCursor(oneStack, {
+    label: "Map: choose a cell",
+    describe: place,
+    size: () => size,
+    onPick: (cell, settled) => hover({ cell }, settled),
+  });
+  const channelCursor = gridCursor(allStack, {
+    label: "Channels",
+    describe: ([r, c]) => `channel ${r * ACROSS + c + 1}`,
+    size: () => [rows, ACROSS],
+    onPick: ([r, c], settled) => hover({ channel: r * ACROSS + c }, settled),
+  });
   const scale = legend(ramp, "0", "");
   const signed = legend(twoSided, "", "", -1);
-  const choices = h("div", { class: "hx-row", role: "radiogroup", "aria-label": "step of the stem" });
+  const choices = h("div", {
+    class: "hx-row",
+    role: "radiogroup",
+    "aria-label": "step of the stem",
+  });
   const mute = button("Switch this channel off", () => off([state.channel]));
   const rowOff = button("Switch its row off", () => {
     const first = state.channel - (state.channel % ACROSS);
@@ -49,14 +76,36 @@ function render({ model, el }) {
     }
     desk.edited();
   };
-  const restore = () => { state.muted.clear(); if (desk.net()) desk.restore(); };
+  const restore = () => {
+    state.muted.clear();
+    if (desk.net()) desk.restore();
+  };
   const oneTitle = h("p", { class: "hx-title" });
-  root.append(...desk.nodes, choices,
-    h("div", { class: "ls-maps" },
-      h("div", {}, h("p", { class: "hx-title" }, "What the cell reads"), h("div", { class: "hx-stack ls-picture" }, picture, reads)),
+  root.append(
+    ...desk.nodes,
+    choices,
+    h(
+      "div",
+      { class: "ls-maps" },
+      h(
+        "div",
+        {},
+        h("p", { class: "hx-title" }, "What the cell reads"),
+        h("div", { class: "hx-stack ls-picture" }, picture, reads),
+      ),
       h("div", {}, oneTitle, oneStack),
-      h("div", {}, h("p", { class: "hx-title" }, "All channels"), allStack)),
-    h("div", { class: "hx-row" }, scale.node, signed.node, mute, rowOff, button("As trained", restore)));
+      h("div", {}, h("p", { class: "hx-title" }, "All channels"), allStack),
+    ),
+    h(
+      "div",
+      { class: "hx-row" },
+      scale.node,
+      signed.node,
+      mute,
+      rowOff,
+      button("As trained", restore),
+    ),
+  );
   if (model.get("note")) root.append(h("p", { class: "hx-note" }, model.get("note")));
 
   async function onModel(net) {
@@ -68,18 +117,24 @@ function render({ model, el }) {
     }
     const result = (any) => any.run(new Float32Array(3 * SIDE ** 2));
     steps = [patchStep(result(patches), { side: SIDE }), ...stemSteps(result(net), { side: SIDE })];
-    const radios = steps.map(({ title }, step) => button(title, () => change({ step, channel: 0 }), { role: "radio" }));
-    radios.forEach((radio, i) => radio.addEventListener("keydown", (event) => {
-      const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
-      if (!by) return;
-      event.preventDefault();
-      const to = Math.max(0, Math.min(radios.length - 1, i + by));
-      radios[to].focus();
-      change({ step: to, channel: 0 });
-    }));
+    const radios = steps.map(({ title }, step) =>
+      button(title, () => change({ step, channel: 0 }), { role: "radio" }),
+    );
+    radios.forEach((radio, i) =>
+      radio.addEventListener("keydown", (event) => {
+        const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+        if (!by) return;
+        event.preventDefault();
+        const to = Math.max(0, Math.min(radios.length - 1, i + by));
+        radios[to].focus();
+        change({ step: to, channel: 0 });
+      }),
+    );
     choices.replaceChildren(...radios);
     desk.redraw();
-    requestAnimationFrame(() => { if (linked) follow(linked); });
+    requestAnimationFrame(() => {
+      if (linked) follow(linked);
+    });
   }
 
   function onDraw(result, said) {
@@ -91,23 +146,33 @@ function render({ model, el }) {
     state.cell = state.cell.map((v, i) => Math.min(v, size[i] - 1));
     let most = 1e-6;
     for (let k = 0; k < made.channels; k++) {
-      for (let r = 0; r < size[0]; r++) for (let c = 0; c < size[1]; c++) most = Math.max(most, Math.abs(made.at(k, r, c)));
+      for (let r = 0; r < size[0]; r++)
+        for (let c = 0; c < size[1]; c++) most = Math.max(most, Math.abs(made.at(k, r, c)));
     }
     const colour = step.convolution ? (v) => ramp(v / most) : (v) => twoSided(v / most);
     paint(one, ...size, (r, c) => colour(made.at(state.channel, r, c)));
     const [tall, wide] = size.map((v) => v + 1); // a clear line between channels
     paint(all, rows * tall, ACROSS * wide, (r, c) => {
       const channel = Math.floor(r / tall) * ACROSS + Math.floor(c / wide);
-      return r % tall === size[0] || c % wide === size[1] || channel >= made.channels ? null : colour(made.at(channel, r % tall, c % wide));
+      return r % tall === size[0] || c % wide === size[1] || channel >= made.channels
+        ? null
+        : colour(made.at(channel, r % tall, c % wide));
     });
     oneMark.put(state.cell, size);
     allMark.put([Math.floor(state.channel / ACROSS), state.channel % ACROSS], [rows, ACROSS]);
     cellCursor.set(state.cell);
     channelCursor.set([Math.floor(state.channel / ACROSS), state.channel % ACROSS]);
     const corner = state.cell.map((v) => step.start + step.jump * v);
-    const [from, to] = [corner.map((v) => Math.max(0, v)), corner.map((v) => Math.min(SIDE, v + step.window))];
-    Object.assign(reads.style, { top: `${(100 * from[0]) / SIDE}%`, left: `${(100 * from[1]) / SIDE}%`,
-      height: `${(100 * (to[0] - from[0])) / SIDE}%`, width: `${(100 * (to[1] - from[1])) / SIDE}%` });
+    const [from, to] = [
+      corner.map((v) => Math.max(0, v)),
+      corner.map((v) => Math.min(SIDE, v + step.window)),
+    ];
+    Object.assign(reads.style, {
+      top: `${(100 * from[0]) / SIDE}%`,
+      left: `${(100 * from[1]) / SIDE}%`,
+      height: `${(100 * (to[0] - from[0])) / SIDE}%`,
+      width: `${(100 * (to[1] - from[1])) / SIDE}%`,
+    });
     scale.node.hidden = !step.convolution;
     signed.node.hidden = step.convolution;
     scale.set("0", fixed(most, 1));
@@ -120,21 +185,30 @@ function render({ model, el }) {
       radio.tabIndex = i === state.step ? 0 : -1;
     });
     const gone = state.muted.size ? ` ${state.muted.size} switched off.` : "";
-    desk.readout.textContent = `${said}${gone} ${step.said}, channel ${state.channel + 1}, ${place(state.cell)}: `
-      + `${fixed(made.at(state.channel, ...state.cell), 2)}. It reads ${step.window} × ${step.window} pixels; its neighbour's window starts ${step.jump} pixels further.`;
+    desk.readout.textContent =
+      `${said}${gone} ${step.said}, channel ${state.channel + 1}, ${place(state.cell)}: ` +
+      `${fixed(made.at(state.channel, ...state.cell), 2)}. It reads ${step.window} × ${step.window} pixels; its neighbour's window starts ${step.jump} pixels further.`;
   }
 
   // What the desk has drawn, as that net takes it.
   function seenBy(net) {
     const { data } = picture.getContext("2d").getImageData(0, 0, SIDE, SIDE);
-    return toInput(Float32Array.from({ length: SIDE ** 2 }, (_, i) => data[4 * i] / 255), net);
+    return toInput(
+      Float32Array.from({ length: SIDE ** 2 }, (_, i) => data[4 * i] / 255),
+      net,
+    );
   }
 
-  // A link in the text, such as <a href="#stem?step=3&channel=5&cell=4,4&digit=2&off=5">words</a>: steps from 1, patches, on;
-  // all counted from 1. `off` lists channels of the step; whatever it switches off, it begins as trained.
+  // A link in the text, such as <a href="#stem?step=3&channel=5&cell=4,4&digit=2&off=5">words</a>:
+  // steps from 1, patches, on;
+  // all counted from 1. `off` lists channels of the step; whatever it switches off, it begins as
+  // trained.
   let linked = null; // a link that came before the models
   function follow(said) {
-    if (!steps.length) { linked = said; return; }
+    if (!steps.length) {
+      linked = said;
+      return;
+    }
     const number = (text, count) => Math.max(0, Math.min(count, Number(text) || 1) - 1);
     if (said.digit) desk.take(Number(said.digit) - 1);
     if (said.step) Object.assign(state, { step: number(said.step, steps.length), channel: 0 });
@@ -142,7 +216,10 @@ function render({ model, el }) {
     if (said.cell) state.cell = said.cell.split(",").map((v) => number(v, SIDE));
     restore();
     if (said.off) off(said.off.split(",").map((v) => number(v, 64)));
-    else { desk.redraw(); desk.speak(); }
+    else {
+      desk.redraw();
+      desk.speak();
+    }
   }
   const close = [desk.start(root), stateLinks(model.get("name"), root, follow)];
   return () => close.forEach((stop) => stop());

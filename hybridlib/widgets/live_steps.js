@@ -1,12 +1,21 @@
-// How kernels go through tensors: lines of numbers side by side, cells of them, and windows of a map. Worked out once, at load.
-// A tensor is { at, shape, strides }: the position of its first number in memory, and the step of each axis.
+// How kernels go through tensors: lines of numbers side by side, cells of them, and windows of a
+// map. Worked out once, at load.
+// A tensor is { at, shape, strides }: the position of its first number in memory, and the step of
+// each axis.
 
-// Tensors of one shape as `count` lines of `length` numbers: tensor t begins line i at starts[t][i] and steps by steps[t].
-// The axis that steps least in the first tensor is innermost; axes that lie together in all tensors become one.
+// Tensors of one shape as `count` lines of `length` numbers: tensor t begins line i at starts[t][i]
+// and steps by steps[t].
+// The axis that steps least in the first tensor is innermost; axes that lie together in all tensors
+// become one.
 export function lines(shape, ...tensors) {
-  const axes = shape.map((length, axis) => ({ length, steps: tensors.map(({ strides }) => strides[axis]) }));
+  const axes = shape.map((length, axis) => ({
+    length,
+    steps: tensors.map(({ strides }) => strides[axis]),
+  }));
   const merged = [];
-  for (const axis of axes.filter(({ length }) => length > 1).sort((a, b) => b.steps[0] - a.steps[0])) {
+  for (const axis of axes
+    .filter(({ length }) => length > 1)
+    .sort((a, b) => b.steps[0] - a.steps[0])) {
     const last = merged.at(-1);
     if (last?.steps.every((step, t) => step === axis.steps[t] * axis.length)) {
       merged[merged.length - 1] = { length: last.length * axis.length, steps: axis.steps };
@@ -21,7 +30,10 @@ export function lines(shape, ...tensors) {
 
 // As `lines`, with every number a line of its own: { count, starts }.
 export function cells(shape, ...tensors) {
-  const axes = shape.map((length, axis) => ({ length, steps: tensors.map(({ strides }) => strides[axis]) }));
+  const axes = shape.map((length, axis) => ({
+    length,
+    steps: tensors.map(({ strides }) => strides[axis]),
+  }));
   const starts = tensors.map(({ at }, t) => startsOf(at, axes, t));
   return { count: starts[0].length, starts };
 }
@@ -30,7 +42,8 @@ function startsOf(at, axes, t) {
   let starts = Int32Array.of(at);
   for (const { length, steps } of axes) {
     const next = new Int32Array(starts.length * length);
-    for (let i = 0; i < next.length; i++) next[i] = starts[Math.floor(i / length)] + (i % length) * steps[t];
+    for (let i = 0; i < next.length; i++)
+      next[i] = starts[Math.floor(i / length)] + (i % length) * steps[t];
     starts = next;
   }
   return starts;
@@ -38,16 +51,25 @@ function startsOf(at, axes, t) {
 
 // The same tensor without its last axes.
 export function withoutLast(tensor, axes) {
-  return { at: tensor.at, shape: tensor.shape.slice(0, -axes), strides: tensor.strides.slice(0, -axes) };
+  return {
+    at: tensor.at,
+    shape: tensor.shape.slice(0, -axes),
+    strides: tensor.strides.slice(0, -axes),
+  };
 }
 
 // The same tensor without one axis.
 export function withoutAxis({ at, shape, strides }, axis) {
-  return { at, shape: shape.filter((_, i) => i !== axis), strides: strides.filter((_, i) => i !== axis) };
+  return {
+    at,
+    shape: shape.filter((_, i) => i !== axis),
+    strides: strides.filter((_, i) => i !== axis),
+  };
 }
 
-// What the cells of a map `b c h w` see of the map x: `taps` places each, row by row of the kernel, as the position of
-// x's first channel there, or -1 outside. Cells go image by image and row by row, as their numbers lie in `out`.
+// What the cells of a map `b c h w` see of the map x: `taps` places each, row by row of the kernel,
+// as the position of x's first channel there, or -1 outside. Cells go image by image and row by
+// row, as their numbers lie in `out`.
 export function windows(x, out, { kernel, stride, padding, dilation = [1, 1] }) {
   const [images, , rows, columns] = out.shape;
   const [down, along] = kernel;
@@ -61,7 +83,9 @@ export function windows(x, out, { kernel, stride, padding, dilation = [1, 1] }) 
         const row = top + Math.floor(tap / along) * dilation[0];
         const column = left + (tap % along) * dilation[1];
         const inside = row >= 0 && row < x.shape[2] && column >= 0 && column < x.shape[3];
-        seen[i] = inside ? x.at + image * x.strides[0] + row * x.strides[2] + column * x.strides[3] : -1;
+        seen[i] = inside
+          ? x.at + image * x.strides[0] + row * x.strides[2] + column * x.strides[3]
+          : -1;
       }
     }
   }

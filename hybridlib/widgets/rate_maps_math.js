@@ -9,7 +9,15 @@ export function rateRows(runs, data, stem) {
   return distinct(mine, "optimizer").map((optimizer) => {
     const row = mine.filter((run) => run.optimizer === optimizer);
     const rates = distinct(row, "lr").sort((a, b) => a - b);
-    return { optimizer, cells: rates.map((lr) => rateCell(lr, row.filter((run) => run.lr === lr))) };
+    return {
+      optimizer,
+      cells: rates.map((lr) =>
+        rateCell(
+          lr,
+          row.filter((run) => run.lr === lr),
+        ),
+      ),
+    };
   });
 }
 
@@ -22,5 +30,7 @@ function rateCell(lr, runs) {
 // How many runs of each cell of a row end at most so many points below the row's best run.
 export function nearBest({ cells }, points) {
   const best = Math.max(...cells.flatMap(({ runs }) => runs.map(({ accuracy }) => accuracy)));
-  return cells.map(({ runs }) => runs.filter(({ accuracy }) => 100 * (best - accuracy) <= points + 1e-6).length);
+  return cells.map(
+    ({ runs }) => runs.filter(({ accuracy }) => 100 * (best - accuracy) <= points + 1e-6).length,
+  );
 }

@@ -1,4 +1,5 @@
-// The map of what an answer hangs on: a square is laid over one place after the other, and the loss of probability noted.
+// The map of what an answer hangs on: a square is laid over one place after the other, and the loss
+// of probability noted.
 // It is made in slices, with the page free to answer in between.
 
 import { SIDE, covered } from "./workbench_ink.js";
@@ -7,7 +8,8 @@ export const PLACES = 8; // in a row
 const SLICE = 10; // ms of work before the page has its turn
 
 // Starts the map; returns a function that stops it.
-//   picture: the bytes that the model sees;  share(bytes) -> the probability of the class in question
+//   picture: the bytes that the model sees;  share(bytes) -> the probability of the class in
+// question
 //   onPart(drops, done): after every slice; drops: PLACES x PLACES, NaN where not yet known
 export function occlude({ picture, share, size, grey, onPart }) {
   const drops = new Float32Array(PLACES * PLACES).fill(NaN);
@@ -20,7 +22,10 @@ export function occlude({ picture, share, size, grey, onPart }) {
     const until = performance.now() + SLICE;
     whole ??= share(picture);
     do {
-      const [row, col] = [(Math.floor(place / PLACES) + 0.5) * step, ((place % PLACES) + 0.5) * step];
+      const [row, col] = [
+        (Math.floor(place / PLACES) + 0.5) * step,
+        ((place % PLACES) + 0.5) * step,
+      ];
       drops[place++] = whole - share(covered(picture, { row, col, size, grey }));
     } while (place < drops.length && performance.now() < until);
     const done = place === drops.length;

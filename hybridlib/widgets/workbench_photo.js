@@ -1,4 +1,5 @@
-// From a photograph to ink: grey, bright on black, trimmed, and as large as the digits that the models know.
+// From a photograph to ink: grey, bright on black, trimmed, and as large as the digits that the
+// models know.
 
 import { FULL, SIDE } from "./workbench_ink.js";
 
@@ -7,11 +8,14 @@ const BLOCKS = 12; // in which the paper's brightness is measured
 const FAINT = 0.25; // of the darkest ink: what is fainter is taken for paper
 const DIGIT = 24; // pixels: training digits are 20 to 30
 
-// Ink of a picture file. Fails with a sentence for the reader. The file is read here and goes nowhere.
+// Ink of a picture file. Fails with a sentence for the reader. The file is read here and goes
+// nowhere.
 export async function inkOfFile(file) {
   const picture = await decoded(file);
   const scale = Math.min(1, LARGEST / Math.max(picture.width, picture.height));
-  const [width, height] = [picture.width, picture.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const [width, height] = [picture.width, picture.height].map((side) =>
+    Math.max(1, Math.round(side * scale)),
+  );
   const canvas = document.createElement("canvas");
   Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -19,8 +23,10 @@ export async function inkOfFile(file) {
   context.fillRect(0, 0, width, height);
   context.drawImage(picture, 0, 0, width, height);
   const { data } = context.getImageData(0, 0, width, height);
-  const grey = Float32Array.from({ length: width * height }, (_, i) =>
-    (0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]) / 255);
+  const grey = Float32Array.from(
+    { length: width * height },
+    (_, i) => (0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]) / 255,
+  );
   const ink = inkOfGrey(grey, width, height);
   if (!ink) throw new Error(`${nameOf(file)} has no lines on it: it is of one colour.`);
   return ink;
@@ -41,14 +47,17 @@ async function decoded(file) {
       if (!image.width) image.width = image.height = LARGEST;
       return image;
     } catch {
-      throw new Error(`${nameOf(file)} is not a picture that this browser can read; try a PNG or JPEG.`);
+      throw new Error(
+        `${nameOf(file)} is not a picture that this browser can read; try a PNG or JPEG.`,
+      );
     } finally {
       setTimeout(() => URL.revokeObjectURL(url), 1000);
     }
   }
 }
 
-// Levels of ink from brightness 0..1, `height x width`; null where the picture is of one brightness.
+// Levels of ink from brightness 0..1, `height x width`; null where the picture is of one
+// brightness.
 export function inkOfGrey(grey, width, height) {
   const dark = edgeMean(grey, width, height) < 0.5; // white on black already
   const light = dark ? grey.map((v) => 1 - v) : grey;
@@ -63,24 +72,32 @@ function edgeMean(grey, width, height) {
   let [sum, count] = [0, 0];
   for (let y = 0; y < height; y++) {
     const whole = y === 0 || y === height - 1;
-    for (let x = 0; x < width; x += whole ? 1 : Math.max(1, width - 1)) { sum += grey[y * width + x]; count++; }
+    for (let x = 0; x < width; x += whole ? 1 : Math.max(1, width - 1)) {
+      sum += grey[y * width + x];
+      count++;
+    }
   }
   return sum / count;
 }
 
-// How much darker each pixel is than the paper around it: the bright end of its block, and smooth between blocks.
+// How much darker each pixel is than the paper around it: the bright end of its block, and smooth
+// between blocks.
 function darknessOnPaper(light, width, height) {
   const [rows, cols] = [Math.min(BLOCKS, height), Math.min(BLOCKS, width)];
   const paper = Array.from({ length: rows * cols }, (_, b) => {
-    const [top, bottom] = [Math.floor(b / cols), Math.floor(b / cols) + 1].map((i) => Math.floor((i * height) / rows));
+    const [top, bottom] = [Math.floor(b / cols), Math.floor(b / cols) + 1].map((i) =>
+      Math.floor((i * height) / rows),
+    );
     const [left, right] = [b % cols, (b % cols) + 1].map((i) => Math.floor((i * width) / cols));
     const block = [];
-    for (let y = top; y < bottom; y++) for (let x = left; x < right; x++) block.push(light[y * width + x]);
+    for (let y = top; y < bottom; y++)
+      for (let x = left; x < right; x++) block.push(light[y * width + x]);
     return quantile(block, 0.8);
   });
   const lit = widened(paper, rows, cols);
   return light.map((v, i) => {
-    const at = (position, length, count) => Math.max(0, Math.min(count - 1, ((position + 0.5) * count) / length - 0.5));
+    const at = (position, length, count) =>
+      Math.max(0, Math.min(count - 1, ((position + 0.5) * count) / length - 0.5));
     const [y, x] = [at(Math.floor(i / width), height, rows), at(i % width, width, cols)];
     const [r, c] = [Math.min(rows - 1, Math.floor(y)), Math.min(cols - 1, Math.floor(x))];
     const [below, beside] = [Math.min(rows - 1, r + 1), Math.min(cols - 1, c + 1)];
@@ -107,11 +124,15 @@ function quantile(values, share) {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
 }
 
-// The box around the lines, without stray dots: rows and columns that hold at least a fiftieth of the fullest one's ink.
+// The box around the lines, without stray dots: rows and columns that hold at least a fiftieth of
+// the fullest one's ink.
 function boundsOf(lines, width, height) {
   const downwards = new Float32Array(height);
   const across = new Float32Array(width);
-  lines.forEach((v, i) => { downwards[Math.floor(i / width)] += v; across[i % width] += v; });
+  lines.forEach((v, i) => {
+    downwards[Math.floor(i / width)] += v;
+    across[i % width] += v;
+  });
   return [downwards, across].flatMap((sums) => {
     const least = sums.reduce((a, b) => Math.max(a, b), 0) / 50;
     const held = (v) => v > least;
@@ -119,8 +140,8 @@ function boundsOf(lines, width, height) {
   });
 }
 
-// The box in the middle of the sheet, its longer side DIGIT pixels, each pixel the mean of what it covers, and full ink
-// where the lines are fullest.
+// The box in the middle of the sheet, its longer side DIGIT pixels, each pixel the mean of what it
+// covers, and full ink where the lines are fullest.
 function placed(lines, width, [top, bottom, left, right]) {
   const [tall, wide] = [bottom - top + 1, right - left + 1];
   const scale = DIGIT / Math.max(tall, wide);
@@ -130,13 +151,17 @@ function placed(lines, width, [top, bottom, left, right]) {
     for (let c = 0; c < cols; c++) {
       const down = overlaps(r, rows, tall);
       const across = overlaps(c, cols, wide);
-      for (const [y, wy] of down) for (const [x, wx] of across) small[r * cols + c] += wy * wx * lines[(top + y) * width + left + x];
+      for (const [y, wy] of down)
+        for (const [x, wx] of across)
+          small[r * cols + c] += wy * wx * lines[(top + y) * width + left + x];
     }
   }
   const most = small.reduce((a, b) => Math.max(a, b), 0) || 1;
   const ink = new Uint8Array(SIDE * SIDE);
   const [y, x] = [(SIDE - rows) >> 1, (SIDE - cols) >> 1];
-  small.forEach((v, i) => { ink[(y + Math.floor(i / cols)) * SIDE + x + (i % cols)] = Math.round((FULL * v) / most); });
+  small.forEach((v, i) => {
+    ink[(y + Math.floor(i / cols)) * SIDE + x + (i % cols)] = Math.round((FULL * v) / most);
+  });
   return ink;
 }
 

@@ -8,20 +8,35 @@ import { inkOfFile } from "./workbench_photo.js";
 // One array of bytes for each sample.
 export function readSamples(view) {
   const all = bytes(view);
-  return Array.from({ length: all.length / SIDE ** 2 }, (_, i) => all.slice(i * SIDE ** 2, (i + 1) * SIDE ** 2));
+  return Array.from({ length: all.length / SIDE ** 2 }, (_, i) =>
+    all.slice(i * SIDE ** 2, (i + 1) * SIDE ** 2),
+  );
 }
 
 export function sampleStrip(samples, labels, onTake) {
   const thumbs = samples.map((sample, i) => {
     const canvas = h("canvas", { "aria-hidden": "true" });
     paint(canvas, SIDE, SIDE, (row, col) => grey(sample[row * SIDE + col] / 255));
-    return button(canvas, () => onTake(i), { class: "hx-button wb-sample", "aria-label": `take ${labels[i]}`, title: labels[i] });
+    return button(canvas, () => onTake(i), {
+      class: "hx-button wb-sample",
+      "aria-label": `take ${labels[i]}`,
+      title: labels[i],
+    });
   });
-  const node = h("div", { class: "wb-samples", role: "group", "aria-label": "Held-out test digits" }, thumbs);
-  return { node, set: (chosen) => thumbs.forEach((thumb, i) => thumb.setAttribute("aria-pressed", String(i === chosen))) };
+  const node = h(
+    "div",
+    { class: "wb-samples", role: "group", "aria-label": "Held-out test digits" },
+    thumbs,
+  );
+  return {
+    node,
+    set: (chosen) =>
+      thumbs.forEach((thumb, i) => thumb.setAttribute("aria-pressed", String(i === chosen))),
+  };
 }
 
-// A button for a file, and dropping and pasting anywhere on `root`. onInk(ink, name), onTrouble(sentence).
+// A button for a file, and dropping and pasting anywhere on `root`. onInk(ink, name),
+// onTrouble(sentence).
 // The last file given wins, however long each takes. Returns { node, close }.
 export function photographs(root, { onInk, onTrouble }) {
   let latest = 0;
@@ -34,10 +49,22 @@ export function photographs(root, { onInk, onTrouble }) {
       if (mine === latest) onTrouble(error.message);
     }
   };
-  const input = h("input", { type: "file", accept: "image/*", class: "hx-hidden", tabindex: "-1", "aria-hidden": "true",
-    onchange: () => { if (input.files[0]) read(input.files[0]); input.value = ""; } });
-  const pick = button("Photo …", () => input.click(), { title: "Choose, drop or paste a picture. It stays on this page." });
-  const pictureIn = (items) => [...(items?.files ?? [])].find((file) => file.type.startsWith("image/")) ?? items?.files?.[0];
+  const input = h("input", {
+    type: "file",
+    accept: "image/*",
+    class: "hx-hidden",
+    tabindex: "-1",
+    "aria-hidden": "true",
+    onchange: () => {
+      if (input.files[0]) read(input.files[0]);
+      input.value = "";
+    },
+  });
+  const pick = button("Photo …", () => input.click(), {
+    title: "Choose, drop or paste a picture. It stays on this page.",
+  });
+  const pictureIn = (items) =>
+    [...(items?.files ?? [])].find((file) => file.type.startsWith("image/")) ?? items?.files?.[0];
   const over = (on) => (event) => {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
@@ -58,5 +85,11 @@ export function photographs(root, { onInk, onTrouble }) {
     read(file);
   };
   document.addEventListener("paste", paste);
-  return { node: h("span", {}, input, pick), close: () => document.removeEventListener("paste", paste), stop: () => { latest++; } };
+  return {
+    node: h("span", {}, input, pick),
+    close: () => document.removeEventListener("paste", paste),
+    stop: () => {
+      latest++;
+    },
+  };
 }
