@@ -71,23 +71,25 @@ def names(path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_lets_the_step_end_and_saves_it(tmp_path, number):
+@pytest.mark.parametrize("step", [3, 4], ids=["an evaluation is due", "a point is due"])
+def test_a_signal_lets_the_step_end_and_saves_it(tmp_path, number, step):
+    recipe, folder = replace(RECIPE, evaluate_every=3), tmp_path / "c"
     whole, going_on = network(), network()
-    fit(whole, DATA, RECIPE, loss=plain, **QUIET)
+    once = fit(whole, DATA, recipe, loss=plain, **QUIET)
     handler = signal.getsignal(number)
-    with pytest.raises(Stopped, match=r"stopped after step 3; the checkpoint of step 3 is in") as e:
-        fit(
-            network(),
-            DATA,
-            RECIPE,
-            loss=stopping(3, number),
-            checkpoint_dir=tmp_path / "c",
-            **QUIET,
-        )
-    assert e.value.number == number and signal.getsignal(number) is handler
-    assert names(tmp_path / "c") == ["step-000000003.safetensors"]
-    run = fit(going_on, DATA, RECIPE, loss=plain, checkpoint_dir=tmp_path / "c", **QUIET)
+    said = rf"stopped after step {step}; the checkpoint of step {step} is in"
+    with pytest.raises(Stopped, match=said) as stop:
+        loss = stopping(step, number)
+        fit(network(), DATA, recipe, loss=loss, checkpoint_dir=folder, **QUIET)
+    assert stop.value.number == number and signal.getsignal(number) is handler
+    assert names(folder)[-1] == f"step-{step:09d}.safetensors"
+    run = fit(going_on, DATA, recipe, loss=plain, checkpoint_dir=folder, **QUIET)
     assert digest(going_on) == digest(whole) and run.steps == 8
+    assert untimed(run.curve) == untimed(once.curve) and len(run.curve) == 8
+
+
+def untimed(curve):
+    return [{key: value for key, value in entry.items() if key != "seconds"} for entry in curve]
 
 
 def test_without_a_folder_it_is_said_that_nothing_is_saved():
