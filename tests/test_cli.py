@@ -137,6 +137,38 @@ def test_a_new_folder_is_judged_whole_and_the_old_one_in_its_test_part(capsys, h
     assert "--image-size 0 must be" in said
 
 
+@pytest.mark.parametrize("model", ["vit", "botnet", "coatnet", "flagship"])
+def test_weights_serve_another_resolution(capsys, here, model):
+    """Their positions are resized, whether the model itself does it or not."""
+    assert main(["train", model, "--data", "pets", "--out", "small", *QUICK]) == 0
+    weights = "small/weights.safetensors"
+    assert main(["evaluate", weights, "--data", "pets", "--image-size", "48"]) == 0
+    large = ["--image-size", "48", "--init", weights, "--out", "large"]
+    assert main(["train", model, "--data", "pets", *large, *QUICK]) == 0
+    tensors, _ = read_tensors(here / "large" / "weights.safetensors")
+    tables = [name for name in tensors if name.endswith((".table", ".rows", ".columns"))]
+    small, _ = read_tensors(here / weights)
+    assert tables and all(tensors[name].numel() > small[name].numel() for name in tables)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["run", "ceit", "--jobs", "0"], "--jobs 0 must be greater than 0"),
+        (["run", "ceit", "--seeds", "0", "-1"], "--seeds [0, -1] must be whole numbers of 0 or"),
+        (["run", "ceit", "--data", "nofolder"], "'nofolder' is neither a folder nor one of"),
+        (["run", "ceit", "--device", "tpu"], "--device 'tpu' is unknown"),
+        (["run", "lookup", "--data", "pets"], "--data 'pets': study 'lookup' draws its own"),
+        (["many", "ceit", "--at-once", "0"], "--at-once 0 must be greater than 0"),
+        (["many", "ceit", "--minutes", "nan"], "--minutes nan must be a number greater than 0"),
+        (["many", "ceit", "--data", "nofolder"], "'nofolder' is neither a folder nor one of"),
+    ],
+)
+def test_a_study_is_asked_before_a_run_begins(capsys, here, words, said):
+    assert said in fails(capsys, "study", *words, "--results", "records")
+    assert not (here / "runs").exists()
+
+
 def test_evaluate_needs_to_know_the_model(capsys, here):
     torch.manual_seed(0)
     save_weights(models.create("convnet", "nano", num_classes=2), here / "bare.safetensors")

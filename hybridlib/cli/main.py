@@ -201,7 +201,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     classes, images, where = _judged(args, saved)
     if saved.mean and saved.std:
         images.mean, images.std = saved.mean, saved.std  # prepare the images as in training
-    built = saved.build(num_classes=len(classes), image_size=saved.image_size)
+    side = saved.image_size if args.image_size is None else args.image_size
+    built = saved.build(num_classes=len(classes), image_size=side)
     _score(args, f"{saved.model} {saved.size}", built, where, images)
 
 

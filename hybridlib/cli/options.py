@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hybridlib.data import CIFAR, DRAWN, ImageData, load
 from hybridlib.data.augment import AUGMENTATIONS
+from hybridlib.layers.position import fit_positions
 from hybridlib.models import SIZES, create, has_drop_path
 from hybridlib.training.devices import make_accelerator, pick_device
 from hybridlib.training.optimizers import KINDS
@@ -147,13 +148,16 @@ def recipe_sources(args: argparse.Namespace) -> Table:
 
 NAMES = (*settings(), "image_size", "per_class", "fraction", "device", "workers", "seed")
 NAMES += ("checkpoint_every", "count", "rule", "distance", "displacement", "jitter")
+NAMES += ("data", "seeds", "jobs", "at_once", "minutes")  # of `study`
 AS_OPTION = re.compile(rf"\b({'|'.join(NAMES)})=")
 AS_WORDS = {
     "checkpoint_dir=": "--out ",
     "extend=True": "--extend",
+    "give same_settings=True": "add --same-settings",
     "use resume=True": "leave --no-resume out",
     "resume is False": "--no-resume is given",
     "checkpoint_dir": "--out",
+    "or None for the best": "or leave it out for the best",
 }
 
 
@@ -216,7 +220,7 @@ class Saved:
 
     def build(self, *, num_classes: int, image_size: int) -> nn.Module:
         built = create(self.model, self.size, num_classes=num_classes, image_size=image_size)
-        put_tensors(built, self.tensors, origin=str(self.path))
+        put_tensors(built, fit_positions(self.tensors, built), origin=str(self.path))
         return built
 
     def digest(self) -> str:

@@ -61,6 +61,14 @@ def add_parsers(commands) -> None:
         ),
     )
     train.add_argument(
+        "--same-settings",
+        action="store_true",
+        help=(
+            "timm's file of --init is of a model with our settings, which BoTNet's and CoAtNet's "
+            "tensors do not tell"
+        ),
+    )
+    train.add_argument(
         "--out", type=path, metavar="FOLDER", help="default runs/MODEL-SIZE-DATA-SEED"
     )
     add_data(train)
@@ -186,7 +194,7 @@ def _start(
                 f"--init {args.init!r} is neither a file nor one of {', '.join(PUBLIC)}"
             )
         model = create(args.model, args.size, **shape, drop_path=drop_path)
-        load_file(args.init, model, head=None)
+        load_file(args.init, model, head=None, same_settings=args.same_settings)
         return model, data
     public = PUBLIC[args.init]
     if (args.model, args.size) != (public.model, public.size):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import pickle
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -19,7 +18,7 @@ from torchvision.models import ResNet50_Weights
 
 from hybridlib.checks import check_positive
 from hybridlib.data import Picture, Preparation
-from hybridlib.layers.position import LearnedPositions
+from hybridlib.layers.position import fit_positions
 from hybridlib.layers.sized import SizedModel
 from hybridlib.layers.trace import AttentionMap
 from hybridlib.models import CLASSES, create
@@ -163,7 +162,8 @@ def load_file(
             plain containers and refuses anything else. The one class that is let through besides
             is the `argparse.Namespace` of settings that DeiT's and CeiT's trainings store; it holds
             values only.
-        model: of the file's architecture. Positions are resized to the model's `image_size`.
+        model: of the file's architecture. Tables of positions are resized to its `image_size`
+            (`layers.position.fit_positions`).
         head: True reads the head too, False leaves the model's as it is, and None reads it if it is
             for as many classes as the model's.
         same_settings: for timm's BoTNet and CoAtNet, of which several settings have the same
@@ -187,7 +187,7 @@ def load_file(
     if not head:
         state = {name: tensor for name, tensor in state.items() if not name.startswith(HEADS)}
         state |= {name: tensor for name, tensor in ours.items() if name.startswith(HEADS)}
-    put_tensors(model, _fit_positions(state, model), origin=str(path))
+    put_tensors(model, fit_positions(state, model), origin=str(path))
 
 
 def _convert(
@@ -203,21 +203,6 @@ def _convert(
             f"{origin!r} does not hold the weights of a {type(model).__name__}: its tensors cannot "
             f"be converted ({error}). Its names begin {', '.join(sorted(state)[:5])}"
         ) from error
-
-
-def _fit_positions(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The position table resized to the model's grid, if it is a square grid's of another size."""
-    positions, table = getattr(model, "positions", None), state.get(POSITIONS)
-    if not isinstance(positions, LearnedPositions) or table is None or table.ndim != 3:
-        return state
-    side = math.isqrt(max(0, table.shape[1] - positions.extra))
-    fits = table.shape == (1, positions.extra + side**2, positions.table.shape[-1]) and side > 0
-    if not fits or (side, side) == positions.grid:
-        return state
-    trained = LearnedPositions((side, side), table.shape[-1], extra=positions.extra)
-    with torch.no_grad():
-        trained.table.copy_(table)
-        return {**state, POSITIONS: trained.for_grid(positions.grid)}
 
 
 def imagenet_classes() -> tuple[str, ...]:

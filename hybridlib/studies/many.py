@@ -34,11 +34,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from hybridlib.checks import check_positive, check_whole
 from hybridlib.data import ImageData, MemoryImages
 from hybridlib.studies.catalogue import find
 from hybridlib.studies.one_run import RANDOM, Prepared, finish, prepare
 from hybridlib.studies.records import SCRATCH, results_folder
-from hybridlib.studies.running import command_for, missing
+from hybridlib.studies.running import check_data, command_for, missing
 from hybridlib.studies.study import RunSpec, Study, load_data
 from hybridlib.studies.tasks import load_pictures
 from hybridlib.training.devices import pick_device
@@ -143,17 +144,23 @@ def run_many(
     Returns:
         How many runs failed; `say` gets what they said.
     """
+    given = dict(at_once=at_once, processes=processes, shorten=shorten)
+    check_whole(**{key: value for key, value in given.items() if value is not None})
+    check_positive(**{} if minutes is None else {"minutes": minutes})
     pairs = [(name, None) if isinstance(name, str) else name for name in names]
+    studies = [(find(name), data) for name, data in pairs]
+    for study, data in studies:
+        check_data(study, data)
     session = _Session(
-        [(find(name), data) for name, data in pairs],
+        studies,
         device=pick_device(device),
-        at_once=at_once or AT_ONCE,
+        at_once=AT_ONCE if at_once is None else at_once,
         until=None if minutes is None else time.perf_counter() + 60 * minutes,
         only=only,
         shorten=shorten,
         results=Path(results) if results is not None else results_folder(),
         scratch=Path(scratch),
-        processes=processes or max(1, (os.cpu_count() or 2) - 1),
+        processes=max(1, (os.cpu_count() or 2) - 1) if processes is None else processes,
         say=say,
     )
     return session.run()

@@ -17,16 +17,36 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from hybridlib.checks import check_whole, is_whole
+from hybridlib.data import CIFAR
 from hybridlib.studies.catalogue import find
 from hybridlib.studies.one_run import run_one
 from hybridlib.studies.records import PACKAGE, SCRATCH, data_of, read, results_folder
-from hybridlib.studies.study import RunSpec, Study
-from hybridlib.training.devices import keep_freed_memory
+from hybridlib.studies.study import RunSpec, Study, load_data
+from hybridlib.training import TrainingError
+from hybridlib.training.devices import keep_freed_memory, pick_device
 
 
 def missing(study: Study, specs: Sequence[RunSpec], results: Path) -> list[RunSpec]:
     """The runs that have no record yet."""
     return [spec for spec in specs if not (results / study.name / f"{spec.name}.json").is_file()]
+
+
+def check_data(study: Study, data: str | None) -> None:
+    """Try another source than the study's own once, and not in each run.
+
+    Raises:
+        ValueError: if the study takes no other, or this one cannot be read.
+    """
+    if data is None:
+        return
+    if study.pictures:
+        raise ValueError(
+            f"data={data!r}: study {study.name!r} draws its own pictures, {study.pictures}; leave"
+            " --data out"
+        )
+    if data not in CIFAR:  # whose download is the runs' affair
+        load_data(study.specs(data=data)[0])
 
 
 def states(study: Study, results: Path) -> list[tuple[str, int, int]]:
@@ -89,14 +109,15 @@ def run_study(
         How many runs failed. What they said is in scratch/<study>/<run>/log.txt.
 
     Raises:
-        ValueError: for an unknown study or run, or if the study takes no other data.
+        ValueError: for an unknown study or run, for data that cannot be read, or if the study takes
+            no other data.
     """
     study = find(name)
-    if data is not None and study.pictures:
-        raise ValueError(
-            f"data={data!r}: study {name!r} draws its own pictures, {study.pictures}; leave"
-            " --data out"
-        )
+    check_data(study, data)
+    pick_device(device)
+    check_whole(**{} if jobs is None else {"jobs": jobs})
+    if seeds is not None and not all(is_whole(seed) and seed >= 0 for seed in seeds):
+        raise ValueError(f"seeds={seeds!r} must be whole numbers of 0 or more, for example 0 1 2")
     specs = study.specs(data=data, seeds=seeds)
     if only is not None:
         specs = [study.spec(only, data=data, seeds=seeds)]
@@ -194,14 +215,17 @@ def _work(options: dict) -> None:
     if options["device"] == "cpu":
         torch.set_num_threads(study.threads)
         keep_freed_memory()
-    record = run_one(
-        study,
-        study.spec(run, **chosen),
-        command=command_for(study.name, run, device=options["device"], **chosen),
-        results=Path(options["results"]),
-        scratch=Path(options["scratch"]),
-        device=options["device"],
-    )
+    try:
+        record = run_one(
+            study,
+            study.spec(run, **chosen),
+            command=command_for(study.name, run, device=options["device"], **chosen),
+            results=Path(options["results"]),
+            scratch=Path(options["scratch"]),
+            device=options["device"],
+        )
+    except (ValueError, OSError, MemoryError, TrainingError) as error:  # that a person can mend
+        sys.exit(str(error))
     if record is None:
         sys.exit(f"another process is at the run {run!r}; wait for it, or end it")
 
