@@ -49,17 +49,20 @@ def is_number(value: object) -> TypeGuard[float]:
     Args:
         value: whatever was given.
     """
-    if isinstance(value, (torch.SymInt, torch.SymFloat)):
+    if isinstance(value, (torch.SymInt, torch.SymFloat)) or is_whole(value):
         return True
     return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
 
 
 def is_whole(value: object) -> TypeGuard[int]:
-    """Whether a value is a whole number and no bool; 2.0 is none.
+    """Whether a value is a whole number and no bool; 2.0 is none. The sides of a tensor count that
+    `torch.jit.trace` follows.
 
     Args:
         value: whatever was given.
     """
+    if isinstance(value, Tensor):
+        return torch.jit.is_tracing() and value.ndim == 0 and not value.is_floating_point()
     return isinstance(value, (Integral, torch.SymInt)) and not isinstance(value, bool)
 
 
@@ -216,12 +219,14 @@ def check_image(
             f" {tuple(x.shape)}, for example (2, {channels}, {side}, {side}){single}"
         )
     if x.shape[1] != channels:
-        grey = (
-            f", or repeat a grey image: x.expand(-1, {channels}, -1, -1)" if x.shape[1] == 1 else ""
-        )
+        instead = f"build it with in_channels={x.shape[1]}"
+        if x.shape[1] == 1:
+            instead += f", or repeat a grey image: x.expand(-1, {channels}, -1, -1)"
+        if x.shape[3] == channels:
+            instead = "if the channels stand last, give x.permute(0, 3, 1, 2)"
         raise ValueError(
             f"the images have {x.shape[1]} channels and this model was built for {channels}; "
-            f"build it with in_channels={x.shape[1]}{grey}"
+            f"{instead}"
         )
     for name, side in (("height", x.shape[2]), ("width", x.shape[3])):
         check_divides(side_multiple, side, divisor_name=side_name, value_name=f"image {name}")

@@ -245,6 +245,27 @@ def test_export_with_any_batch(nano):
             assert_close(exported(pictures(count)), nano(pictures(count)), 1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("model", SIZES)
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit")
+def test_jit_trace_with_any_batch(model):
+    """The way of older exporters, and of TensorBoard's graphs."""
+    nano = make(model, "nano").eval()
+    traced = torch.jit.trace(nano, pictures(2))
+    assert_close(traced(pictures(3)), nano(pictures(3)), 1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("model", SIZES)
+@pytest.mark.filterwarnings("ignore:.*quantiz")
+def test_dynamic_quantisation(model):
+    """PyTorch's own, of all linear layers: within the error of 8 bits."""
+    nano = make(model, "nano").eval()
+    small = torch.ao.quantization.quantize_dynamic(nano, {nn.Linear}, dtype=torch.qint8)
+    exact, rough = nano(pictures(4)), small(pictures(4))
+    assert 0 < (rough - exact).abs().max() < 0.1 * exact.abs().max()
+
+
 def test_vmap_over_pictures_and_over_models(nano):
     x = pictures(3)
     assert_close(torch.func.vmap(nano)(x[:, None])[:, 0], nano(x), 1e-5)
@@ -335,6 +356,7 @@ def test_grey_and_multispectral_pictures_of_every_size(model, size):
         (lambda x: x.half(), r"are float16 .* weights float32; convert"),
         (lambda x: x.numpy(), r"got ndarray; make one with torch.from_numpy"),
         (lambda x: list(x), r"as a tensor of shape .* got list"),
+        (lambda x: x.permute(0, 2, 3, 1), r"if the channels stand last, give x.permute"),
         (lambda x: x.to("meta"), r"images are on meta and the model on cpu; move them with images"),
     ],
 )

@@ -61,7 +61,8 @@ def attend(
         or query.requires_grad
         and query.dtype == torch.bfloat16
     )
-    if slow and query.device.type == "cpu":
+    # A traced graph keeps the kernel, whether it was traced with gradients or without.
+    if slow and query.device.type == "cpu" and not torch.jit.is_tracing():
         return attention_weights(query, key, bias=bias) @ value
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
 

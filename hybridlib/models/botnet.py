@@ -144,7 +144,8 @@ class BottleneckAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v, bias = self.split(x)
-        out = attend(q, k, v, bias=bias, learned_bias=self.to_qkv.weight.requires_grad)
+        learned = any(weight.requires_grad for weight in self.to_qkv.parameters())
+        out = attend(q, k, v, bias=bias, learned_bias=learned)
         return rearrange(out, "b n (h w) d -> b (n d) h w", h=x.shape[-2])
 
     def trace(self, x: Tensor) -> tuple[Tensor, Tensor]:

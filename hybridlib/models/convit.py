@@ -55,6 +55,11 @@ SIZES: dict[str, dict] = {
 }
 
 
+class PositionScores(nn.Linear):
+    """A linear map whose weights are read one by one. Its own class keeps it out of dynamic
+    quantisation, which replaces `nn.Linear`s alone."""
+
+
 class GatedPositionalSelfAttention(nn.Module):
     """Each head mixes what it finds alike (content) with what stands at a learned shift (position).
 
@@ -78,7 +83,7 @@ class GatedPositionalSelfAttention(nn.Module):
         self.num_heads = num_heads
         self.to_qk = nn.Linear(dim, 2 * dim, bias=False)
         self.to_v = nn.Linear(dim, dim, bias=False)
-        self.to_position_scores = nn.Linear(3, num_heads)  # v of every head
+        self.to_position_scores = PositionScores(3, num_heads)  # v of every head
         self.gate_logits = nn.Parameter(torch.ones(num_heads))  # lambda
         self.out = nn.Linear(dim, dim)
         init_linear(self.out)
