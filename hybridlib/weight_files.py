@@ -115,8 +115,17 @@ def check_start(path: Path) -> None:
         )
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside what `torch.compile`, DataParallel or DistributedDataParallel made of it,
+    whose tensors have names without theirs before them."""
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return unwrapped(model.module)
+    return getattr(model, "_orig_mod", model)
+
+
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     """A model's weights and buffers by name, on the CPU, contiguous, tied ones copied."""
+    model = unwrapped(model)
     state = model.state_dict()
     strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
     if strange:
@@ -134,6 +143,7 @@ def put_tensors(model: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
         CheckpointError: for missing names, names too many, or other shapes; the model is then as it
             was.
     """
+    model = unwrapped(model)
     state = model.state_dict()
     missing, extra = sorted(set(state) - set(tensors)), sorted(set(tensors) - set(state))
     shapes = [

@@ -29,6 +29,7 @@ from hybridlib.training import (
     fit,
 )
 from hybridlib.training.evaluation import evaluation_batch
+from hybridlib.weight_files import load_weights, save_weights
 
 DATA = source()
 RECIPE = Recipe(steps=8, batch_size=16, lr=0.01)
@@ -334,3 +335,68 @@ def test_a_record_that_is_none_is_named(tmp_path, change):
     path.write_text(change(text), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"run.json' is not a record of this version"):
         Run.from_json(path)
+
+
+# ------------------------------------------------------------------- what only shows in a training
+
+
+@pytest.mark.parametrize(
+    "loss, said",
+    [
+        (lambda model, images, targets: 1.0, "loss gives float and must give one number with a"),
+        (
+            lambda model, images, targets: nn.functional.cross_entropy(
+                model(images), targets, reduction="none"
+            ),
+            r"loss gives a tensor of shape \(16,\) and must give one number",
+        ),
+        (
+            lambda model, images, targets: model(images).mean().detach(),
+            r"of shape \(\) and no gradient and must give one number with a gradient",
+        ),
+        (nn.CrossEntropyLoss(), r"loss=CrossEntropyLoss.* must take three arguments, \(model, im"),
+    ],
+)
+def test_a_loss_that_is_none(loss, said):
+    with pytest.raises(ValueError, match=said):
+        fit(network(), DATA, RECIPE, loss=loss, **QUIET)
+
+
+def test_what_no_record_can_hold_is_said_before_it_costs_a_training(tmp_path):
+    with pytest.raises(ValueError, match=r"notes: \{'a': tensor\(1.\)\} cannot go into a record"):
+        fit(network(), DATA, RECIPE, notes={"a": torch.tensor(1.0)}, **QUIET)
+    odd = dict(observe=lambda model: {"a": float("nan")}, checkpoint_dir=tmp_path / "c")
+    with pytest.raises(ValueError, match=r"what observe gives: \{'a': nan\} cannot go into a rec"):
+        fit(network(), DATA, RECIPE, **odd, **QUIET)
+    run = fit(network(), DATA, RECIPE, checkpoint_dir=tmp_path / "c", **QUIET)  # goes on
+    assert run.steps == 8 and Run.from_json(write(run, tmp_path)) == run
+
+
+def write(run, folder):
+    run.to_json(folder / "run.json")
+    return folder / "run.json"
+
+
+def test_a_model_without_numbers_and_one_with_too_few_classes():
+    with torch.device("meta"), pytest.raises(ValueError, match="is on the meta device and has no"):
+        fit(network(), DATA, RECIPE, **QUIET)
+    few = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+    with pytest.raises(ValueError, match=r"gives \(\d+, 2\) for .* with num_classes=4"):
+        evaluate(few, DATA, device="cpu")
+
+
+def test_a_compiled_model_keeps_its_names(tmp_path):
+    """torch.compile puts `_orig_mod.` before every name; a file or checkpoint has it not."""
+    for ema in (None, 0.5):
+        recipe, folder = replace(RECIPE, ema=ema), tmp_path / f"{ema}"
+        plain_one, half, going_on = network(), network(), network()
+        fit(plain_one, DATA, recipe, loss=plain, **QUIET)
+        with pytest.raises(Stopped):
+            compiled = torch.compile(half, backend="eager")
+            fit(compiled, DATA, recipe, loss=stopping(4), checkpoint_dir=folder, **QUIET)
+        fit(going_on, DATA, recipe, loss=plain, checkpoint_dir=folder, **QUIET)
+        assert digest(going_on) == digest(plain_one)
+    save_weights(torch.compile(going_on, backend="eager"), tmp_path / "w.safetensors")
+    other = network()
+    load_weights(nn.DataParallel(other), tmp_path / "w.safetensors")
+    assert digest(other) == digest(going_on)

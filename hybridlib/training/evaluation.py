@@ -138,6 +138,7 @@ class Scorer:
             autocast,
         )
         self.workers, self.batch_size = workers, batch_size
+        self.classes = 1 + int(images.labels.max())
 
     def __call__(self, model: nn.Module, accelerator: Accelerator | None) -> Evaluation:
         mine = torch.arange(len(self.images))
@@ -180,6 +181,12 @@ class Scorer:
                 images = images.contiguous(memory_format=torch.channels_last)
             with self.autocast():
                 logits = model(images)
+            if logits.ndim != 2 or logits.shape[1] < self.classes:
+                raise ValueError(
+                    f"the model gives {tuple(logits.shape)} for {len(labels)} images and these "
+                    f"have labels up to {self.classes - 1}: it must give ({len(labels)}, "
+                    f"{self.classes}) or more columns; create it with num_classes={self.classes}"
+                )
             sums[0] += (logits.argmax(dim=1) == labels).sum()
             sums[1] += F.cross_entropy(logits.float(), labels, reduction="sum")
             sums[2] += len(labels)

@@ -22,10 +22,11 @@ from hybridlib.training.devices import (
     pick_device,
 )
 from hybridlib.training.loop import Training
-from hybridlib.training.objective import Loss, check_model, name_of
+from hybridlib.training.objective import Loss, check_loss, check_model, name_of
 from hybridlib.training.recipe import Recipe, SettingError
-from hybridlib.training.record import Run
+from hybridlib.training.record import Run, check_json
 from hybridlib.training.rules import Rule, count, whole
+from hybridlib.weight_files import unwrapped
 
 SEED = Rule("in 0..2^32-1", whole(0, 2**32), 0)
 WORKERS = Rule("whole, from 0 on", whole(0), 2, optional=True)
@@ -140,7 +141,15 @@ def begun(
     SEED.check("seed", options["seed"])
     WORKERS.check("workers", options["workers"])
     count(200).check("checkpoint_every", options["checkpoint_every"])
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError(
+            "the model is on the meta device and has no numbers; create it outside "
+            'torch.device("meta")'
+        )
     recipe, loss = recipe.settle(data), options["loss"]
+    check_json("notes", notes or {})
+    if loss is not None:
+        check_loss(loss)
     accelerator = make_accelerator(pick_device(device), recipe.mixed_precision)
     where, processes, batch_size = accelerator.device, accelerator.num_processes, recipe.batch_size
     if batch_size % processes:
@@ -189,7 +198,9 @@ def begun(
 
 
 def describe_model(model: nn.Module) -> dict:
-    """Class, number of parameters, and a digest of the tensors' names, shapes and types."""
+    """Class, number of parameters, and a digest of the tensors' names, shapes and types; of a
+    compiled model those of the model in it."""
+    model = unwrapped(model)
     state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
     shapes = "\n".join(
         f"{name} {tuple(value.shape)} {value.dtype}" for name, value in state.items()

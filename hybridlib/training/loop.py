@@ -30,9 +30,10 @@ from hybridlib.training.evaluation import Evaluation, Scorer, evaluation_batch
 from hybridlib.training.objective import Loss, Objective, cross_entropy
 from hybridlib.training.optimizers import WeightAverage, make_optimizer, put_optimizer
 from hybridlib.training.recipe import Recipe
-from hybridlib.training.record import Run
+from hybridlib.training.record import Run, check_json
 from hybridlib.training.resuming import put_down, take_up, write
 from hybridlib.training.stopping import Interruptions, Stopped
+from hybridlib.weight_files import unwrapped
 
 
 class Training:
@@ -74,12 +75,12 @@ class Training:
         )
         self.optimizer, self.named = make_optimizer(
             recipe.optimizer,
-            model,
+            unwrapped(model),
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
             device=self.device,
         )
-        self.average = None if recipe.ema is None else WeightAverage(model, recipe.ema)
+        self.average = None if recipe.ema is None else WeightAverage(unwrapped(model), recipe.ema)
         if self.average:
             self.average.check(self.budget.steps)
         last = shared_last(checkpoints, accelerator) if checkpoints else None
@@ -137,7 +138,7 @@ class Training:
         self.stepper.step()
         self.stepper.zero_grad()
         if self.average:
-            self.average.update(self.model)
+            self.average.update(unwrapped(self.model))
         self.curve.unseen.append(loss.detach())
         self.step, self.taken = step + 1, self.taken + 1
         if self.device.type == "cpu" or self.step % 10 == 0:
@@ -180,7 +181,7 @@ class Training:
                 number = getattr(stop, "number", Stopped().number)
                 raise Stopped(put_down(self), number) from None
         if self.average:
-            self.model.load_state_dict(self.average.model.state_dict())
+            unwrapped(self.model).load_state_dict(self.average.model.state_dict())
 
     def look_around(self, over: bool) -> None:
         """Between two steps: what is due of points, evaluations and checkpoints."""
@@ -223,7 +224,10 @@ class Training:
     def observed(self) -> dict:
         """What `observe` gives; the model is in eval mode, as the evaluation left it."""
         seen = self.observe(self.judged) if self.observe is not None else None
-        return {"observed": seen} if seen else {}
+        if not seen:
+            return {}
+        check_json("what observe gives", seen)
+        return {"observed": seen}
 
     def save(self) -> None:
         """A checkpoint, by the first process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -22,7 +23,18 @@ class Objective(nn.Module):
         self.model, self.loss = model, loss
 
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:
-        return self.loss(self.model, images, targets)
+        loss = self.loss(self.model, images, targets)
+        if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
+            given = type(loss).__name__
+            if isinstance(loss, Tensor):
+                given = f"a tensor of shape {tuple(loss.shape)}" + " and no gradient" * (
+                    not loss.requires_grad
+                )
+            raise ValueError(
+                f"loss gives {given} and must give one number with a gradient, a tensor of shape "
+                "(), for example nn.functional.cross_entropy(model(images), targets)"
+            )
+        return loss
 
 
 def cross_entropy(label_smoothing: float) -> Loss:
@@ -34,6 +46,21 @@ def cross_entropy(label_smoothing: float) -> Loss:
 
 def name_of(function: Callable) -> str:
     return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def check_loss(loss: Loss) -> None:
+    """Raise ValueError unless a loss can be called with the model, images and targets."""
+    try:
+        signature = inspect.signature(loss.forward if isinstance(loss, nn.Module) else loss)
+    except (TypeError, ValueError):  # one that does not say
+        return
+    try:
+        signature.bind("model", "images", "targets")
+    except TypeError:
+        raise ValueError(
+            f"loss={name_of(loss)}{signature} must take three arguments, (model, images, targets), "
+            "for example lambda model, images, targets: cross_entropy(model(images), targets)"
+        ) from None
 
 
 def check_model(model: nn.Module, data: ImageData, device: torch.device) -> None:

@@ -81,3 +81,19 @@ class Run:
                 f"{str(path)!r} is not a record of this version of hybridlib ({error}); `train`"
                 " writes one as run.json"
             ) from error
+
+
+def check_json(name: str, value: object) -> None:
+    """Raise ValueError unless a record can hold a value.
+
+    Args:
+        name: what the message calls it.
+        value: that goes into a record.
+    """
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{name}: {' '.join(repr(value).split())[:100]} cannot go into a record ({error}); use "
+            'finite numbers, text, lists and dicts, for example {"gate": 0.5}'
+        ) from error
