@@ -390,6 +390,23 @@ def test_dead_links_are_told_as_such_and_live_ones_followed(tree, tmp_path):
     assert len(load(tree).train) == 13
 
 
+def test_links_to_other_classes_add_no_pictures_and_pipes_are_not_opened(tree):
+    """A picture counts as what its own folder says; a pipe would be waited for without end."""
+    before = load(tree)
+    (tree / "train" / "cat" / "dogs").symlink_to(tree / "train" / "dog")
+    (tree / "train" / "cat" / "all").symlink_to(tree)
+    (tree / "train" / "cat" / "above").symlink_to(tree / "..")
+    os.mkfifo(tree / "train" / "cat" / "pipe.png")
+    with pytest.warns(UserWarning, match="passed over 1 pipe, socket or device"):
+        after = load(tree)
+    assert torch.equal(after.train.labels, before.train.labels)
+
+
+def test_a_name_that_is_almost_a_source():
+    with pytest.raises(ValueError, match="'CIFAR10' is neither .* did you mean 'cifar10'"):
+        load("CIFAR10")
+
+
 def test_huge_pictures_are_told_by_name_and_pixels(tree, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     scan = tree / "train" / "cat" / "scan.png"

@@ -6,6 +6,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,14 @@ def folder(
     path = expand(path)
     check_whole(image_size=image_size)
     if not path.is_dir():
-        names = ", ".join(repr(n) for n in ("digits", "lookup", "match", "pointer", *CIFAR))
-        unpack = " (it is a file: if it is an archive, unpack it first)" if path.is_file() else ""
+        known = ("digits", "lookup", "match", "pointer", *CIFAR)
+        near = get_close_matches(str(path).lower(), known, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        if path.is_file():
+            hint = " (it is a file: if it is an archive, unpack it first)"
         raise ValueError(
-            f"{readable(path)!r} is neither a folder nor one of {names}{unpack}; use one of those, "
-            "or the path of a folder of images"
+            f"{readable(path)!r} is neither a folder nor one of {', '.join(map(repr, known))}{hint}"
+            "; use one of those, or the path of a folder of images"
         )
     train, test = _list_folder(path, test_fraction)
     classes = tuple(train)

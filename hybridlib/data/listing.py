@@ -124,15 +124,20 @@ def list_classes(path: Path) -> Listing:
     found: dict[str, list[Path]] = {}
     passed: Counter[str] = Counter()
     dead: list[Path] = []
-    for sub in sub_folders(path):
+    inner, real = sub_folders(path), Path(os.path.realpath(path))
+    # A link in one class to another, or to what holds all, adds no pictures to the class.
+    own = {str(folder) for folder in (real, *real.parents)} | set(map(os.path.realpath, inner))
+    for sub in inner:
         files = found.setdefault(unicodedata.normalize("NFC", readable(sub.name)), [])
-        for file in _walk(sub, seen=set()):
+        for file in _walk(sub, seen=set(own)):
             if not _is_picture(file.name):
                 passed[file.suffix.lower() or "without an ending"] += 1
-            elif file.is_symlink() and not file.exists():
-                dead.append(file)
-            else:
+            elif file.is_file():
                 files.append(file)
+            elif file.is_symlink():
+                dead.append(file)
+            else:  # to open it might wait for ever
+                passed["pipe, socket or device"] += 1
     if dead:
         more = f" (and {len(dead) - 1} more links like it)" if len(dead) > 1 else ""
         raise ValueError(dead_link(dead[0], path) + more)
