@@ -403,7 +403,7 @@ def test_links_to_other_classes_add_no_pictures_and_pipes_are_not_opened(tree):
 
 
 def test_a_name_that_is_almost_a_source():
-    with pytest.raises(ValueError, match="'CIFAR10' is neither .* did you mean 'cifar10'"):
+    with pytest.raises(ValueError, match="'CIFAR10' is neither .*did you mean 'cifar10'"):
         load("CIFAR10")
 
 
