@@ -15,6 +15,7 @@ from filelock import FileLock
 from interrupted import digest, network, source
 from PIL import Image
 from torch import nn
+from torch.utils.data import Dataset
 
 from hybridlib.cli.main import main
 from hybridlib.data import folder
@@ -307,6 +308,27 @@ def test_too_little_shared_memory_means_no_workers(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="workers=4 need 173 MB of shared memory.*--shm-size"):
         assert batches.with_room(4, bytes_each=19_200_000, folder=tmp_path) == 0
     assert batches.with_room(4, bytes_each=10**12, folder=tmp_path / "none") == 4
+
+
+class Deadly(Dataset):
+    """Images whose reading ends the process, as a system does that is out of memory."""
+
+    image_size = 8
+
+    def batch(self, indices):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def __len__(self):
+        return 4
+
+
+def test_a_worker_that_is_killed_or_has_no_files_left_is_a_sentence():
+    options = dict(device=torch.device("cpu"), workers=1, batch_size=1)
+    with pytest.raises(MemoryError, match="was ended from outside.*use workers=0, or lower batch"):
+        next(batches.read(Deadly(), torch.tensor([[0]]).__getitem__, [0], **options))
+    with pytest.raises(OSError, match=r"\(ulimit -n 4096 in the shell\), or use workers=0"):
+        with batches.worker_errors():
+            raise RuntimeError("Too many open files. Communication with the workers is no longer")
 
 
 def test_memory_that_runs_out_on_the_cpu_names_what_to_lower():

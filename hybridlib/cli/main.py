@@ -36,6 +36,7 @@ from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC
 from hybridlib.pretrained import load as load_public
 from hybridlib.training import Stopped, TrainingError, evaluate
 from hybridlib.training.devices import keep_freed_memory
+from hybridlib.weight_files import whole
 
 # What a reader can put right; the message says how.
 MISTAKES = (ValueError, OSError, MemoryError, TrainingError)
@@ -160,7 +161,8 @@ def _models(args: argparse.Namespace) -> None:
         names = (row[key] for key in ("model", "size", "image_size", "classes"))
         print(layout(*names, *counts, row["paper"]))
     if args.json:
-        args.json.write_text(text, encoding="utf-8")
+        with whole(args.json) as draft:
+            draft.write_text(text, encoding="utf-8")
 
 
 def _evaluate_public(args: argparse.Namespace) -> None:

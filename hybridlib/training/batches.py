@@ -6,7 +6,8 @@ import hashlib
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,10 +132,29 @@ def read(
             pin_memory=device.type == "cuda",
             collate_fn=_as_is,
         )
-    for batch in batches:
-        if isinstance(batch, ValueError):
-            raise batch
-        yield tuple(part.to(device, non_blocking=True) for part in batch)
+    with worker_errors():
+        for batch in batches:
+            if isinstance(batch, ValueError):
+                raise batch
+            yield tuple(part.to(device, non_blocking=True) for part in batch)
+
+
+@contextmanager
+def worker_errors() -> Iterator[None]:
+    """Turn what PyTorch raises when the workers' ways end into an error that says what to set."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        if "Too many open files" in str(error):
+            raise OSError(
+                "too many open files: allow more (ulimit -n 4096 in the shell), or use workers=0"
+            ) from error
+        if "DataLoader worker" in str(error):
+            raise MemoryError(
+                "a process that reads images was ended from outside, as systems do when memory runs"
+                " out; use workers=0, or lower batch_size"
+            ) from error
+        raise
 
 
 def with_room(workers: int, *, bytes_each: int, folder: Path = SHARED_MEMORY) -> int:
