@@ -308,6 +308,10 @@ def test_too_little_shared_memory_means_no_workers(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="workers=4 need 173 MB of shared memory.*--shm-size"):
         assert batches.with_room(4, bytes_each=19_200_000, folder=tmp_path) == 0
     assert batches.with_room(4, bytes_each=10**12, folder=tmp_path / "none") == 4
+    monkeypatch.setattr(batches, "free_files", lambda: 40)
+    assert batches.with_room(2, bytes_each=1_000, folder=tmp_path) == 2
+    with pytest.warns(UserWarning, match="workers=3 need 48 open files .* may open 40 more"):
+        assert batches.with_room(3, bytes_each=1_000, folder=tmp_path) == 0
 
 
 class Deadly(Dataset):

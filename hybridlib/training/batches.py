@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import warnings
@@ -18,7 +19,13 @@ from torch.utils.data import DataLoader, Dataset
 from hybridlib.data import Images, MemoryImages
 from hybridlib.data.image_changes import ImageChange, RandomResizedCrop, changed
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 SHARED_MEMORY = Path("/dev/shm")
+FILES_EACH = 16  # that a worker needs: its queues, and the batches on their way
 AHEAD = 2  # batches that a worker makes ahead, PyTorch's default
 ON_DEVICE = 2**32  # bytes: data sets up to 4 GiB are kept in the GPU's memory
 
@@ -159,13 +166,21 @@ def worker_errors() -> Iterator[None]:
 
 def with_room(workers: int, *, bytes_each: int, folder: Path = SHARED_MEMORY) -> int:
     """As many workers, or none where the memory that they share is too small for their batches (64
-    MB in a Docker container): one that fills it dies, and the training would wait for it.
+    MB in a Docker container): one that fills it dies, and the training would wait for it. Nor are
+    there any where the process may open too few files.
 
     Args:
         workers: wanted.
         bytes_each: of a batch.
         folder: the system's shared memory, if it has one as a folder.
     """
+    if FILES_EACH * workers > (files := free_files()):
+        warnings.warn(
+            f"workers={workers} need {FILES_EACH * workers} open files and this process may open"
+            f" {files} more: images are read without them. Allow more: ulimit -n 4096",
+            stacklevel=2,
+        )
+        return 0
     if not workers or not folder.is_dir():
         return workers
     free, needed = shutil.disk_usage(folder).free, (AHEAD * workers + 1) * bytes_each
@@ -178,6 +193,15 @@ def with_room(workers: int, *, bytes_each: int, folder: Path = SHARED_MEMORY) ->
         stacklevel=2,
     )
     return 0
+
+
+def free_files() -> float:
+    """How many files this process may still open, as far as the system says."""
+    folder = Path("/dev/fd")
+    if resource is None or not folder.is_dir():
+        return math.inf
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return math.inf if most == resource.RLIM_INFINITY else most - len(os.listdir(folder))
 
 
 def _as_is(batch):
