@@ -304,27 +304,33 @@ def divisors(value: int) -> list[int]:
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """A decorator: every argument must be of the kind that its annotation says.
 
-    Known are bool, int, float, str, Path, None, tensors, modules, functions, choices (Literal),
-    lists and tuples, mappings, and unions of these. Any other annotation takes anything. True is no
-    number here, and a list does for a tuple.
+    Known are bool, int, float, str, Path, None, every class, functions, choices (Literal), lists
+    and tuples, mappings, and unions of these. Any other annotation takes anything. True is no
+    number here, and a list does for a tuple. A number of NumPy's becomes Python's.
 
     Args:
-        function: to be called with such arguments only. A call with others raises a ValueError,
-            which says what was given, the kind, and a value of it; so does one whose numbers make
-            tensors that are too large.
+        function: or class, to be called with such arguments only. A call with others raises a
+            ValueError, which says what was given, the kind, and a value of it; so does one whose
+            numbers make tensors that are too large.
     """
+    if inspect.isclass(function):  # a dataclass, for one
+        setattr(function, "__init__", checked(vars(function)["__init__"]))  # noqa: B010
+        return function  # type: ignore[return-value]
     signature = inspect.signature(function)
     hints = cache(lambda: get_type_hints(function))
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            given = signature.bind(*args, **kwargs).arguments
+            bound = signature.bind(*args, **kwargs)
         except TypeError:  # a name that is not there: Python says so
             return function(*args, **kwargs)
+        given = bound.arguments
         for name, value in given.items():
             hint, parameter = hints().get(name), signature.parameters[name]
             if hint is None or parameter.kind is parameter.VAR_KEYWORD or is_kind(value, hint):
+                # NumPy's numbers wrap around at the ends of their type, and are not JSON's
+                given[name] = value.item() if isinstance(value, np.generic) else value
                 continue
             usual = parameter.default
             example = usual if usual not in (parameter.empty, None) else _example(hint)
@@ -332,7 +338,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                 f"{name}={shown(value)} must be {_words(hint)}, for example {name}={example!r}"
             )
         try:
-            return function(*args, **kwargs)
+            return function(*bound.args, **bound.kwargs)
         except RuntimeError as error:
             if not any(word in str(error) for word in ("overflow", "alloc", "out of memory")):
                 raise
@@ -384,7 +390,7 @@ def is_kind(value: object, hint: Any) -> bool:
         return callable(value)
     plain: dict[Any, Any] = {bool: (bool, np.bool_), Path: os.PathLike, dict: Mapping}
     plain |= {kind: kind for kind in (type(None), str, Mapping, Sequence, type)}
-    wanted = hint if inspect.isclass(hint) and issubclass(hint, (nn.Module, Tensor)) else object
+    wanted = hint if inspect.isclass(hint) else object
     return isinstance(value, plain.get(origin or hint, wanted))
 
 

@@ -9,10 +9,12 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from hybridlib.checks import checked
 from hybridlib.data.images import ImageData, MemoryImages, choose_few, statistics
 from hybridlib.data.memory import check_memory
 
 
+@checked
 def digits(
     *,
     canvas: int = 32,
@@ -61,7 +63,9 @@ def digits(
             f"1 or more, seed={seed} in 0..2^32-1"
         )
     originals, labels, for_test = split_originals()
-    check_memory((~for_test).sum() * copies + for_test.sum() * test_copies, canvas, pixel=4)
+    images = int((~for_test).sum()) * copies + int(for_test.sum()) * test_copies
+    counted = f"copies={copies}, test_copies={test_copies}"
+    check_memory(images, canvas, pixel=4, counted=counted)
 
     def draw(split: int, members: np.ndarray, how_many: int) -> tuple[Tensor, Tensor]:
         generator, drawn = np.random.RandomState(), []

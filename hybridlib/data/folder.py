@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hybridlib.checks import check_whole, machine_memory
+from hybridlib.checks import check_whole, checked, machine_memory
 from hybridlib.data.cifar import CIFAR
 from hybridlib.data.files import read_images
 from hybridlib.data.images import (
@@ -46,6 +46,7 @@ MEMORY_LIMIT = 2**30
 SAMPLE = 1000  # images spread over the split give the statistics to two digits
 
 
+@checked
 def folder(
     path: str | Path,
     *,
@@ -131,6 +132,7 @@ def folder(
     )
 
 
+@checked
 def held_out(
     path: str | Path, preparation: Preparation, *, classes: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], FileImages]:
@@ -239,6 +241,11 @@ def _list_folder(
         train, test = list_classes(taught), list_classes(judged)
         if not train.files:
             raise ValueError(f"{readable(taught)!r} has no sub-folders; {SHAPE}")
+        if taught.samefile(judged):
+            raise ValueError(
+                f"{readable(taught)!r} and {readable(judged)!r} are one folder, by a link; test on"
+                " other pictures than those to train on"
+            )
         _check_same(path, (taught, train), (judged, test))
         for part, listing in ((taught, train), (judged, test)):
             _check_enough(part, listing, least=1)

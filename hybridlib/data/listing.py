@@ -7,6 +7,7 @@ compare after Unicode normalisation, for macOS takes é apart and other systems 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
+
+from hybridlib.checks import shown
 
 # Names of the parts, whatever their case; the first that is there counts.
 TRAIN_NAMES = ("train", "training", "trainset", "train_set", "training_set", "train-set")
@@ -56,6 +59,13 @@ def expand(path: str | Path) -> Path:
     """
     if not isinstance(path, (str, os.PathLike)) or not str(path):
         raise ValueError(f"{path!r} is no path; give one as text, for example './images'")
+    try:
+        os.lstat(path)
+    except ValueError as error:
+        raise ValueError(f"{shown(path)} is no path ({error}); give another") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{shown(path)} is too long for a path; give another") from error
     try:
         return Path(path).expanduser()
     except RuntimeError:  # ~ and the name of nobody here: then a folder may be called so
@@ -119,8 +129,9 @@ def list_classes(path: Path) -> Listing:
     ending is counted.
 
     Raises:
-        ValueError: for links that lead nowhere.
+        ValueError: for links that lead nowhere, and for a link that makes one folder two classes.
     """
+    _check_distinct(path, sub_folders(path))
     found: dict[str, list[Path]] = {}
     passed: Counter[str] = Counter()
     dead: list[Path] = []
@@ -140,6 +151,20 @@ def list_classes(path: Path) -> Listing:
     if loose and found:
         passed["beside the class folders"] += loose
     return Listing({name: found[name] for name in sorted(found, key=natural)}, passed)
+
+
+def _check_distinct(path: Path, folders: list[Path]) -> None:
+    """Raise ValueError if a link makes two of the folders one, or leads to one that holds it."""
+    real = {os.path.realpath(path): path}
+    for folder in folders:
+        place = os.path.realpath(folder)
+        other = real.setdefault(place, folder)
+        if other is not folder or f"{os.path.realpath(path)}/".startswith(f"{place}/"):
+            holds = f"{readable(other.name)!r} and {readable(folder.name)!r} are one folder"
+            raise ValueError(
+                f"in {readable(path)!r} {holds}, by a link; delete the link, or the same pictures"
+                " count twice"
+            )
 
 
 def _walk(folder: Path, *, seen: set[str]) -> Iterator[Path]:

@@ -47,6 +47,11 @@ def hidden_width(dim: int, ratio: float) -> int:
             f"ratio={ratio} leaves no hidden unit for dim={dim}; ratio x dim must be at least 1,"
             " for example ratio=4"
         )
+    if dim * ratio >= 2**31:
+        raise ValueError(
+            f"ratio={ratio} makes {dim * ratio:.0e} hidden units for dim={dim}; use fewer, for"
+            " example ratio=4"
+        )
     return int(dim * ratio)
 
 

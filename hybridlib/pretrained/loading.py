@@ -17,7 +17,7 @@ from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
-from hybridlib.checks import check_positive
+from hybridlib.checks import check_positive, checked
 from hybridlib.data import Picture, Preparation
 from hybridlib.layers.position import LearnedPositions
 from hybridlib.layers.sized import SizedModel
@@ -103,6 +103,7 @@ class Pretrained:
         )
 
 
+@checked
 def load(
     name: str,
     *,
@@ -151,6 +152,7 @@ def load(
     return Pretrained(model.eval(), entry, preparation, names if keep_head else (), str(path))
 
 
+@checked
 def load_file(
     path: str | Path, model: nn.Module, *, head: bool | None = True, same_settings: bool = False
 ) -> None:
