@@ -398,8 +398,14 @@ def shown(value: object) -> str:
     """A value in a message: on one line, and short; of an array its shape."""
     if isinstance(value, (Tensor, np.ndarray)) and value.ndim:
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
-    text = " ".join(repr(value).split())
+    text = on_one_line(repr(value))
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def on_one_line(text: object) -> str:
+    """A text, such as another library's error, without breaks between lines and in characters that
+    every terminal takes."""
+    return " ".join(str(text).encode("utf-8", "backslashreplace").decode().split())
 
 
 def _words(hint: Any) -> str:

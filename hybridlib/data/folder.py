@@ -191,7 +191,7 @@ def held_out(
 
 def _in_order(path: Path, listing: Listing, classes: Sequence[str]) -> tuple[str, ...]:
     """A model's class names as the folder spells them, in the model's order."""
-    names = tuple(unicodedata.normalize("NFC", name) for name in classes)
+    names = tuple(unicodedata.normalize("NFC", readable(name)) for name in classes)
     files = listing.files
     strange = [name for name in files if name not in names]
     if strange:

@@ -139,7 +139,7 @@ def list_classes(path: Path) -> Listing:
         files = found.setdefault(unicodedata.normalize("NFC", readable(sub.name)), [])
         for file in _walk(sub, seen=set()):
             if not _is_picture(file.name):
-                passed[file.suffix.lower() or "without an ending"] += 1
+                passed[readable(file.suffix.lower()) or "without an ending"] += 1
             elif file.is_symlink() and not file.exists():
                 dead.append(file)
             else:

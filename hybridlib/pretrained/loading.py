@@ -25,7 +25,7 @@ from hybridlib.layers.trace import AttentionMap
 from hybridlib.models import CLASSES, create
 from hybridlib.pretrained.catalogue import Entry, find
 from hybridlib.pretrained.names import MODELS, convert
-from hybridlib.weight_files import ZIP, CheckpointError, put_tensors, read_tensors
+from hybridlib.weight_files import ZIP, CheckpointError, file_at, put_tensors, read_tensors
 
 # Where a training's checkpoint keeps its weights. The first is used: DeiT's and CeiT's authors test
 # "model", and timm's trainings write "state_dict".
@@ -252,11 +252,10 @@ def _fetch(entry: Entry, cache: str | Path) -> Path:
 def _read_state(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file, or of a .pth file as PyTorch 1.6 and later write it: one
     that is older is refused, as PyTorch before 2.6 could be made to run code from some of them."""
-    path = Path(path).expanduser()
-    if path.is_file():
-        with open(path, "rb") as file:
-            if file.read(len(ZIP)) == ZIP:
-                return _read_pickle(path)
+    path = file_at(path, "a .safetensors or .pth file")
+    with open(path, "rb") as file:
+        if file.read(len(ZIP)) == ZIP:
+            return _read_pickle(path)
     return read_tensors(path)[0]
 
 

@@ -43,7 +43,8 @@ class Rule:
         if not good:
             none = ", or None" if self.optional else ""
             raise SettingError(
-                f"{name}={shown(value)} must be {self.words}{none}, for example {name}={self.example!r}"
+                f"{name}={shown(value)} must be {self.words}{none}, for example"
+                f" {name}={self.example!r}"
             )
 
 

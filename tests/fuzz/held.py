@@ -131,7 +131,7 @@ def command(arguments: list[str], *, more=()) -> int:
     if code == 2:
         said = err.getvalue().strip().splitlines()
         assert said, f"exit 2 and not a word: {arguments}"
-        assert "Traceback" not in err.getvalue()
+        assert "Traceback" not in err.getvalue() and ": [Errno" not in said[-1], said[-1]
         given = {word for given in arguments for word in (given, *given.split("="))}
         check_message(said[-1], [*given, *more, *numbers(given)])
         for argument in ("_size=", "_dir", "seed=", "workers=", "per_class=", "jitter="):

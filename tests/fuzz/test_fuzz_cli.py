@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from hybridlib.cli import main as cli
 from hybridlib.cli.main import _parser
+from hybridlib.models import SIZES
 
 # What an option may take long for, or much memory: of these only values that are refused, or small.
-SMALL = ("--epochs", "--steps", "--seconds", "--batch-size", "--image-size", "--workers")
-SMALL += ("--evaluate-every", "--checkpoint-every", "--count", "--jitter", "--displacement")
+COSTLY = ("--epochs", "--steps", "--seconds", "--batch-size", "--image-size", "--workers")
+COSTLY += ("--evaluate-every", "--checkpoint-every", "--count", "--jitter", "--displacement")
 WORDS = ["0", "1", "2", "-1", "1.5", "nan", "inf", "-inf", "1e-9", "", "x", "None", "0x10", "1,5"]
 WORDS += ["10" * 12, "-0", "1_0", "½", " 3 ", "True", "4"]
 NAMES = [
@@ -76,7 +78,7 @@ def word(draw, action: argparse.Action) -> list[str]:
     if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
         return [name]
     values = st.sampled_from(WORDS)
-    if name not in SMALL:
+    if name not in COSTLY:
         names = TEXT.map(lambda text: text.replace("/", "_").replace("..", "_"))
         values = st.one_of(values, names, st.sampled_from([*NAMES, *(action.choices or ["x"])]))
     value = draw(values)
@@ -139,9 +141,10 @@ def test_names(data, place):
     command(data.draw(st.sampled_from(words)), more=["models"])
 
 
-@fuzz(3, 0.001)
+@fuzz(10, 0.005)
 @given(data=st.data())
-def test_models(data, place):
+def test_models(data, place, monkeypatch):
+    monkeypatch.setattr(cli, "SIZES", {"convnet": {"nano": SIZES["convnet"]["nano"]}})
     value = data.draw(st.sampled_from(["0", "-1", "3", "x", "9" * 30, str(2**62)]))
     command(["models", "--num-classes", value])
     command(["models", "--json", data.draw(st.sampled_from(["-", "pets", "nowhere/x", ""]))])

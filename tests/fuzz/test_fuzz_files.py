@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -187,9 +188,9 @@ def test_records(data):
 def test_names(data):
     name = data.draw(st.one_of(TEXT, ODD))
     for function in (pretrained.find, pretrained.header, pretrained.card, live.graph_path):
-        hold(lambda: function(name), [name])
+        hold(partial(function, name), [name])
     for function in (live.packed, live.shipped, live.store):
-        hold(lambda: function(name), [name])
+        hold(partial(function, name), [name])
     known = dict(name="vit_nano_digits", file=None, num_classes=None, image_size=32, cache=None)
     arguments, odd = data.draw(changed(known))
     hold(lambda: pretrained.load(**arguments), odd.values())
