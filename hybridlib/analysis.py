@@ -309,7 +309,9 @@ def rollout(maps: Sequence[AttentionMap]) -> Tensor:
                 )
         joint, before = layer if joint is None else layer @ joint, attention
     if joint is None:
-        raise ValueError("rollout needs at least one attention map; this model made none")
+        raise ValueError(
+            "maps is empty: rollout needs at least one attention map; this model made none"
+        )
     return joint
 
 

@@ -29,6 +29,8 @@ from torch import Tensor, nn
 P = ParamSpec("P")
 R = TypeVar("R")
 MOST_TRIED = 10**5  # numbers of which `divisors` asks whether they divide
+TOO_LARGE = ("size calculation overflowed", "multiplication overflow", "can't allocate memory")
+TOO_LARGE += ("too large for this machine",)  # PyTorch's words, and ours
 WHOLE_BELOW = 2**63  # what PyTorch and NumPy hold
 
 
@@ -301,6 +303,10 @@ def divisors(value: int) -> list[int]:
 # ---------------------------------------------------------------------------- kinds of arguments
 
 
+class TooLargeError(ValueError):
+    """Numbers that make tensors too large."""
+
+
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """A decorator: every argument must be of the kind that its annotation says.
 
@@ -339,14 +345,14 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             )
         try:
             return function(*bound.args, **bound.kwargs)
-        except RuntimeError as error:
-            if not any(word in str(error) for word in ("overflow", "alloc", "out of memory")):
+        except (RuntimeError, TooLargeError) as error:  # the outermost call names its argument
+            if not any(words in str(error) for words in TOO_LARGE):
                 raise
             sizes = {name: value for name, value in given.items() if is_whole(value)}
-            name = max(sizes, key=lambda name: sizes[name], default="")
+            name = max(sizes, key=sizes.__getitem__, default="")
             if not name:
                 raise
-            raise ValueError(
+            raise TooLargeError(
                 f"{name}={sizes[name]} makes tensors that are too large for this machine; use a "
                 f"smaller {name}"
             ) from error
