@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
 from math import isfinite, isqrt, prod
@@ -29,8 +30,10 @@ from torch import Tensor, nn
 P = ParamSpec("P")
 R = TypeVar("R")
 MOST_TRIED = 10**5  # numbers of which `divisors` asks whether they divide
-TOO_LARGE = ("size calculation overflowed", "multiplication overflow", "can't allocate memory")
-TOO_LARGE += ("too large for this machine",)  # PyTorch's words, and ours
+TOO_LARGE = (
+    "size calculation overflowed|multiplication overflow|can't allocate memory|are too large"
+)
+FROM_0 = ("clutter", "local_depth", "shift")  # whole numbers without the default 0 that may be 0
 WHOLE_BELOW = 2**63  # what PyTorch and NumPy hold
 
 
@@ -340,13 +343,15 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                 continue
             usual = parameter.default
             example = usual if usual not in (parameter.empty, None) else _example(hint)
+            above = hint is int and usual != 0 and name not in FROM_0
+            words = _words(hint) + " greater than 0" * above
             raise ValueError(
-                f"{name}={shown(value)} must be {_words(hint)}, for example {name}={example!r}"
+                f"{name}={shown(value)} must be {words}, for example {name}={example!r}"
             )
         try:
             return function(*bound.args, **bound.kwargs)
         except (RuntimeError, TooLargeError) as error:  # the outermost call names its argument
-            if not any(words in str(error) for words in TOO_LARGE):
+            if not re.search(TOO_LARGE, str(error)):
                 raise
             sizes = {name: value for name, value in given.items() if is_whole(value)}
             name = max(sizes, key=sizes.__getitem__, default="")

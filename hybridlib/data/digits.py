@@ -13,6 +13,8 @@ from hybridlib.checks import checked
 from hybridlib.data.images import ImageData, MemoryImages, choose_few, statistics
 from hybridlib.data.memory import check_memory
 
+MOST_CLUTTER = 1000  # fragments
+
 
 @checked
 def digits(
@@ -57,10 +59,10 @@ def digits(
             f"scale={scale} must be at least 1 and the digit's side, 8 x scale, at most "
             f"canvas={canvas}; use scale={canvas / 16:g}"
         )
-    if clutter < 0 or min(copies, test_copies) < 1 or not 0 <= seed < 2**32:
+    if not 0 <= clutter <= MOST_CLUTTER or min(copies, test_copies) < 1 or not 0 <= seed < 2**32:
         raise ValueError(
-            f"clutter={clutter} must be 0 or more, copies={copies} and test_copies={test_copies} "
-            f"1 or more, seed={seed} in 0..2^32-1"
+            f"clutter={clutter} must be 0 or more and at most {MOST_CLUTTER}, "
+            f"copies={copies} and test_copies={test_copies} 1 or more, seed={seed} in 0..2^32-1"
         )
     originals, labels, for_test = split_originals()
     images = int((~for_test).sum()) * copies + int(for_test.sum()) * test_copies

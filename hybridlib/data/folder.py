@@ -208,7 +208,7 @@ def _in_order(path: Path, listing: Listing, classes: Sequence[str]) -> tuple[str
         warnings.warn(
             f"{readable(path)!r} has no images of {', '.join(lacking[:5])}{more}; the accuracy is "
             "over the others",
-            stacklevel=3,
+            stacklevel=4,
         )
     return names
 
@@ -336,4 +336,4 @@ def _no_images(path: Path, listing: Listing) -> str:
 
 def _warn_passed(path: Path, listing: Listing) -> None:
     if listing.passed:
-        warnings.warn(f"{readable(path)!r}: {listing.told()}", stacklevel=4)
+        warnings.warn(f"{readable(path)!r}: {listing.told()}", stacklevel=5)

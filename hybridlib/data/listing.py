@@ -99,7 +99,7 @@ def find_test(path: Path) -> Path | None:
         rest = ", ".join(f"{part.name}/" for part in found[1:])
         warnings.warn(
             f"{readable(path)!r}: {found[0].name}/ is the part to test on, {rest} is not used",
-            stacklevel=4,
+            stacklevel=5,
         )
     return found[0] if found else None
 
@@ -135,9 +135,12 @@ def list_classes(path: Path) -> Listing:
     found: dict[str, list[Path]] = {}
     passed: Counter[str] = Counter()
     dead: list[Path] = []
+    real = Path(os.path.realpath(path))
+    # Links to these are not followed: each picture is of one class.
+    known = {str(real), *map(str, real.parents), *map(os.path.realpath, sub_folders(path))}
     for sub in sub_folders(path):
         files = found.setdefault(unicodedata.normalize("NFC", readable(sub.name)), [])
-        for file in _walk(sub, seen=set()):
+        for file in _walk(sub, seen=set(known)):
             if not _is_picture(file.name):
                 passed[readable(file.suffix.lower()) or "without an ending"] += 1
             elif file.is_symlink() and not file.exists():

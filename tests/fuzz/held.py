@@ -100,7 +100,7 @@ def told(value) -> set[str]:
         texts = {str(tuple(value.shape)), kind, *map(str, value.shape)}
         return texts | ({repr(value), str(value)} if value.size else set()) | {type(value).__name__}
     texts = {repr(value), str(value), readable(str(value)), repr(value)[:90]}
-    texts |= {repr(readable(str(value)))}
+    texts |= {repr(readable(str(value)))[1:-1]}
     if isinstance(value, (list, tuple, dict, range)):
         entries = list(value.values()) if isinstance(value, dict) else value
         texts |= {f"{len(entries)} ", f"({len(entries)},"} | {
