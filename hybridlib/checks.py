@@ -342,12 +342,13 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                 given[name] = value.item() if isinstance(value, np.generic) else value
                 continue
             usual = parameter.default
-            example = usual if usual not in (parameter.empty, None) else _example(hint)
+            example = _example(hint) if usual in (parameter.empty, None) else usual
+            such = "" if example is None else f", for example {name}={example!r}"
+            if hint is nn.Module:
+                such = ", for example hybridlib.models.create('vit', 'nano')"
             above = hint is int and usual != 0 and name not in FROM_0
             words = _words(hint) + " greater than 0" * above
-            raise ValueError(
-                f"{name}={shown(value)} must be {words}, for example {name}={example!r}"
-            )
+            raise ValueError(f"{name}={shown(value)} must be {words}{such}")
         try:
             return function(*bound.args, **bound.kwargs)
         except (RuntimeError, TooLargeError) as error:  # the outermost call names its argument
@@ -406,7 +407,11 @@ def is_kind(value: object, hint: Any) -> bool:
 
 
 def shown(value: object) -> str:
-    """A value in a message: on one line, and short; of an array its shape."""
+    """A value in a message: on one line, and short; of an array its shape.
+
+    Args:
+        value: whatever was given.
+    """
     if isinstance(value, (Tensor, np.ndarray)) and value.ndim:
         return f"{type(value).__name__} of shape {tuple(value.shape)}"
     text = on_one_line(repr(value))
@@ -415,7 +420,11 @@ def shown(value: object) -> str:
 
 def on_one_line(text: object) -> str:
     """A text, such as another library's error, without breaks between lines and in characters that
-    every terminal takes."""
+    every terminal takes.
+
+    Args:
+        text: or an error, whose words are taken.
+    """
     return " ".join(str(text).encode("utf-8", "backslashreplace").decode().split())
 
 
@@ -436,7 +445,13 @@ def _words(hint: Any) -> str:
         bool: "True or False",
         str: "text",
     }
-    names |= {type(None): "None", Path: "a path", Callable: "a function", type: "a class"}
+    names |= {
+        type(None): "None",
+        Path: "a path",
+        Callable: "a function",
+        type: "a class",
+        nn.Module: "a torch.nn.Module",
+    }
     names |= {Mapping: "a dict", dict: "a dict"}
     return names.get(origin or hint, f"a {getattr(hint, '__name__', hint)}")
 
