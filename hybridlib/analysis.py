@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from hybridlib.checks import checked
 from hybridlib.layers.position import grid_coordinates, relative_offsets
 from hybridlib.layers.trace import AttentionMap, precise
 
@@ -34,6 +35,7 @@ class ReceptiveField:
     jump: int
 
 
+@checked
 def receptive_field(
     layers: Sequence[tuple[int, int] | tuple[int, int, int]],
 ) -> list[ReceptiveField]:
@@ -59,6 +61,7 @@ def receptive_field(
     return fields
 
 
+@checked
 def effective_receptive_field(features: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """How strongly each input pixel moves the central output unit: the gradient's absolute value,
     averaged.
@@ -84,6 +87,7 @@ def effective_receptive_field(features: Callable[[Tensor], Tensor], images: Tens
     return field / field.max().clamp_min(torch.finfo(field.dtype).tiny)
 
 
+@checked
 def mass_within(field: Tensor, *, share: float = 0.95) -> int:
     """Side of the smallest centred square that holds `share` of a field's total.
 
@@ -91,6 +95,8 @@ def mass_within(field: Tensor, *, share: float = 0.95) -> int:
         field: shape `h w`, non-negative; the centre is the cell at (h // 2, w // 2).
         share: between 0 and 1.
     """
+    if field.ndim != 2 or not field.numel():
+        raise ValueError(f"field has shape {tuple(field.shape)}; expected (rows, columns)")
     rows, columns = field.shape
     total = field.sum()
     for radius in range(max(rows, columns)):
@@ -104,6 +110,7 @@ def mass_within(field: Tensor, *, share: float = 0.95) -> int:
 
 
 @torch.no_grad()
+@checked
 def equivariance_error(
     features: Callable[[Tensor], Tensor], images: Tensor, *, shift: int, stride: int = 1
 ) -> float:
@@ -127,6 +134,7 @@ def equivariance_error(
 
 
 @torch.no_grad()
+@checked
 def invariance_error(model: Callable[[Tensor], Tensor], images: Tensor, *, shift: int) -> float:
     """How far the output for a shifted image is from the output for the image, relative to its
     size: 0 if invariant.
@@ -140,6 +148,7 @@ def invariance_error(model: Callable[[Tensor], Tensor], images: Tensor, *, shift
     return ((moved - out).norm() / out.norm()).item()
 
 
+@checked
 def attention_distance(attention: AttentionMap, *, patch_size: int) -> Tensor:
     """Mean distance in pixels between a patch and what it attends to, by head.
 
@@ -166,6 +175,7 @@ def attention_distance(attention: AttentionMap, *, patch_size: int) -> Tensor:
     return reduce((weights * distance).sum(dim=-1), "b h q -> h", "mean")
 
 
+@checked
 def uniform_attention_distance(grid: tuple[int, int], *, patch_size: int) -> float:
     """The attention distance in pixels of a head that looks everywhere alike: the yardstick for the
     measured ones.
@@ -177,6 +187,7 @@ def uniform_attention_distance(grid: tuple[int, int], *, patch_size: int) -> flo
     return relative_offsets(grid).float().norm(dim=-1).mean().item() * patch_size
 
 
+@checked
 def applied(maps: Sequence[AttentionMap]) -> tuple[AttentionMap, ...]:
     """One map a block: the weights that it multiplied its values with.
 
@@ -195,6 +206,7 @@ def applied(maps: Sequence[AttentionMap]) -> tuple[AttentionMap, ...]:
     )
 
 
+@checked
 def select(
     maps: Sequence[AttentionMap],
     *,
@@ -251,6 +263,7 @@ def select(
     return tuple(selected)
 
 
+@checked
 def rollout(maps: Sequence[AttentionMap]) -> Tensor:
     """How much of each input token arrives in each output token, if attention alone mixed them.
 
@@ -296,7 +309,9 @@ def rollout(maps: Sequence[AttentionMap]) -> Tensor:
                 )
         joint, before = layer if joint is None else layer @ joint, attention
     if joint is None:
-        raise ValueError("rollout needs at least one attention map; this model made none")
+        raise ValueError(
+            "maps is empty: rollout needs at least one attention map; this model made none"
+        )
     return joint
 
 
@@ -322,16 +337,20 @@ def check_square(attention: AttentionMap) -> None:
         )
 
 
+@checked
 def cosine_similarity(vectors: Tensor) -> Tensor:
     """Cosine between every two rows of `n d`: shape `n n`, between -1 and 1.
 
     Args:
         vectors: shape `n d`.
     """
+    if vectors.ndim != 2:
+        raise ValueError(f"vectors has shape {tuple(vectors.shape)}; expected (vectors, numbers)")
     unit = F.normalize(precise(vectors), dim=-1)
     return unit @ unit.T
 
 
+@checked
 def grid_correlation(similarity: Tensor, grid: tuple[int, int]) -> float:
     """Correlation between the similarity of two positions and minus their distance on the grid.
 
@@ -363,6 +382,7 @@ class Cost:
     macs: int
 
 
+@checked
 def cost(model: nn.Module, *, image_size: int, in_channels: int = 3) -> Cost:
     """Parameters, and multiply-adds for one square image: matrix products, convolutions and
     attention are counted.
@@ -386,6 +406,7 @@ def cost(model: nn.Module, *, image_size: int, in_channels: int = 3) -> Cost:
     return Cost(sum(p.numel() for p in model.parameters()), counter.get_total_flops() // 2)
 
 
+@checked
 def tokens_to_map(tokens: Tensor, grid: tuple[int, int], *, extra: int = 0) -> Tensor:
     """Patch tokens `b (extra + n) d` laid out as a map `b d h w`, without the extra ones.
 

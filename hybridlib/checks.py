@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, wraps
 from math import isfinite, isqrt, prod
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TypeGuard
+from types import UnionType
+from typing import (
+    Any,
+    Literal,
+    ParamSpec,
+    TypeGuard,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+P = ParamSpec("P")
+R = TypeVar("R")
+MOST_TRIED = 10**5  # numbers of which `divisors` asks whether they divide
+TOO_LARGE = (
+    "size calculation overflowed|multiplication overflow|can't allocate memory|are too large"
+)
+FROM_0 = ("clutter", "local_depth", "shift")  # whole numbers without the default 0 that may be 0
+WHOLE_BELOW = 2**63  # what PyTorch and NumPy hold
 
 
 def check_positive(**values: float) -> None:
@@ -64,19 +88,6 @@ def is_whole(value: object) -> TypeGuard[int]:
     if isinstance(value, Tensor):
         return torch.jit.is_tracing() and value.ndim == 0 and not value.is_floating_point()
     return isinstance(value, (Integral, torch.SymInt)) and not isinstance(value, bool)
-
-
-def check_list(**values: Sequence[int]) -> None:
-    """Raise ValueError unless every named value is a tuple or list.
-
-    Args:
-        **values: by the names that the message shall use.
-    """
-    for name, value in values.items():
-        if not isinstance(value, (tuple, list)):
-            raise ValueError(
-                f"{name}={value!r} must have one entry for each stage, for example {name}=(1, 1)"
-            )
 
 
 def check_fits(name: str, value: object, *shape: int) -> None:
@@ -288,10 +299,175 @@ def look_up(table: dict, name: str):
 
 
 def divisors(value: int) -> list[int]:
-    """Every whole number that divides `value`, from 1.
+    """Every whole number that divides `value`, from 1; of huge ones those that are found soon.
 
     Args:
         value: a whole number above 0.
     """
-    small = [n for n in range(1, isqrt(value) + 1) if value % n == 0]
+    small = [n for n in range(1, min(isqrt(value), MOST_TRIED) + 1) if value % n == 0]
     return sorted({*small, *(value // n for n in small)})
+
+
+# ---------------------------------------------------------------------------- kinds of arguments
+
+
+class TooLargeError(ValueError):
+    """Numbers that make tensors too large."""
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """A decorator: every argument must be of the kind that its annotation says.
+
+    Known are bool, int, float, str, Path, None, every class, functions, choices (Literal), lists
+    and tuples, mappings, and unions of these. Any other annotation takes anything. True is no
+    number here, and a list does for a tuple. A number of NumPy's becomes Python's.
+
+    Args:
+        function: or class, to be called with such arguments only. A call with others raises a
+            ValueError, which says what was given, the kind, and a value of it; so does one whose
+            numbers make tensors that are too large.
+    """
+    if inspect.isclass(function):  # a dataclass, for one
+        setattr(function, "__init__", checked(vars(function)["__init__"]))  # noqa: B010
+        return function  # type: ignore[return-value]
+    signature = inspect.signature(function)
+    hints = cache(lambda: get_type_hints(function))
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:  # a name that is not there: Python says so
+            return function(*args, **kwargs)
+        given = bound.arguments
+        for name, value in given.items():
+            hint, parameter = hints().get(name), signature.parameters[name]
+            if hint is None or parameter.kind is parameter.VAR_KEYWORD or is_kind(value, hint):
+                # NumPy's numbers wrap around at the ends of their type, and are not JSON's
+                given[name] = value.item() if isinstance(value, np.generic) else value
+                continue
+            usual = parameter.default
+            example = _example(hint) if usual in (parameter.empty, None) else usual
+            such = "" if example is None else f", for example {name}={example!r}"
+            if hint is nn.Module:
+                such = ", for example hybridlib.models.create('vit', 'nano')"
+            above = hint is int and usual != 0 and name not in FROM_0
+            words = _words(hint) + " greater than 0" * above
+            raise ValueError(f"{name}={shown(value)} must be {words}{such}")
+        try:
+            return function(*bound.args, **bound.kwargs)
+        except (RuntimeError, TooLargeError) as error:  # the outermost call names its argument
+            if not re.search(TOO_LARGE, str(error)):
+                raise
+            sizes = {name: value for name, value in given.items() if is_whole(value)}
+            name = max(sizes, key=sizes.__getitem__, default="")
+            if not name:
+                raise
+            raise TooLargeError(
+                f"{name}={sizes[name]} makes tensors that are too large for this machine; use a "
+                f"smaller {name}"
+            ) from error
+
+    return call
+
+
+def is_kind(value: object, hint: Any) -> bool:
+    """Whether a value is of the kind that an annotation says.
+
+    Args:
+        value: whatever was given.
+        hint: the annotation; what `checked` does not know takes anything.
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(is_kind(value, each) for each in inner)
+    if origin is Literal:
+        return isinstance(value, tuple({type(each) for each in inner}))
+    if hint is int:
+        return is_whole(value) and (
+            isinstance(value, torch.SymInt) or -WHOLE_BELOW <= value < WHOLE_BELOW
+        )
+    if hint is float:
+        numbers = (int, float, np.integer, np.floating, torch.SymInt, torch.SymFloat)
+        return isinstance(value, numbers) and not isinstance(value, bool)
+    if origin is tuple and inner[-1:] != (...,):
+        return (
+            isinstance(value, (tuple, list))
+            and len(value) == len(inner)
+            and all(map(is_kind, value, inner))
+        )
+    if origin in (tuple, list, Sequence) and inner:
+        kinds = (tuple, list) if origin is not Sequence else Sequence
+        return (
+            isinstance(value, kinds)
+            and not isinstance(value, (str, bytes))
+            and all(is_kind(each, inner[0]) for each in value)
+        )
+    if (origin or hint) is Callable:
+        return callable(value)
+    plain: dict[Any, Any] = {bool: (bool, np.bool_), Path: os.PathLike, dict: Mapping}
+    plain |= {kind: kind for kind in (type(None), str, Mapping, Sequence, type)}
+    wanted = hint if inspect.isclass(hint) else object
+    return isinstance(value, plain.get(origin or hint, wanted))
+
+
+def shown(value: object) -> str:
+    """A value in a message: on one line, and short; of an array its shape.
+
+    Args:
+        value: whatever was given.
+    """
+    if isinstance(value, (Tensor, np.ndarray)) and value.ndim:
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    text = on_one_line(repr(value))
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def on_one_line(text: object) -> str:
+    """A text, such as another library's error, without breaks between lines and in characters that
+    every terminal takes.
+
+    Args:
+        text: or an error, whose words are taken.
+    """
+    return " ".join(str(text).encode("utf-8", "backslashreplace").decode().split())
+
+
+def _words(hint: Any) -> str:
+    """An annotation in words, as they follow "must be"."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(map(_words, inner))
+    if origin is Literal:
+        return " or ".join(map(repr, inner))
+    if origin is tuple and inner[-1:] != (...,):
+        return f"({', '.join(map(_words, inner))})"
+    if origin in (tuple, list, Sequence) and inner:
+        return f"a list, each {_words(inner[0])}"
+    names: dict[Any, str] = {
+        int: "a whole number",
+        float: "a number",
+        bool: "True or False",
+        str: "text",
+    }
+    names |= {
+        type(None): "None",
+        Path: "a path",
+        Callable: "a function",
+        type: "a class",
+        nn.Module: "a torch.nn.Module",
+    }
+    names |= {Mapping: "a dict", dict: "a dict"}
+    return names.get(origin or hint, f"a {getattr(hint, '__name__', hint)}")
+
+
+def _example(hint: Any) -> object:
+    """A value of the kind that an annotation says."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType, Literal):
+        return inner[0] if origin is Literal else _example(inner[0])
+    if origin is tuple and inner[-1:] != (...,):
+        return tuple(map(_example, inner))
+    if origin in (tuple, list, Sequence) and inner:
+        return (_example(inner[0]),)
+    return {int: 1, float: 1.0, bool: True, str: "mine", Path: "mine"}.get(hint)

@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from hybridlib.checks import checked, on_one_line
+
 ZIP = b"PK\x03\x04"  # how a file of torch.save begins
 # What depends on the image_size alone: the last two parts of the tables' names.
 POSITION_TABLES = ("positions.table", "positions.rows", "positions.columns", "bias.table")
@@ -59,20 +61,34 @@ def load_weights(model: nn.Module, path: str | Path) -> dict[str, str]:
     return metadata
 
 
+@checked
+def file_at(path: str | Path, kind: str) -> Path:
+    """The path of a file that is there, with ~ for the home folder.
+
+    Args:
+        path: as it was given.
+        kind: what the file should be, for the message.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+    """
+    found = os.path.expanduser(path)
+    if not os.path.isfile(found):
+        raise FileNotFoundError(f"there is no file {str(path)!r}; give the path of {kind}")
+    return Path(found)
+
+
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors of a safetensors file, and its metadata. Errors as for `load_weights`."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no file {str(path)!r}; give the path of a .safetensors file"
-        )
+    path = file_at(path, "a .safetensors file")
     check_start(path)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         raise CheckpointError(
-            f"{str(path)!r} is not a whole safetensors file ({error}); fetch or write it again"
+            f"{str(path)!r} is not a whole safetensors file ({on_one_line(error)}); fetch or write"
+            " it again"
         ) from error
 
 
@@ -191,7 +207,9 @@ def _advice(
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return on_one_line(", ".join(names[:5])) + (
+        f" and {len(names) - 5} more" if len(names) > 5 else ""
+    )
 
 
 def plain(value: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ PACKAGE = Path(__file__).parents[1] / "hybridlib"
 # From the ground up; a room may import the rooms on lower floors and itself. What is on one floor
 # does not import its neighbours, but for those that stand here.
 FLOORS = [
-    {"checks", "weight_files"},
+    {"checks"},
+    {"weight_files"},
     {"layers", "data"},
     {"models"},
     {"analysis", "training"},

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from hybridlib.analysis import cost
-from hybridlib.checks import look_up
+from hybridlib.checks import look_up, on_one_line
 from hybridlib.cli import live as cli_live
 from hybridlib.cli import train as cli_train
 from hybridlib.cli.options import (
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         except MISTAKES as error:
             if args.traceback:
                 raise
-            print(f"{speaker}: {in_options(str(error))}", file=sys.stderr)
+            print(f"{speaker}: {in_options(_words(error))}", file=sys.stderr)
             return 2
         except Stopped as stop:
             go_on = "; give the same command to go on" if "checkpoint" in str(stop) else ""
@@ -71,6 +71,13 @@ def main(arguments: list[str] | None = None) -> int:
             if torch.distributed.is_available() and torch.distributed.is_initialized():
                 if not started:
                     torch.distributed.destroy_process_group()
+
+
+def _words(error: Exception) -> str:
+    """What a message says of an error; of the system's own, the file before its reason."""
+    if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
+        return f"{str(error.filename)!r} cannot be read or written: {error.strerror}"
+    return on_one_line(error) if isinstance(error, OSError) else str(error)
 
 
 def _parser() -> argparse.ArgumentParser:

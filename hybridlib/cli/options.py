@@ -14,6 +14,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from hybridlib.checks import on_one_line
 from hybridlib.data import CIFAR, DRAWN, ImageData, load
 from hybridlib.data.augment import AUGMENTATIONS
 from hybridlib.layers.position import fit_positions
@@ -37,6 +38,8 @@ def is_first() -> bool:
 
 def path(text: str) -> Path:
     """A path as a shell has it: ~ is the home folder, also after an equals sign."""
+    if not text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no path, for example runs/mine")
     return Path(text).expanduser()
 
 
@@ -251,12 +254,16 @@ def read_saved(path: Path, *, model: str | None = None, size: str | None = None)
         )
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{str(path)!r} has a header that hybridlib did not write ({error})"
+            f"{str(path)!r} has a header that hybridlib did not write ({on_one_line(error)})"
         ) from error
     if model not in list(SIZES) or not isinstance(size, str):
         raise ValueError(
             f"{str(path)!r} does not say which model it belongs to; add --model "
             f"({', '.join(SIZES)}) and --size"
+        )
+    if size not in SIZES[model]:
+        raise ValueError(
+            f"{str(path)!r} is of the size {size!r}, and {model} has {', '.join(SIZES[model])}"
         )
     tested_on = known.get("tested_on")
     return Saved(path, tensors, model, size, image_size, classes, mean, std, tested_on)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hybridlib.checks import check_whole
+from hybridlib.checks import check_whole, checked
 from hybridlib.data.cifar import CACHE, CIFAR, CIFAR_HOST, cifar
 from hybridlib.data.digits import digits
 from hybridlib.data.files import read_image, read_images
@@ -59,6 +59,7 @@ DRAWN: dict[str, tuple[str, ...]] = {
 }
 
 
+@checked
 def load(
     source: str | Path,
     *,

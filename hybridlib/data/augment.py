@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-from hybridlib.checks import check_positive, check_share, look_up
+from hybridlib.checks import check_positive, check_share, is_number, look_up, shown
 from hybridlib.data.image_changes import (
     AutoAugment,
     Erase,
@@ -213,7 +213,8 @@ class Mix:
 
     def __post_init__(self) -> None:
         check_share(probability=self.probability, switch=self.switch)
-        if self.mixup < 0 or self.cutmix < 0 or not self.mixup + self.cutmix:
+        alphas = self.mixup, self.cutmix
+        if not all(is_number(a) and a >= 0 for a in alphas) or not any(alphas):
             raise ValueError(
                 f"mixup={self.mixup} and cutmix={self.cutmix} must be 0 or more and not both 0, "
                 "for example mixup=0.8, cutmix=1.0"
@@ -232,7 +233,11 @@ class Mix:
             if mixed >= self.probability:
                 return images, targets
             is_cutmix = cut < self.switch if self.mixup and self.cutmix else bool(self.cutmix)
-            mix = v2.CutMix(alpha=self.cutmix) if is_cutmix else v2.MixUp(alpha=self.mixup)
+            mix = (
+                v2.CutMix(alpha=float(self.cutmix))
+                if is_cutmix
+                else v2.MixUp(alpha=float(self.mixup))
+            )
             if not images.is_floating_point():
                 images = images.float() / 255
             if targets.ndim == 1:
@@ -271,6 +276,12 @@ def find(augment: Augmentations) -> tuple[str, tuple[Augmentation | ImageChange,
     if isinstance(augment, str):
         return augment, look_up(AUGMENTATIONS, augment)
     functions = augment if isinstance(augment, tuple) else (augment,)
+    for function in functions:
+        if not callable(function) or isinstance(function, type):
+            raise ValueError(
+                f"augment={shown(augment)} must be one of {', '.join(map(repr, AUGMENTATIONS))}, a"
+                " function, or a tuple of functions, for example augment='flip'"
+            )
     first = [isinstance(f, ImageChange) for f in functions]
     if first != sorted(first, reverse=True):
         late = functions[max(i for i, is_first in enumerate(first) if is_first)]

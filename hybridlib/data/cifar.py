@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 from torchvision.datasets.utils import check_integrity, download_url
 
-from hybridlib.checks import look_up
+from hybridlib.checks import checked, look_up
 from hybridlib.data.images import ImageData, MemoryImages, choose_few, statistics
 from hybridlib.data.listing import expand
 from hybridlib.data.memory import check_memory
@@ -42,6 +42,7 @@ CIFAR: dict[str, dict] = {
 CIFAR_HOST = "https://www.cs.toronto.edu/~kriz/"
 
 
+@checked
 def cifar(
     which: str,
     *,

@@ -9,10 +9,14 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from hybridlib.checks import checked
 from hybridlib.data.images import ImageData, MemoryImages, choose_few, statistics
 from hybridlib.data.memory import check_memory
 
+MOST_CLUTTER = 1000  # fragments
 
+
+@checked
 def digits(
     *,
     canvas: int = 32,
@@ -55,13 +59,15 @@ def digits(
             f"scale={scale} must be at least 1 and the digit's side, 8 x scale, at most "
             f"canvas={canvas}; use scale={canvas / 16:g}"
         )
-    if clutter < 0 or min(copies, test_copies) < 1 or not 0 <= seed < 2**32:
+    if not 0 <= clutter <= MOST_CLUTTER or min(copies, test_copies) < 1 or not 0 <= seed < 2**32:
         raise ValueError(
-            f"clutter={clutter} must be 0 or more, copies={copies} and test_copies={test_copies} "
-            f"1 or more, seed={seed} in 0..2^32-1"
+            f"clutter={clutter} must be 0 or more and at most {MOST_CLUTTER}, "
+            f"copies={copies} and test_copies={test_copies} 1 or more, seed={seed} in 0..2^32-1"
         )
     originals, labels, for_test = split_originals()
-    check_memory((~for_test).sum() * copies + for_test.sum() * test_copies, canvas, pixel=4)
+    images = int((~for_test).sum()) * copies + int(for_test.sum()) * test_copies
+    counted = f"copies={copies}, test_copies={test_copies}"
+    check_memory(images, canvas, pixel=4, counted=counted)
 
     def draw(split: int, members: np.ndarray, how_many: int) -> tuple[Tensor, Tensor]:
         generator, drawn = np.random.RandomState(), []

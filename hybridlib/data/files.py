@@ -21,6 +21,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 from tqdm import tqdm
 
+from hybridlib.checks import checked
 from hybridlib.data.listing import dead_link, expand, named, readable
 
 # From a picture's height and width: top, left, height and width of the part that is wanted.
@@ -28,6 +29,7 @@ Window = Callable[[int, int], tuple[int, int, int, int]]
 ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)  # of EXIF: height and width change places
 
 
+@checked
 def read_image(
     path: str | Path,
     image_size: int,

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hybridlib.checks import check_whole, machine_memory
+from hybridlib.checks import check_whole, checked, machine_memory
 from hybridlib.data.cifar import CIFAR
 from hybridlib.data.files import read_images
 from hybridlib.data.images import (
@@ -47,6 +47,7 @@ MEMORY_LIMIT = 2**30
 SAMPLE = 1000  # images spread over the split give the statistics to two digits
 
 
+@checked
 def folder(
     path: str | Path,
     *,
@@ -135,6 +136,7 @@ def folder(
     )
 
 
+@checked
 def held_out(
     path: str | Path, preparation: Preparation, *, classes: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], FileImages]:
@@ -193,7 +195,7 @@ def held_out(
 
 def _in_order(path: Path, listing: Listing, classes: Sequence[str]) -> tuple[str, ...]:
     """A model's class names as the folder spells them, in the model's order."""
-    names = tuple(unicodedata.normalize("NFC", name) for name in classes)
+    names = tuple(unicodedata.normalize("NFC", readable(name)) for name in classes)
     files = listing.files
     strange = [name for name in files if name not in names]
     if strange:
@@ -210,7 +212,7 @@ def _in_order(path: Path, listing: Listing, classes: Sequence[str]) -> tuple[str
         warnings.warn(
             f"{readable(path)!r} has no images of {', '.join(lacking[:5])}{more}; the accuracy is "
             "over the others",
-            stacklevel=3,
+            stacklevel=4,
         )
     return names
 
@@ -243,6 +245,11 @@ def _list_folder(
         train, test = list_classes(taught), list_classes(judged)
         if not train.files:
             raise ValueError(f"{readable(taught)!r} has no sub-folders; {SHAPE}")
+        if taught.samefile(judged):
+            raise ValueError(
+                f"{readable(taught)!r} and {readable(judged)!r} are one folder, by a link; test on"
+                " other pictures than those to train on"
+            )
         _check_same(path, (taught, train), (judged, test))
         for part, listing in ((taught, train), (judged, test)):
             _check_enough(part, listing, least=1)
@@ -333,4 +340,4 @@ def _no_images(path: Path, listing: Listing) -> str:
 
 def _warn_passed(path: Path, listing: Listing) -> None:
     if listing.passed:
-        warnings.warn(f"{readable(path)!r}: {listing.told()}", stacklevel=4)
+        warnings.warn(f"{readable(path)!r}: {listing.told()}", stacklevel=5)

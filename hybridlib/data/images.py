@@ -244,8 +244,12 @@ def choose_few(
         fraction: or this part of each class, at least one.
         seed: another seed, another choice.
     """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed} must be in 0..2^32-1, for example seed=0")
     if per_class is None and fraction is None:
         return None
+    if per_class is not None and fraction is not None:
+        raise ValueError(f"give per_class={per_class} or fraction={fraction}, not both")
     counts = Counter(labels.tolist())
     if per_class is not None and not 1 <= per_class <= min(counts.values()):
         raise ValueError(

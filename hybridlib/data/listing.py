@@ -7,6 +7,7 @@ compare after Unicode normalisation, for macOS takes é apart and other systems 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
+
+from hybridlib.checks import shown
 
 # Names of the parts, whatever their case; the first that is there counts.
 TRAIN_NAMES = ("train", "training", "trainset", "train_set", "training_set", "train-set")
@@ -57,6 +60,13 @@ def expand(path: str | Path) -> Path:
     if not isinstance(path, (str, os.PathLike)) or not str(path):
         raise ValueError(f"{path!r} is no path; give one as text, for example './images'")
     try:
+        os.lstat(path)
+    except ValueError as error:
+        raise ValueError(f"{shown(path)} is no path ({error}); give another") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{shown(path)} is too long for a path; give another") from error
+    try:
         return Path(path).expanduser()
     except RuntimeError:  # ~ and the name of nobody here: then a folder may be called so
         return Path(path)
@@ -89,7 +99,7 @@ def find_test(path: Path) -> Path | None:
         rest = ", ".join(f"{part.name}/" for part in found[1:])
         warnings.warn(
             f"{readable(path)!r}: {found[0].name}/ is the part to test on, {rest} is not used",
-            stacklevel=4,
+            stacklevel=5,
         )
     return found[0] if found else None
 
@@ -119,8 +129,9 @@ def list_classes(path: Path) -> Listing:
     ending is counted.
 
     Raises:
-        ValueError: for links that lead nowhere.
+        ValueError: for links that lead nowhere, and for a link that makes one folder two classes.
     """
+    _check_distinct(path, sub_folders(path))
     found: dict[str, list[Path]] = {}
     passed: Counter[str] = Counter()
     dead: list[Path] = []
@@ -131,7 +142,7 @@ def list_classes(path: Path) -> Listing:
         files = found.setdefault(unicodedata.normalize("NFC", readable(sub.name)), [])
         for file in _walk(sub, seen=set(own)):
             if not _is_picture(file.name):
-                passed[file.suffix.lower() or "without an ending"] += 1
+                passed[readable(file.suffix.lower()) or "without an ending"] += 1
             elif file.is_file():
                 files.append(file)
             elif file.is_symlink():
@@ -145,6 +156,20 @@ def list_classes(path: Path) -> Listing:
     if loose and found:
         passed["beside the class folders"] += loose
     return Listing({name: found[name] for name in sorted(found, key=natural)}, passed)
+
+
+def _check_distinct(path: Path, folders: list[Path]) -> None:
+    """Raise ValueError if a link makes two of the folders one, or leads to one that holds it."""
+    real = {os.path.realpath(path): path}
+    for folder in folders:
+        place = os.path.realpath(folder)
+        other = real.setdefault(place, folder)
+        if other is not folder or f"{os.path.realpath(path)}/".startswith(f"{place}/"):
+            holds = f"{readable(other.name)!r} and {readable(folder.name)!r} are one folder"
+            raise ValueError(
+                f"in {readable(path)!r} {holds}, by a link; delete the link, or the same pictures"
+                " count twice"
+            )
 
 
 def _walk(folder: Path, *, seen: set[str]) -> Iterator[Path]:

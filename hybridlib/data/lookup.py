@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hybridlib.checks import checked
 from hybridlib.data.digits import split_originals
 from hybridlib.data.images import ImageData, choose_few
 from hybridlib.data.tiles import (
@@ -51,6 +52,7 @@ class LookupScenes:
     colours: np.ndarray
 
 
+@checked
 def lookup(
     *,
     canvas: int = 32,
@@ -132,6 +134,7 @@ def chances(count: int) -> dict[str, float]:
     return {"blind": 0.1, "reads but cannot look up": 1 / count}
 
 
+@checked
 def draw_scenes(
     split: str,
     *,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hybridlib.checks import checked
 from hybridlib.data.images import ImageData
 from hybridlib.data.tiles import (
     COLOURS,
@@ -48,6 +49,7 @@ class MatchScenes:
     corners: np.ndarray
 
 
+@checked
 def match(
     *,
     canvas: int = 32,
@@ -115,6 +117,7 @@ def chances(count: int) -> dict[str, float]:
     return {"blind": 1 / count, "sees every tile but cannot compare": 1 / count}
 
 
+@checked
 def draw_scenes(
     split: str,
     *,
@@ -139,7 +142,9 @@ def draw_scenes(
             f"image_size={4 * (TILE + jitter)}"
         )
     most = min(len(COLOURS), room)
-    check_range("count", count, 2, most, f"colours and cells for distance={distance!r}")
+    check_range(
+        "count", count, 2, most, f"colours and cells for image_size={canvas}, distance={distance!r}"
+    )
     lengths = (count, PATTERNS, 1 + side**2, 2 + 2 * (count + 1))
     drawn = uniforms(pictures, sum(lengths), seed=seed, split=split)
     u = np.split(drawn, np.cumsum(lengths)[:-1], axis=1)

@@ -8,20 +8,23 @@ from hybridlib.checks import machine_memory
 PIXEL = 3 * (1 + 4)
 
 
-def check_memory(count: int, image_size: int, *, pixel: int = PIXEL) -> None:
+def check_memory(count: int, image_size: int, *, pixel: int = PIXEL, counted: str = "") -> None:
     """Raise ValueError if so many images of that side do not fit; the message offers a side.
 
     Args:
         count: images that are in memory at once.
         image_size: their side in pixels.
         pixel: bytes for each pixel of each, at the peak.
+        counted: the arguments that the count comes from, with their values, if they were given.
     """
     needed, there = count * pixel * image_size**2, machine_memory()
     if needed <= there:
         return
     side = 2 ** max(0, int((there / 2 / (count * pixel)) ** 0.5).bit_length() - 1)
     images = "one image" if count == 1 else f"{count:,} images"
+    images += f" ({counted})" * bool(counted)
+    fewer = ", or fewer images" * (count > 1)
     raise ValueError(
         f"image_size={image_size} needs {needed / 2**30:,.0f} GiB of memory for {images} and this "
-        f"machine has {there / 2**30:,.1f} GiB; use image_size={side} or less"
+        f"machine has {there / 2**30:,.1f} GiB; use image_size={side} or less{fewer}"
     )

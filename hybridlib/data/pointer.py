@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridlib.checks import check_divides
+from hybridlib.checks import check_divides, checked
 from hybridlib.data.images import ImageData
 from hybridlib.data.tiles import (
     COLOURS,
@@ -42,6 +42,7 @@ class PointerScenes:
     labels: np.ndarray
 
 
+@checked
 def pointer(
     *,
     canvas: int = 32,
@@ -112,6 +113,7 @@ def chances(count: int) -> dict[str, float]:
     return {"blind": 1 / count, "sees colours but not where the dot points": 1 / count}
 
 
+@checked
 def draw_scenes(
     split: str,
     *,

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from hybridlib.checks import check_whole, is_number
+from hybridlib.checks import check_whole, checked, is_number
 from hybridlib.data.files import frame, read_image, upright
 from hybridlib.data.images import normalise
 from hybridlib.data.listing import expand
@@ -18,6 +18,7 @@ from hybridlib.data.listing import expand
 Picture = str | Path | Image.Image | np.ndarray
 
 
+@checked
 @dataclass(frozen=True)
 class Preparation:
     """How pictures were made into a model's input when its weights were tested by their authors.
@@ -38,7 +39,7 @@ class Preparation:
     def __post_init__(self) -> None:
         check_whole(image_size=self.image_size)
         if not is_number(self.crop) or not 0 < self.crop <= 1:
-            raise ValueError(f"crop={self.crop} must be above 0 and at most 1, for example 0.9")
+            raise ValueError(f"crop={self.crop!r} must be above 0 and at most 1, for example 0.9")
         if self.interpolation not in ("bicubic", "bilinear"):
             raise ValueError(
                 f"interpolation={self.interpolation!r} must be 'bicubic' or 'bilinear'"

@@ -172,7 +172,8 @@ def check_source(
             f"image_size={canvas} must be at least {2 * tile}, two tiles of {tile} pixels; use "
             f"image_size={4 * tile}"
         )
-    check_memory(pictures + test_pictures, canvas, pixel=8)
+    counted = f"pictures={pictures}, test_pictures={test_pictures}"
+    check_memory(pictures + test_pictures, canvas, pixel=8, counted=counted)
     widest = canvas // 2 - tile
     check_range("jitter", jitter, 0, widest, "pixels; two cells must fit side by side")
 

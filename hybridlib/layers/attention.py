@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides
+from hybridlib.checks import check_divides, checked
 
 
 def attention_weights(query: Tensor, key: Tensor, *, bias: Tensor | None = None) -> Tensor:
@@ -86,6 +86,7 @@ class MultiHeadSelfAttention(nn.Module):
     each split by head, as in timm and the official DeiT, ConViT and CeiT.
     """
 
+    @checked
     def __init__(self, dim: int, *, num_heads: int, qkv_bias: bool = True) -> None:
         super().__init__()
         check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
@@ -116,6 +117,7 @@ class MultiHeadSelfAttention(nn.Module):
         return self.join(weights @ v), weights
 
 
+@checked
 def count_attention_macs(tokens: int, dim: int) -> int:
     """Multiply-adds of one self-attention layer on N tokens of width D: 4 N D^2 + 2 N^2 D.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from hybridlib.checks import check_divides, check_share, check_whole, divisors, look_up
+from hybridlib.checks import check_divides, check_share, check_whole, checked, divisors, look_up
 from hybridlib.layers.stack import Stack
 
 
@@ -28,6 +28,7 @@ class ConvNormAct(Stack):
     Shapes: `b c h w` in, `b c' ceil(h/stride) ceil(w/stride)` out.
     """
 
+    @checked
     def __init__(
         self,
         in_channels: int,
@@ -81,6 +82,7 @@ class SqueezeExcite(nn.Module):
     Source: Hu et al. (2018), figure 2; SiLU between the layers as in EfficientNet (Tan & Le, 2019).
     """
 
+    @checked
     def __init__(self, channels: int, *, hidden: int) -> None:
         super().__init__()
         check_whole(channels=channels, hidden=hidden)
@@ -117,6 +119,7 @@ class MBConv(nn.Module):
     that the paper's tables mark with a dagger, in timm's CoAtNets and in MaxViT.
     """
 
+    @checked
     def __init__(
         self,
         in_channels: int,
@@ -146,6 +149,7 @@ class MBConv(nn.Module):
         return self.shortcut(x) + self.drop_path(self.project(branch))
 
 
+@checked
 def make_pool(stride: int) -> nn.Module:
     """A 3x3 max pooling of that stride, which keeps the corners aligned with a strided convolution;
     identity for 1.
@@ -188,6 +192,7 @@ def channels_last(x: Tensor) -> Tensor:
         return x
 
 
+@checked
 def count_conv_macs(
     size: tuple[int, int], in_channels: int, out_channels: int, *, kernel: int, groups: int = 1
 ) -> int:

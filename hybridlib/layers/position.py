@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_positive, check_whole
+from hybridlib.checks import check_divides, check_positive, check_whole, checked
 
 
 class LearnedPositions(nn.Module):
@@ -30,6 +30,7 @@ class LearnedPositions(nn.Module):
     al., 2021, section 6), which found that bilinear resizing shrinks the norm of the vectors.
     """
 
+    @checked
     def __init__(self, grid: tuple[int, int], dim: int, *, extra: int = 0) -> None:
         super().__init__()
         check_whole(rows=grid[0], columns=grid[1], dim=dim)
@@ -78,6 +79,7 @@ def _resize(patches: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tens
     return rearrange(resized, "1 d h w -> 1 (h w) d").to(patches.dtype)
 
 
+@checked
 def sincos_positions(grid: tuple[int, int], dim: int, *, temperature: float = 10_000.0) -> Tensor:
     """A fixed 2-D encoding: a quarter of the width each for sin and cos of the row and of the
     column.
@@ -173,6 +175,7 @@ class RelativePositions2d(nn.Module):
     makes that the mean.
     """
 
+    @checked
     def __init__(self, grid: tuple[int, int], dim: int) -> None:
         super().__init__()
         check_whole(rows=grid[0], columns=grid[1], dim=dim)
@@ -234,6 +237,7 @@ class RelativeBias(nn.Module):
     half-pixel centres, as MaxViT's official code resizes the same table (google-research/maxvit).
     """
 
+    @checked
     def __init__(self, grid: tuple[int, int], num_heads: int) -> None:
         super().__init__()
         check_whole(rows=grid[0], columns=grid[1], num_heads=num_heads)

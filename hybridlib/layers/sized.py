@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from hybridlib.checks import look_up
+from hybridlib.checks import checked, look_up
 from hybridlib.layers.trace import Trace
 
 M = TypeVar("M", bound="SizedModel")
@@ -21,6 +21,11 @@ class SizedModel(nn.Module):
     """
 
     sizes: ClassVar[dict[str, dict[str, Any]]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            setattr(cls, "__init__", checked(vars(cls)["__init__"]))  # noqa: B010, mypy's wish
 
     @classmethod
     def from_size(cls: type[M], size: str, **changes: Any) -> M:

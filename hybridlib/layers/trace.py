@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hybridlib.checks import checked
+
 Kind = Literal["content", "position", "gated", "class-over-layers"]
 
 
+@checked
 @dataclass(frozen=True, eq=False)  # tensors have no one answer to ==
 class AttentionMap:
     """The softmax of one attention layer for one batch.

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from hybridlib.checks import check_positive, check_share, check_whole
+from hybridlib.checks import check_positive, check_share, check_whole, checked
 from hybridlib.layers.attention import MultiHeadSelfAttention
 from hybridlib.layers.stack import Stack
 
@@ -26,11 +26,13 @@ class MLP(Stack):
     Source: Dosovitskiy et al. (2021), section 3.1.
     """
 
+    @checked
     def __init__(self, dim: int, *, ratio: float = 4.0) -> None:
         hidden = hidden_width(dim, ratio)
         super().__init__(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
 
+@checked
 def hidden_width(dim: int, ratio: float) -> int:
     """Width of the hidden layer: `ratio` times `dim`, rounded down.
 
@@ -44,6 +46,11 @@ def hidden_width(dim: int, ratio: float) -> int:
         raise ValueError(
             f"ratio={ratio} leaves no hidden unit for dim={dim}; ratio x dim must be at least 1,"
             " for example ratio=4"
+        )
+    if dim * ratio >= 2**31:
+        raise ValueError(
+            f"ratio={ratio} makes {dim * ratio:.0e} hidden units for dim={dim}; use fewer, for"
+            " example ratio=4"
         )
     return int(dim * ratio)
 
@@ -67,6 +74,7 @@ class ResidualBlock(nn.Module):
 
     attention: nn.Module
 
+    @checked
     def __init__(
         self,
         dim: int,
@@ -118,6 +126,7 @@ class TransformerBlock(ResidualBlock):
 
     attention: MultiHeadSelfAttention
 
+    @checked
     def __init__(
         self,
         dim: int,
@@ -141,6 +150,7 @@ class TransformerBlock(ResidualBlock):
         return self.add(x, attended), weights
 
 
+@checked
 def drop_path_schedule(rate: float, depth: int) -> list[float]:
     """Stochastic depth that grows linearly from 0 in the first block to `rate` in the last (Huang
     et al., 2016).

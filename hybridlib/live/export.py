@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec
 from torch.fx import Node
 
+from hybridlib.checks import checked
 from hybridlib.live.flow import add_flow
 from hybridlib.live.graph import Graph
 from hybridlib.live.kinds import STEPS, kind_of
@@ -22,6 +23,7 @@ from hybridlib.live.translate import IGNORED, SAME, VIEWS, Translator, module_of
 aten = torch.ops.aten
 
 
+@checked
 def export(
     model: nn.Module,
     image_shape: Sequence[int],

@@ -10,7 +10,7 @@ from __future__ import annotations
 from inspect import signature
 from typing import Any
 
-from hybridlib.checks import look_up
+from hybridlib.checks import checked, look_up
 from hybridlib.layers.sized import SizedModel
 from hybridlib.models import botnet, ceit, coatnet, convit, convnet, deit, early_conv, flagship, vit
 
@@ -40,6 +40,7 @@ PAPERS: dict[str, str] = {
 }
 
 
+@checked
 def create(
     model: str,
     size: str = "nano",

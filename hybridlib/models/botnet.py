@@ -22,7 +22,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_image, check_whole, image_sides, look_up
+from hybridlib.checks import check_divides, check_image, check_whole, checked, image_sides, look_up
 from hybridlib.layers.attention import attend, attention_weights
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.position import RelativePositions2d, fit_axis
@@ -54,6 +54,7 @@ class AbsolutePositions2d(nn.Module):
     Shapes: queries `b h n d` in, logits `b h q k` out.
     """
 
+    @checked
     def __init__(self, grid: tuple[int, int], dim: int) -> None:
         super().__init__()
         check_whole(rows=grid[0], columns=grid[1], dim=dim)
@@ -82,6 +83,7 @@ class NoPositions(nn.Module):
     Shapes: queries `b h n d` in, None out.
     """
 
+    @checked
     def __init__(self, grid: tuple[int, int], dim: int) -> None:
         super().__init__()
 
@@ -112,6 +114,7 @@ class BottleneckAttention(nn.Module):
         ValueError: for a map of another grid.
     """
 
+    @checked
     def __init__(
         self,
         dim: int,
@@ -169,6 +172,7 @@ class BottleneckTransformer(Bottleneck):
 
     spatial: BottleneckAttention
 
+    @checked
     def __init__(
         self,
         in_channels: int,

@@ -34,6 +34,7 @@ from hybridlib.checks import (
     check_fits,
     check_image,
     check_whole,
+    checked,
     divisors,
     is_whole,
 )
@@ -79,6 +80,7 @@ class ImageToTokens(nn.Module):
     MaxPool(BN(Conv(x))), without activation.
     """
 
+    @checked
     def __init__(self, *, patch_size: int, in_channels: int, channels: int, dim: int) -> None:
         super().__init__()
         check_whole(channels=channels)
@@ -106,6 +108,7 @@ class LeFF(nn.Module):
     authors' code.
     """
 
+    @checked
     def __init__(self, dim: int, *, ratio: float = 4.0) -> None:
         super().__init__()
         hidden = hidden_width(dim, ratio)  # as in the MLP that it replaces
@@ -139,6 +142,7 @@ class CeiTBlock(ResidualBlock):
 
     attention: MultiHeadSelfAttention
 
+    @checked
     def __init__(
         self,
         dim: int,
@@ -184,6 +188,7 @@ class LCA(ResidualBlock):
 
     attention: MultiHeadSelfAttention
 
+    @checked
     def __init__(self, dim: int, *, depth: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
         attention = MultiHeadSelfAttention(dim, num_heads=num_heads)
         super().__init__(dim, attention=attention, mlp=MLP(dim, ratio=mlp_ratio))

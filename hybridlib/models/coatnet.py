@@ -31,7 +31,14 @@ from itertools import chain
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_batch, check_divides, check_fits, check_image, check_whole
+from hybridlib.checks import (
+    check_batch,
+    check_divides,
+    check_fits,
+    check_image,
+    check_whole,
+    checked,
+)
 from hybridlib.layers.attention import MultiHeadSelfAttention, attend, attention_weights
 from hybridlib.layers.convolution import (
     ConvNormAct,
@@ -98,6 +105,7 @@ class RelativeAttention(MultiHeadSelfAttention):
     Shapes: tokens `b n in_dim` in, tokens `b n dim` out; both calls ask for the tokens' grid.
     """
 
+    @checked
     def __init__(self, in_dim: int, dim: int, *, head_dim: int, grid: tuple[int, int]) -> None:
         check_whole(in_dim=in_dim)
         check_divides(head_dim, dim, divisor_name="head_dim", value_name="dim")
@@ -144,6 +152,7 @@ class RelativeTransformerBlock(ResidualBlock):
 
     attention: RelativeAttention
 
+    @checked
     def __init__(
         self,
         in_dim: int,

@@ -27,7 +27,14 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_fits, check_image, check_positive, check_whole
+from hybridlib.checks import (
+    check_divides,
+    check_fits,
+    check_image,
+    check_positive,
+    check_whole,
+    checked,
+)
 from hybridlib.layers.attention import attend, attention_weights
 from hybridlib.layers.position import LearnedPositions, quadratic_encoding, relative_offsets
 from hybridlib.layers.sized import SizedModel
@@ -76,6 +83,7 @@ class GatedPositionalSelfAttention(nn.Module):
     Shapes: tokens `b n d` in and out, n = rows x columns of `grid`; no class token.
     """
 
+    @checked
     def __init__(self, dim: int, *, num_heads: int, locality_strength: float = 1.0) -> None:
         super().__init__()
         check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
@@ -167,6 +175,7 @@ class LocalBlock(ResidualBlock):
 
     attention: GatedPositionalSelfAttention
 
+    @checked
     def __init__(
         self,
         dim: int,
@@ -311,6 +320,7 @@ class ConViT(SizedModel):
         return Trace(self.classify(made[-1]), tuple(maps))
 
 
+@checked
 def kernel_centres(num_heads: int) -> Tensor:
     """Shifts Delta (rows, columns) of the largest K x K kernel with a head for each cell.
 

@@ -21,6 +21,7 @@ from hybridlib.checks import (
     check_divides,
     check_image,
     check_whole,
+    checked,
     image_sides,
     look_up,
 )
@@ -57,6 +58,7 @@ class BasicBlock(nn.Module):
     Shapes: `b c h w` in, `b c' h/stride w/stride` out.
     """
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
         super().__init__()
         self.conv1 = ConvNormAct(in_channels, out_channels, stride=stride)
@@ -83,8 +85,10 @@ class Bottleneck(nn.Module):
 
     spatial: nn.Module
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:
         super().__init__()
+        check_divides(4, out_channels, value_name="out_channels")
         narrow = out_channels // 4
         self.reduce = ConvNormAct(in_channels, narrow, kernel=1)
         self.spatial = ConvNormAct(narrow, narrow, stride=stride)

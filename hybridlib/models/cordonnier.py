@@ -12,11 +12,13 @@ matrices are zero, as in the proof: no content enters.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_image, check_positive, check_whole
+from hybridlib.checks import check_image, check_positive, check_whole, checked, shown
 from hybridlib.layers.position import quadratic_encoding, relative_offsets
 from hybridlib.layers.trace import AttentionMap, grid_of
 
@@ -35,13 +37,20 @@ class QuadraticAttention(nn.Module):
         ValueError: if `centres` is not a list of pairs or `alpha` is not positive.
     """
 
+    @checked
     def __init__(
-        self, in_channels: int, out_channels: int, *, centres: Tensor, alpha: float = 1.0
+        self, in_channels: int, out_channels: int, *, centres: Tensor | Sequence, alpha: float = 1.0
     ) -> None:
         super().__init__()
         check_whole(in_channels=in_channels, out_channels=out_channels)
         check_positive(alpha=alpha)
-        centres = torch.as_tensor(centres, dtype=torch.get_default_dtype())
+        try:
+            centres = torch.as_tensor(centres, dtype=torch.get_default_dtype())
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"centres={shown(centres)} must be pairs of numbers, for example"
+                " centres=((0.0, 1.0),)"
+            ) from error
         if centres.ndim != 2 or centres.shape[1] != 2 or not len(centres):
             raise ValueError(
                 f"centres has shape {tuple(centres.shape)}; expected (heads, 2), for example (9, 2)"
@@ -104,6 +113,7 @@ class QuadraticAttention(nn.Module):
         return self(x), AttentionMap(weights, grid=grid, kind="position")
 
 
+@checked
 def kernel_shifts(kernel: int) -> Tensor:
     """The shifts of a K x K kernel from its centre, row by row: shape `(k k) 2`; for K = 3 from
     (-1, -1) to (1, 1).

@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridlib.checks import check_image, look_up
+from hybridlib.checks import check_image, checked, look_up
 from hybridlib.layers.position import LearnedPositions
 from hybridlib.models import vit
 from hybridlib.models.vit import ViT
@@ -150,6 +150,7 @@ class DeiT(ViT):
         return (self.head(first) + self.second_head(second)) / 2
 
 
+@checked
 def tempered_kl(
     student_logits: Tensor,
     teacher_logits: Tensor,
@@ -199,6 +200,7 @@ def tempered_kl(
     raise ValueError(f"unknown normaliser {normaliser!r}; there are 'batch' and 'elements'")
 
 
+@checked
 def soft_distillation_loss(
     class_logits: Tensor,
     distillation_logits: Tensor,
@@ -237,6 +239,7 @@ def soft_distillation_loss(
     return (1 - weight) * truth + weight * temperature**2 * divergence
 
 
+@checked
 def hard_distillation_loss(
     class_logits: Tensor,
     distillation_logits: Tensor,
@@ -279,6 +282,7 @@ class Distillation(nn.Module):
         label_smoothing: for the true labels.
     """
 
+    @checked
     def __init__(self, teacher: nn.Module, kind: Kind, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
         if kind not in ("soft", "hard"):
@@ -316,6 +320,7 @@ class Renormalise(nn.Module):
     scale: Tensor
     shift: Tensor
 
+    @checked
     def __init__(
         self,
         mean: tuple[float, ...],

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_batch, check_divides, check_whole
+from hybridlib.checks import check_batch, check_divides, check_whole, checked
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.stack import Stack
 from hybridlib.models import vit
@@ -67,6 +67,7 @@ class ConvStem(Stack):
     Source: Xiao et al. (2021), section 3 and table 1.
     """
 
+    @checked
     def __init__(self, stem: Sequence[tuple[int, int]], *, in_channels: int, dim: int) -> None:
         check_whole(in_channels=in_channels, dim=dim)
         for i, (channels, stride) in enumerate(stem):

@@ -28,7 +28,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridlib.checks import check_batch, check_divides, check_image, check_whole, image_sides
+from hybridlib.checks import (
+    check_batch,
+    check_divides,
+    check_image,
+    check_whole,
+    checked,
+    image_sides,
+)
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.sized import SizedModel
 from hybridlib.layers.stack import Stack
@@ -63,8 +70,10 @@ class Whiten(nn.Module):
 
     kernels: Tensor
 
+    @checked
     def __init__(self, in_channels: int) -> None:
         super().__init__()
+        check_whole(in_channels=in_channels)
         signs = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
         patterns = torch.kron(signs, signs) / WINDOW  # each row a pattern of the four pixels
         kernels = torch.kron(torch.eye(in_channels), patterns)
@@ -103,7 +112,9 @@ class Halve(Stack):
     Shapes: `b c h w` in, `b c' h/2 w/2` out.
     """
 
+    @checked
     def __init__(self, in_channels: int, out_channels: int) -> None:
+        check_whole(in_channels=in_channels, out_channels=out_channels)
         super().__init__(
             nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
             nn.MaxPool2d(2),
@@ -122,8 +133,10 @@ class Refine(nn.Module):
     Shapes: `b c h w` in and out.
     """
 
+    @checked
     def __init__(self, channels: int, *, depth: int) -> None:
         super().__init__()
+        check_whole(channels=channels)
         self.body = nn.Sequential(*(ConvNormAct(channels, channels) for _ in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -151,8 +164,8 @@ class Flagship(SizedModel):
         self,
         *,
         image_size: int | tuple[int, int],
-        widths: tuple[int, int, int],
-        depths: tuple[int, int, int],
+        widths: tuple[int, ...],
+        depths: tuple[int, ...],
         attention: int,
         num_heads: int = 4,
         num_classes: int = 1000,

@@ -16,7 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hybridlib.checks import check_divides, check_fits, check_image, check_whole
+from hybridlib.checks import check_divides, check_fits, check_image, check_whole, checked
 from hybridlib.layers.attention import MultiHeadSelfAttention
 from hybridlib.layers.position import LearnedPositions
 from hybridlib.layers.sized import SizedModel
@@ -48,6 +48,7 @@ class PatchEmbedding(nn.Module):
     Source: Dosovitskiy et al. (2021), equation 1: the matrix E.
     """
 
+    @checked
     def __init__(self, *, patch_size: int, in_channels: int, dim: int) -> None:
         super().__init__()
         check_whole(patch_size=patch_size, in_channels=in_channels, dim=dim)

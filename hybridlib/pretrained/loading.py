@@ -16,7 +16,7 @@ from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
-from hybridlib.checks import check_positive
+from hybridlib.checks import check_positive, checked
 from hybridlib.data import Picture, Preparation
 from hybridlib.layers.position import fit_positions
 from hybridlib.layers.sized import SizedModel
@@ -24,7 +24,7 @@ from hybridlib.layers.trace import AttentionMap
 from hybridlib.models import CLASSES, create
 from hybridlib.pretrained.catalogue import Entry, find
 from hybridlib.pretrained.names import MODELS, convert
-from hybridlib.weight_files import ZIP, CheckpointError, put_tensors, read_tensors
+from hybridlib.weight_files import ZIP, CheckpointError, file_at, put_tensors, read_tensors
 
 # Where a training's checkpoint keeps its weights. The first is used: DeiT's and CeiT's authors test
 # "model", and timm's trainings write "state_dict".
@@ -102,6 +102,7 @@ class Pretrained:
         )
 
 
+@checked
 def load(
     name: str,
     *,
@@ -150,6 +151,7 @@ def load(
     return Pretrained(model.eval(), entry, preparation, names if keep_head else (), str(path))
 
 
+@checked
 def load_file(
     path: str | Path, model: nn.Module, *, head: bool | None = True, same_settings: bool = False
 ) -> None:
@@ -235,11 +237,10 @@ def _fetch(entry: Entry, cache: str | Path) -> Path:
 def _read_state(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file, or of a .pth file as PyTorch 1.6 and later write it: one
     that is older is refused, as PyTorch before 2.6 could be made to run code from some of them."""
-    path = Path(path).expanduser()
-    if path.is_file():
-        with open(path, "rb") as file:
-            if file.read(len(ZIP)) == ZIP:
-                return _read_pickle(path)
+    path = file_at(path, "a .safetensors or .pth file")
+    with open(path, "rb") as file:
+        if file.read(len(ZIP)) == ZIP:
+            return _read_pickle(path)
     return read_tensors(path)[0]
 
 

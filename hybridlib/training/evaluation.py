@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import nn
 
+from hybridlib.checks import checked
 from hybridlib.data import ImageData, Images
 from hybridlib.training.batches import read, to_device
 from hybridlib.training.devices import (
@@ -21,6 +22,7 @@ from hybridlib.training.devices import (
     out_of_memory,
     pick_device,
 )
+from hybridlib.training.rules import WORKERS, count
 
 # large enough that the overhead of a batch is small, small enough for a laptop
 EVALUATION_BATCH = 256
@@ -57,6 +59,7 @@ class Evaluation:
     count: int
 
 
+@checked
 def evaluate(
     model: nn.Module,
     dataset: Images | ImageData,
@@ -81,6 +84,8 @@ def evaluate(
         shared: with several processes (torchrun, accelerate launch), each takes its share of the
             images, and all must call this. Otherwise each that calls does all the work.
     """
+    count(EVALUATION_BATCH).check("batch_size", batch_size)
+    WORKERS.check("workers", workers)
     images = dataset.test if isinstance(dataset, ImageData) else dataset
     device = pick_device(device)
     precision = {None: None, "no": None, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from hybridlib.checks import checked, machine_memory
 from hybridlib.data import ImageData
 from hybridlib.training.checkpoints import Checkpoints
 from hybridlib.training.devices import (
@@ -25,13 +26,11 @@ from hybridlib.training.loop import Training
 from hybridlib.training.objective import Loss, check_loss, check_model, name_of
 from hybridlib.training.recipe import Recipe, SettingError
 from hybridlib.training.record import Run, check_json
-from hybridlib.training.rules import Rule, count, whole
+from hybridlib.training.rules import SEED, WORKERS, count
 from hybridlib.weight_files import unwrapped
 
-SEED = Rule("in 0..2^32-1", whole(0, 2**32), 0)
-WORKERS = Rule("whole, from 0 on", whole(0), 2, optional=True)
 
-
+@checked
 def fit(
     model: nn.Module,
     data: ImageData,
@@ -156,6 +155,13 @@ def begun(
         raise SettingError(
             f"batch_size={batch_size} cannot be shared equally by {processes} processes; "
             f"use batch_size={max(1, batch_size // processes) * processes}"
+        )
+    needed, there = 15 * batch_size * data.image_size**2, machine_memory()  # bytes, then floats
+    if needed > there:
+        raise SettingError(
+            f"batch_size={batch_size} needs {needed / 2**30:,.0f} GiB for images of "
+            f"{data.image_size} pixels and this machine has {there / 2**30:,.1f} GiB; use"
+            f" batch_size={max(1, int(batch_size * there / needed / 4))} or less"
         )
     depths = (m.p for m in model.modules() if isinstance(m, StochasticDepth))
     if recipe.drop_path and not any(depths):

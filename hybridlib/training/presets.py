@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hybridlib.checks import look_up
+from hybridlib.checks import checked, look_up
 from hybridlib.training.recipe import Recipe, settings
 
 Table = dict[str, tuple[Any, str]]  # setting: (value, where it comes from)
@@ -142,6 +142,7 @@ SIZES: dict[str, dict[str, Table]] = {
 GIVEN = "given"
 
 
+@checked
 def sources(preset: str | None = None, *, size: str | None = None, **given: object) -> Table:
     """Our defaults, then the preset, then what is given: each setting with its value and source.
 
@@ -174,6 +175,7 @@ def sources(preset: str | None = None, *, size: str | None = None, **given: obje
     return table | {key: (None, GIVEN) for key in replaced}
 
 
+@checked
 def recipe(preset: str | None = None, *, size: str | None = None, **given: object) -> Recipe:
     """The recipe of `sources`, for `fit`.
 

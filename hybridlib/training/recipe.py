@@ -10,6 +10,8 @@ from dataclasses import Field, dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from hybridlib.data import ImageData
 from hybridlib.data.augment import AUGMENTATIONS, Augmentations, assemble, find
 from hybridlib.training import rules
@@ -143,8 +145,8 @@ class Recipe:
         Rule("a probability from 0 to 1", lambda v: rules.number(0, 1)(v) or v == 1, 0.25),
         "probability that a rectangle is erased",
     )
-    mixup: float = unnoted(0.0, rules.at_least_0(0.8), "alpha of mixup")
-    cutmix: float = unnoted(0.0, rules.at_least_0(1.0), "alpha of CutMix")
+    mixup: float = unnoted(0.0, rules.at_least_0(0.8, below=1000), "alpha of mixup")
+    cutmix: float = unnoted(0.0, rules.at_least_0(1.0, below=1000), "alpha of CutMix")
     evaluate_every: float | None = unnoted(
         None,
         rules.positive(1, optional=True),
@@ -153,7 +155,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            each.metadata["rule"].check(each.name, getattr(self, each.name))
+            value = getattr(self, each.name)
+            each.metadata["rule"].check(each.name, value)
+            if isinstance(value, np.generic):  # is not JSON's, and the record is JSON
+                object.__setattr__(self, each.name, value.item())
         given = {unit: getattr(self, unit) for unit in UNITS if getattr(self, unit) is not None}
         if len(given) != 1:
             got = ", ".join(f"{unit}={value}" for unit, value in given.items()) or "none"

@@ -6,9 +6,11 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hybridlib.weight_files import CheckpointError, whole
+from hybridlib.checks import checked, on_one_line
+from hybridlib.weight_files import CheckpointError, file_at, whole
 
 
+@checked
 @dataclass(frozen=True)
 class Run:
     """The record of one training: what ran, where, how it went.
@@ -71,14 +73,19 @@ class Run:
             path: of the file.
 
         Raises:
+            FileNotFoundError: if there is no such file.
             CheckpointError: if it is no such record; names the file and what is wrong.
         """
+        path = file_at(path, "a run.json")
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-            return cls(**content)
-        except (ValueError, TypeError, RecursionError) as error:
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+            run = cls(**content)
+            float(run.accuracy)
+            return run
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(
-                f"{str(path)!r} is not a record of this version of hybridlib ({error}); `train`"
+                f"{str(path)!r} is not a record of this version of hybridlib"
+                f" ({on_one_line(error)}); `train`"
                 " writes one as run.json"
             ) from error
 

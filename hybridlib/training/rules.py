@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
+
+import numpy as np
+
+from hybridlib.checks import shown
 
 
 class SettingError(ValueError):
@@ -40,7 +43,8 @@ class Rule:
         if not good:
             none = ", or None" if self.optional else ""
             raise SettingError(
-                f"{name}={value!r} must be {self.words}{none}, for example {name}={self.example!r}"
+                f"{name}={shown(value)} must be {self.words}{none}, for example"
+                f" {name}={self.example!r}"
             )
 
 
@@ -48,7 +52,8 @@ def number(low: float, high: float, *, above: bool = False) -> Callable[[Any], b
     """Whether a value is a number from `low` (or above it) up to and without `high`."""
 
     def holds(value: Any) -> bool:
-        real = isinstance(value, Real) and not isinstance(value, bool)
+        kinds = (int, float, np.integer, np.floating)
+        real = isinstance(value, kinds) and not isinstance(value, bool)
         return real and (value > low if above else value >= low) and value < high
 
     return holds
@@ -64,8 +69,9 @@ def positive(example: object, *, optional: bool = False) -> Rule:
     return Rule("above 0", number(0, math.inf, above=True), example, optional)
 
 
-def at_least_0(example: object, words: str = "0 or more") -> Rule:
-    return Rule(words, number(0, math.inf), example)
+def at_least_0(example: object, *, below: float = math.inf) -> Rule:
+    words = "0 or more" if below == math.inf else f"0 or more, and below {below:g}"
+    return Rule(words, number(0, below), example)
 
 
 def fraction(example: object, of: str = "a fraction") -> Rule:
@@ -94,3 +100,7 @@ def numbers(length: int, example: tuple) -> Rule:
         return len(value) == length and all(map(number(0, math.inf), value))
 
     return Rule(f"{length} numbers of 0 or more", holds, example, optional=True)
+
+
+SEED = Rule("in 0..2^32-1", whole(0, 2**32), 0)
+WORKERS = Rule("whole, from 0 on", whole(0), 2, optional=True)
