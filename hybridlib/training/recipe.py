@@ -154,9 +154,9 @@ class Recipe:
     def __post_init__(self) -> None:
         for each in fields(self):
             each.metadata["rule"].check(each.name, getattr(self, each.name))
-        given = {unit: getattr(self, unit) for unit in UNITS if getattr(self, unit) is not None}
-        if len(given) != 1:
-            got = ", ".join(f"{unit}={value}" for unit, value in given.items()) or "none"
+        budgets = {unit: getattr(self, unit) for unit in UNITS if getattr(self, unit) is not None}
+        if len(budgets) != 1:
+            got = ", ".join(f"{unit}={value}" for unit, value in budgets.items()) or "none"
             raise SettingError(
                 "give exactly one budget, epochs=, steps= or seconds=, for example epochs=10; got "
                 f"{got}"
