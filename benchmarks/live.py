@@ -85,8 +85,8 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     names = [name for name in pretrained.shipped() if args.only in name]
     if not names:
-        known = ", ".join(pretrained.shipped())
-        raise ValueError(f"--only {args.only!r} is in no name; there are {known}")
+        available = ", ".join(pretrained.shipped())
+        raise ValueError(f"--only {args.only!r} is in no name; there are {available}")
     layout = "{:<18} {:<5} {:>9} {:>9} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>6}".format
     print(layout(*"model . file gzip graph load min_ms median cpu_ms logits maps agree".split()))
     rows = []
@@ -184,8 +184,8 @@ def measure_one(
         started = page.evaluate("([file, wasm]) => start(file, wasm)", [file, wasm])
         checks = []
         for image, logits, *maps in zip(images, trace.logits, *(m.weights for m in trace.maps)):
-            given = [encode(image), encode(logits), list(map(encode, maps))]
-            checks.append(page.evaluate("(given) => check(...given)", given))
+            arguments = [encode(image), encode(logits), list(map(encode, maps))]
+            checks.append(page.evaluate("(given) => check(...given)", arguments))
         answers = zip(checks, trace.logits.argmax(dim=-1).tolist())
         image = encode(images[0])
         page.evaluate("(given) => time(...given)", [image, WARM, PAUSE])

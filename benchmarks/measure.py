@@ -121,8 +121,8 @@ def _metrics(
     forward = partial(forward_pass, x=x, precision=precision)
     yield "forward", "ms", turns([forward(model) for model in run])
     if pair.maps and variant == EAGER:
-        asked = turns([forward(ours.trace), forward(partial(pair.maps, theirs))])
-        yield "forward with maps", "ms", asked
+        times = turns([forward(ours.trace), forward(partial(pair.maps, theirs))])
+        yield "forward with maps", "ms", times
     for model in run:
         model.train()
     steps = [training_step(model, x, labels, precision=precision) for model in run]
@@ -236,16 +236,16 @@ def peak_memory(step: Callable[[], None], model: nn.Module, x: Tensor) -> float:
     before = sum(t.numel() * t.element_size() for t in own)
     if x.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        held = torch.cuda.memory_allocated()
+        current = torch.cuda.memory_allocated()
         step()
-        return (before + torch.cuda.max_memory_allocated() - held) / MIB
+        return (before + torch.cuda.max_memory_allocated() - current) / MIB
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports its start and stop otherwise
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         step()
     events = profiler.profiler.kineto_results.events()
     changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
-    held = peak = 0
+    current = peak = 0
     for _, change in changes:
-        held += change
-        peak = max(peak, held)
+        current += change
+        peak = max(peak, current)
     return (before + peak) / MIB

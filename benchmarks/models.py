@@ -60,12 +60,12 @@ def choose(*, only: str | None = None, all_sizes: bool = False) -> list[Pair]:
         ValueError: if there is none.
     """
     pairs = [pair for pair in PAIRS if all_sizes or pair.default]
-    chosen = [pair for pair in pairs if (only or "").lower() in pair.name.lower()]
-    if not chosen:
+    matches = [pair for pair in pairs if (only or "").lower() in pair.name.lower()]
+    if not matches:
         more = "" if all_sizes else "; --all-sizes adds the other sizes"
         names = ", ".join(pair.name for pair in pairs)
         raise ValueError(f"--only {only!r} is in no name; there are {names}{more}")
-    return chosen
+    return matches
 
 
 def table(record: dict[str, Any]) -> str:
@@ -73,8 +73,8 @@ def table(record: dict[str, Any]) -> str:
     lines = [COLUMNS, *map(_cells, record["rows"])]
     widths = [max(map(len, column)) for column in zip(*lines)]
     align = [str.ljust] * 3 + [str.rjust] * 3
-    shown = ("  ".join(f(cell, w) for f, cell, w in zip(align, line, widths)) for line in lines)
-    return "\n".join([*map(str.rstrip, shown), "", about(record), READING])
+    rows = ("  ".join(f(cell, w) for f, cell, w in zip(align, line, widths)) for line in lines)
+    return "\n".join([*map(str.rstrip, rows), "", about(record), READING])
 
 
 def markdown(record: dict[str, Any]) -> str:

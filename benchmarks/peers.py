@@ -303,7 +303,7 @@ def timm_maps(model: nn.Module, x: Tensor) -> list[Tensor]:
     for child in fused:
         child.fused_attn = False  # type: ignore[assignment]  # a plain attribute of timm's
     with removed(
-        child.register_forward_hook(lambda _, given, output: maps.append(output))
+        child.register_forward_hook(lambda _, inputs, output: maps.append(output))
         for name, child in model.named_modules()
         if name.endswith("attn_drop")
     ):
@@ -316,16 +316,16 @@ def timm_maps(model: nn.Module, x: Tensor) -> list[Tensor]:
 def torchvision_maps(model: nn.Module, x: Tensor) -> list[Tensor]:
     """torchvision: its nn.MultiheadAttention asked for the weights of each head."""
     maps: list[Tensor] = []
-    wanted = dict(need_weights=True, average_attn_weights=False)
+    settings = dict(need_weights=True, average_attn_weights=False)
     attentions = [child for child in model.modules() if isinstance(child, nn.MultiheadAttention)]
     before = [
         child.register_forward_pre_hook(
-            lambda _, given, options: (given, {**options, **wanted}), with_kwargs=True
+            lambda _, inputs, options: (inputs, {**options, **settings}), with_kwargs=True
         )
         for child in attentions
     ]
     after = [
-        child.register_forward_hook(lambda _, given, output: maps.append(output[1]))
+        child.register_forward_hook(lambda _, inputs, output: maps.append(output[1]))
         for child in attentions
     ]
     with removed([*before, *after]):

@@ -128,9 +128,9 @@ def equivariance_error(
         stride: total stride of `features`.
     """
     moved_then_seen = precise(features(images.roll(shift, dims=-1)))
-    seen = precise(features(images))
-    seen_then_moved = seen.roll(round(shift / stride), dims=-1)
-    return ((moved_then_seen - seen_then_moved).norm() / seen.norm()).item()
+    output = precise(features(images))
+    seen_then_moved = output.roll(round(shift / stride), dims=-1)
+    return ((moved_then_seen - seen_then_moved).norm() / output.norm()).item()
 
 
 @torch.no_grad()
@@ -231,15 +231,16 @@ def select(
         ValueError: for a block or head that is not there; for `extra_rows` of a map without extra
             tokens, or whose queries are not its keys.
     """
-    known = sorted({attention.block for attention in maps})
-    chosen = known if blocks is None else list(blocks)
-    if unknown := sorted(set(chosen) - set(known)):
+    all_blocks = sorted({attention.block for attention in maps})
+    blocks = all_blocks if blocks is None else list(blocks)
+    if unknown := sorted(set(blocks) - set(all_blocks)):
         raise ValueError(
-            f"there is no map of block {unknown[0]}; there are maps of {', '.join(map(str, known))}"
+            f"there is no map of block {unknown[0]}; there are maps of"
+            f" {', '.join(map(str, all_blocks))}"
         )
     selected = []
     for attention in maps:
-        if attention.block not in chosen:
+        if attention.block not in blocks:
             continue
         weights, count = attention.weights, attention.weights.shape[1]
         if heads == "mean":

@@ -97,10 +97,10 @@ def check_fits(name: str, value: object, *shape: int) -> None:
         name, value: of the argument that makes it so large.
         shape: of the table of float32.
     """
-    needed, there = 4 * prod(shape), machine_memory()
-    if needed > there and torch.get_default_device().type == "cpu":
+    bytes_needed, there = 4 * prod(shape), machine_memory()
+    if bytes_needed > there and torch.get_default_device().type == "cpu":
         raise ValueError(
-            f"{name}={value} needs a table of {needed / 2**30:,.0f} GiB and this machine has "
+            f"{name}={value} needs a table of {bytes_needed / 2**30:,.0f} GiB and this machine has "
             f"{there / 2**30:,.1f} GiB; use a smaller {name}"
         )
 
@@ -108,21 +108,21 @@ def check_fits(name: str, value: object, *shape: int) -> None:
 def machine_memory() -> int:
     """Bytes of memory that a program may still take here: what the system calls available, or a
     container's limit if that is lower."""
-    found = []
+    amounts = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [1024 * int(x.split()[1]) for x in lines if x.startswith("MemAvailable:")]
+        amounts += [1024 * int(x.split()[1]) for x in lines if x.startswith("MemAvailable:")]
     except OSError:  # not Linux
         pass
-    if not found and hasattr(os, "sysconf"):
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    if not amounts and hasattr(os, "sysconf"):
+        amounts.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             text = Path(limit).read_text().strip()
         except OSError:
             continue
-        found += [int(text)] if text.isdecimal() else []
-    return min(found, default=2**40)
+        amounts += [int(text)] if text.isdecimal() else []
+    return min(amounts, default=2**40)
 
 
 def check_share(**values: float) -> None:

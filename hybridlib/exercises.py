@@ -97,19 +97,19 @@ def _fault_of_set(answer, expected: Set) -> str | None:
 
 def _fault_of_numbers(answer, expected, tolerance: float) -> str | None:
     try:
-        given, wanted = (
+        actual, target = (
             torch.as_tensor(value).detach().cpu().double() for value in (answer, expected)
         )
     except (TypeError, ValueError, RuntimeError):
         return f"Numbers are wanted: your answer is {_kind(answer)}."
-    if given.shape != wanted.shape:
-        if not wanted.ndim:
+    if actual.shape != target.shape:
+        if not target.ndim:
             return f"One number is wanted: your answer is {_kind(answer)}."
-        return f"The shape is {tuple(given.shape)} and should be {tuple(wanted.shape)}."
-    difference = (given - wanted).abs()
+        return f"The shape is {tuple(actual.shape)} and should be {tuple(target.shape)}."
+    difference = (actual - target).abs()
     if bool((difference <= tolerance).all()):
         return None
-    return f"The largest difference is {difference.max():.2g}." if wanted.ndim else ""
+    return f"The largest difference is {difference.max():.2g}." if target.ndim else ""
 
 
 def _blank(answer) -> bool:

@@ -66,12 +66,12 @@ def panels(
         if i >= len(arrays):
             axis.axis("off")
             continue
-        drawn = axis.imshow(arrays[i], cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+        image = axis.imshow(arrays[i], cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
         axis.set(xticks=[], yticks=[], xlabel=xlabel, ylabel=ylabel if i % columns == 0 else "")
         if titles:
             axis.set_title(titles[i], fontsize=10)
         if colorbar:
-            figure.colorbar(drawn, ax=axis, shrink=0.8)
+            figure.colorbar(image, ax=axis, shrink=0.8)
     plt.close(figure)
     return figure
 

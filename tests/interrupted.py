@@ -187,11 +187,11 @@ def kills(base: Path, optimizer: str) -> dict:
         assert not out.exists()
         ended = child(lambda folder=folder: train(folder, out, optimizer=optimizer))
         same = ended == 0 and json.loads(out.read_text()) == expected
-        kept = sorted(p.name for p in folder.iterdir())
+        files = sorted(p.name for p in folder.iterdir())
         results[key] = (
             "same"
-            if same and len(kept) == 2
-            else f"other: {ended} {kept} {out.exists() and out.read_text()} {expected}"
+            if same and len(files) == 2
+            else f"other: {ended} {files} {out.exists() and out.read_text()} {expected}"
         )
     return results
 

@@ -48,14 +48,14 @@ BEHIND = {
 def modules():
     """Every module of the package that is not behind another and not inside a package with
     `__all__`."""
-    found, closed = [], set(BEHIND)
+    names, closed = [], set(BEHIND)
     for info in pkgutil.walk_packages(hybridlib.__path__, "hybridlib."):
         if any(info.name == name or info.name.startswith(f"{name}.") for name in closed):
             continue
-        found.append(info.name)
+        names.append(info.name)
         if "__all__" in assigned(source_of(info.name)):
             closed.add(info.name)
-    return found
+    return names
 
 
 def source_of(module):
@@ -99,12 +99,12 @@ def inventory(book):
     …]`."""
     raw = (book / "objects.inv").read_bytes()
     packed = raw.split(b"\n", 4)[4]
-    found = {}
+    entries = {}
     for line in zlib.decompress(packed).decode().splitlines():
         name, kind, _, where, _ = re.fullmatch(r"(\S+) (\S+) (-?\d+) (\S+) (.*)", line).groups()
         if kind.startswith("py:"):
-            found.setdefault(name, []).append((kind, where.replace("$", name)))
-    return found
+            entries.setdefault(name, []).append((kind, where.replace("$", name)))
+    return entries
 
 
 def test_each_page_is_in_the_table_of_contents_and_in_the_overview():
@@ -130,9 +130,9 @@ def test_every_public_name_stands_in_the_reference_once(book):
         (book / "book" / "api" / f"{path.stem}.html").read_text("utf-8") for path in PAGES
     )
     ids = Counter(re.findall(r'<dt class="sig sig-object py" id="([^"]+)"', pages))
-    wanted = [f"{module}.{name}" for module in modules() for name in public(module)]
-    assert len(wanted) > 200
-    assert {name: ids[name] for name in wanted if ids[name] != 1} == {}
+    names = [f"{module}.{name}" for module in modules() for name in public(module)]
+    assert len(names) > 200
+    assert {name: ids[name] for name in names if ids[name] != 1} == {}
     tops = [name for name in ids if (parent := api_parent(name)) and inspect.ismodule(parent)]
     behind = Counter(id(value) for name in tops if callable(value := thing(name)))
     assert [name for name in tops if callable(thing(name)) and behind[id(thing(name))] > 1] == []
@@ -193,12 +193,12 @@ def test_docstring_names_no_argument_that_is_not_there(value):
     section = re.search(r"^Args:\n((?:    .*\n?|\n)*)", text, re.M)
     if section is None or inspect.isclass(value) and issubclass(value, BaseException):
         return
-    told = [
+    names = [
         name.lstrip("*")
         for entry in re.findall(r"^    ((?:\**\w+, )*\**\w+):", section[1], re.M)
         for name in entry.split(", ")
     ]
-    assert set(told) <= set(inspect.signature(value).parameters)
+    assert set(names) <= set(inspect.signature(value).parameters)
 
 
 @pytest.mark.parametrize("path", [ROOT / "book" / "api.md", *PAGES], ids=lambda path: path.stem)

@@ -53,7 +53,7 @@ def test_cutmix_pastes_the_part_that_the_labels_say():
     images = torch.zeros(8, 3, 12, 20, dtype=torch.uint8)
     images[4:] = 255
     labels = torch.tensor([0] * 4 + [1] * 4)
-    seen = set()
+    areas = set()
     for seed in range(30):
         mixed, targets = Mix(2, mixup=0, cutmix=1.0)(images, labels, BatchRandom(seed, size=8))
         for i in range(8):
@@ -61,8 +61,8 @@ def test_cutmix_pastes_the_part_that_the_labels_say():
             assert targets[i, 1 if i < 4 else 0] == pytest.approx(pasted / 240, abs=1e-6)
         rows, columns = (mixed[0, 0] == 1).any(1).nonzero(), (mixed[0, 0] == 1).any(0).nonzero()
         assert pasted == len(rows) * len(columns)  # a rectangle
-        seen.add(pasted)
-    assert len(seen) > 15
+        areas.add(pasted)
+    assert len(areas) > 15
 
 
 def test_probability_and_switch():
@@ -145,25 +145,25 @@ def test_randaugment_is_torchvisions_on_the_same_random_state():
 
 
 def test_spread_of_randaugments_magnitude(monkeypatch):
-    made = []
+    pairs = []
 
     class Seen(v2.RandAugment):
         def __init__(self, operations, magnitude, *, num_magnitude_bins, **look):
             super().__init__(operations, magnitude, num_magnitude_bins=num_magnitude_bins, **look)
-            made.append((operations, magnitude / (num_magnitude_bins - 1)))
+            pairs.append((operations, magnitude / (num_magnitude_bins - 1)))
 
     monkeypatch.setattr(v2, "RandAugment", Seen)
     torch.manual_seed(0)
     for _ in range(100):
         assert RandAugment(2, 5, spread=0.5)(IMAGES[0]).dtype == torch.uint8
-    assert len(made) == 200 and {operations for operations, _ in made} == {1}
-    magnitudes = [magnitude for _, magnitude in made]
+    assert len(pairs) == 200 and {operations for operations, _ in pairs} == {1}
+    magnitudes = [magnitude for _, magnitude in pairs]
     assert np.mean(magnitudes) == pytest.approx(0.5, abs=0.02)
     assert np.std(magnitudes) == pytest.approx(0.05, abs=0.01)
-    made.clear()
+    pairs.clear()
     for _ in range(50):
         RandAugment(2, 10, spread=0.5)(IMAGES[0])
-    assert max(magnitude for _, magnitude in made) == 1
+    assert max(magnitude for _, magnitude in pairs) == 1
 
 
 def test_autoaugment_is_torchvisions_on_the_same_random_state():
@@ -229,19 +229,19 @@ def close(one, other, *, most):
 
 
 def test_window_of_a_file_is_pillows_crop(photo, tmp_path):
-    box, asked = (5, 30, 40, 20), []
+    box, sizes = (5, 30, 40, 20), []
 
     def window(height, width):
-        asked.append((height, width))
+        sizes.append((height, width))
         return box
 
     photo.save(tmp_path / "photo.png")
-    found = read_image(tmp_path / "photo.png", 10, window=window)
-    assert asked == [(60, 80)] and close(found, cut(photo, box, 10), most=1)
-    assert not close(found, cut(photo, (5, 20, 40, 20), 10), most=20)
+    image = read_image(tmp_path / "photo.png", 10, window=window)
+    assert sizes == [(60, 80)] and close(image, cut(photo, box, 10), most=1)
+    assert not close(image, cut(photo, (5, 20, 40, 20), 10), most=20)
     # larger than the window: it is enlarged
-    found = read_image(tmp_path / "photo.png", 64, window=window)
-    assert found.shape == (3, 64, 64) and close(found, cut(photo, box, 64), most=2)
+    image = read_image(tmp_path / "photo.png", 64, window=window)
+    assert image.shape == (3, 64, 64) and close(image, cut(photo, box, 64), most=2)
 
 
 def test_window_of_a_picture_on_its_side_is_of_the_upright_picture(photo, tmp_path):
@@ -250,9 +250,9 @@ def test_window_of_a_picture_on_its_side_is_of_the_upright_picture(photo, tmp_pa
     photo.save(tmp_path / "turned.png", exif=exif)
     upright = ImageOps.exif_transpose(Image.open(tmp_path / "turned.png"))
     assert upright.size == (60, 80)
-    box, asked = (30, 5, 20, 40), []
-    found = read_image(tmp_path / "turned.png", 10, window=lambda h, w: asked.append((h, w)) or box)
-    assert asked == [(80, 60)] and close(found, cut(upright, box, 10), most=1)
+    box, sizes = (30, 5, 20, 40), []
+    image = read_image(tmp_path / "turned.png", 10, window=lambda h, w: sizes.append((h, w)) or box)
+    assert sizes == [(80, 60)] and close(image, cut(upright, box, 10), most=1)
 
 
 def test_window_of_a_large_jpeg_is_found_where_it_is_decoded_smaller(photo, tmp_path, monkeypatch):
@@ -264,8 +264,8 @@ def test_window_of_a_large_jpeg_is_found_where_it_is_decoded_smaller(photo, tmp_
         ImageOps, "exif_transpose", lambda p: decoded.append(p.size) or transpose(p)
     )
     for box, size in (((200, 400, 800, 1000), (400, 300)), ((100, 300, 150, 120), (1600, 1200))):
-        found = read_image(tmp_path / "large.jpg", 64, window=lambda h, w, box=box: box)
-        assert decoded.pop() == size and close(found, cut(large, box, 64), most=5)
+        image = read_image(tmp_path / "large.jpg", 64, window=lambda h, w, box=box: box)
+        assert decoded.pop() == size and close(image, cut(large, box, 64), most=5)
 
 
 def test_files_and_memory_are_cut_alike(photo, tmp_path):

@@ -215,9 +215,9 @@ def test_command(capsys, tmp_path):
     assert record["command"] in caught.out and "theirs / ours" in caught.out
     assert "measuring early_conv nano P" in caught.err
 
-    shown = models.markdown(record).splitlines()
-    assert shown[1] == "|---|---|---|---:|---:|---:|"
-    assert all(line.count("|") == 7 for line in shown[:6])
+    lines = models.markdown(record).splitlines()
+    assert lines[1] == "|---|---|---|---:|---:|---:|"
+    assert all(line.count("|") == 7 for line in lines[:6])
 
 
 def fails(capsys, *arguments):

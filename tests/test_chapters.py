@@ -63,7 +63,7 @@ def tags(cell):
     return cell.metadata.get("tags", [])
 
 
-def drawn(cell):
+def figures_of(cell):
     """The figures that a cell shows: (base64 text, metadata) of each PNG that is no still of an
     explorable."""
     outputs = [
@@ -91,14 +91,14 @@ def test_code_fits_beside_the_sidebar(path):
 def test_code_that_draws_or_times_is_folded(path):
     """The page shows what comes of it; one click shows the code."""
     for cell in cells(path):
-        if drawn(cell) or "perf_counter" in cell.source:
+        if figures_of(cell) or "perf_counter" in cell.source:
             assert "hide-input" in tags(cell), cell.source[:80]
 
 
 @per_chapter
 def test_every_figure_has_a_caption_and_words_for_who_cannot_see_it(path):
-    told = []
-    for cell in filter(drawn, cells(path)):
+    alts = []
+    for cell in filter(figures_of, cells(path)):
         words = cell.metadata.get("mystnb", {})
         alt, caption = (
             words.get("image", {}).get("alt", ""),
@@ -108,18 +108,18 @@ def test_every_figure_has_a_caption_and_words_for_who_cannot_see_it(path):
             f"no alt text or caption: {cell.source[:80]!r}"
         )
         assert alt != caption, "the caption says what to see in it, the alt text what it shows"
-        told.append(alt)
-    assert len(set(told)) == len(told) and told
+        alts.append(alt)
+    assert len(set(alts)) == len(alts) and alts
 
 
 @per_chapter
 def test_figures_are_sharp_and_can_be_read_on_a_phone(path):
     for cell in cells(path):
-        for text, metadata in drawn(cell):
+        for text, metadata in figures_of(cell):
             (pixels,) = struct.unpack(">I", a2b_base64(text)[16:20])
-            shown = metadata.get("width", pixels)
-            assert pixels >= 2 * shown - 1, f"call figures.sharp() first: {cell.source[:80]!r}"
-            assert shown <= FIGURE_WIDTH, f"{shown} pixels wide: {cell.source[:80]!r}"
+            width = metadata.get("width", pixels)
+            assert pixels >= 2 * width - 1, f"call figures.sharp() first: {cell.source[:80]!r}"
+            assert width <= FIGURE_WIDTH, f"{width} pixels wide: {cell.source[:80]!r}"
 
 
 @per_chapter
@@ -148,10 +148,10 @@ def test_objectives_and_claims_lead_to_exercises(path):
     objectives = (
         re.search(r"After this chapter you can\n\n((?:\d\. .*\n?)+)", text)[1].strip().splitlines()
     )
-    asked = [set(re.findall(r"\(#Exercise-(\d+)\)", objective)) for objective in objectives]
+    numbers = [set(re.findall(r"\(#Exercise-(\d+)\)", objective)) for objective in objectives]
     exercises = set(re.findall(r"^### Exercise (\d+)", text, re.M))
-    assert 3 <= len(objectives) <= 6 and all(asked)
-    assert set.union(*asked) == exercises and len(exercises) >= 6
+    assert 3 <= len(objectives) <= 6 and all(numbers)
+    assert set.union(*numbers) == exercises and len(exercises) >= 6
 
 
 @per_chapter
@@ -171,9 +171,9 @@ def test_terms_of_the_glossary_are_linked(path):
 
 
 def test_a_table_is_one_for_eyes_ears_and_terminals():
-    made = tables.table(["", "accuracy, %"], [["ViT", "97.9 ± 0.3"], ["<b>", 5]])
-    assert repr(made) == "      accuracy, %\nViT    97.9 ± 0.3\n<b>             5"
-    page = made._repr_html_()
+    table = tables.table(["", "accuracy, %"], [["ViT", "97.9 ± 0.3"], ["<b>", 5]])
+    assert repr(table) == "      accuracy, %\nViT    97.9 ± 0.3\n<b>             5"
+    page = table._repr_html_()
     assert (
         "97.9\u00a0±\u00a00.3" in page
         and page.count('scope="row"') == 2

@@ -64,9 +64,9 @@ def test_the_environment_has_colabs_versions(python):
 
 def test_every_explorable_is_built(python, tmp_path):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SHOW_ALL)])
-    shown = states(versions.run_notebook(notebook, python=python, cwd=tmp_path))
-    assert len(shown) == len(EXPLORABLES)
-    assert all(state and "export default" in state["_esm"] for state in shown)
+    live_states = states(versions.run_notebook(notebook, python=python, cwd=tmp_path))
+    assert len(live_states) == len(EXPLORABLES)
+    assert all(state and "export default" in state["_esm"] for state in live_states)
 
 
 def test_python_answers_an_explorable_that_asks_for_a_model(python):
@@ -116,6 +116,6 @@ def test_every_cell_of_a_chapter_runs(python, path, tmp_path):
     stored = nbformat.read(path, as_version=4)
     views = len(states(stored))
     assert shorten(stored) == {"01": 2, "wo": 0}.get(path.stem[:2], 1)
-    shown = states(versions.run_notebook(stored, python=python, cwd=tmp_path))
-    assert len(shown) == views
-    assert all(state and "export default" in state["_esm"] for state in shown)
+    live_states = states(versions.run_notebook(stored, python=python, cwd=tmp_path))
+    assert len(live_states) == views
+    assert all(state and "export default" in state["_esm"] for state in live_states)

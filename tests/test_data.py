@@ -56,12 +56,12 @@ def test_digits_hold_every_original_once_and_split_them_by_class():
     expected = sorted(
         (int(k), *np.floor(p * 255 / 16 + 0.5).astype(int)) for p, k in zip(pixels, labels)
     )
-    found = sorted(
+    pictures = sorted(
         (int(k), *i[0].flatten().tolist())
         for split in (data.train, data.test)
         for i, k in zip(split.images, split.labels)
     )
-    assert found == expected
+    assert pictures == expected
 
 
 def test_digit_on_the_canvas_is_the_bilinear_enlargement_of_the_original():
@@ -90,8 +90,8 @@ def test_same_arguments_give_the_same_bytes(digits):
 def test_digits_stand_anywhere_at_random_positions():
     data = load("digits", clutter=0, copies=1)
     rows = data.train.images[:, 0].amax(2)  # n h
-    seen = (rows > 0).float().mean(0)
-    assert seen.min() > 0.005 and (rows[:, 0] > 0).any() and (rows[:, -1] > 0).any()
+    frequency = (rows > 0).float().mean(0)
+    assert frequency.min() > 0.005 and (rows[:, 0] > 0).any() and (rows[:, -1] > 0).any()
 
 
 def test_scale_range_draws_sizes_between_its_ends():
@@ -130,11 +130,11 @@ def test_smaller_training_sets_are_contained_in_larger_ones():
 
     previous = set()
     for per_class in (1, 3, 10, 40):
-        found, data = keys(per_class=per_class)
-        assert previous < found and len(data.train) == per_class * 20
+        originals, data = keys(per_class=per_class)
+        assert previous < originals and len(data.train) == per_class * 20
         assert data.train.labels.bincount().tolist() == [2 * per_class] * 10
         assert len(data.test) == 1000
-        previous = found
+        previous = originals
     everything, full = keys()
     assert previous < everything
     assert keys(fraction=0.05)[0] < keys(fraction=0.5)[0] < everything
@@ -509,12 +509,12 @@ def test_a_new_folder_is_judged_whole_by_the_model_s_own_names(tmp_path):
     for name in ("dog", "cat"):
         for i in range(15):
             picture(tmp_path / "new" / name / f"{i}.png", "red")
-    known = ("zebra", "dog", "cat")
+    names = ("zebra", "dog", "cat")
     with pytest.warns(UserWarning, match="has no images of zebra; the accuracy is over the others"):
-        classes, images = sources.held_out(tmp_path / "new", PREPARED, classes=known)
-    assert classes == known and len(images) == 30
+        classes, images = sources.held_out(tmp_path / "new", PREPARED, classes=names)
+    assert classes == names and len(images) == 30
     assert images.labels.bincount().tolist() == [0, 15, 15]
-    assert all(known[k] == p.parent.name for k, p in zip(images.labels.tolist(), images.paths))
+    assert all(names[k] == p.parent.name for k, p in zip(images.labels.tolist(), images.paths))
     with pytest.raises(ValueError, match="has the class 'dog', which the model does not know; it"):
         sources.held_out(tmp_path / "new", PREPARED, classes=("zebra", "cat"))
 
@@ -706,24 +706,24 @@ def test_digits_options_are_refused_elsewhere(tree):
 
 def archive(folder, which, monkeypatch):
     """A small archive of the real layout, and its checksum put where the real one stands."""
-    known, rng = sources.CIFAR[which], np.random.default_rng(0)
+    entry, rng = sources.CIFAR[which], np.random.default_rng(0)
     members = {
-        known["classes"]: (
+        entry["classes"]: (
             "\n".join(f"class{i}" for i in range(10 if which == "cifar10" else 100)).encode()
         )
     }
     rows = {}
-    for name in (*known["train"], *known["test"]):
-        rows[name] = rng.integers(0, 256, (20, known["label_bytes"] + 3072), dtype=np.uint8)
+    for name in (*entry["train"], *entry["test"]):
+        rows[name] = rng.integers(0, 256, (20, entry["label_bytes"] + 3072), dtype=np.uint8)
         rows[name][:, 0] = 7  # the coarse label of CIFAR-100, which is not read
-        rows[name][:, known["label_bytes"] - 1] = np.arange(20) % 10
+        rows[name][:, entry["label_bytes"] - 1] = np.arange(20) % 10
         members[name] = rows[name].tobytes()
-    with tarfile.open(folder / known["archive"], "w:gz") as files:
+    with tarfile.open(folder / entry["archive"], "w:gz") as files:
         for name, content in members.items():
             (folder / "member").write_bytes(content)
             files.add(folder / "member", name)
-    md5 = hashlib.md5((folder / known["archive"]).read_bytes()).hexdigest()
-    monkeypatch.setitem(sources.CIFAR, which, {**known, "md5": md5})
+    md5 = hashlib.md5((folder / entry["archive"]).read_bytes()).hexdigest()
+    monkeypatch.setitem(sources.CIFAR, which, {**entry, "md5": md5})
     return rows
 
 
@@ -731,14 +731,14 @@ def archive(folder, which, monkeypatch):
 def test_cifar_archives_are_read_as_documented(tmp_path, monkeypatch, which):
     rows = archive(tmp_path, which, monkeypatch)
     data = load(which, root=tmp_path)
-    known = sources.CIFAR[which]
-    assert data.name == known["name"] and data.num_classes == (10 if which == "cifar10" else 100)
-    last = rows[known["train"][-1]][-1]
+    entry = sources.CIFAR[which]
+    assert data.name == entry["name"] and data.num_classes == (10 if which == "cifar10" else 100)
+    last = rows[entry["train"][-1]][-1]
     assert (
-        len(data.train) == 20 * len(known["train"])
-        and data.train.labels[-1] == last[known["label_bytes"] - 1]
+        len(data.train) == 20 * len(entry["train"])
+        and data.train.labels[-1] == last[entry["label_bytes"] - 1]
     )
-    pixels = last[known["label_bytes"] :]  # 1024 red, 1024 green, 1024 blue, row by row
+    pixels = last[entry["label_bytes"] :]  # 1024 red, 1024 green, 1024 blue, row by row
     assert data.train.images[-1, 1, 2, 3] == pixels[1024 + 2 * 32 + 3]
     resized = load(which, root=tmp_path, image_size=48)
     assert resized.train[0][0].shape == (3, 48, 48) and resized.image_size == 48
@@ -786,16 +786,16 @@ def test_shift_takes_a_window_of_each_image_with_mirrored_edges():
     images = images.to(torch.uint8)
     shifted, _ = augmenting.apply(Shift(2), images, torch.zeros(64), BatchRandom(3, size=64))
     mirrored = F.pad(images.float(), (2, 2, 2, 2), mode="reflect").to(torch.uint8)
-    seen = set()
+    shifts = set()
     for image, source in zip(shifted, mirrored):
-        found = [
+        matches = [
             (y, x)
             for y, x in itertools.product(range(5), range(5))
             if torch.equal(image, source[:, y : y + 12, x : x + 10])
         ]
-        assert len(found) == 1
-        seen.update(found)
-    assert len(seen) > 15  # of 25: rows and columns are drawn apart
+        assert len(matches) == 1
+        shifts.update(matches)
+    assert len(shifts) > 15  # of 25: rows and columns are drawn apart
     with pytest.raises(ValueError, match="pixels=10 must be below the side of the images, 12x10"):
         augmenting.apply(Shift(10), images, torch.zeros(64), BatchRandom(3, size=64))
     with pytest.raises(ValueError, match="pixels=0 must be greater than 0"):
@@ -808,7 +808,7 @@ def test_cutout_fills_one_square_of_each_image_with_its_mean(dtype):
     images = images.to(dtype)
     cut, labels = Cutout(3)(images, torch.arange(200), BatchRandom(3, size=200))
     assert cut.dtype == dtype and torch.equal(labels, torch.arange(200))
-    seen = set()
+    places = set()
     for image, source in zip(cut, images):
         mean = source.double().mean((1, 2))
         fitting = []
@@ -818,8 +818,8 @@ def test_cutout_fills_one_square_of_each_image_with_its_mean(dtype):
             if (image - expected).abs().max() <= (0.5 if dtype == torch.uint8 else 1e-4):
                 fitting.append((y, x))
         assert len(fitting) == 1
-        seen.update(fitting)
-    assert len(seen) == 12  # every place where it lies wholly inside
+        places.update(fitting)
+    assert len(places) == 12  # every place where it lies wholly inside
     with pytest.raises(ValueError, match="pixels=5 must be below the side of the images, 6x5"):
         Cutout(5)(images, labels, BatchRandom(3, size=200))
     with pytest.raises(ValueError, match="pixels=0 must be greater than 0"):

@@ -19,8 +19,8 @@ GRID = (SIDE, SIDE)
 
 
 def panel(system, **settings):
-    shown = EquationPanel(system, **settings)
-    return shown.picture(), shown.state
+    widget = EquationPanel(system, **settings)
+    return widget.picture(), widget.state
 
 
 def attended(picture, state, *, scale, mask=None):
@@ -129,7 +129,7 @@ def test_cordonnier_becomes_the_convolution_inside():
 
 def test_the_bilateral_filter_by_two_loops():
     picture, state = panel("bilateral", picture="edge", tolerance=0.2, reach=2.0)
-    made = numbers.output(picture, state)
+    output = numbers.output(picture, state)
     for row, column in ((0, 0), (12, 9), (23, 5)):
         total, weights = 0.0, 0.0
         for r in range(SIDE):
@@ -140,7 +140,7 @@ def test_the_bilateral_filter_by_two_loops():
                     total + np.exp(-alike - near) * picture[r, c],
                     weights + np.exp(-alike - near),
                 )
-        np.testing.assert_allclose(made[row, column], total / weights, atol=1e-12)
+        np.testing.assert_allclose(output[row, column], total / weights, atol=1e-12)
 
 
 def test_non_local_means_compares_patches():
@@ -185,19 +185,19 @@ def test_a_gate_at_its_end_leaves_one_of_the_two(gate, join):
 
 @every
 def test_each_system_opens_with_its_own_start_and_takes_all_of_its_ranges(system):
-    shown = EquationPanel(system)
-    assert {key: shown.state[key] for key in SYSTEMS[system]["knobs"]} == SYSTEMS[system]["knobs"]
-    assert shown.state["join"] == SYSTEMS[system]["joins"][0] and repr(shown).startswith(
+    widget = EquationPanel(system)
+    assert {key: widget.state[key] for key in SYSTEMS[system]["knobs"]} == SYSTEMS[system]["knobs"]
+    assert widget.state["join"] == SYSTEMS[system]["joins"][0] and repr(widget).startswith(
         f"EquationPanel(system={system!r}, "
     )
     for key in SYSTEMS[system]["knobs"]:
         for value in RANGES[key]:
-            shown.state = {"system": system, key: value}
-            assert shown.state[key] == value
+            widget.state = {"system": system, key: value}
+            assert widget.state[key] == value
 
 
 @pytest.mark.parametrize(
-    "given, told",
+    "arguments, message",
     [
         (
             {"system": "deit"},
@@ -248,23 +248,23 @@ def test_each_system_opens_with_its_own_start_and_takes_all_of_its_ranges(system
         ({"system": "vit", "pictures": {}}, "pictures is empty"),
     ],
 )
-def test_bad_input_is_refused_in_words(given, told):
-    with pytest.raises(ValueError, match=told):
-        EquationPanel(**given)
+def test_bad_input_is_refused_in_words(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        EquationPanel(**arguments)
 
 
 @pytest.mark.parametrize("by", ["Python", "the view"])
 def test_a_state_set_later_is_filled_in_or_refused_whole(by):
-    shown = EquationPanel("convit", gate=-1.0, query=[3, 4], name="gates")
+    widget = EquationPanel("convit", gate=-1.0, query=[3, 4], name="gates")
 
     def put(state):
         if by == "Python":
-            shown.state = state
+            widget.state = state
         else:
-            shown.set_state({"state": state})
+            widget.set_state({"state": state})
 
     put({"system": "vit", "positions": 1})
-    assert shown.state == dict(
+    assert widget.state == dict(
         system="vit",
         picture="flower",
         query=[11, 12],
@@ -279,19 +279,19 @@ def test_a_state_set_later_is_filled_in_or_refused_whole(by):
     with pytest.raises(
         ValueError, match=r"state is \[\]: it must be a dict, such as \{\"system\": \"convit\""
     ):
-        shown.state = []
-    assert shown.state["system"] == "vit" and shown.name == "gates"
+        widget.state = []
+    assert widget.state["system"] == "vit" and widget.name == "gates"
 
 
 def test_pictures_of_the_readers_own():
     wide = np.zeros((48, 96, 3), np.uint8)
     wide[:, 24:72] = 200
-    shown = EquationPanel(pictures={"mine": wide})
-    assert shown.state["picture"] == "mine" and shown.state["query"] == [12, 12]
-    np.testing.assert_allclose(shown.picture(), 200 / 255)
+    widget = EquationPanel(pictures={"mine": wide})
+    assert widget.state["picture"] == "mine" and widget.state["query"] == [12, 12]
+    np.testing.assert_allclose(widget.picture(), 200 / 255)
     # no spread
     assert np.isfinite(
-        numbers.output(shown.picture(), EquationPanel("vit", pictures={"mine": wide}).state)
+        numbers.output(widget.picture(), EquationPanel("vit", pictures={"mine": wide}).state)
     ).all()
 
 

@@ -153,10 +153,10 @@ def offers(message: str, name: str) -> list[dict]:
     advice, _, divisors = advice.partition(", or a ")
     if divisors:
         other, numbers = divisors.split(" that divides ")
-        found = [{other: int(number)} for number in re.findall(r"\d+", numbers.partition(":")[2])]
-        assert found, f"no divisor in: {message}"
+        values = [{other: int(number)} for number in re.findall(r"\d+", numbers.partition(":")[2])]
+        assert values, f"no divisor in: {message}"
     else:
-        found = []
+        values = []
     if " and " in advice:
         return [
             {key: eval(value) for key, value in (part.split("=") for part in advice.split(" and "))}
@@ -164,8 +164,8 @@ def offers(message: str, name: str) -> list[dict]:
     for part in advice.split(" or "):  # `a=1 or 2` or `a=1 or b=2`
         key, _, value = part.rpartition("=")
         key = name = key or name
-        found.append({key: eval(value)})
-    return found
+        values.append({key: eval(value)})
+    return values
 
 
 def put(entries, indices: list, value):
@@ -204,9 +204,9 @@ def takes(make, arguments: dict, name: str) -> bool:
     if isinstance(value, list):
         given_as.append(f"shape {tuple(torch.tensor(value).shape)}")
     assert any(text in message for text in given_as), f"{name}={value!r} is not in: {message}"
-    found = offers(message, name)
-    assert found, f"no value that works in: {message}"
-    for offer in found:
+    values = offers(message, name)
+    assert values, f"no value that works in: {message}"
+    for offer in values:
         make(**replace(arguments, offer))
     return False
 

@@ -290,7 +290,7 @@ SHOWS = {
 def test_solutions(path, monkeypatch):
     monkeypatch.chdir(BOOK)
     cells = nbformat.read(path, as_version=4).cells
-    namespace, found, slipped = {"__name__": "__main__"}, 0, 0
+    namespace, count, slipped = {"__name__": "__main__"}, 0, 0
     for i, cell in enumerate(cells):
         if cell.cell_type != "code" or "check" in tags(cell) or "skip-for-exercises" in tags(cell):
             continue
@@ -315,8 +315,8 @@ def test_solutions(path, monkeypatch):
         said = run(checking.source, namespace)
         assert "Right." in said, f"{title}: the solution is not called right: {said}"
         assert re.search(SHOWS.get(f"{title} of {path.stem}", ""), said), said
-        found += 1
-    assert found >= 5, f"{path.stem} has {found} checked exercises; a chapter has at least 5"
+        count += 1
+    assert count >= 5, f"{path.stem} has {count} checked exercises; a chapter has at least 5"
     assert slipped == sum(
         len(slips) for exercise, slips in SLIPS.items() if exercise.endswith(path.stem)
     )

@@ -48,7 +48,7 @@ def test_photographs_come_whole_or_in_parts(archive, tmp_path):
     parts = [tmp_path / "part0", tmp_path / "part1"]
     for part, data in zip(parts, (whole[: len(whole) // 3], whole[len(whole) // 3 :])):
         part.write_bytes(data)
-    folders = [gpu.photos_folder(given, tmp_path / str(len(given))) for given in ([archive], parts)]
+    folders = [gpu.photos_folder(paths, tmp_path / str(len(paths))) for paths in ([archive], parts)]
     described = [load(str(folder), image_size=32).describe() for folder in folders]
     assert described[0]["train"] == described[1]["train"]
     assert (described[0]["train"]["images"], described[0]["test"]["images"]) == (8, 4)

@@ -133,7 +133,7 @@ def read(visit):
     ]
 
 
-def seen(visit):
+def ink(visit):
     return pixels(visit.page.locator(".gl-pad canvas"))[..., 0]
 
 
@@ -142,7 +142,7 @@ def agrees(visit):
     for name, digit, percent in zip(home.SYSTEMS, digits, percents):
         preparation = pretrained.find(name).preparation
         mean, std = (np.array(v)[:, None, None] for v in (preparation.mean, preparation.std))
-        image = torch.tensor((seen(visit)[None] / 255 - mean) / std, dtype=torch.float32)[None]
+        image = torch.tensor((ink(visit)[None] / 255 - mean) / std, dtype=torch.float32)[None]
         with torch.no_grad():
             shares = pretrained.load(name).model.trace(image).logits.softmax(-1)[0]
         assert digit == int(shares.argmax()) and percent == pytest.approx(
@@ -156,10 +156,10 @@ def test_a_pixel_turns_one_of_the_two(front):
     agrees(front)
     assert read(front)[0] == [5, 6]
     pad = front.page.locator(".gl-pad")
-    before = seen(front)
+    before = ink(front)
     pad.press("ArrowDown")
     front.page.wait_for_function("document.querySelectorAll('.gl-digit')[1].textContent === '5'")
-    np.testing.assert_array_equal(seen(front), np.roll(before, 1, 0))
+    np.testing.assert_array_equal(ink(front), np.roll(before, 1, 0))
     agrees(front)
     assert read(front)[0] == [5, 5]
     front.page.wait_for_function(
@@ -184,11 +184,11 @@ def test_a_drawing_is_read_and_taken_to_the_workbench(front):
     front.settle()
     agrees(front)
     assert read(front)[0] == [7, 7]
-    drawn = seen(front)
+    drawing = ink(front)
     front.page.get_by_role("link", name="Look inside on the workbench").click()
     front.page.wait_for_function("document.querySelectorAll('.wb-bars .wb-best').length === 2")
     np.testing.assert_array_equal(
-        pixels(front.page.locator(".wb-pad canvas:first-child").first)[..., 0], drawn
+        pixels(front.page.locator(".wb-pad canvas:first-child").first)[..., 0], drawing
     )
     assert "/book/workbench.html#bench" in front.page.url
     assert all(url.startswith(("file:", "data:", "blob:")) for url in front.requests)

@@ -220,8 +220,8 @@ WEIGHTS = {"a.safetensors", "a.md", "b.safetensors"}
     ],
 )
 def test_records_and_weights_by_their_names(library, cell, records, weights):
-    found = inputs.inputs(chapter(START + cell), library)
-    data = {file for file in found if not file.endswith(".py")}
+    files = inputs.inputs(chapter(START + cell), library)
+    data = {file for file in files if not file.endswith(".py")}
     assert data == {f"book/results/{name}" for name in records} | {
         f"hybridlib/pretrained/shipped/{name}" for name in weights
     }
@@ -265,9 +265,9 @@ def test_what_cannot_be_told_falls_back_to_everything(library, cell):
 )
 def test_a_module_that_cannot_be_told_does_so_for_the_chapters_that_reach_it(library, text):
     (library / "hybridlib/models/resnet.py").write_text(text)
-    found = {name: set(inputs.inputs(chapter(*cells), library)) for name, cells in CHAPTERS.items()}
-    assert found["vit"] == set(LIBRARY)
-    assert "hybridlib/models/vit.py" not in found["one"]
+    files = {name: set(inputs.inputs(chapter(*cells), library)) for name, cells in CHAPTERS.items()}
+    assert files["vit"] == set(LIBRARY)
+    assert "hybridlib/models/vit.py" not in files["one"]
 
 
 @pytest.mark.parametrize(
@@ -318,20 +318,20 @@ def test_the_loaders_are_where_the_rules_say():
 def test_a_chapter_reaches_the_scripts_of_its_explorables(path):
     """Against the bundles that the explorables themselves make."""
     notebook = nbformat.read(path, as_version=4)
-    found = set(inputs.inputs(notebook))
+    files = set(inputs.inputs(notebook))
     state = notebook.metadata.widgets[notebooks.STATE].state
     scripts = {p.stem for p in base.HERE.glob("*.js")}
-    shown = {
+    names = {
         model.state["_anywidget_id"].split(".")[-2]
         for model in state.values()
         if "_anywidget_id" in model.state
     }
-    assert shown and shown <= scripts | {"common"}, shown - scripts
-    for script in shown:
+    assert names and names <= scripts | {"common"}, names - scripts
+    for script in names:
         for part in base.parts(f"{script}.js"):
-            assert f"hybridlib/widgets/{part}" in found
+            assert f"hybridlib/widgets/{part}" in files
             sheet = f"hybridlib/widgets/{Path(part).stem}.css"
-            assert sheet in found or not (ROOT / sheet).is_file()
+            assert sheet in files or not (ROOT / sheet).is_file()
 
 
 def test_python_imports_nothing_that_is_not_reached(monkeypatch):

@@ -53,7 +53,7 @@ def imported(source: str, package: str) -> set[str]:
         source: the text of a file.
         package: the dotted package that the file is in, for relative imports.
     """
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -72,8 +72,8 @@ def imported(source: str, package: str) -> set[str]:
         else:
             continue
         ours = [name for name in names if name.split(".")[0] == "hybridlib"]
-        found |= {name.removeprefix("hybridlib").removeprefix(".") for name in ours}
-    return found
+        modules |= {name.removeprefix("hybridlib").removeprefix(".") for name in ours}
+    return modules
 
 
 def complaints(room: str, modules: set[str], *, paper: str | None = None) -> list[str]:

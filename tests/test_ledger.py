@@ -45,19 +45,19 @@ def test_intervals_are_those_that_the_files_give_by_hand(measured):
     hard, soft = (
         ends("distillation_labels", f"digits-DeiT-{loss}-from-convnet") for loss in ("hard", "soft")
     )
-    found = measured["4b"][0]
-    assert [found.mean, found.low, found.high] == pytest.approx(
+    effect = measured["4b"][0]
+    assert [effect.mean, effect.low, effect.high] == pytest.approx(
         by_hand([100 * (h - s) for h, s in zip(hard, soft)]), abs=2e-3
     )
-    assert found.seen == pytest.approx((found.high - found.low) / 2)
+    assert effect.seen == pytest.approx((effect.high - effect.low) / 2)
 
     lead = {
         f: [c - d for c, d in zip(*(ends("convit", f"digits-{s}-{f}") for s in ("ConViT", "DeiT")))]
         for f in ("0.05", "1")
     }
-    found = measured["5c"][2]
-    assert found.spec["what"] == "The lead on a twentieth minus the lead on all"
-    assert [found.mean, found.low, found.high] == pytest.approx(
+    effect = measured["5c"][2]
+    assert effect.spec["what"] == "The lead on a twentieth minus the lead on all"
+    assert [effect.mean, effect.low, effect.high] == pytest.approx(
         by_hand([100 * (a - b) for a, b in zip(*lead.values())]), abs=2e-3
     )
 
@@ -67,12 +67,12 @@ def test_a_ratio_is_taken_in_logarithms(measured):
         ends("ceit", f"digits-{name}", lambda r: math.log(steps_to(r, 0.8)))
         for name in ("ceit-i2t-leff-lca", "deit")
     )
-    (found,) = [
+    (effect,) = [
         e for e in measured["6d"] if e.spec["unit"] == "times" and e.spec["data"] == "digits"
     ]
     expected = [math.exp(value) for value in by_hand([c - d for c, d in zip(ceit, deit)])]
-    assert [found.mean, found.low, found.high] == pytest.approx(expected, rel=1e-3)
-    assert found.paper == (("", pytest.approx(1 / 3, abs=1e-3)),)
+    assert [effect.mean, effect.low, effect.high] == pytest.approx(expected, rel=1e-3)
+    assert effect.paper == (("", pytest.approx(1 / 3, abs=1e-3)),)
 
 
 @pytest.mark.parametrize("values", [(1.0, 3.0), (1.0, 2.0, 6.0), (0.5, 1.0, 2.0, 7.0)])
@@ -167,18 +167,18 @@ def test_verdicts_on_the_page_agree_with_the_intervals_beside_them(measured):
     rows = re.findall(r'<tr class="ledger-effect".*', page)
     every = [effect for its in measured.values() for effect in its]
     assert len(rows) == len(every) > 60
-    judged = 0
+    count = 0
     for row, effect in zip(rows, every):
         low, high = (
             float(n.replace("−", "-")) for n in re.search(r"\[([^,\]]+), ([^\]]+)\]", row).groups()
         )
-        told = re.search(r'data-state="([^"]+)"', row)
+        state = re.search(r'data-state="([^"]+)"', row)
         claimed = effect.spec.get("claimed")
         if claimed is None or "blind" in effect.spec:
             assert (
-                (told is None)
+                (state is None)
                 if claimed is None
-                else told[1] == "too weak to tell" and "could not be seen" in row
+                else state[1] == "too weak to tell" and "could not be seen" in row
             )
             continue
         zero = 1 if effect.spec["unit"] == "times" else 0
@@ -194,20 +194,20 @@ def test_verdicts_on_the_page_agree_with_the_intervals_beside_them(measured):
                 if sides == {-1}
                 else "too weak to tell"
             )
-        assert told[1] == expected, row
+        assert state[1] == expected, row
         assert ("could have seen" in row) == (expected == "too weak to tell" or claimed == "none")
-        judged += 1
-    assert judged > 50
+        count += 1
+    assert count > 50
 
 
 @pytest.mark.parametrize(
     "claim", [c for c in claims.load() if c["settled"] == "measured"], ids=lambda c: c["id"]
 )
 def test_what_the_ledger_says_agrees_with_the_verdicts(claim, measured):
-    found = {effect.verdict for effect in measured[claim["id"]]}
-    assert ("contradict" in claim["how"]) == ("contradicted" in found)
-    assert "reproduced" not in claim["how"] or "reproduced" in found
-    assert "too weak" not in claim["how"] or "too weak to tell" in found
+    verdicts = {effect.verdict for effect in measured[claim["id"]]}
+    assert ("contradict" in claim["how"]) == ("contradicted" in verdicts)
+    assert "reproduced" not in claim["how"] or "reproduced" in verdicts
+    assert "too weak" not in claim["how"] or "too weak to tell" in verdicts
 
 
 def test_each_measured_claim_has_effects_and_no_other_has():
@@ -283,9 +283,9 @@ def test_arms_that_are_not_paired_are_refused(altered):
     folder, spec = altered
     change(folder, data={"train": {"images": 1297, "digest": "another"}})
     for record in (folder / "distillation_labels").glob("*.json"):
-        found = json.loads(record.read_text())
-        found["data"]["train"]["images"] = 1297
-        record.write_text(json.dumps(found))
+        content = json.loads(record.read_text())
+        content["data"]["train"]["images"] = 1297
+        record.write_text(json.dumps(content))
     with pytest.raises(
         ValueError, match="of claim 4b: its arms saw other pictures at the same seed"
     ):

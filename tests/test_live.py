@@ -100,10 +100,10 @@ def test_every_operand_lies_within_its_buffer_and_is_filled_before_it_is_read(na
 @every
 def test_maps_know_what_the_trace_says(name):
     trace = pretrained.load(name).model.trace(torch.zeros(1, 3, 32, 32))
-    told = [
+    entries = [
         (m["grid"], m["extra"], m["block"], m["kind"], m["at"][2]) for m in stored(name)["maps"]
     ]
-    assert told == [
+    assert entries == [
         (list(m.grid), list(m.extra), m.block, m.kind, list(m.weights.shape)) for m in trace.maps
     ]
     modules = dict(pretrained.load(name).model.named_modules())
@@ -134,10 +134,10 @@ def test_what_depends_on_parameters_alone_is_marked():
 def test_modules_are_the_models_own(name):
     graph, model = stored(name), pretrained.load(name).model
     parts = dict(model.named_modules())
-    seen = [module for module in graph["modules"] if module["name"]]
-    assert all(module["class"] == type(parts[module["name"]]).__name__ for module in seen)
+    modules = [module for module in graph["modules"] if module["name"]]
+    assert all(module["class"] == type(parts[module["name"]]).__name__ for module in modules)
     assert graph["modules"][-1]["kind"] == "head" and graph["modules"][-1]["at"][2] == [1, 10]
-    called = {module["name"] for module in seen}
+    called = {module["name"] for module in modules}
     for key, part in parts.items():  # all that compute, but for those whose parent never calls them
         if isinstance(part, (nn.Conv2d, nn.LayerNorm, nn.BatchNorm2d, nn.Linear)):
             assert key in called
@@ -178,14 +178,14 @@ def test_kinds_of_modules():
     )
     assert kinds["convit"]["local_blocks.1.attention"] == "attention"
     assert kinds["deit"]["second_head"] == "head"
-    assert not any("drop_path" in name for found in kinds.values() for name in found)
+    assert not any("drop_path" in name for names in kinds.values() for name in names)
 
 
 def test_the_layers_that_the_head_can_read():
     layers = {name: stored(f"{name}_nano_digits")["layers"] for name in ("ceit", "botnet")}
     readable = {
-        name: {layer["block"]: layer["at"] is not None for layer in found}
-        for name, found in layers.items()
+        name: {layer["block"]: layer["at"] is not None for layer in entries}
+        for name, entries in layers.items()
     }
     assert readable["ceit"] == {
         "blocks.0": True,

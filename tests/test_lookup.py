@@ -80,8 +80,8 @@ def test_pixels_are_the_originals_on_their_colours_and_black_elsewhere(kind):
                 colour = float(RGB[scenes.colours[i, k], c])
                 assert expected[row + y, column + x, c] == 0
                 expected[row + y, column + x, c] = colour * (1 - ink[y, x]) + 255 * ink[y, x]
-        found = data.test.images[i].permute(1, 2, 0).numpy().astype(float)
-        assert abs(found - expected).max() <= 0.5 + 1e-6
+        image = data.test.images[i].permute(1, 2, 0).numpy().astype(float)
+        assert abs(image - expected).max() <= 0.5 + 1e-6
         assert data.test.labels[i] == labels[scenes.originals[i, 0]]
     if not kind:
         assert (scenes.corners % 8 == 0).all()
@@ -95,9 +95,9 @@ def test_training_pictures_are_made_of_the_digits_training_originals_alone():
     as_bytes = np.floor(pixels * 255 / 16 + 0.5).astype(np.uint8)
     for split, images in (("train", plain.train.images), ("test", plain.test.images)):
         allowed = {image[0].numpy().tobytes() for image in images}
-        used = np.unique(draw_scenes(split, pictures=20_000).originals)
-        assert len(used) == {"train": 1297, "test": 500}[split]
-        assert {as_bytes[k].tobytes() for k in used} <= allowed
+        originals = np.unique(draw_scenes(split, pictures=20_000).originals)
+        assert len(originals) == {"train": 1297, "test": 500}[split]
+        assert {as_bytes[k].tobytes() for k in originals} <= allowed
 
 
 def test_validation_is_made_of_training_originals_that_are_not_trained_on():
@@ -112,8 +112,8 @@ def test_validation_is_made_of_training_originals_that_are_not_trained_on():
     assert smaller <= train and len(smaller) == 300
     data = load("lookup", pictures=50, test_pictures=30, judged_on="validation", **few)
     assert (data.name, data.settings["judged_on"]) == ("lookup-validation", "validation")
-    judged = paint(draw_scenes("validation", pictures=30, **few))
-    assert (data.test.images.permute(0, 2, 3, 1).numpy() == judged).all()
+    expected = paint(draw_scenes("validation", pictures=30, **few))
+    assert (data.test.images.permute(0, 2, 3, 1).numpy() == expected).all()
 
 
 def test_same_arguments_give_the_same_bytes_and_fewer_are_a_part_of_more():
@@ -161,14 +161,14 @@ def test_nothing_but_cue_and_rule_tells_the_digit_from_the_others(kind):
         expected = n / count
         for hits in right:
             assert chisquare([hits, n - hits], [expected, n - expected]).pvalue > 1e-4, what
-    for seen in (
+    for values in (
         scenes.cells[:, -1],
         scenes.cells[:, 0],
         scenes.colours[:, -1],
         scenes.colours[:, 0],
     ):
-        table = np.zeros((10, seen.max() + 1))
-        np.add.at(table, (scenes.classes[:, 0], seen), 1)
+        table = np.zeros((10, values.max() + 1))
+        np.add.at(table, (scenes.classes[:, 0], values), 1)
         assert chi2_contingency(table[:, table.any(0)]).pvalue > 1e-4
 
 
@@ -225,8 +225,8 @@ def test_lookup_refuses_what_cannot_be(arguments, message):
 def test_tasks_train_from_the_command_line(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     quick = ["--steps", "1", "--batch-size", "8", "--device", "cpu", "--quiet"]
-    told = ["--data", "lookup", "--count", "2", "--rule", "row", "--jitter", "2"]
-    assert main(["train", "convnet", *told, *quick, "--out", "a"]) == 0
+    options = ["--data", "lookup", "--count", "2", "--rule", "row", "--jitter", "2"]
+    assert main(["train", "convnet", *options, *quick, "--out", "a"]) == 0
     data = json.loads((tmp_path / "a" / "run.json").read_text())["data"]
     assert (data["name"], data["count"], data["rule"], data["jitter"]) == ("lookup", 2, "row", 2)
     assert (

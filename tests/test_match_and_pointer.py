@@ -27,16 +27,16 @@ def read_tiles(picture):
         (255, 255, 255): "white"
     }
     names |= {tuple(v // 3 for v in rgb): k for rgb, k in list(names.items())}
-    lit, found = picture.any(-1), []
+    lit, entries = picture.any(-1), []
     for y, x in itertools.product(range(29), range(29)):
         if not lit[y, x]:
             continue
         block = picture[y : y + 4 : 2, x : x + 4 : 2].reshape(4, 3)
         colour = names[tuple(map(int, block[0]))]
-        found.append((colour, tuple(bool(pixel.max() > 85) for pixel in block)))
+        entries.append((colour, tuple(bool(pixel.max() > 85) for pixel in block)))
         lit[y : y + 4, x : x + 4] = False
     assert not lit.any()
-    return found
+    return entries
 
 
 @pytest.mark.parametrize("kind", MATCHES, ids=str)
@@ -44,10 +44,10 @@ def test_the_white_tile_repeats_the_pattern_of_the_label_alone(kind):
     data = load("match", **SMALL, **kind)
     scenes = draw_match("test", pictures=1200, **kind)
     for i in range(1200):
-        found = read_tiles(data.test.images[i].permute(1, 2, 0).numpy())
-        (sample,) = [bits for colour, bits in found if colour == "white"]
-        assert [c for c, bits in found if c != "white" and bits == sample] == [data.test.labels[i]]
-        assert sorted(c for c, _ in found if c != "white") == list(range(kind.get("count", 4)))
+        tiles = read_tiles(data.test.images[i].permute(1, 2, 0).numpy())
+        (sample,) = [bits for colour, bits in tiles if colour == "white"]
+        assert [c for c, bits in tiles if c != "white" and bits == sample] == [data.test.labels[i]]
+        assert sorted(c for c, _ in tiles if c != "white") == list(range(kind.get("count", 4)))
     on_grid = (scenes.corners % 4 == 0).all()
     assert on_grid == ("jitter" not in kind)
     apart = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).max(-1)
@@ -68,9 +68,9 @@ def test_nothing_but_the_pattern_tells_the_matching_tile(kind):
     for values in (scenes.cells[:, :-1], apart + noise, scenes.patterns[:, :-1]):
         hits = (values.argmin(axis=1) == 0).sum()
         assert chisquare([hits, n - hits], [n / count, n - n / count]).pvalue > 1e-4
-    for seen in (scenes.patterns[:, -1], scenes.cells[:, -1], scenes.cells[:, 0]):
-        table = np.zeros((count, seen.max() + 1))
-        np.add.at(table, (labels, seen), 1)
+    for values in (scenes.patterns[:, -1], scenes.cells[:, -1], scenes.cells[:, 0]):
+        table = np.zeros((count, values.max() + 1))
+        np.add.at(table, (labels, values), 1)
         assert chi2_contingency(table[:, table.any(0)]).pvalue > 1e-4
     assert load("match", **SMALL, **kind).chances == pytest.approx(
         {"blind": 1 / count, "sees every tile but cannot compare": 1 / count}
@@ -106,9 +106,9 @@ def test_nothing_but_the_place_beside_the_dot_tells_the_label(kind):
     assert (np.bincount(scenes.labels) == n // count).all()
     row, column = scenes.dots.T
     everyone = np.arange(n)
-    seen = {"dot's colour": scenes.colours[everyone, row, column], "row": row, "column": column}
-    seen["left neighbour"] = scenes.colours[everyone, row, column + step - 1]
-    for what, values in seen.items():
+    features = {"dot's colour": scenes.colours[everyone, row, column], "row": row, "column": column}
+    features["left neighbour"] = scenes.colours[everyone, row, column + step - 1]
+    for what, values in features.items():
         table = np.zeros((count, values.max() + 1))
         np.add.at(table, (scenes.labels, values), 1)
         assert chi2_contingency(table[:, table.any(0)]).pvalue > 1e-4, what
@@ -123,14 +123,14 @@ def test_splits_are_apart_and_bytes_stay(source):
         "match": ("01fa4236681ffaea", "103d077b884f9160"),
         "pointer": ("3fb6b2fe4acf77a3", "cd3aedd9dbeb44c5"),
     }
-    found = tuple(data.describe()[split]["digest"] for split in ("train", "test"))
-    assert found == pinned[source]
-    judged = load(source, judged_on="validation", **SMALL)
+    digests = tuple(data.describe()[split]["digest"] for split in ("train", "test"))
+    assert digests == pinned[source]
+    validation = load(source, judged_on="validation", **SMALL)
     pictures = [
         {i.numpy().tobytes() for i in images}
-        for images in (data.train.images, data.test.images, judged.test.images)
+        for images in (data.train.images, data.test.images, validation.test.images)
     ]
-    assert judged.name == f"{source}-validation"
+    assert validation.name == f"{source}-validation"
     assert not pictures[0] & pictures[1] and not pictures[2] & (pictures[0] | pictures[1])
     few, more = (load(source, per_class=k, **SMALL).train for k in (3, 20))
     assert few.labels.bincount().tolist() == [3] * data.num_classes

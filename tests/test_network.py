@@ -50,21 +50,21 @@ def watched(name, image):
     model, calls, open_ = pretrained.load(name).model, [], []
 
     def enter(key, args, kwargs):
-        given = next(
+        tensor = next(
             (a.clone() for a in (*args, *kwargs.values()) if isinstance(a, torch.Tensor)), None
         )
-        calls.append([key, given, None])
+        calls.append([key, tensor, None])
         open_.append(calls[-1])
 
-    def leave(made):
-        open_.pop()[2] = made.clone() if isinstance(made, torch.Tensor) else None
+    def leave(output):
+        open_.pop()[2] = output.clone() if isinstance(output, torch.Tensor) else None
 
     for key, part in model.named_modules():
         if key:
             part.register_forward_pre_hook(
                 lambda _, a, k, key=key: enter(key, a, k), with_kwargs=True
             )
-            part.register_forward_hook(lambda _, a, made: leave(made))
+            part.register_forward_hook(lambda _, a, output: leave(output))
     with torch.no_grad():
         model(image)
     return model, calls
@@ -82,36 +82,36 @@ def image():
 @every
 def test_every_part_of_the_models_own_level_is_there_once_and_in_order(name, image):
     modules, flow = stored(name)
-    drawn = [
+    names = [
         modules[place]["name"]
         for place in network_outline.places_in(flow)
         if modules[place]["name"]
     ]
-    assert len(drawn) == len(set(drawn))
+    assert len(names) == len(set(names))
     # dropout computes nothing and is left out
-    kept = {module["name"].split(".")[0] for module in modules}
+    tops = {module["name"].split(".")[0] for module in modules}
     called = [key.split(".")[0] for key, _, _ in watched(name, image)[1]]
-    in_turn = [key for key, _ in itertools.groupby(key for key in called if key in kept)]
-    assert [key for key, _ in itertools.groupby(key.split(".")[0] for key in drawn)] == in_turn
-    assert set(in_turn) == {key for key, _ in pretrained.load(name).model.named_children()} & kept
+    in_turn = [key for key, _ in itertools.groupby(key for key in called if key in tops)]
+    assert [key for key, _ in itertools.groupby(key.split(".")[0] for key in names)] == in_turn
+    assert set(in_turn) == {key for key, _ in pretrained.load(name).model.named_children()} & tops
 
 
 @every
 def test_shapes_are_those_of_pytorchs_hooks(name, image):
     modules, _ = stored(name)
-    made = {key: list(out.shape) for key, _, out in watched(name, image)[1] if out is not None}
+    shapes = {key: list(out.shape) for key, _, out in watched(name, image)[1] if out is not None}
     named = [module for module in modules if module["name"]]
     assert len(named) > 40
     # the last block of a transformer computes only what the head reads: its vectors are as long
     for module in named:
-        if module["name"] in made:
+        if module["name"] in shapes:
             axes = (
                 -1
                 if module["name"].startswith(f"blocks.{LAST.get(name)}")
-                or made[module["name"]][-2:-1] == [1]
+                or shapes[module["name"]][-2:-1] == [1]
                 else -2
             )
-            assert module["shape"][axes:] == made[module["name"]][axes:], module["name"]
+            assert module["shape"][axes:] == shapes[module["name"]][axes:], module["name"]
 
 
 def laid_out(x, like):
@@ -133,10 +133,10 @@ def test_branches_add_up_to_what_pytorch_computes(name, image):
         nonlocal joins
         for item in flow:
             if isinstance(item, int):
-                key, given, made = own[item]
+                key, entry, out = own[item]
                 assert modules[item]["name"] == key
-                torch.testing.assert_close(laid_out(x, given), given, atol=1e-5, rtol=1e-5)
-                x = made
+                torch.testing.assert_close(laid_out(x, entry), entry, atol=1e-5, rtol=1e-5)
+                x = out
             else:
                 ((kind, branches),) = item.items()
                 assert kind == "add"
@@ -160,8 +160,8 @@ def test_branches_add_up_to_what_pytorch_computes(name, image):
             part: next(call for call in inside if call[0] == modules[part]["name"])
             for part in module["parts"]
         }
-        made = walk(flow, calls[at][1], own)
-        torch.testing.assert_close(laid_out(made, calls[at][2]), calls[at][2], atol=1e-5, rtol=1e-5)
+        out = walk(flow, calls[at][1], own)
+        torch.testing.assert_close(laid_out(out, calls[at][2]), calls[at][2], atol=1e-5, rtol=1e-5)
     assert joins >= 3
 
 
@@ -170,8 +170,8 @@ def test_what_is_particular_to_a_paper_can_be_read_off_the_flow():
     (leff,) = next(part for part in ceit if part["name"] == "blocks.0.mlp")["flow"]
     # the class token goes around the convolutions
     assert list(leff) == ["cat"] and leff["cat"][1] == []
-    taken = next(part for part in ceit if part["class"] == "cat" and part["shape"] == [1, 4, 64])
-    assert [ceit[place]["name"] for place in taken["takes"]] == [f"blocks.{i}" for i in range(4)]
+    cat = next(part for part in ceit if part["class"] == "cat" and part["shape"] == [1, 4, 64])
+    assert [ceit[place]["name"] for place in cat["takes"]] == [f"blocks.{i}" for i in range(4)]
     deit, flow = stored("deit_nano_digits")
     assert [[deit[p]["name"] for p in branch] for branch in flow[-1]["add"]] == [
         ["head"],
@@ -313,8 +313,8 @@ def oklab(rgb):
 @pytest.mark.parametrize("sight", SIGHTS)
 def test_colours_of_parts_are_told_apart(sight):
     colours = [*palette.PARTS.values(), palette.KNOWN]
-    seen = [oklab(np.array(SIGHTS[sight]) @ linear(colour)) for colour in colours]
-    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) >= 0.09
+    points = [oklab(np.array(SIGHTS[sight]) @ linear(colour)) for colour in colours]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(points, 2)) >= 0.09
 
 
 def test_words_on_the_colours_can_be_read():
@@ -334,7 +334,7 @@ def test_words_on_the_colours_can_be_read():
 
 def colours_in(figure):
     faces = [patch.get_facecolor() for patch in figure.axes[0].patches]
-    wanted = {tuple(np.round(linear(colour), 3)): kind for kind, colour in palette.PARTS.items()}
+    kind_of = {tuple(np.round(linear(colour), 3)): kind for kind, colour in palette.PARTS.items()}
 
     def to_linear(face):
         rgb = np.array(face[:3])
@@ -342,15 +342,15 @@ def colours_in(figure):
             np.round(np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4), 3)
         )
 
-    return {wanted[key] for face in faces if (key := to_linear(face)) in wanted}
+    return {kind_of[key] for face in faces if (key := to_linear(face)) in kind_of}
 
 
 @every
 def test_the_still_picture_has_every_row_and_every_shape(name):
-    shown = Network(name)
-    figure = shown.fallback()
+    network = Network(name)
+    figure = network.fallback()
     words = [text.get_text() for text in figure.axes[0].texts]
-    rows = outline(shown.modules, shown.flow)
+    rows = outline(network.modules, network.flow)
     for row in rows:
         if row.members:
             assert any(text.startswith(row.title) for text in words)
@@ -424,26 +424,26 @@ NEWS = {
 
 @pytest.mark.parametrize("names", NEWS, ids=" ".join)
 def test_what_is_new_against_other_systems_is_read_off_the_graphs(names):
-    model, *known = (f"{name}_nano_digits" for name in names)
-    shown = Network(model, known=known)
-    assert shown.new == NEWS[names]
-    words = [text.get_text() for text in shown.fallback().axes[0].texts]
-    assert f"known from {', '.join(shown.known)}" in words and len(shown.known) == len(known)
-    drawn = [
+    model, *others = (f"{name}_nano_digits" for name in names)
+    network = Network(model, known=others)
+    assert network.new == NEWS[names]
+    words = [text.get_text() for text in network.fallback().axes[0].texts]
+    assert f"known from {', '.join(network.known)}" in words and len(network.known) == len(others)
+    places = [
         place
-        for row in outline(shown.modules, shown.flow)
+        for row in outline(network.modules, network.flow)
         for place in network_picture.cells_of(row.strip)
     ]
     fresh = [
         place
-        for place in drawn
-        if any(network_picture.matches(shown.modules, place, wanted) for wanted in shown.new)
+        for place in places
+        if any(network_picture.matches(network.modules, place, entry) for entry in network.new)
     ]
-    kinds = {shown.modules[place]["kind"] for place in fresh}
+    kinds = {network.modules[place]["kind"] for place in fresh}
     assert {
         text.removeprefix("new: ") for text in words if text.startswith("new: ")
     } == kinds & set(palette.PARTS)
-    assert repr(shown) == f"Network({model!r}, known={shown.known})"
+    assert repr(network) == f"Network({model!r}, known={network.known})"
 
 
 def test_blocks_and_chains_are_not_new_by_themselves():
@@ -451,10 +451,10 @@ def test_blocks_and_chains_are_not_new_by_themselves():
     pooling."""
     modules = Network("botnet_nano_digits", known=["convnet_nano_digits"]).modules
     new = lambda name: any(
-        network_picture.matches(modules, place, wanted)
+        network_picture.matches(modules, place, entry)
         for place, part in enumerate(modules)
         if part["name"] == name
-        for wanted in ("BottleneckAttention", "AvgPool2d")
+        for entry in ("BottleneckAttention", "AvgPool2d")
     )
     assert [new(f"stages.2.0.{part}") for part in ("reduce", "spatial", "pool")] == [
         False,
@@ -465,7 +465,7 @@ def test_blocks_and_chains_are_not_new_by_themselves():
 
 
 @pytest.mark.parametrize(
-    "given, told",
+    "arguments, message",
     [
         (
             {"model": "vit_nano_digits", "known": ["vit_nano_digits"]},
@@ -506,19 +506,19 @@ def test_blocks_and_chains_are_not_new_by_themselves():
         ),
     ],
 )
-def test_bad_input_is_refused_in_words(given, told):
-    with pytest.raises(ValueError, match=told):
-        Network(**given)
+def test_bad_input_is_refused_in_words(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Network(**arguments)
 
 
 def test_a_value_set_later_is_checked():
-    shown = Network("vit_nano_digits", pictures=pictures(2))
-    shown.picture = 1
+    network = Network("vit_nano_digits", pictures=pictures(2))
+    network.picture = 1
     with pytest.raises(ValueError, match="picture is 2: there are 2 pictures"):
-        shown.picture = 2
+        network.picture = 2
     with pytest.raises(ValueError, match="new has 'lca'"):
-        shown.new = ["lca"]
-    assert (shown.picture, shown.new) == (1, [])
+        network.new = ["lca"]
+    assert (network.picture, network.new) == (1, [])
 
 
 @needs_export
@@ -535,14 +535,14 @@ def test_a_file_of_the_readers_own():
             return self.head((x + self.mix(x)).mean(1))
 
     model = Own()
-    shown = Network("mine", file=live.pack(live.export(model, (1, 16, 16)), model))
+    network = Network("mine", file=live.pack(live.export(model, (1, 16, 16)), model))
     assert [
         cell.label
-        for row in outline(shown.modules, shown.flow)
+        for row in outline(network.modules, network.flow)
         for cell in row.strip
         if isinstance(cell, Cell)
     ] == ["conv 4×4", "pool", "head"]
-    assert len(shown.pictures) == 256 and max(shown.pictures) > 200
+    assert len(network.pictures) == 256 and max(network.pictures) > 200
     assert Network(
         "mine", file=live.pack(live.export(model, (1, 12, 12)), model)
     ).pictures == bytes(144)

@@ -215,9 +215,9 @@ def test_links_to_markdown_pages_lead_somewhere_on_github(path):
 @per_page
 def test_cited_papers_stand_in_the_references(path):
     bibliography = (BOOK / "references.bib").read_text("utf-8")
-    known = set(re.findall(r"eprint\s*=\s*\{([\d.]+)\}", bibliography))
+    papers = set(re.findall(r"eprint\s*=\s*\{([\d.]+)\}", bibliography))
     cited = set(re.findall(r"arxiv\.org/(?:abs|pdf)/(\d{4}\.\d{4,5})", markdown(path)))
-    assert cited <= known
+    assert cited <= papers
 
 
 def test_glossary_gives_each_term_a_chinese_word_and_a_chapter():

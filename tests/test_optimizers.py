@@ -32,8 +32,8 @@ HIDDEN = ("2.weight", "4.weight")  # not the first and not the last
 def give_gradients(model: nn.Module, step: int) -> None:
     generator = torch.Generator().manual_seed(step)
     for parameter in model.parameters():
-        drawn = torch.randn(parameter.shape, generator=generator)
-        parameter.grad = torch.empty_like(parameter).copy_(drawn)  # laid out as autograd does it
+        gradient = torch.randn(parameter.shape, generator=generator)
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)  # laid out as autograd does it
 
 
 def steps(model, optimizer, count, start=0):
@@ -71,8 +71,8 @@ def test_muon_is_pytorchs_on_hidden_matrices_and_adamw_elsewhere(layout):
         for one in (optimizer, adamw, muon):
             one.step()
     for name, parameter in ours.named_parameters():
-        wanted = flat[name].view_as(parameter) if name in HIDDEN else rest[name]
-        torch.testing.assert_close(parameter, wanted, rtol=1e-5, atol=1e-6)
+        expected = flat[name].view_as(parameter) if name in HIDDEN else rest[name]
+        torch.testing.assert_close(parameter, expected, rtol=1e-5, atol=1e-6)
 
 
 @needs_muon

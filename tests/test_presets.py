@@ -49,10 +49,10 @@ def test_every_value_has_a_meaning_and_a_source():
 
 
 def test_deits_recipe_as_its_table_9_has_it():
-    found = settled("deit")
-    config = {f"{name}": getattr(found, name) for name in settings()}
-    used = {name: value for name, value in config.items() if value != DEFAULTS[name][0]}
-    assert used.pop("augment") == found.augment and used == dict(
+    deit = settled("deit")
+    config = {f"{name}": getattr(deit, name) for name in settings()}
+    changes = {name: value for name, value in config.items() if value != DEFAULTS[name][0]}
+    assert changes.pop("augment") == deit.augment and changes == dict(
         epochs=300,
         batch_size=1024,
         min_lr=1e-5,
@@ -62,10 +62,10 @@ def test_deits_recipe_as_its_table_9_has_it():
         drop_path=0.1,
         repeats=3,
     )
-    assert (found.optimizer, found.weight_decay, found.ema) == ("adamw", 0.05, None)
-    assert found.lr == pytest.approx(0.001)
-    assert names(found) == ["RandomResizedCrop", "RandAugment", "Erase", "flip", "Mix"]
-    _, rand, erase, _, mix = found.augment
+    assert (deit.optimizer, deit.weight_decay, deit.ema) == ("adamw", 0.05, None)
+    assert deit.lr == pytest.approx(0.001)
+    assert names(deit) == ["RandomResizedCrop", "RandAugment", "Erase", "flip", "Mix"]
+    _, rand, erase, _, mix = deit.augment
     assert (rand.magnitude, rand.spread, rand.fill) == (9, 0.5, (128, 128, 128))
     assert erase.probability == 0.25 and erase.std == Sized.std
     assert (mix.num_classes, mix.mixup, mix.cutmix) == (1000, 0.8, 1.0)
@@ -132,16 +132,16 @@ def test_text_says_what_is_on_and_where_it_comes_from():
 
 
 def test_average_of_the_weights_against_a_loop():
-    seen = []
+    states = []
 
     def watched(model, images, targets):
-        seen.append({k: v.clone() for k, v in model.state_dict().items()})
+        states.append({k: v.clone() for k, v in model.state_dict().items()})
         return nn.functional.cross_entropy(model(images), targets)
 
     averaged, plain = network(dropout=0), network(dropout=0)
     run = fit(averaged, DATA, Recipe(**SHORT, ema=0.8, evaluate_every=1), loss=watched, **QUIET)
     plain_run = fit(plain, DATA, Recipe(**SHORT, evaluate_every=1), **QUIET)
-    weights = [state["5.weight"].double() for state in seen[1:]]  # after the first step, ...
+    weights = [state["5.weight"].double() for state in states[1:]]  # after the first step, ...
     weights.append(plain.state_dict()["5.weight"].double())
     expected = weights[0]
     for later in weights[1:]:
@@ -197,8 +197,8 @@ def test_a_teacher_in_the_loss():
     run = fit(student, DATA, Recipe(**SHORT | dict(steps=30)), loss=loss, **QUIET)
     assert digest(loss.teacher) == before and not loss.teacher.training
     assert run.config["loss"] == "Distillation"
-    taught = (student(images).softmax(1)[:, 0]).mean()
-    assert taught > 0.3  # the labels alone would leave a quarter of the images there
+    probability = (student(images).softmax(1)[:, 0]).mean()
+    assert probability > 0.3  # the labels alone would leave a quarter of the images there
 
 
 def test_two_heads_learn_from_the_two():
@@ -215,8 +215,8 @@ def test_two_heads_learn_from_the_two():
 def test_renormalised_images_are_as_the_teacher_knows_them():
     pixels = torch.rand(2, 3, 4, 4)
     mean, std, to_mean, to_std = (torch.rand(3) + 0.1 for _ in range(4))
-    asked = [tuple(v.tolist()) for v in (mean, std, to_mean, to_std)]
-    change = Renormalise(*asked[:2], to_mean=asked[2], to_std=asked[3])
+    statistics = [tuple(v.tolist()) for v in (mean, std, to_mean, to_std)]
+    change = Renormalise(*statistics[:2], to_mean=statistics[2], to_std=statistics[3])
 
     def normalised(mean, std):
         return (pixels - mean[:, None, None]) / std[:, None, None]
@@ -239,8 +239,8 @@ def test_stochastic_depth_where_there_is_some():
 def test_show_recipe_and_presets_print_and_train_nothing(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli_train, "load_data", lambda args, side: DATA)
-    asked = ["train", "convnet", "--preset", "deit", "--batch-size", "512", "--show-recipe"]
-    assert main(asked) == 0
+    words = ["train", "convnet", "--preset", "deit", "--batch-size", "512", "--show-recipe"]
+    assert main(words) == 0
     said = capsys.readouterr().out
     assert "batch_size       512                given" in said
     assert "  lr               0.0005" in said

@@ -82,16 +82,16 @@ def recorded(study: str) -> set[float]:
     spreads."""
     if not (studies.results_folder() / study).is_dir():
         return set()  # nothing is recorded yet
-    records, found = studies.load(study, data=None), set()
-    for _, table, chosen in catalogue.find(study).panels(records):
-        rows = studies.summarise(chosen, by=table.by, value=table.value)
-        found |= {
+    records, values = studies.load(study, data=None), set()
+    for _, table, subset in catalogue.find(study).panels(records):
+        rows = studies.summarise(subset, by=table.by, value=table.value)
+        values |= {
             table.scale * v
             for row in rows
             for v in (row["mean"], row["sd"], *row["values"])
             if v is not None
         }
-    return found
+    return values
 
 
 def agrees(quoted: str, value: float) -> bool:
@@ -100,7 +100,7 @@ def agrees(quoted: str, value: float) -> bool:
     return abs(float(quoted) - value) <= 0.5 * 10**-decimals + 1e-9
 
 
-def unfounded(page: str, paragraph: str, known: dict[str, set[float]]) -> list[str]:
+def unfounded(page: str, paragraph: str, sources: dict[str, set[float]]) -> list[str]:
     """The numbers of a paragraph that nothing stands behind.
 
     Args:
@@ -113,7 +113,7 @@ def unfounded(page: str, paragraph: str, known: dict[str, set[float]]) -> list[s
             computed = COMPUTED.get((page, number))
             if computed is not None and agrees(number, computed()):
                 continue
-            if not any(agrees(number, value) for values in known.values() for value in values):
+            if not any(agrees(number, value) for values in sources.values() for value in values):
                 wrong.append(match.group(0))
     if wrong and CITATION.search(paragraph) and "±" not in paragraph:
         return []
@@ -125,16 +125,18 @@ def test_every_percentage_has_a_source(path):
     here = loaded(path)
     for paragraph in paragraphs(path):
         named = {name for name in catalogue.NAMES if f"`{name}`" in paragraph}
-        known = {name: recorded(name) for name in here | named} if NUMBER.search(paragraph) else {}
-        assert not unfounded(path.stem, paragraph, known), paragraph
+        sources = (
+            {name: recorded(name) for name in here | named} if NUMBER.search(paragraph) else {}
+        )
+        assert not unfounded(path.stem, paragraph, sources), paragraph
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda c: c["id"])
 def test_what_settles_a_claim_has_a_source(claim):
     """What is claimed is the paper's, and the ledger says whose; how it is settled is ours."""
     about = [name for name in catalogue.NAMES if claim["id"] in catalogue.find(name).claims]
-    known = {name: recorded(name) for name in about} if NUMBER.search(claim["how"]) else {}
-    assert not unfounded("claims", claim["how"], known)
+    sources = {name: recorded(name) for name in about} if NUMBER.search(claim["how"]) else {}
+    assert not unfounded("claims", claim["how"], sources)
 
 
 @pytest.mark.parametrize("name", [n for n in catalogue.NAMES if notes.read(n).finding])
@@ -145,14 +147,14 @@ def test_what_a_study_shows_is_in_its_records(name):
 
 
 def test_a_number_without_a_source_is_seen():
-    known = {"sample_efficiency": recorded("sample_efficiency")}
+    sources = {"sample_efficiency": recorded("sample_efficiency")}
     rows = studies.summarise(studies.load("sample_efficiency"), by=("model", "train_size"))
     best, spread = (100 * rows[0][key] for key in ("mean", "sd"))
     true = f"The convnet reaches {best:.1f} ± {spread:.1f} %."
-    assert unfounded("x", true, known) == []
+    assert unfounded("x", true, sources) == []
     assert unfounded("x", true, {}) != []
-    assert unfounded("x", f"The convnet reaches {best + 0.3:.2f} %.", known) != []
-    assert unfounded("x", f"The convnet reaches {best:.1f} ± {spread + 3:.1f} %.", known) != []
+    assert unfounded("x", f"The convnet reaches {best + 0.3:.2f} %.", sources) != []
+    assert unfounded("x", f"The convnet reaches {best:.1f} ± {spread + 3:.1f} %.", sources) != []
     assert unfounded("x", "It reaches 12.34 % ([They, 2020](https://arxiv.org/abs/1)).", {}) == []
     assert unfounded("02_vit", "The pairs take 9 % of it.", {}) != []
 
@@ -169,8 +171,8 @@ def test_steps_that_the_ceit_study_quotes():
         r"has four fifths right after (\d+) to (\d+) steps and DeiT after (\d+) to (\d+)",
         notes.read("ceit").finding,
     )
-    found = [min(steps[True]), max(steps[True]), min(steps[False]), max(steps[False])]
-    assert [int(n) for n in said.groups()] == found
+    extremes = [min(steps[True]), max(steps[True]), min(steps[False]), max(steps[False])]
+    assert [int(n) for n in said.groups()] == extremes
 
 
 def test_mean_gates_that_the_convit_study_quotes():

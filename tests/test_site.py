@@ -223,9 +223,9 @@ def widget_states(page):
 
 
 def test_links_that_set_a_panel_are_checked():
-    shown = EquationPanel("vit")
+    widget = EquationPanel("vit")
     state = {
-        "1": {"state": {"name": shown.name, "setup": shown.setup, "state": shown.state}},
+        "1": {"state": {"name": widget.name, "setup": widget.setup, "state": widget.state}},
         "2": {"state": {}},
     }
     page = (
@@ -289,12 +289,12 @@ def test_a_page_without_javascript_says_where_an_explorable_would_stand(browser,
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto((book / "book" / f"{chapter.stem}.html").as_uri())
-    told = page.locator("noscript p")
+    notes = page.locator("noscript p")
     assert (
         stored
-        and told.all_inner_texts() == ["An explorable stands here. It needs JavaScript."] * stored
+        and notes.all_inner_texts() == ["An explorable stands here. It needs JavaScript."] * stored
     )
-    assert all(line.is_visible() for line in told.all())
+    assert all(line.is_visible() for line in notes.all())
     context.close()
 
 
@@ -375,11 +375,11 @@ def test_the_vit_of_chapter_2_is_fetched_at_the_first_drawing(browser, book, add
         )
         with torch.no_grad():
             shares = 100 * vit.model(((ink - mean) / std)[None]).softmax(-1)[0]
-        shown = [
+        whole = [
             float(text.removesuffix(" %"))
             for text in visit.page.locator(".hx-share").all_text_contents()
         ]
-        torch.testing.assert_close(torch.tensor(shown), shares, rtol=0, atol=0.51)  # whole percents
+        torch.testing.assert_close(torch.tensor(whole), shares, rtol=0, atol=0.51)  # whole percents
         assert visit.errors == []
 
 

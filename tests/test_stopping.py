@@ -168,9 +168,9 @@ class Hungry(nn.Module):
 
 def test_an_evaluation_takes_as_many_images_as_there_is_memory_for():
     model = Hungry(network(), 8)
-    found = evaluate(model, DATA.train, device="cpu")
-    assert found.count == 40 and model.seen[-5:] == [8] * 5
-    assert found.accuracy == evaluate(model.inner, DATA.train, device="cpu").accuracy
+    evaluation = evaluate(model, DATA.train, device="cpu")
+    assert evaluation.count == 40 and model.seen[-5:] == [8] * 5
+    assert evaluation.accuracy == evaluate(model.inner, DATA.train, device="cpu").accuracy
     with pytest.raises(MemoryError, match="out of memory"):
         evaluate(Hungry(network(), 0), DATA.train, device="cpu")
 

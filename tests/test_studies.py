@@ -101,8 +101,8 @@ def test_record_is_of_a_declared_run_with_the_declared_recipe(path):
     for key, value in spec.recipe.items():
         if key != "evaluate_every":
             assert record["recipe"][key] == value, key
-    known = spec.data["source"] in (*DRAWN, "cifar10")
-    source = spec.data["source"] if known else "folder"
+    is_source = spec.data["source"] in (*DRAWN, "cifar10")
+    source = spec.data["source"] if is_source else "folder"
     for key, value in (spec.data | dict(source=source)).items():
         if key == "name" and "classes" in spec.settings:  # the study took some of the classes
             value = f"{value}, {spec.settings['classes']} of the classes"
@@ -191,11 +191,11 @@ def test_learning_rates_are_the_best_of_the_ladder():
     not used again."""
     tuning = studies.load("sample_efficiency_tuning")
     assert not set(sample_efficiency.STUDY.seeds) & {r["seed"] for r in tuning}
-    for model, used in sample_efficiency.LEARNING_RATES.items():
+    for model, rate in sample_efficiency.LEARNING_RATES.items():
         best = max(
             (r for r in tuning if r["model"] == model), key=lambda r: r["result"]["test_accuracy"]
         )
-        assert best["settings"]["lr"] == used
+        assert best["settings"]["lr"] == rate
         assert sorted(r["settings"]["lr"] for r in tuning if r["model"] == model) == sorted(
             sample_efficiency.LADDER
         )
@@ -213,11 +213,11 @@ def test_tuning_looks_at_no_test_image_and_trains_on_none_it_is_judged_by():
         image.tobytes(): i // 2 for i, image in enumerate(whole.train.images.numpy())
     }  # picture -> original
     train = {place[image.tobytes()] for image in data.train.images.numpy()}
-    judged = {
+    validation = {
         place[image.tobytes()] for image in data.test.images.numpy()
     }  # KeyError for an image of the test split
-    assert not train & judged
-    assert len(train) == 320 and len(train | judged) == len(whole.train) // 2
+    assert not train & validation
+    assert len(train) == 320 and len(train | validation) == len(whole.train) // 2
     assert torch.bincount(data.train.labels).tolist() == [64] * 10
 
 
@@ -226,10 +226,10 @@ def test_training_subsets_are_nested_and_balanced():
     for seed in sample_efficiency.STUDY.seeds:
         smaller = set()
         for per_class in sample_efficiency.PER_CLASS["digits"]:
-            kept = choose_few(labels, per_class=per_class, seed=seed)
-            assert torch.bincount(labels[kept]).tolist() == [per_class] * 10
-            assert smaller < set(kept.tolist())
-            smaller = set(kept.tolist())
+            indices = choose_few(labels, per_class=per_class, seed=seed)
+            assert torch.bincount(labels[indices]).tolist() == [per_class] * 10
+            assert smaller < set(indices.tolist())
+            smaller = set(indices.tolist())
 
 
 @pytest.mark.parametrize("name", catalogue.NAMES)
@@ -483,22 +483,22 @@ def test_command_line_lists_and_shows(capsys):
     listed = capsys.readouterr().out
     assert all(name in listed for name in catalogue.NAMES)
     assert cli.main(["study", "show", "sample_efficiency"]) == 0
-    shown = capsys.readouterr().out
+    text = capsys.readouterr().out
     mean = studies.summarise(studies.load("sample_efficiency"))[0]["mean"]
-    assert f"{100 * mean:.1f} ± " in shown and notes.read("sample_efficiency").effort in shown
+    assert f"{100 * mean:.1f} ± " in text and notes.read("sample_efficiency").effort in text
 
 
 def test_recorded_command_leads_to_the_same_run(monkeypatch):
-    asked = {}
+    call = {}
     monkeypatch.setattr(
-        running, "run_study", lambda name, **options: asked.update(options, name=name) or 0
+        running, "run_study", lambda name, **options: call.update(options, name=name) or 0
     )
-    told = dict(data="cifar10", seeds=[4, 5], device="cuda")
-    words = running.command_for("vit_digits", "some-run", **told).split()
+    arguments = dict(data="cifar10", seeds=[4, 5], device="cuda")
+    words = running.command_for("vit_digits", "some-run", **arguments).split()
     assert words[:3] == ["python", "-m", "hybridlib"]
     assert cli.main(words[3:]) == 0
-    assert asked["name"] == "vit_digits" and asked["only"] == "some-run" and asked["again"]
-    assert {key: asked[key] for key in told} == told
+    assert call["name"] == "vit_digits" and call["only"] == "some-run" and call["again"]
+    assert {key: call[key] for key in arguments} == arguments
 
 
 def test_wheel_holds_packages_records_and_weights(tmp_path):
@@ -533,10 +533,10 @@ def test_wheel_holds_packages_records_and_weights(tmp_path):
 def test_shipped_weights_reproduce_the_recorded_accuracy(name):
     """Half precision may turn a few close calls, no more; the card says which run, and names its
     command."""
-    told = pretrained.header(name)
-    (record,) = [r for r in studies.load(told["study"]) if r["run"] == told["run"]]
-    study = catalogue.find(told["study"])
-    data = study.load_data(study.spec(told["run"], seeds=(record["seed"],)))
+    header = pretrained.header(name)
+    (record,) = [r for r in studies.load(header["study"]) if r["run"] == header["run"]]
+    study = catalogue.find(header["study"])
+    data = study.load_data(study.spec(header["run"], seeds=(record["seed"],)))
     loaded = pretrained.load(name)
     model, mean, std = loaded.model, loaded.preparation.mean, loaded.preparation.std
     images = (data.test.images.float() / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(

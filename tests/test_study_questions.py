@@ -44,19 +44,19 @@ def data():
 
 def test_every_learning_rate_is_the_best_of_a_ladder_that_goes_further_on_both_sides():
     rows = studies.summarise(studies.load("tuning"), by=("model", "size", "lr"))
-    tried = {}
+    ladders = {}
     for row in rows:
-        tried.setdefault((row["model"], row["size"]), {})[row["lr"]] = row["mean"]
+        ladders.setdefault((row["model"], row["size"]), {})[row["lr"]] = row["mean"]
     assert (
-        tried.keys()
+        ladders.keys()
         == common.LEARNING_RATES.keys()
         == {(s.model, s.size) for s in tuning.runs("digits", (100,))}
     )
-    for system, found in tried.items():
-        best = max(found, key=lambda lr: (found[lr], -lr))
+    for system, ladder in ladders.items():
+        best = max(ladder, key=lambda lr: (ladder[lr], -lr))
         assert common.LEARNING_RATES[system] == best, system
-        assert min(found) < best < max(found), f"{system}: {best} is at the end of its ladder"
-        assert set(tuning.DIGITS_FIRST) <= set(found)
+        assert min(ladder) < best < max(ladder), f"{system}: {best} is at the end of its ladder"
+        assert set(tuning.DIGITS_FIRST) <= set(ladder)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_convit_is_observed_head_by_head(data):
     spec = first(convit, system="ConViT", fraction=1.0)
     torch.manual_seed(0)
     model = convit.build(spec, data).eval()
-    seen = convit.STUDY.measure(spec, model, data)
+    observation = convit.STUDY.measure(spec, model, data)
     assert (
-        [len(layer) for layer in seen["gates"]]
-        == [len(layer) for layer in seen["nonlocality"]]
+        [len(layer) for layer in observation["gates"]]
+        == [len(layer) for layer in observation["nonlocality"]]
         == [4, 4, 4]
     )
-    assert seen["gates"][0] == [pytest.approx(0.7311, abs=1e-4)] * 4
+    assert observation["gates"][0] == [pytest.approx(0.7311, abs=1e-4)] * 4
     images, _ = data.test.batch(torch.linspace(0, len(data.test) - 1, convit.PROBES).long())
     # the first block's gated map
     weights = model.trace(data.test.normalise(images)).maps[2].weights.double()
@@ -119,7 +119,7 @@ def test_convit_is_observed_head_by_head(data):
         for k in range(36):
             distance = ((q // 6 - k // 6) ** 2 + (q % 6 - k % 6) ** 2) ** 0.5
             total += weights[:, 1, q, k].mean().item() * distance
-    assert seen["nonlocality"][0][1] == pytest.approx(total / 36, abs=1e-3)
+    assert observation["nonlocality"][0][1] == pytest.approx(total / 36, abs=1e-3)
     assert (
         convit.STUDY.measure(
             first(convit, system="DeiT", fraction=1.0), create("deit", num_classes=10), data
@@ -170,19 +170,19 @@ def test_teacher_of_like_accuracy_is_the_nearest(monkeypatch, tmp_path):
     # of other pictures
     records += [record(m, 9, 0.91, data="--data photos") for m in ("vit", "convnet")]
     (tmp_path / "distillation_teachers").mkdir()
-    for made in records:
-        (tmp_path / "distillation_teachers" / f"{made['run']}.json").write_text(json.dumps(made))
+    for entry in records:
+        (tmp_path / "distillation_teachers" / f"{entry['run']}.json").write_text(json.dumps(entry))
     monkeypatch.setattr("hybridlib.studies.records.results_folder", lambda: tmp_path)
     assert distillation.choose_teacher("vit", data="my/photos", seed=0)["steps"] == 9
     with pytest.raises(
         FileNotFoundError, match="no runs on 'cifar10'; it has some on digits, photos"
     ):
         distillation.choose_teacher("vit", data="cifar10", seed=0)
-    chosen = {
+    teachers = {
         t: distillation.choose_teacher(t, data="digits", seed=0)["run"]
         for t in ("vit", "convnet", "best convnet")
     }
-    assert chosen == {
+    assert teachers == {
         "vit": "vit-4000-0",
         "convnet": "convnet-160-0",
         "best convnet": "convnet-800-0",
@@ -198,8 +198,8 @@ def test_each_arm_has_its_loss(data, monkeypatch):
     monkeypatch.setattr(distillation, "make_teacher", lambda spec, data: teacher)
     torch.manual_seed(0)
     images, labels = torch.randn(6, 3, 24, 24), torch.randint(10, (6,))
-    judged = teacher.eval()(images)
-    seen = set()
+    logits = teacher.eval()(images)
+    arms = set()
     for spec in distillation.runs("digits", (0,)):
         model = create("deit", spec.size, num_classes=10, image_size=24)
         heads = (
@@ -210,16 +210,16 @@ def test_each_arm_has_its_loss(data, monkeypatch):
         truth = [F.cross_entropy(head, labels) for head in heads]
         expected = {
             "none": sum(truth) / 2,
-            "soft": soft_distillation_loss(*heads, judged, labels, temperature=3.0, weight=0.1),
-            "hard": hard_distillation_loss(*heads, judged, labels),
+            "soft": soft_distillation_loss(*heads, logits, labels, temperature=3.0, weight=0.1),
+            "hard": hard_distillation_loss(*heads, logits, labels),
         }[spec.settings["loss"]]
         loss = distillation.make_loss(spec, data)
-        found = (
+        value = (
             F.cross_entropy(model(images), labels) if loss is None else loss(model, images, labels)
         )
-        assert torch.isclose(found, expected), spec.name
-        seen.add((spec.settings["loss"], spec.settings["tokens"], loss is None))
-    assert len(seen) == 6
+        assert torch.isclose(value, expected), spec.name
+        arms.add((spec.settings["loss"], spec.settings["tokens"], loss is None))
+    assert len(arms) == 6
 
 
 # ------------------------------------------------------------------------------------------ CoAtNet
@@ -229,14 +229,12 @@ def test_classes_of_pretraining_and_transfer_do_not_meet():
     few = dict(copies=1, test_copies=1, per_class=5)
     earlier = coatnet_transfer.PRETRAIN.runs("digits", (0,))[0]
     later = coatnet_transfer.runs("digits", (0,))[0]
-    seen = coatnet_transfer.load_data(
-        type(earlier)(**vars(earlier) | dict(data=earlier.data | few))
-    )
+    old = coatnet_transfer.load_data(type(earlier)(**vars(earlier) | dict(data=earlier.data | few)))
     new = coatnet_transfer.load_data(type(later)(**vars(later) | dict(data=later.data | few)))
-    assert set(seen.train.labels.tolist()) == set(seen.test.labels.tolist()) == set(range(5))
+    assert set(old.train.labels.tolist()) == set(old.test.labels.tolist()) == set(range(5))
     assert set(new.train.labels.tolist()) == set(new.test.labels.tolist()) == set(range(5, 10))
-    assert len(new.train) == 25 and seen.num_classes == new.num_classes == 10
-    assert seen.name != new.name
+    assert len(new.train) == 25 and old.num_classes == new.num_classes == 10
+    assert old.name != new.name
 
 
 def test_transfer_takes_everything_but_the_head(tmp_path, monkeypatch):
@@ -266,10 +264,10 @@ def test_transfer_takes_everything_but_the_head(tmp_path, monkeypatch):
 def test_coatnet_gap_is_train_minus_test(data):
     spec = first(coatnet, layout="ViT_REL", regime="little")
     torch.manual_seed(0)
-    found = coatnet.STUDY.measure(
+    entry = coatnet.STUDY.measure(
         spec, create("coatnet", "nano ViT_REL", num_classes=10, image_size=24).eval(), data
     )
-    assert 0 <= found["train_accuracy"] <= 1 and -1 <= found["gap"] <= found["train_accuracy"]
+    assert 0 <= entry["train_accuracy"] <= 1 and -1 <= entry["gap"] <= entry["train_accuracy"]
 
 
 # -------------------------------------------------------------------------------------------- field

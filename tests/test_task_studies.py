@@ -88,11 +88,11 @@ def test_rates_are_judged_on_validation_pictures_with_a_seed_of_their_own(study)
         first = spec.data | dict(pictures=30, test_pictures=20)
         if spec.data["source"] == "lookup":
             few = dict(per_class=100, seed=spec.seed)
-            seen = (
+            splits = (
                 draw_scenes(split, pictures=500, **few).originals
                 for split in ("train", "validation")
             )
-            train, judges = (set(originals.flatten().tolist()) for originals in seen)
+            train, judges = (set(originals.flatten().tolist()) for originals in splits)
             assert not train & judges and first["per_class"] == 100
     users = [other for other in OWN if other not in TUNING]
     assert not {s.seed for s in specs} & {seed for user in users for seed in user.seeds}
@@ -209,14 +209,14 @@ def test_gates_are_observed_with_their_mean_and_lowest():
     for system in gates.SYSTEMS:
         spec = small(first(gates.STUDY, task="lookup", system=system))
         model, data = built(gates.STUDY, spec)
-        seen = gates.STUDY.measure(spec, model.eval(), data)
-        flat = [g for layer in seen["gates"] for g in layer]
-        assert len(flat) == 12 and seen["lowest_gate"] == pytest.approx(min(flat), abs=1e-4)
-        assert seen["mean_gate"] == pytest.approx(sum(flat) / 12, abs=1e-3)
-        assert seen["mean_gate"] == pytest.approx(
+        observation = gates.STUDY.measure(spec, model.eval(), data)
+        flat = [g for layer in observation["gates"] for g in layer]
+        assert len(flat) == 12 and observation["lowest_gate"] == pytest.approx(min(flat), abs=1e-4)
+        assert observation["mean_gate"] == pytest.approx(sum(flat) / 12, abs=1e-3)
+        assert observation["mean_gate"] == pytest.approx(
             0.5 if system == "no gating" else 0.7311, abs=1e-4
         )
-        assert 0 < seen["mean_nonlocality"] < 8
+        assert 0 < observation["mean_nonlocality"] < 8
     assert [s.data["source"] for s in gates.runs("digits", (0,))] == ["digits"] * 4 + [
         "match"
     ] * 4 + ["lookup"] * 4
@@ -233,8 +233,8 @@ def test_without_positions_biases_are_zero_and_stay_so():
         fit(model, data, Recipe(**spec.recipe), device="cpu", progress=False)
         assert not any(table.any() for table in tables)
         assert not torch.equal(before, model.head.weight)
-    kept, _ = built(place.STUDY, small(first(place.STUDY, system="CoAtNet", positions="relative")))
-    assert all(p.any() for n, p in kept.named_parameters() if n.endswith("bias.table"))
+    other, _ = built(place.STUDY, small(first(place.STUDY, system="CoAtNet", positions="relative")))
+    assert all(p.any() for n, p in other.named_parameters() if n.endswith("bias.table"))
     kinds = set()
     for positions in ("none", "absolute", "relative"):
         model, _ = built(
@@ -274,17 +274,17 @@ def test_students_and_teachers_learn_from_the_same_wrong_labels_and_are_judged_b
     right = load(**common.DIGITS | dict(copies=1, test_copies=1))
     few = dict(steps=1)
     places = dict(results=tmp_path / "results", scratch=tmp_path / "runs", progress=False)
-    seen = set()
+    digests = set()
     for spec in distillation_labels.runs("digits", (0,)):
         spec = small(spec, **few)
         record = run_one(distillation_labels.STUDY, spec, command="python -m x", **places)
-        seen.add((record["data"]["train"]["digest"], record["data"]["test"]["digest"]))
+        digests.add((record["data"]["train"]["digest"], record["data"]["test"]["digest"]))
         assert (
             record["data"]["wrong"] == 0.37 and "37% of the labels wrong" in record["data"]["name"]
         )
         loss = {"none": "cross-entropy"}.get(spec.settings["loss"], "Distillation")
         assert record["recipe"]["loss"] == loss
-    assert len(seen) == 1
+    assert len(digests) == 1
     data = distillation_labels.load_data(spec)
     assert torch.equal(data.train.images, right.train.images)
     assert (data.train.labels != right.train.labels).float().mean() == pytest.approx(0.37, abs=1e-3)
@@ -315,17 +315,17 @@ def test_a_run_is_recorded(study, tmp_path, monkeypatch):
 
 def test_variants_of_the_convnet_are_what_they_are_called():
     torch.manual_seed(0)
-    images, seen = torch.randn(2, 3, 32, 32), {}
+    images, models = torch.randn(2, 3, 32, 32), {}
     for variant in lookup_convnet.VARIANTS:
         spec = small(first(lookup_convnet.STUDY, variant=variant))
         model, _ = built(lookup_convnet.STUDY, spec)
-        seen[variant] = model
+        models[variant] = model
         assert model.eval()(images).shape == (2, 10)
         moved = images.clone().requires_grad_()
         model.features(moved)[0, :, 0, 0].sum().backward()  # the upper left cell alone
         sees_all = moved.grad[0, :, -1, -1].abs().max().item() > 0  # the lower right pixel
         assert sees_all == (variant in ("squeeze-excite", "global context")), variant
-    blocks = [sum(map(len, seen[v].stages)) for v in ("four times the steps", "twice the blocks")]
+    blocks = [sum(map(len, models[v].stages)) for v in ("four times the steps", "twice the blocks")]
     assert blocks == [3, 6]
     steps = {s.settings["variant"]: s.recipe["steps"] for s in lookup_convnet.runs("digits", (0,))}
     assert steps["four times the steps"] == 4 * steps["squeeze-excite"] == 4 * lookup.STEPS

@@ -74,21 +74,21 @@ def test_normalising_again_changes_nothing(executed):
 
 def test_widgets_are_named_in_order_and_orphans_are_gone(executed):
     notebook = notebooks.normalise(copy.deepcopy(executed[0]))
-    shown = views(notebook)
+    ids = views(notebook)
     models = stored_models(notebook)
-    assert len(shown) == 9 and shown[0] == "w1"
-    assert shown[1] == shown[2]  # two views of one counter
-    assert set(shown) <= set(models)
+    assert len(ids) == 9 and ids[0] == "w1"
+    assert ids[1] == ids[2]  # two views of one counter
+    assert set(ids) <= set(models)
     assert set(models) == {f"w{n + 1}" for n in range(len(models))}
-    reached = set(shown) | {
+    reached = set(ids) | {
         id_ for model in models.values() for id_ in notebooks.references(model["state"])
     }
     assert reached == set(models)
     before = stored_models(executed[0])
     kinds = [model["state"].get("_esm") for model in before.values()]
     assert kinds.count("export default { render() {} }") == 2  # the store and the orphan
-    kept = [model["state"].get("_esm") for model in models.values()]
-    assert kept.count("export default { render() {} }") == 1
+    scripts = [model["state"].get("_esm") for model in models.values()]
+    assert scripts.count("export default { render() {} }") == 1
 
 
 def test_buffers_stay_with_their_model(executed):
@@ -154,9 +154,9 @@ def test_a_figures_words_are_kept_and_progress_bars_are_not():
     bar = "training: 100%|##########| 200/200 [00:58<00:00,  3.41step/s, loss=0.230]\n"
     for name, text in (("stderr", bar), ("stdout", "right\n"), ("stderr", "\n")):
         cell.outputs.append(nbformat.v4.new_output("stream", name=name, text=text))
-    (kept,) = notebooks.normalise(nbformat.v4.new_notebook(cells=[cell])).cells
-    assert kept.metadata == {"mystnb": words, "tags": ["hide-input"]}
-    assert [output.text for output in kept.outputs] == ["right\n"]
+    (after,) = notebooks.normalise(nbformat.v4.new_notebook(cells=[cell])).cells
+    assert after.metadata == {"mystnb": words, "tags": ["hide-input"]}
+    assert [output.text for output in after.outputs] == ["right\n"]
 
 
 @pytest.fixture
@@ -237,10 +237,10 @@ WITH_RECORDS = [name for name in catalogue.NAMES if (results_folder() / name).is
 def test_tables_of_the_page_say_what_the_terminal_says(name):
     """The same titles, keys and "mean ± sd (n)", in the same order."""
     section = recorded.section(name)
-    shown = re.findall(r"<figcaption>(.*?)</figcaption><table.*?>\n(.*?)</table>", section, re.S)
+    on_page = re.findall(r"<figcaption>(.*?)</figcaption><table.*?>\n(.*?)</table>", section, re.S)
     printed = list(catalogue.find(name).tables_as_text(load(name, data=None)))
-    assert [html.unescape(title) for title, _ in shown] == [title for title, _ in printed]
-    for (_, table), (_, text) in zip(shown, printed):
+    assert [html.unescape(title) for title, _ in on_page] == [title for title, _ in printed]
+    for (_, table), (_, text) in zip(on_page, printed):
         cells = [
             html.unescape(cell) for cell in re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", table)
         ]
@@ -313,18 +313,18 @@ def test_axes_have_round_numbers(low, high, expected):
 
 def test_recorded_benchmark_is_whole():
     record = json.loads(speed.RESULTS.read_text("utf-8"))
-    found = {}
+    by_model = {}
     for row in record["rows"]:
-        found.setdefault(row["model"], {})[row["metric"]] = row
+        by_model.setdefault(row["model"], {})[row["metric"]] = row
         ours_first = row["unit"] == "MiB"
         ratio = row["ours"] / row["theirs"] if ours_first else row["theirs"] / row["ours"]
         assert row["ratio"] == pytest.approx(ratio)
-    assert found.keys() == {pair.name for pair in PAIRS if pair.default}
-    for name, rows in found.items():  # a convnet has no maps
+    assert by_model.keys() == {pair.name for pair in PAIRS if pair.default}
+    for name, rows in by_model.items():  # a convnet has no maps
         assert set(speed.METRICS) - rows.keys() <= {"forward with maps"}, name
-    shown = speed.table(record)
-    row = found["convit Ti"]["training step"]
-    assert f"{row['ours']:.0f}\u00a0·\u00a0**{row['ratio']:.2f}**" in shown
+    text = speed.table(record)
+    row = by_model["convit Ti"]["training step"]
+    assert f"{row['ours']:.0f}\u00a0·\u00a0**{row['ratio']:.2f}**" in text
 
 
 def test_claims_page_is_made_from_the_data():

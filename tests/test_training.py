@@ -267,17 +267,17 @@ def test_weight_decay_acts_on_matrices_and_kernels_alone():
 
 
 def test_another_loss_and_functions_as_augmentation():
-    seen = []
+    batches = []
 
     def double(model, images, targets):
-        seen.append((images.dtype, tuple(images.shape), targets.dtype))
+        batches.append((images.dtype, tuple(images.shape), targets.dtype))
         return 2 * F.cross_entropy(model(images), targets)
 
     def black(images, targets, random):
         return images * 0, targets
 
     run = short(loss=double, augment=(black,))[1]
-    assert seen == [(torch.float32, (16, 3, 8, 8), torch.int64)] * 6
+    assert batches == [(torch.float32, (16, 3, 8, 8), torch.int64)] * 6
     assert run.config["augment"] == "black" and run.config["loss"].endswith("double")
     assert run.curve[0]["train_loss"] == pytest.approx(2 * 1.386, rel=0.2)
 
@@ -462,7 +462,7 @@ def test_finished_training_is_not_trained_again(tmp_path):
 
 def test_checkpoint_of_another_training_is_refused_and_kept(tmp_path):
     short(checkpoint_dir=tmp_path)
-    kept = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     with pytest.raises(CheckpointError) as caught:
         short(checkpoint_dir=tmp_path, lr=0.02, seed=1)
     assert "config.lr was 0.01 and is now 0.02" in str(
@@ -473,7 +473,7 @@ def test_checkpoint_of_another_training_is_refused_and_kept(tmp_path):
         short(network(norm=False), checkpoint_dir=tmp_path)
     with pytest.raises(ValueError, match="holds checkpoints up to step 6 and resume is False"):
         short(checkpoint_dir=tmp_path, resume=False)
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == kept
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == files
 
 
 def truncated(path):

@@ -42,13 +42,13 @@ def imported(path):
 def test_what_a_set_does_not_install_no_file_of_its_tests_imports():
     drawing = {"axe_playwright_python", "playwright", "jupyter_book", "sphinx", "nbval", "nbdime"}
     left = [ROOT / path for path in versions.LEFT_OUT]
-    tried = [
+    files = [
         p
         for p in (ROOT / "tests").rglob("test_*.py")
         if not any(p == q or q in p.parents for q in left)
     ]
-    assert len(tried) > 30
-    assert {p.name: sorted(found) for p in tried if (found := imported(p) & drawing)} == {}
+    assert len(files) > 30
+    assert {p.name: sorted(names) for p in files if (names := imported(p) & drawing)} == {}
     assert "axe_playwright_python" in imported(ROOT / "tests" / "test_home.py")
 
 

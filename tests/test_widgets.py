@@ -77,20 +77,20 @@ def test_display_is_the_same_in_every_run(name):
 def test_the_still_picture_says_how_to_get_the_live_one(name, monkeypatch):
     """Before the cell is run JupyterLab shows the picture alone, which looks like the explorable
     and does nothing."""
-    drawn = []
+    figures = []
     savefig = Figure.savefig
 
     def note(figure, *args, **kwargs):
-        drawn.append(figure)
+        figures.append(figure)
         savefig(figure, *args, **kwargs)
 
     monkeypatch.setattr(Figure, "savefig", note)
     EXPLORABLES[name]()._repr_mimebundle_()
-    (figure,) = drawn
-    (told,) = [
+    (figure,) = figures
+    (text,) = [
         text for text in figure.findobj(Text) if text.get_text() == "Run this cell to use it."
     ]
-    line, whole = told.get_window_extent(), figure.bbox
+    line, whole = text.get_window_extent(), figure.bbox
     assert whole.x0 <= line.x0 and line.x1 <= whole.x1 and whole.y0 <= line.y0
     for ax in figure.axes:  # it stands below everything else
         assert ax.get_tightbbox().y0 >= line.y1 - 1
@@ -128,8 +128,8 @@ def test_imports_come_first_and_once():
     order = base.parts("attention_explorer.js")
     assert len(order) == len(set(order)) and order[-1] == "attention_explorer.js"
     for file in order:
-        for needed in base.LOCAL_IMPORT.findall(base.read(file)):
-            assert order.index(needed) < order.index(file)
+        for module in base.LOCAL_IMPORT.findall(base.read(file)):
+            assert order.index(module) < order.index(file)
 
 
 def test_scripts_stay_short():
@@ -213,9 +213,9 @@ def test_a_page_stays_light():
     assert sum(spent) * 4 / 3 < 330_000 and len(explorer._esm) < 40_000, spent
     drawing = live_vit()
     state = drawing.get_state()
-    told = sum(len(value) for value in state.values() if isinstance(value, bytes | str))
+    length = sum(len(value) for value in state.values() if isinstance(value, bytes | str))
     # its scripts and style sheets
-    assert told < 90_000 and len(drawing.samples) == 3 * 16 * 16, told
+    assert length < 90_000 and len(drawing.samples) == 3 * 16 * 16, length
 
 
 # --- bad input: the value, the rule, a value that works ---
@@ -267,7 +267,7 @@ def sized(**layouts):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: NineHeads(np.zeros((2, 9))), r"shape \(2, 9\).*3 to 24.*\(9, 9\)"),
         (lambda: NineHeads(np.full((4, 4), 255)), r"from 255.*0\.\.1; divide by 255"),
@@ -568,8 +568,8 @@ def sized(**layouts):
         (lambda: LiveCeiT(CEIT_FILE, **SHEETS, name="two words"), r"name is 'two words'.*'steps'"),
     ],
 )
-def test_bad_input_is_refused_in_words(make, told):
-    with pytest.raises(ValueError, match=told):
+def test_bad_input_is_refused_in_words(make, message):
+    with pytest.raises(ValueError, match=message):
         make()
 
 
@@ -582,8 +582,8 @@ def test_the_smallest_picture_is_as_small_as_it_says(side, seed):
         {"kernel": int(k), "stride": int(s), "dilation": int(d)}
         for k, s, d in generator.integers(1, (9, 4, 4), (3, 3))
     ]
-    needed = smallest_grid(layers)
-    out = torch.zeros(1, 1, needed)
+    least = smallest_grid(layers)
+    out = torch.zeros(1, 1, least)
     for layer in layers:
         padding = layer["dilation"] * (layer["kernel"] - 1) // 2 if layer["kernel"] % 2 else 0
         out = F.conv1d(
@@ -594,9 +594,9 @@ def test_the_smallest_picture_is_as_small_as_it_says(side, seed):
             padding=padding,
         )
     assert out.shape[-1] == 1
-    if needed > side:
+    if least > side:
         with pytest.raises(
-            ValueError, match=f"grid is {side}.*grid={needed}|needs a picture of {needed} pixels"
+            ValueError, match=f"grid is {side}.*grid={least}|needs a picture of {least} pixels"
         ):
             ReceptiveField(layers, grid=side)
     elif side <= 256:
@@ -607,7 +607,7 @@ def test_the_smallest_picture_is_as_small_as_it_says(side, seed):
 
 
 @pytest.mark.parametrize(
-    ("make", "trait", "value", "told"),
+    ("make", "trait", "value", "message"),
     [
         (NineHeads, "image", np.zeros((2, 9)), r"shape \(2, 9\).*3 to 24"),
         (NineHeads, "image", np.full((4, 4), 255), r"0\.\.1; divide by 255"),
@@ -637,10 +637,12 @@ def test_the_smallest_picture_is_as_small_as_it_says(side, seed):
     ],
 )
 @pytest.mark.parametrize("by", ["Python", "the view"])
-def test_a_value_set_later_is_refused_in_words_and_leaves_the_old_one(make, trait, value, told, by):
+def test_a_value_set_later_is_refused_in_words_and_leaves_the_old_one(
+    make, trait, value, message, by
+):
     explorable = make()
     before = getattr(explorable, trait)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         if by == "Python":
             setattr(explorable, trait, value)
         else:

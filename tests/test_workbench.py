@@ -95,18 +95,18 @@ def test_systems_set_later_are_checked_and_a_refused_value_is_taken_back():
 
 
 def test_held_out_digits_are_test_digits_that_all_read_or_some_misread(test_split):
-    told = live.held_out()
+    digits_held_out = live.held_out()
     same = ("canvas", "scale", "position", "clutter", "test_copies", "seed")
-    used = {
-        name: known.default for name, known in inspect.signature(digits).parameters.items()
+    settings = {
+        name: parameter.default for name, parameter in inspect.signature(digits).parameters.items()
     } | dict(DIGITS)
-    assert {key: module.DIGITS[key] for key in same} == {key: used[key] for key in same}
-    chosen = [*module.READ, *module.MISREAD]
-    images = torch.stack([test_split.images[i] for i in chosen])
-    np.testing.assert_array_equal(told.pictures, images[:, 0].numpy())
-    classes = test_split.labels[chosen]
+    assert {key: module.DIGITS[key] for key in same} == {key: settings[key] for key in same}
+    indices = [*module.READ, *module.MISREAD]
+    images = torch.stack([test_split.images[i] for i in indices])
+    np.testing.assert_array_equal(digits_held_out.pictures, images[:, 0].numpy())
+    classes = test_split.labels[indices]
     assert classes[:10].tolist() == list(range(10))
-    assert told.labels[:10] == list("0123456789") and told.labels[10:] == [
+    assert digits_held_out.labels[:10] == list("0123456789") and digits_held_out.labels[10:] == [
         f"a {k}, which some misread" for k in classes[10:]
     ]
     right = torch.stack(

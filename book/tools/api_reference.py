@@ -111,11 +111,11 @@ def readable(app, what, name, obj, options, signature, returns):
     'torch.nn.ReLU'>`.
     """
     if what == "class" and signature and signature.startswith("(*args"):
-        taken = sphinx_inspect.signature(
+        init_signature = sphinx_inspect.signature(
             obj.__init__, bound_method=True, type_aliases=app.config.autodoc_type_aliases
         )
         signature = sphinx_inspect.stringify_signature(
-            taken, show_return_annotation=False, unqualified_typehints=True
+            init_signature, show_return_annotation=False, unqualified_typehints=True
         )
     return signature and re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", signature), returns
 
@@ -132,14 +132,14 @@ def keep_or_skip(app, what, name, obj, skip, options):
 
 def to_rst(app, what, name, obj, options, lines):
     """Make reStructuredText of a docstring (Sphinx's event autodoc-process-docstring)."""
-    known = arguments(obj, name)
+    names = arguments(obj, name)
     out = []
     for kind, block in blocks(lines):
         if kind == "code":
             language = "python" if is_python(block) else "text"
             out += ["", f".. code-block:: {language}", "", *(f"   {line}" for line in block), ""]
         else:
-            text = rewritten("\n".join(block), known)
+            text = rewritten("\n".join(block), names)
             out += LABEL.sub(r"**\1:** ", text).split("\n")
     lines[:] = out
 
@@ -147,14 +147,14 @@ def to_rst(app, what, name, obj, options, lines):
 def blocks(lines):
     """Split a docstring into text and the indented blocks between blank lines, which are code or
     diagrams."""
-    found, before = [("text", [])], ""
+    parts, before = [("text", [])], ""
     for line in lines:
-        blank_above = not (found[-1][1] and found[-1][1][-1].strip())
+        blank_above = not (parts[-1][1] and parts[-1][1][-1].strip())
         if line.strip():
             indented = line.startswith("    ")
-            if found[-1][0] == "code":
+            if parts[-1][0] == "code":
                 if not indented:
-                    found.append(("text", [""]))
+                    parts.append(("text", [""]))
             elif (
                 indented
                 and blank_above
@@ -162,15 +162,15 @@ def blocks(lines):
                 and not before.startswith(" ")
                 and not BULLET.match(before)
             ):
-                found.append(("code", []))
+                parts.append(("code", []))
             before = line
-        if found[-1][0] == "text":
-            with_room(found[-1][1], line)
+        if parts[-1][0] == "text":
+            with_room(parts[-1][1], line)
         else:
-            found[-1][1].append(line)
+            parts[-1][1].append(line)
     return [
         (kind, inspect.cleandoc("\n".join(block)).split("\n") if kind == "code" else block)
-        for kind, block in found
+        for kind, block in parts
     ]
 
 
@@ -207,7 +207,7 @@ def is_python(block):
     )
 
 
-def rewritten(text, known):
+def rewritten(text, names):
     """Plain text with code in backticks as reStructuredText; a name that is no argument becomes a
     link where it can."""
     parts = CODE.split(text)  # words and code by turns
@@ -218,7 +218,7 @@ def rewritten(text, known):
                 f"``{piece}``" if k % 2 else escaped(piece) for k, piece in enumerate(pieces)
             )
         else:
-            linked = NAME.fullmatch(part) and part not in known
+            linked = NAME.fullmatch(part) and part not in names
             touches = [re.match(r"\w", beside) for beside in (parts[i - 1][-1:], parts[i + 1][:1])]
             parts[i] = (
                 "\\ " * bool(touches[0])
@@ -238,17 +238,17 @@ def escaped(words):
 def arguments(obj, name):
     """What is not a name of the library in the docstring of `obj`: its arguments, its attributes
     and itself."""
-    known = {name, name.rpartition(".")[2]}
+    names = {name, name.rpartition(".")[2]}
     owner = obj
     if inspect.isfunction(obj) and "." in getattr(obj, "__qualname__", ""):
         owner = getattr(import_module(obj.__module__), obj.__qualname__.split(".")[0], obj)
     for thing in (obj, owner):
-        known |= set(getattr(thing, "__annotations__", {}))
+        names |= set(getattr(thing, "__annotations__", {}))
         try:
-            known |= set(inspect.signature(thing).parameters)
+            names |= set(inspect.signature(thing).parameters)
         except (TypeError, ValueError):
             pass
-    return known
+    return names
 
 
 # ------------------------------------------------------------------------------------------- links
@@ -296,19 +296,19 @@ def link_to(app, env, node, contnode):
         f"{PACKAGE}.{target}",
         target,
     ]
-    found = [name for name in inside if name in objects][:1]
-    found = found or [
+    matches = [name for name in inside if name in objects][:1]
+    matches = matches or [
         name
         for name, entry in objects.items()
         if name.endswith(f".{target}")
         and not entry.aliased
         and ("." in target or entry.objtype in TOP)
     ]
-    if len(found) != 1 or objects[found[0]].objtype == "module":
+    if len(matches) != 1 or objects[matches[0]].objtype == "module":
         return None
-    entry = objects[found[0]]
+    entry = objects[matches[0]]
     return make_refnode(
-        app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, found[0]
+        app.builder, node["refdoc"], entry.docname, entry.node_id, contnode, matches[0]
     )
 
 
@@ -328,8 +328,8 @@ def write_lines(app, pagename, templatename, context, doctree):
     if "sig-paren" in context.get("body", ""):
         lines = r'\1<span class="sig-lines">\2</span>'
         context["body"] = LINES.sub(
-            lambda found: (
-                found.expand(lines)
+            lambda match: (
+                match.expand(lines)
                 .replace("<dd>", '<span class="sig-line">')
                 .replace("</dd>", "</span>")
             ),

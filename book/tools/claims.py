@@ -162,7 +162,7 @@ def facets(claim, its):
 
 def filters(claims, measured):
     """Return the form, which ledger.js shows."""
-    found = [facets(claim, measured.get(claim["id"], [])) for claim in claims]
+    all_facets = [facets(claim, measured.get(claim["id"], [])) for claim in claims]
     choices = {
         "chapter": list(dict.fromkeys(str(claim["chapter"]) for claim in claims)),
         "settled": [
@@ -179,7 +179,7 @@ def filters(claims, measured):
     for name, values in choices.items():
         lines.append(f"<fieldset><legend>{legends[name]}</legend>")
         for value in values:
-            count = sum(value in one[name] for one in found)
+            count = sum(value in one[name] for one in all_facets)
             words = value if name == "chapter" else f"{mark(value)} {value} ({count})"
             lines.append(
                 f'<label><input type="checkbox" name="{name}" value="{value}"> {words}</label>'
@@ -221,7 +221,7 @@ def chapter_row(chapter):
 def headings_of(chapter):
     """Return a chapter's headings, each with the address of its section; the first is the chapter's
     own. None if the chapter is not there."""
-    found = []
+    headings = []
     for path in BOOK.glob(f"{chapter:02d}_*.ipynb"):
         cells = [
             cell
@@ -231,9 +231,9 @@ def headings_of(chapter):
         titles = re.findall(
             r"^#+ +(.+?) *$", "\n\n".join("".join(cell["source"]) for cell in cells), re.M
         )
-        found = [(title, f"{path.name}#{title.replace(' ', '-')}") for title in titles]
-        found[0] = titles[0], path.name
-    return found
+        headings = [(title, f"{path.name}#{title.replace(' ', '-')}") for title in titles]
+        headings[0] = titles[0], path.name
+    return headings
 
 
 def where(claim):

@@ -139,13 +139,13 @@ VALUES = {
 
 def by_seed(records, value):
     read = VALUES.get(value, lambda record: value_of(record, value))
-    found = {record["seed"]: read(record) for record in records}
-    if len(found) < len(records):
+    values = {record["seed"]: read(record) for record in records}
+    if len(values) < len(records):
         raise ValueError(
             f"several runs of one seed, such as {records[0]['run']}: the settings must single"
             " out one"
         )
-    return found
+    return values
 
 
 # What is read from all runs of an arm together
@@ -309,13 +309,13 @@ def measure(spec, folder=None):
     arms = [
         (factor, runs_of(spec, settings, folder), *rest) for factor, settings, *rest in spec["arms"]
     ]
-    kept = [record for _, records, *_ in arms for record in records]
+    all_records = [record for _, records, *_ in arms for record in records]
     if spec.get("value") in SHARES:
         (_, first), (_, second) = arms
         count = SHARES[spec["value"]]
         return (
             *of_shares(*count(first), *count(second)),
-            f"{told(kept)}, {len(first)} runs an arm, unpaired",
+            f"{training_of(all_records)}, {len(first)} runs an arm, unpaired",
         )
     values = differences(
         arms, spec.get("value", "test_accuracy"), math.log if spec["unit"] == "times" else float
@@ -325,20 +325,20 @@ def measure(spec, folder=None):
         mean,
         mean - half,
         mean + half,
-        f"{told(kept)}, {len(values)} seeds" + ", paired" * (len(arms) > 1),
+        f"{training_of(all_records)}, {len(values)} seeds" + ", paired" * (len(arms) > 1),
     )
 
 
 def runs_of(spec, settings, folder):
-    found = [
+    runs = [
         record
         for record in records_of(spec["study"], folder)
         if record["data"]["name"] == spec["data"]
         and all(value_of(record, key) == value for key, value in settings.items())
     ]
-    if not found:
+    if not runs:
         raise ValueError(f"no run of study {spec['study']!r} on {spec['data']!r} has {settings}")
-    return found
+    return runs
 
 
 def differences(arms, value, change=float):
@@ -348,14 +348,14 @@ def differences(arms, value, change=float):
         ValueError: if the arms have other seeds, or saw other pictures at the same seed, so that
             they are not paired.
     """
-    found, pictures = [], {}
+    terms, pictures = [], {}
     for factor, records, *own in arms:
         (name,) = own or (value,)
-        found.append((factor, ARMS[name](records) if name in ARMS else by_seed(records, name)))
+        terms.append((factor, ARMS[name](records) if name in ARMS else by_seed(records, name)))
         for record in records:
             train = record["data"]["train"]
             pictures.setdefault((record["seed"], train["images"]), set()).add(train["digest"])
-    seeds = {tuple(sorted(values)) for _, values in found}
+    seeds = {tuple(sorted(values)) for _, values in terms}
     if len(seeds) > 1:
         raise ValueError(
             f"its arms have the seeds {sorted(seeds)}, so they are not paired: record the missing"
@@ -364,11 +364,11 @@ def differences(arms, value, change=float):
     if any(len(digests) > 1 for digests in pictures.values()):
         raise ValueError("its arms saw other pictures at the same seed, so they are not paired")
     return [
-        sum(factor * change(values[seed]) for factor, values in found) for seed in next(iter(seeds))
+        sum(factor * change(values[seed]) for factor, values in terms) for seed in next(iter(seeds))
     ]
 
 
-def told(records):
+def training_of(records):
     """Return in words on what and how long an effect's runs trained."""
     steps = sorted({record["steps"] for record in records})
     return (

@@ -76,7 +76,7 @@ def furnish(app, pagename, templatename, context, doctree):
         return
     context["docstitle"] = ""
     context["title"] = TITLE
-    for name, made in (
+    for name, markup in (
         ("live", explorable()),
         ("map", home_map.draw(chapters())),
         ("list", listing(chapters())),
@@ -84,7 +84,7 @@ def furnish(app, pagename, templatename, context, doctree):
         place = f'<div class="home-{name}"></div>'
         assert place in context["body"], f"book/intro.md has no {place}"
         context["body"] = context["body"].replace(
-            place, f"{place.removesuffix('</div>')}{made}</div>"
+            place, f"{place.removesuffix('</div>')}{markup}</div>"
         )
     app.add_js_file("host.js", defer="defer")
 
@@ -166,10 +166,10 @@ def card(url, branch, title, description):
                 " its middle"
             )
         }
-    found = [
+    lines = [
         f'<meta property="{name}" content="{html.escape(text)}" />' for name, text in tags.items()
     ]
-    return "\n".join(["", *found, '<meta name="twitter:card" content="summary_large_image" />'])
+    return "\n".join(["", *lines, '<meta name="twitter:card" content="summary_large_image" />'])
 
 
 def write_index(outdir):

@@ -276,13 +276,13 @@ def card(system, corner, address):
     w, h = CARD
     x, y = corner
     state = f"Chapter {system.chapter}" if address else f"Chapter {system.chapter}: soon"
-    drawn = (
+    drawing = (
         f'<rect class="home-card" width="{w}" height="{h}" rx="6"/><g class="home-thumbnail"'
         f' transform="translate(8 7)">{THUMBNAILS[system.name]}</g><text x="8" y="64"'
         f' class="home-name">{escape(system.name)}</text><text x="8"'
         f' y="78">{system.date}</text><text x="8" y="93" class="home-chapter">{state}</text>'
     )
     inside = (
-        f'<a href="{address}">{drawn}</a>' if address else f'<g class="home-coming">{drawn}</g>'
+        f'<a href="{address}">{drawing}</a>' if address else f'<g class="home-coming">{drawing}</g>'
     )
     return f'<g transform="translate({x:.1f} {y})">{inside}</g>'

@@ -194,7 +194,7 @@ class Source:
             or any(self._binds(n, name) for part in function.body for n in ast.walk(part))
         ):
             raise CannotTell(name)
-        found = set()
+        strings = set()
         for node in self.nodes:
             if isinstance(node, ast.Name) and node.id == function.name:
                 call = self.parents[node]
@@ -202,8 +202,8 @@ class Source:
                     isinstance(call, ast.Call) and call.func is node and len(call.args) > index
                 ):
                     raise CannotTell(name)
-                found |= self.strings(call.args[index])
-        return found
+                strings |= self.strings(call.args[index])
+        return strings
 
 
 def absolute(node: ast.ImportFrom, package: str) -> str:
@@ -276,18 +276,18 @@ class Library:
 
     def reached(self, source: Source) -> set[str]:
         """The modules that a source imports, and these in turn."""
-        found: set[str] = set()  # followed to the end
-        passed: set[str] = set()  # packages on the way
+        modules: set[str] = set()  # followed to the end
+        packages: set[str] = set()  # packages on the way
         waiting = [source]
         while waiting:
             for module, names in waiting.pop().imports:
                 for target in self.targets(module, names):
                     parts = target.split(".")
-                    passed |= {".".join(parts[:n]) for n in range(1, len(parts))}
-                    wanted = {target, *(p for p in passed if not self.is_door(p))} - found
-                    found |= wanted
-                    waiting += map(self.source, wanted)
-        return found | passed
+                    packages |= {".".join(parts[:n]) for n in range(1, len(parts))}
+                    new = {target, *(p for p in packages if not self.is_door(p))} - modules
+                    modules |= new
+                    waiting += map(self.source, new)
+        return modules | packages
 
     def targets(self, module: str, names: tuple[str, ...]) -> set[str]:
         """The modules that an import of ours leads to."""
@@ -319,10 +319,10 @@ class Library:
         for n in range(len(parts) - 1, 0, -1):
             module, name = ".".join(parts[:n]), parts[n]
             if self.file(module):
-                found = self.source(module).aliases.get(name, set()) - {f"{module}.{name}"}
+                aliases = self.source(module).aliases.get(name, set()) - {f"{module}.{name}"}
                 rests = [
                     ".".join([origin, *parts[n + 1 :]])
-                    for origin in found
+                    for origin in aliases
                     if origin.split(".")[0] == PACKAGE
                 ]
                 return {dotted}.union(*map(self.origins, rests))
@@ -337,20 +337,20 @@ class Library:
             for f in self.files
             if f.rpartition("/")[0] == folder and not f.endswith((".py", ".safetensors"))
         }
-        found, waiting = set(), [file]
+        files, waiting = set(), [file]
         while waiting:
             path = self.root / waiting.pop()
             named = set(re.findall(r"[\w.-]+\.\w+", path.read_text("utf-8")))
             if path.suffix == ".js":
                 named.add(f"{path.stem}.css")
-            new = {data[name] for name in named & data.keys()} - found
-            found |= new
+            new = {data[name] for name in named & data.keys()} - files
+            files |= new
             waiting += new
-        return found
+        return files
 
     def loaded(self, source: Source) -> set[str]:
         """The files that a source loads by name."""
-        found: set[str] = set()
+        files: set[str] = set()
         for node in source.nodes:
             if not isinstance(node, (ast.Name, ast.Attribute)):
                 continue
@@ -358,7 +358,7 @@ class Library:
             for dotted in set().union(*map(self.origins, source.dotted(node))):
                 module, _, name = dotted.rpartition(".")
                 if module in LOADERS and self.file(dotted) is None:
-                    found |= self.by_name(LOADERS[module], name, source, parent, node)
+                    files |= self.by_name(LOADERS[module], name, source, parent, node)
                 # the module itself, to do anything with
                 elif self.file(dotted) and not isinstance(parent, ast.Attribute):
                     owners = [
@@ -366,8 +366,8 @@ class Library:
                         for owner in LOADERS
                         if f"{owner}.".startswith(f"{dotted}.") or self.hands_on(dotted, owner)
                     ]
-                    found |= set().union(*(self.below(LOADERS[owner].folder) for owner in owners))
-        return found
+                    files |= set().union(*(self.below(LOADERS[owner].folder) for owner in owners))
+        return files
 
     def hands_on(self, package: str, owner: str) -> bool:
         return any(
@@ -525,20 +525,20 @@ def main(arguments=None) -> None:
         " |\n|---|---:|---:|---:|---:|---:|"
     )
     for path in options.chapter or sorted((ROOT / "book").glob("*.ipynb")):
-        found = inputs(nbformat.read(path, as_version=4))
-        records = sum(file.startswith("book/results/") for file in found)
-        weights = sum(file.startswith(f"{WEIGHTS}/") for file in found)
-        scripts = sum(file.endswith((".js", ".css", ".wat")) for file in found)
+        files = inputs(nbformat.read(path, as_version=4))
+        records = sum(file.startswith("book/results/") for file in files)
+        weights = sum(file.startswith(f"{WEIGHTS}/") for file in files)
+        scripts = sum(file.endswith((".js", ".css", ".wat")) for file in files)
         counts = (
-            len(found),
-            sum(file.endswith(".py") for file in found),
+            len(files),
+            sum(file.endswith(".py") for file in files),
             scripts,
             weights,
             records,
         )
         print(
             f"| {path.stem} | {' | '.join(map(str, counts))} |",
-            *(found if options.files else ()),
+            *(files if options.files else ()),
             sep="\n",
         )
 

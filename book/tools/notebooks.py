@@ -109,12 +109,12 @@ def normalise(notebook):
     return notebook
 
 
-def new_id(cell, taken):
+def new_id(cell, ids):
     """Return an id made from the cell's text, so that a new cell leaves the others' ids alone."""
     text = f"{cell.cell_type}\0{cell.source}"
-    while (id_ := hashlib.sha256(text.encode()).hexdigest()[:8]) in taken:
+    while (id_ := hashlib.sha256(text.encode()).hexdigest()[:8]) in ids:
         text += "\0again"
-    taken.add(id_)
+    ids.add(id_)
     return id_
 
 
@@ -241,8 +241,8 @@ def find(name):
     """Return the path of the chapter called `name`, with or without `book/` and `.ipynb`."""
     path = BOOK / f"{Path(name).name.removesuffix('.ipynb')}.ipynb"
     if not path.is_file():
-        known = ", ".join(p.stem for p in chapters()) or "none yet"
-        raise SystemExit(f"no chapter {name!r}; the book has: {known}")
+        names = ", ".join(p.stem for p in chapters()) or "none yet"
+        raise SystemExit(f"no chapter {name!r}; the book has: {names}")
     return path
 
 

@@ -54,11 +54,11 @@ def section(name):
             )
     if not (results_folder() / name).is_dir():
         return "\n".join(parts)
-    shown = results(study, load(name, data=None))
-    drawn = drawing(name, [panel for panel in shown if panel["first"]])
-    tables = "\n".join(map(table, shown))
+    panels = results(study, load(name, data=None))
+    chart = drawing(name, [panel for panel in panels if panel["first"]])
+    tables = "\n".join(map(table, panels))
     parts.append(
-        f'<div class="runs-all">\n{drawn}\n<div class="runs-tables">\n{tables}\n</div></div>\n'
+        f'<div class="runs-all">\n{chart}\n<div class="runs-tables">\n{tables}\n</div></div>\n'
     )
     parts.append(f"`python -m hybridlib study run {name}`\n")
     return "\n".join(parts)
@@ -71,9 +71,9 @@ def results(study, records):
     """Return the tables of a study in the order of `Study.panels`: for each its
     title and data, the names of its keys, the entry across it if any, its scale and decimals, its
     rows as from `summarise`, and whether it is the first of its data."""
-    shown, seen = [], set()
+    panels, seen = [], set()
     for data, layout, records_in in study.panels(records):
-        shown.append(
+        panels.append(
             dict(
                 data=data,
                 title=layout.title,
@@ -86,7 +86,7 @@ def results(study, records):
             )
         )
         seen.add(data)
-    return shown
+    return panels
 
 
 def table(panel):
@@ -138,7 +138,7 @@ def drawing(name, panels):
     for panel in panels:
         part, height = part_of(panel, top)
         parts.append(part)
-        said.append(told(panel))
+        said.append(mean_range(panel))
         top += height + 2 * GAP
     words = html.escape(
         f"Each run of study {name} as a dot. {' '.join(said)} The tables have all figures."
@@ -150,7 +150,7 @@ def drawing(name, panels):
     )
 
 
-def told(panel):
+def mean_range(panel):
     """Return in words between what a panel's means lie."""
     label = labels(panel)
     low, high = (choose(panel["rows"], key=lambda row: row["mean"]) for choose in (min, max))
@@ -165,20 +165,22 @@ def labels(panel):
     """Return a function that names a row: its keys, and the entry across. Left out are keys that
     those before them determine, such as a system's parameters."""
     keys, across, rows = panel["keys"], panel["across"], panel["rows"]
-    kept = [
+    label_keys = [
         key
         for number, key in enumerate(keys)
         if len({tuple(r[k] for k in keys[: number + 1]) for r in rows})
         > len({tuple(r[k] for k in keys[:number]) for r in rows})
         or not number
     ]
-    switches = bool(kept) and all(isinstance(row[key], bool) for row in rows for key in kept)
+    switches = bool(label_keys) and all(
+        isinstance(row[key], bool) for row in rows for key in label_keys
+    )
 
     def label(row):
         parts = (
-            [key for key in kept if row[key]] or ["none"]
+            [key for key in label_keys if row[key]] or ["none"]
             if switches
-            else [worded(row[key]) for key in kept]
+            else [worded(row[key]) for key in label_keys]
         )
         return (" + " if switches else ", ").join(parts), str(row[across]) if across else ""
 
@@ -253,9 +255,9 @@ def part_of(panel, top):
 def heading_of(name, left, middle):
     """Return the words beside a row's lanes."""
     most = int((left - GAP) / LETTER)
-    shown = name if len(name) <= most else name[: most - 1] + "…"
+    text = name if len(name) <= most else name[: most - 1] + "…"
     return (
-        f'<text class="runs-name" x="{left - 2:g}" y="{middle + 3.5:g}">{html.escape(shown)}</text>'
+        f'<text class="runs-name" x="{left - 2:g}" y="{middle + 3.5:g}">{html.escape(text)}</text>'
     )
 
 

@@ -74,12 +74,12 @@ def number_by_file(app, env):
     """Give each chapter the number in its file's name: Sphinx counts, and while a chapter is
     missing it would call book/05_convit the fourth."""
     for page, numbers in env.toc_secnumbers.items():
-        told = re.match(r"book/(\d\d)_", page)
-        if not told:
+        match = re.match(r"book/(\d\d)_", page)
+        if not match:
             continue
-        number = int(told[1])
+        number = int(match[1])
         for counted in (numbers, *env.toc_fignumbers.get(page, {}).values()):
-            counted.update({anchor: (number, *found[1:]) for anchor, found in counted.items()})
+            counted.update({anchor: (number, *section[1:]) for anchor, section in counted.items()})
         for titles in (env.titles, env.longtitles):
             if "secnumber" in titles[page]:
                 titles[page]["secnumber"] = (number, *titles[page]["secnumber"][1:])
@@ -101,10 +101,10 @@ def heading_slug(title):
 def know_own_anchors(app, doctree):
     """Let links lead to the ids that a page's own HTML has, such as the ledger's rows, and not to
     headings alone."""
-    known = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+    slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
     for node in doctree.findall(nodes.raw):
         for anchor in re.findall(r'<tbody[^>]* id="([^"]+)"', node.astext()):
-            known[anchor] = (node.line or 0, anchor, anchor)
+            slugs[anchor] = (node.line or 0, anchor, anchor)
 
 
 def add_no_script(app, pagename, templatename, context, doctree):
@@ -194,15 +194,15 @@ def write_icons(outdir):
     """Write icons.css: the theme's icon sheet with the icons in use, their glyphs inside it."""
     static = outdir / "_static"
     pages = [*outdir.rglob("*.html"), *(static / "scripts").glob("*sphinx*theme.js")]
-    used = set(re.findall(r"\bfa-[a-z0-9-]+", read_all(pages)))
+    icons = set(re.findall(r"\bfa-[a-z0-9-]+", read_all(pages)))
 
     def keep_if_used(match):
-        return match[0] if used.intersection(re.findall(r"fa-[\w-]+", match[1])) else ""
+        return match[0] if icons.intersection(re.findall(r"fa-[\w-]+", match[1])) else ""
 
     source = next(static.glob(ICON_SHEET))
     sheet = ICON_RULE.sub(keep_if_used, source.read_text("utf-8"))
-    found = ICON_CODE.findall(sheet + read_all(static.glob(THEME_SHEETS)))
-    codes = {int(escape, 16) if escape else ord(char) for escape, char in found}
+    pairs = ICON_CODE.findall(sheet + read_all(static.glob(THEME_SHEETS)))
+    codes = {int(escape, 16) if escape else ord(char) for escape, char in pairs}
 
     def embed(match):
         font = (source.parent / match[2]).with_suffix(".ttf")

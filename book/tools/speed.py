@@ -53,10 +53,10 @@ def table(record):
         "| model | peer | forward | with maps | training step | memory |",
         "|---|---|---:|---:|---:|---:|",
     ]
-    for (model, peer), found in rows.items():
+    for (model, peer), by_metric in rows.items():
         cells = []
         for metric in METRICS:
-            row = found.get(metric)
+            row = by_metric.get(metric)
             cells.append(f"{row['ours']:.0f}\u00a0·\u00a0**{row['ratio']:.2f}**" if row else "")
         lines.append(f"| {model} | {peer} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -88,6 +88,6 @@ def put_into(readme, record):
 
 
 if __name__ == "__main__":
-    made = json.loads(RESULTS.read_text("utf-8"))
-    (BOOK / "speed.md").write_text(render(made), "utf-8")
-    README.write_text(put_into(README.read_text("utf-8"), made), "utf-8")
+    record = json.loads(RESULTS.read_text("utf-8"))
+    (BOOK / "speed.md").write_text(render(record), "utf-8")
+    README.write_text(put_into(README.read_text("utf-8"), record), "utf-8")

@@ -106,35 +106,34 @@ def usable(name: str) -> Set:
     return instead if instead and find_python(sets[name].python) is None else sets[name]
 
 
-def environment(chosen: Set) -> Path:
+def environment(spec: Set) -> Path:
     """Make the set's environment unless it is there already; return its Python.
 
     Raises:
         LookupError: if the machine has no such Python.
         subprocess.CalledProcessError: if pip cannot install the set.
     """
-    constraints = [ROOT / word for word in chosen.packages if word.endswith(".txt")]
+    constraints = [ROOT / word for word in spec.packages if word.endswith(".txt")]
     sources = [ROOT / "pyproject.toml", *constraints]
-    text = repr((chosen, TESTING)) + "".join(path.read_text("utf-8") for path in sources)
+    text = repr((spec, TESTING)) + "".join(path.read_text("utf-8") for path in sources)
     key = hashlib.sha256(text.encode()).hexdigest()
-    stamp = chosen.folder / ".installed"
+    stamp = spec.folder / ".installed"
     if stamp.is_file() and stamp.read_text() == key:
-        return chosen.executable
-    python = find_python(chosen.python)
+        return spec.executable
+    python = find_python(spec.python)
     if python is None:
         raise LookupError(
-            f"no Python {chosen.python} with venv is on this machine, which the set {chosen.name}"
-            " needs"
+            f"no Python {spec.python} with venv is on this machine, which the set {spec.name} needs"
         )
-    print(f"Making the environment {chosen.folder.relative_to(ROOT)} with {python}", flush=True)
-    shutil.rmtree(chosen.folder, ignore_errors=True)
-    subprocess.run([python, "-m", "venv", chosen.folder], check=True)
-    install = [chosen.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    print(f"Making the environment {spec.folder.relative_to(ROOT)} with {python}", flush=True)
+    shutil.rmtree(spec.folder, ignore_errors=True)
+    subprocess.run([python, "-m", "venv", spec.folder], check=True)
+    install = [spec.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run(
-        [*install, *chosen.packages, "ipykernel", *TESTING, "-e", "."], cwd=ROOT, check=True
+        [*install, *spec.packages, "ipykernel", *TESTING, "-e", "."], cwd=ROOT, check=True
     )
     stamp.write_text(key)
-    return chosen.executable
+    return spec.executable
 
 
 def run_notebook(notebook, *, python: Path, cwd: Path):
@@ -156,7 +155,7 @@ def run_notebook(notebook, *, python: Path, cwd: Path):
                 os.environ["JUPYTER_PATH"] = before
 
 
-def try_set(chosen: Set) -> tuple[str, dict[str, float]]:
+def try_set(spec: Set) -> tuple[str, dict[str, float]]:
     """Install and try one set; return what came out, in words, and the seconds of each part."""
     seconds, clock = {}, time.monotonic()
 
@@ -164,10 +163,10 @@ def try_set(chosen: Set) -> tuple[str, dict[str, float]]:
         nonlocal clock
         seconds[part], clock = time.monotonic() - clock, time.monotonic()
 
-    log = HOME / f"{chosen.name}.log"
+    log = HOME / f"{spec.name}.log"
     log.unlink(missing_ok=True)  # of an earlier try
     try:
-        python = environment(chosen)
+        python = environment(spec)
     except (LookupError, subprocess.CalledProcessError) as error:
         return str(error), seconds
     lap("install")
@@ -211,18 +210,18 @@ def main(arguments: list[str] | None = None) -> int:
         "--install", action="store_true", help="make the environments and try nothing"
     )
     options = parser.parse_args(arguments)
-    chosen = options.set or list(sets)
-    if unknown := [name for name in chosen if name not in sets]:
+    names = options.set or list(sets)
+    if unknown := [name for name in names if name not in sets]:
         parser.error(
             f"no set {unknown[0]!r} in {SETS.relative_to(ROOT)}; it has: {', '.join(sets)}"
         )
     HOME.mkdir(exist_ok=True)
     if options.install:
-        for name in chosen:
+        for name in names:
             environment(usable(name))
         return 0
     passed = True
-    for name in chosen:
+    for name in names:
         result, seconds = try_set(sets[name])
         passed &= result.startswith("passed")
         times = ", ".join(f"{part} {value:.0f} s" for part, value in seconds.items())

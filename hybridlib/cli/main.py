@@ -207,7 +207,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.weights is None:
         raise ValueError("give a file of weights, or --pretrained and the name of public ones")
     saved = read_saved(args.weights, model=args.model, size=args.size)
-    classes, images, where = _judged(args, saved)
+    classes, images, where = _evaluation_data(args, saved)
     if saved.mean and saved.std:
         images.mean, images.std = saved.mean, saved.std  # prepare the images as in training
     side = saved.image_size if args.image_size is None else args.image_size
@@ -215,7 +215,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     _score(args, f"{saved.model} {saved.size}", built, where, images)
 
 
-def _judged(args: argparse.Namespace, saved: Saved) -> tuple[tuple[str, ...], Images, str]:
+def _evaluation_data(args: argparse.Namespace, saved: Saved) -> tuple[tuple[str, ...], Images, str]:
     """The names of the classes, the images to judge weights on, and how to call them: the test
     part of a source, of the very folder that they were trained on too; any other folder whole."""
     if args.data in (*DRAWN, *CIFAR) or not (saved.classes and saved.mean and saved.std):

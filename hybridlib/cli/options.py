@@ -133,18 +133,18 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 def recipe_sources(args: argparse.Namespace) -> Table:
     """The preset, and what was given in its place, each with its source."""
     optional = {name for name, each in settings().items() if each.metadata["rule"].optional}
-    given = {name: getattr(args, name) for name in settings() if hasattr(args, name)}
-    given = {name: value for name, value in given.items() if value is not None}
-    for name in optional.intersection(given).difference(UNITS):
-        given[name] = given[name] or None
-    if given.get("rand_augment") is not None:
-        given["rand_augment"] = (2, given["rand_augment"], 0.5, 10)
+    overrides = {name: getattr(args, name) for name in settings() if hasattr(args, name)}
+    overrides = {name: value for name, value in overrides.items() if value is not None}
+    for name in optional.intersection(overrides).difference(UNITS):
+        overrides[name] = overrides[name] or None
+    if overrides.get("rand_augment") is not None:
+        overrides["rand_augment"] = (2, overrides["rand_augment"], 0.5, 10)
     if args.channels_last is False:
-        given.pop("channels_last")
-    table = sources(args.preset, size=args.size, **given)
-    if table["drop_path"][0] and "drop_path" not in given and not has_drop_path(args.model):
+        overrides.pop("channels_last")
+    table = sources(args.preset, size=args.size, **overrides)
+    if table["drop_path"][0] and "drop_path" not in overrides and not has_drop_path(args.model):
         table["drop_path"] = (0.0, f"{args.model} has no stochastic depth")
-    if args.data in DRAWN and "augment" not in given and "flip" in str(table["augment"][0]):
+    if args.data in DRAWN and "augment" not in overrides and "flip" in str(table["augment"][0]):
         table["augment"] = ("crop", "digits are not flipped")
     return table
 
@@ -242,15 +242,15 @@ def read_saved(path: Path, *, model: str | None = None, size: str | None = None)
     """
     tensors, metadata = read_tensors(path)
     try:
-        known = json.loads(metadata.get("hybridlib", "{}"))
-        known = dict(known)
-        model, size = model or known.get("model"), size or known.get("size")
+        about = json.loads(metadata.get("hybridlib", "{}"))
+        about = dict(about)
+        model, size = model or about.get("model"), size or about.get("size")
         image_size, classes = (
-            int(known.get("image_size", 32)),
-            tuple(map(str, known.get("classes", ()))),
+            int(about.get("image_size", 32)),
+            tuple(map(str, about.get("classes", ()))),
         )
         mean, std = (
-            tuple(map(float, known[key])) if key in known else None for key in ("mean", "std")
+            tuple(map(float, about[key])) if key in about else None for key in ("mean", "std")
         )
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
@@ -265,5 +265,5 @@ def read_saved(path: Path, *, model: str | None = None, size: str | None = None)
         raise ValueError(
             f"{str(path)!r} is of the size {size!r}, and {model} has {', '.join(SIZES[model])}"
         )
-    tested_on = known.get("tested_on")
+    tested_on = about.get("tested_on")
     return Saved(path, tensors, model, size, image_size, classes, mean, std, tested_on)

@@ -142,7 +142,7 @@ def _train(args: argparse.Namespace) -> None:
     start = () if args.init is None else (Path(args.init).name,)
     notes = {"preset": args.preset} if args.preset else {}
     notes |= {"init": start[0]} if start else {}
-    loss, taught = _teacher(args, data, smoothing=recipe.label_smoothing)
+    loss, teacher_notes = _teacher(args, data, smoothing=recipe.label_smoothing)
     label = "-".join((args.model, args.size, data.name, str(args.seed), *start))
     out = args.out or Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
     run = fit(
@@ -150,7 +150,7 @@ def _train(args: argparse.Namespace) -> None:
         data,
         recipe,
         loss=loss,
-        notes=notes | taught,
+        notes=notes | teacher_notes,
         seed=args.seed,
         device=args.device,
         checkpoint_dir=out / "checkpoints",
@@ -164,7 +164,7 @@ def _train(args: argparse.Namespace) -> None:
     )
     if not PartialState().is_main_process:
         return
-    known = dict(
+    about = dict(
         model=args.model,
         size=args.size,
         image_size=data.image_size,
@@ -173,7 +173,7 @@ def _train(args: argparse.Namespace) -> None:
         std=data.std,
         tested_on=run.data["test"]["digest"],
     )
-    save_weights(model, out / "weights.safetensors", metadata={"hybridlib": json.dumps(known)})
+    save_weights(model, out / "weights.safetensors", metadata={"hybridlib": json.dumps(about)})
     run.to_json(out / "run.json")
     print(
         f"{run.name} on {data.name}: accuracy {100 * run.accuracy:.1f} % of {run.result['count']} "
@@ -231,9 +231,9 @@ def _teacher(
         prepare = Renormalise(data.mean, data.std, to_mean=saved.mean, to_std=saved.std)
         teacher = torch.nn.Sequential(prepare, teacher)
     kind: Kind = args.distill or "hard"
-    known = dict(model=saved.model, size=saved.size, digest=saved.digest())
+    about = dict(model=saved.model, size=saved.size, digest=saved.digest())
     loss = Distillation(teacher, kind, label_smoothing=smoothing)
-    return loss, {"distill": kind, "teacher": known}
+    return loss, {"distill": kind, "teacher": about}
 
 
 def _settled(recipe: Recipe, data: ImageData) -> str:
@@ -241,8 +241,8 @@ def _settled(recipe: Recipe, data: ImageData) -> str:
     lines = [f"on {data.name}: {len(data.train)} training images, {data.num_classes} classes"]
     for name, value in (recipe.config() | {"augment": recipe.augment}).items():
         several = isinstance(value, tuple)
-        shown = [getattr(v, "__name__", repr(v)) for v in value] if several else [f"{value}"]
-        lines += [f"  {name:<16} {shown[0]}", *(f"  {'':<16} {more}" for more in shown[1:])]
+        texts = [getattr(v, "__name__", repr(v)) for v in value] if several else [f"{value}"]
+        lines += [f"  {name:<16} {texts[0]}", *(f"  {'':<16} {more}" for more in texts[1:])]
     return "\n".join(lines)
 
 

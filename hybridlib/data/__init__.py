@@ -107,7 +107,7 @@ def load(
         ValueError: for what cannot be used; the message says what can.
         ConnectionError: if CIFAR must be downloaded and cannot be.
     """
-    drawn: dict[str, Any] = dict(
+    options: dict[str, Any] = dict(
         scale=scale,
         position=position,
         clutter=clutter,
@@ -123,11 +123,11 @@ def load(
         test_pictures=test_pictures,
         judged_on=judged_on,
     )
-    drawn = {key: value for key, value in drawn.items() if value is not None}
+    options = {key: value for key, value in options.items() if value is not None}
     check_whole(image_size=image_size)
     if per_class is not None and fraction is not None:
         raise ValueError(f"give per_class={per_class} or fraction={fraction}, not both")
-    _check_owner(str(source), drawn)
+    _check_owner(str(source), options)
     if str(source) not in CIFAR and root is not None:
         raise ValueError(
             f"root={str(root)!r} belongs to 'cifar10' and 'cifar100', not to {str(source)!r}; "
@@ -135,13 +135,13 @@ def load(
         )
     few: dict[str, Any] = dict(per_class=per_class, fraction=fraction, seed=seed)
     if str(source) == "digits":
-        data = digits(canvas=image_size, **few, **drawn)
+        data = digits(canvas=image_size, **few, **options)
     elif str(source) == "lookup":
-        data = lookup(canvas=image_size, **few, **drawn)
+        data = lookup(canvas=image_size, **few, **options)
     elif str(source) == "match":
-        data = match(canvas=image_size, **few, **drawn)
+        data = match(canvas=image_size, **few, **options)
     elif str(source) == "pointer":
-        data = pointer(canvas=image_size, **few, **drawn)
+        data = pointer(canvas=image_size, **few, **options)
     elif str(source) in CIFAR:
         data = cifar(str(source), image_size=image_size, root=root, **few)
     else:
@@ -149,13 +149,13 @@ def load(
     return data if name is None else replace(data, name=name)
 
 
-def _check_owner(source: str, given: dict) -> None:
+def _check_owner(source: str, arguments: dict) -> None:
     """Raise ValueError if an argument belongs to other sources than this one."""
     own = DRAWN.get(source, ())
-    for key in given:
+    for key in arguments:
         owners = [name for name, options in DRAWN.items() if key in options]
         if source not in owners:
-            lost = ", ".join(k for k in given if k in DRAWN[owners[0]] and k not in own)
+            lost = ", ".join(k for k in arguments if k in DRAWN[owners[0]] and k not in own)
             raise ValueError(
                 f"{lost} belong to the source {' or '.join(map(repr, owners))}, not to "
                 f"{source!r}; leave them out"

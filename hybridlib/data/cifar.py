@@ -64,36 +64,36 @@ def cifar(
         ConnectionError: if the archive is neither there nor to be had.
     """
     check_memory(1, image_size)
-    known = look_up(CIFAR, which)
+    entry = look_up(CIFAR, which)
     root = expand(CACHE if root is None else root)
-    archive = root / known["archive"]
-    if not check_integrity(str(archive), known["md5"]):
+    archive = root / entry["archive"]
+    if not check_integrity(str(archive), entry["md5"]):
         try:
-            download_url(CIFAR_HOST + known["archive"], str(root), known["archive"], known["md5"])
+            download_url(CIFAR_HOST + entry["archive"], str(root), entry["archive"], entry["md5"])
         except (OSError, RuntimeError) as error:
             raise ConnectionError(
-                f"{known['name']} could not be downloaded from {CIFAR_HOST}{known['archive']} "
+                f"{entry['name']} could not be downloaded from {CIFAR_HOST}{entry['archive']} "
                 f"({error}). Put that file into {root} "
-                f"(MD5 {known['md5']}), or give root= a folder that holds it, or use the source "
+                f"(MD5 {entry['md5']}), or give root= a folder that holds it, or use the source "
                 "'digits', which needs no network"
             ) from error
     with tarfile.open(archive) as files:  # members are read in place; nothing is unpacked
 
         def member(name: str) -> bytes:
-            found = files.extractfile(name)
-            assert found is not None  # the archive's sum is known, and so are its members
-            return found.read()
+            file = files.extractfile(name)
+            assert file is not None  # the archive's sum is known, and so are its members
+            return file.read()
 
-        read = {key: b"".join(map(member, known[key])) for key in ("train", "test")}
-        classes = tuple(member(known["classes"]).decode().split())
+        read = {key: b"".join(map(member, entry[key])) for key in ("train", "test")}
+        classes = tuple(member(entry["classes"]).decode().split())
 
     def unpack(records: bytes) -> tuple[Tensor, Tensor]:
         rows = rearrange(
-            np.frombuffer(records, np.uint8), "(n k) -> n k", k=known["label_bytes"] + 3 * 32 * 32
+            np.frombuffer(records, np.uint8), "(n k) -> n k", k=entry["label_bytes"] + 3 * 32 * 32
         )
-        images = rearrange(rows[:, known["label_bytes"] :], "n (c h w) -> n c h w", c=3, h=32)
+        images = rearrange(rows[:, entry["label_bytes"] :], "n (c h w) -> n c h w", c=3, h=32)
         return torch.from_numpy(images.copy()), torch.from_numpy(
-            rows[:, known["label_bytes"] - 1].astype(np.int64)
+            rows[:, entry["label_bytes"] - 1].astype(np.int64)
         )
 
     (train_images, train_labels), (test_images, test_labels) = (
@@ -101,12 +101,12 @@ def cifar(
         unpack(read["test"]),
     )
     mean, std = statistics(train_images)
-    kept = choose_few(train_labels, per_class=per_class, fraction=fraction, seed=seed)
+    indices = choose_few(train_labels, per_class=per_class, fraction=fraction, seed=seed)
     train = MemoryImages(train_images, train_labels, image_size=image_size, mean=mean, std=std)
     test = MemoryImages(test_images, test_labels, image_size=image_size, mean=mean, std=std)
     settings = dict(
         source=which, image_size=image_size, per_class=per_class, fraction=fraction, seed=seed
     )
     return ImageData(
-        known["name"], classes, train if kept is None else train.subset(kept), test, settings
+        entry["name"], classes, train if indices is None else train.subset(indices), test, settings
     )

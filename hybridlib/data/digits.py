@@ -70,11 +70,11 @@ def digits(
     check_memory(images, canvas, pixel=4, counted=counted)
 
     def draw(split: int, members: np.ndarray, how_many: int) -> tuple[Tensor, Tensor]:
-        generator, drawn = np.random.RandomState(), []
+        generator, rows = np.random.RandomState(), []
         for key in itertools.product([seed], [split], range(len(members)), range(how_many)):
             generator.seed(key)  # so a picture depends on its own original and copy number alone
-            drawn.append(generator.random_sample(3 + 5 * clutter))
-        numbers = rearrange(np.stack(drawn), "(n copies) k -> n copies k", copies=how_many)
+            rows.append(generator.random_sample(3 + 5 * clutter))
+        numbers = rearrange(np.stack(rows), "(n copies) k -> n copies k", copies=how_many)
         pictures = _draw(
             originals[members],
             numbers,
@@ -93,9 +93,9 @@ def digits(
     mean, std = statistics(train_images)
     train = MemoryImages(train_images, train_labels, image_size=canvas, mean=mean, std=std)
     test = MemoryImages(test_images, test_labels, image_size=canvas, mean=mean, std=std)
-    kept = choose_few(train_labels[::copies], per_class=per_class, fraction=fraction, seed=seed)
-    if kept is not None:
-        train = train.subset((kept[:, None] * copies + torch.arange(copies)).flatten())
+    indices = choose_few(train_labels[::copies], per_class=per_class, fraction=fraction, seed=seed)
+    if indices is not None:
+        train = train.subset((indices[:, None] * copies + torch.arange(copies)).flatten())
     settings = dict(
         source="digits",
         image_size=canvas,

@@ -88,13 +88,13 @@ def folder(
     path = expand(path)
     check_whole(image_size=image_size)
     if not path.is_dir():
-        known = ("digits", "lookup", "match", "pointer", *CIFAR)
-        near = get_close_matches(str(path).lower(), known, n=1)
+        names = ("digits", "lookup", "match", "pointer", *CIFAR)
+        near = get_close_matches(str(path).lower(), names, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         if path.is_file():
             hint = " (it is a file: if it is an archive, unpack it first)"
         raise ValueError(
-            f"{readable(path)!r} is neither a folder nor one of {', '.join(map(repr, known))}{hint}"
+            f"{readable(path)!r} is neither a folder nor one of {', '.join(map(repr, names))}{hint}"
             "; use one of those, or the path of a folder of images"
         )
     train, test = _list_folder(path, test_fraction)
@@ -121,7 +121,7 @@ def folder(
             FileImages(p, k, image_size=image_size, mean=mean, std=std, root=path)
             for p, k in zip(paths, labels)
         ]
-    kept = choose_few(labels[0], per_class=per_class, fraction=fraction, seed=seed)
+    indices = choose_few(labels[0], per_class=per_class, fraction=fraction, seed=seed)
     settings: dict[str, Any] = dict(
         source="folder", image_size=image_size, per_class=per_class, fraction=fraction, seed=seed
     )
@@ -130,7 +130,7 @@ def folder(
     return ImageData(
         readable(path.resolve().name),
         classes,
-        splits[0] if kept is None else splits[0].subset(kept),
+        splits[0] if indices is None else splits[0].subset(indices),
         splits[1],
         settings,
     )
@@ -159,10 +159,10 @@ def held_out(
     path = expand(path)
     if path.is_dir():
         part = find_test(path)
-        if part is None and (taught := find_train(path)) is not None:
+        if part is None and (train_folder := find_train(path)) is not None:
             raise ValueError(
-                f"{readable(path)!r} has {taught.name}/ and no part to test on; give the path of "
-                "the folder to be judged"
+                f"{readable(path)!r} has {train_folder.name}/ and no part to test on; give the "
+                "path of the folder to be judged"
             )
         path = part or path
     listing = list_classes(path) if path.is_dir() else Listing({}, Counter())
@@ -221,16 +221,16 @@ def _list_folder(
     path: Path, test_fraction: float
 ) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
     """The image files of each class, for training and for testing."""
-    taught, judged = find_train(path), find_test(path)
+    train_folder, test_folder = find_train(path), find_test(path)
     inner = sub_folders(path)
-    if judged and not taught and all(p.name.casefold() in TEST_NAMES for p in inner):
+    if test_folder and not train_folder and all(p.name.casefold() in TEST_NAMES for p in inner):
         raise ValueError(
-            f"{readable(path)!r} has {judged.name}/ but no train/; add it, or load "
-            f"{readable(judged)!r}, of which a part is then kept for testing"
+            f"{readable(path)!r} has {test_folder.name}/ but no train/; add it, or load "
+            f"{readable(test_folder)!r}, of which a part is then kept for testing"
         )
     if (
-        not taught
-        and not judged
+        not train_folder
+        and not test_folder
         and inner
         and all(p.name.casefold() in (*TRAIN_NAMES, *TEST_NAMES) for p in inner)
     ):
@@ -239,19 +239,19 @@ def _list_folder(
             "no class folders in them, so that nothing says what the images show; sort them into "
             "one sub-folder per class"
         )
-    if taught:
-        if not judged:
-            raise ValueError(_no_test(path, taught, inner))
-        train, test = list_classes(taught), list_classes(judged)
+    if train_folder:
+        if not test_folder:
+            raise ValueError(_no_test(path, train_folder, inner))
+        train, test = list_classes(train_folder), list_classes(test_folder)
         if not train.files:
-            raise ValueError(f"{readable(taught)!r} has no sub-folders; {SHAPE}")
-        if taught.samefile(judged):
+            raise ValueError(f"{readable(train_folder)!r} has no sub-folders; {SHAPE}")
+        if train_folder.samefile(test_folder):
             raise ValueError(
-                f"{readable(taught)!r} and {readable(judged)!r} are one folder, by a link; test on"
-                " other pictures than those to train on"
+                f"{readable(train_folder)!r} and {readable(test_folder)!r} are one folder, by a "
+                "link; test on other pictures than those to train on"
             )
-        _check_same(path, (taught, train), (judged, test))
-        for part, listing in ((taught, train), (judged, test)):
+        _check_same(path, (train_folder, train), (test_folder, test))
+        for part, listing in ((train_folder, train), (test_folder, test)):
             _check_enough(part, listing, least=1)
             _warn_passed(part, listing)
         return train.files, {name: test.files[name] for name in train.files}
@@ -276,19 +276,19 @@ def _list_folder(
     return parts
 
 
-def _no_test(path: Path, taught: Path, inner: list[Path]) -> str:
+def _no_test(path: Path, train_folder: Path, inner: list[Path]) -> str:
     """What is said of a folder with a part to train on and none to test on."""
     flat = [p for p in inner if p.name.casefold() in TEST_NAMES]  # holds pictures, or it were one
-    instead = f"load {readable(taught)!r}, of which a part is then kept for testing"
+    instead = f"load {readable(train_folder)!r}, of which a part is then kept for testing"
     if flat:
         return (
-            f"{readable(path)!r} has {taught.name}/ with class folders and {flat[0].name}/ with "
-            f"images but none, so that nothing says what these show; sort them into class folders, "
-            f"or {instead}"
+            f"{readable(path)!r} has {train_folder.name}/ with class folders and {flat[0].name}/ "
+            "with images but none, so that nothing says what these show; sort them into class "
+            f"folders, or {instead}"
         )
     return (
-        f"{readable(path)!r} has {taught.name}/ but none of test/, val/, validation/; add one, or "
-        f"{instead}"
+        f"{readable(path)!r} has {train_folder.name}/ but none of test/, val/, validation/; add "
+        f"one, or {instead}"
     )
 
 
@@ -331,13 +331,13 @@ def _check_enough(path: Path, listing: Listing, *, least: int) -> None:
 
 
 def _no_images(path: Path, listing: Listing) -> str:
-    told = f" ({listing.told()})" if listing.passed else ""
+    note = f" ({listing.summary()})" if listing.passed else ""
     return (
-        f"{readable(path)!r} holds no images{told}; put the images of each class into its "
+        f"{readable(path)!r} holds no images{note}; put the images of each class into its "
         "sub-folder"
     )
 
 
 def _warn_passed(path: Path, listing: Listing) -> None:
     if listing.passed:
-        warnings.warn(f"{readable(path)!r}: {listing.told()}", stacklevel=5)
+        warnings.warn(f"{readable(path)!r}: {listing.summary()}", stacklevel=5)

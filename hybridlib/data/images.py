@@ -111,8 +111,8 @@ class MemoryImages(Images):
         return _resized(self.images[index], window, self.image_size)
 
     def subset(self, indices: Tensor) -> MemoryImages:
-        kept = self.images[indices], self.labels[indices]
-        return MemoryImages(*kept, image_size=self.image_size, mean=self.mean, std=self.std)
+        pair = self.images[indices], self.labels[indices]
+        return MemoryImages(*pair, image_size=self.image_size, mean=self.mean, std=self.std)
 
     def to(self, device: torch.device | str) -> MemoryImages:
         """The same images in another device's memory."""
@@ -258,14 +258,14 @@ def choose_few(
         )
     if fraction is not None and not 0 < fraction <= 1:
         raise ValueError(f"fraction={fraction} must be above 0 and at most 1, for example 0.1")
-    kept = []
+    indices = []
     for label, count in sorted(counts.items()):
         ranked = np.random.RandomState((seed, label)).permutation(
             np.flatnonzero(labels.numpy() == label)
         )
         share = 1.0 if fraction is None else fraction
-        kept += ranked[: per_class or max(1, round(share * count))].tolist()
-    return torch.tensor(sorted(kept))
+        indices += ranked[: per_class or max(1, round(share * count))].tolist()
+    return torch.tensor(sorted(indices))
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

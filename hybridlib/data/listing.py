@@ -42,7 +42,7 @@ class Listing(NamedTuple):
     files: dict[str, list[Path]]
     passed: Counter[str]
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """What was passed over, in words; empty if nothing was."""
         if not self.passed:
             return ""
@@ -83,25 +83,25 @@ def find_train(path: Path) -> Path | None:
     Raises:
         ValueError: if two have such names.
     """
-    found = _find_parts(path, TRAIN_NAMES)
-    if len(found) > 1:
+    parts = _find_parts(path, TRAIN_NAMES)
+    if len(parts) > 1:
         raise ValueError(
-            f"{readable(path)!r} has {found[0].name}/ and {found[1].name}/; keep one of them as "
+            f"{readable(path)!r} has {parts[0].name}/ and {parts[1].name}/; keep one of them as "
             "the part to train on"
         )
-    return found[0] if found else None
+    return parts[0] if parts else None
 
 
 def find_test(path: Path) -> Path | None:
     """The sub-folder to test on, or None. A warning names others with such names."""
-    found = _find_parts(path, TEST_NAMES)
-    if len(found) > 1:
-        rest = ", ".join(f"{part.name}/" for part in found[1:])
+    parts = _find_parts(path, TEST_NAMES)
+    if len(parts) > 1:
+        rest = ", ".join(f"{part.name}/" for part in parts[1:])
         warnings.warn(
-            f"{readable(path)!r}: {found[0].name}/ is the part to test on, {rest} is not used",
+            f"{readable(path)!r}: {parts[0].name}/ is the part to test on, {rest} is not used",
             stacklevel=5,
         )
-    return found[0] if found else None
+    return parts[0] if parts else None
 
 
 def _find_parts(path: Path, names: tuple[str, ...]) -> list[Path]:
@@ -132,14 +132,14 @@ def list_classes(path: Path) -> Listing:
         ValueError: for links that lead nowhere, and for a link that makes one folder two classes.
     """
     _check_distinct(path, sub_folders(path))
-    found: dict[str, list[Path]] = {}
+    classes: dict[str, list[Path]] = {}
     passed: Counter[str] = Counter()
     dead: list[Path] = []
     inner, real = sub_folders(path), Path(os.path.realpath(path))
     # A link in one class to another, or to what holds all, adds no pictures to the class.
     own = {str(folder) for folder in (real, *real.parents)} | set(map(os.path.realpath, inner))
     for sub in inner:
-        files = found.setdefault(unicodedata.normalize("NFC", readable(sub.name)), [])
+        files = classes.setdefault(unicodedata.normalize("NFC", readable(sub.name)), [])
         for file in _walk(sub, seen=set(own)):
             if not _is_picture(file.name):
                 passed[readable(file.suffix.lower()) or "without an ending"] += 1
@@ -153,9 +153,9 @@ def list_classes(path: Path) -> Listing:
         more = f" (and {len(dead) - 1} more links like it)" if len(dead) > 1 else ""
         raise ValueError(dead_link(dead[0], path) + more)
     loose = sum(_is_picture(p.name) and p.is_file() for p in path.iterdir())
-    if loose and found:
+    if loose and classes:
         passed["beside the class folders"] += loose
-    return Listing({name: found[name] for name in sorted(found, key=natural)}, passed)
+    return Listing({name: classes[name] for name in sorted(classes, key=natural)}, passed)
 
 
 def _check_distinct(path: Path, folders: list[Path]) -> None:
@@ -226,5 +226,5 @@ def endings() -> frozenset[str]:
         pass
     else:
         register_heif_opener()
-    known = Image.registered_extensions().items()
-    return frozenset(e for e, kind in known if kind in Image.OPEN and kind not in NOT_PICTURES)
+    extensions = Image.registered_extensions().items()
+    return frozenset(e for e, kind in extensions if kind in Image.OPEN and kind not in NOT_PICTURES)

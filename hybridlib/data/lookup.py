@@ -120,12 +120,12 @@ def lookup(
     shared: dict[str, Any] = arguments | dict(
         canvas=canvas, seed=seed, per_class=per_class, fraction=fraction
     )
-    drawn = {}
+    splits = {}
     for split, number in (("train", pictures), (judged_on, test_pictures)):
         scenes = draw_scenes(split, pictures=number, **shared)
-        drawn[split] = paint(scenes, canvas=canvas), scenes.classes[:, 0]
+        splits[split] = paint(scenes, canvas=canvas), scenes.classes[:, 0]
     return make_source(
-        "lookup", tuple("0123456789"), drawn, settings=settings, chances=chances(count)
+        "lookup", tuple("0123456789"), splits, settings=settings, chances=chances(count)
     )
 
 
@@ -182,8 +182,8 @@ def draw_scenes(
 
     # For each picture: other classes 10, originals k, colours 6, the cue's colour 1, places, moves.
     lengths = (10, count, len(COLOURS), 1, 2 + side**2, 2 + 2 * (count + 1))
-    drawn = uniforms(pictures, sum(lengths), seed=seed, split=split)
-    u = np.split(drawn, np.cumsum(lengths)[:-1], axis=1)
+    draws = uniforms(pictures, sum(lengths), seed=seed, split=split)
+    u = np.split(draws, np.cumsum(lengths)[:-1], axis=1)
     label = np.arange(pictures) % 10
     u[0][np.arange(pictures), label] = -1.0  # the label comes first
     classes = shuffled(u[0])[:, :count]
@@ -224,12 +224,12 @@ def _pools(
     _, labels, for_test = split_originals()
     members = np.flatnonzero(for_test if split == "test" else ~for_test)
     if split != "test":
-        known = torch.from_numpy(labels[members])
-        kept = choose_few(known, per_class=per_class, fraction=fraction, seed=seed)
+        member_labels = torch.from_numpy(labels[members])
+        indices = choose_few(member_labels, per_class=per_class, fraction=fraction, seed=seed)
         is_kept = np.ones(len(members), bool)
-        if kept is not None:
+        if indices is not None:
             is_kept[:] = False
-            is_kept[kept.numpy()] = True
+            is_kept[indices.numpy()] = True
         members = members[is_kept if split == "train" else ~is_kept]
     pools = [members[labels[members] == digit] for digit in range(10)]
     if min(map(len, pools)) == 0:
@@ -273,13 +273,13 @@ def _places(
     # then one of them is drawn to be the first.
     n, free = len(u), np.ones((len(u), side**2), bool)
     free[:, ::side] = False  # the first column has nothing to its left
-    cells, taken, everyone = np.zeros((n, count), int), np.zeros(n, int), np.arange(n)
+    cells, counts, everyone = np.zeros((n, count), int), np.zeros(n, int), np.arange(n)
     for candidate in shuffled(u[:, 2:]).T:
-        chosen = free[everyone, candidate] & (taken < count)
-        cells[everyone[chosen], taken[chosen]] = candidate[chosen]
-        taken += chosen
+        mask = free[everyone, candidate] & (counts < count)
+        cells[everyone[mask], counts[mask]] = candidate[mask]
+        counts += mask
         for neighbour in (candidate - 1, candidate, candidate + 1):
-            free[everyone[chosen], neighbour[chosen].clip(0, side**2 - 1)] = False
+            free[everyone[mask], neighbour[mask].clip(0, side**2 - 1)] = False
     first = pick(u[:, 0], count)
     swapped = cells[everyone, first]
     cells[everyone, first], cells[:, 0] = cells[:, 0].copy(), swapped

@@ -103,12 +103,12 @@ def match(
         seed=seed,
         judged_on=judged_on,
     )
-    drawn = {}
+    splits = {}
     for split, number in (("train", pictures), (judged_on, test_pictures)):
         scenes = draw_scenes(split, pictures=number, canvas=canvas, seed=seed, **arguments)
-        drawn[split] = paint(scenes, canvas=canvas), scenes.colours[:, 0]
+        splits[split] = paint(scenes, canvas=canvas), scenes.colours[:, 0]
     classes = tuple(COLOURS)[:count]
-    data = make_source("match", classes, drawn, settings=settings, chances=chances(count))
+    data = make_source("match", classes, splits, settings=settings, chances=chances(count))
     return keep_few(data, seed=seed)
 
 
@@ -146,8 +146,8 @@ def draw_scenes(
         "count", count, 2, most, f"colours and cells for image_size={canvas}, distance={distance!r}"
     )
     lengths = (count, PATTERNS, 1 + side**2, 2 + 2 * (count + 1))
-    drawn = uniforms(pictures, sum(lengths), seed=seed, split=split)
-    u = np.split(drawn, np.cumsum(lengths)[:-1], axis=1)
+    draws = uniforms(pictures, sum(lengths), seed=seed, split=split)
+    u = np.split(draws, np.cumsum(lengths)[:-1], axis=1)
     label = np.arange(pictures) % count
     u[0][np.arange(pictures), label] = -1.0  # the label comes first
     colours = shuffled(u[0])

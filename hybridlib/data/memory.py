@@ -17,14 +17,14 @@ def check_memory(count: int, image_size: int, *, pixel: int = PIXEL, counted: st
         pixel: bytes for each pixel of each, at the peak.
         counted: the arguments that the count comes from, with their values, if they were given.
     """
-    needed, there = count * pixel * image_size**2, machine_memory()
-    if needed <= there:
+    bytes_needed, there = count * pixel * image_size**2, machine_memory()
+    if bytes_needed <= there:
         return
     side = 2 ** max(0, int((there / 2 / (count * pixel)) ** 0.5).bit_length() - 1)
     images = "one image" if count == 1 else f"{count:,} images"
     images += f" ({counted})" * bool(counted)
     fewer = ", or fewer images" * (count > 1)
     raise ValueError(
-        f"image_size={image_size} needs {needed / 2**30:,.0f} GiB of memory for {images} and this "
-        f"machine has {there / 2**30:,.1f} GiB; use image_size={side} or less{fewer}"
+        f"image_size={image_size} needs {bytes_needed / 2**30:,.0f} GiB of memory for {images} and "
+        f"this machine has {there / 2**30:,.1f} GiB; use image_size={side} or less{fewer}"
     )

@@ -99,12 +99,12 @@ def pointer(
         seed=seed,
         judged_on=judged_on,
     )
-    drawn = {}
+    splits = {}
     for split, number in (("train", pictures), (judged_on, test_pictures)):
         scenes = draw_scenes(split, pictures=number, canvas=canvas, seed=seed, **arguments)
-        drawn[split] = paint(scenes, canvas=canvas), scenes.labels
+        splits[split] = paint(scenes, canvas=canvas), scenes.labels
     classes = tuple(COLOURS)[:count]
-    data = make_source("pointer", classes, drawn, settings=settings, chances=chances(count))
+    data = make_source("pointer", classes, splits, settings=settings, chances=chances(count))
     return keep_few(data, seed=seed)
 
 
@@ -138,14 +138,14 @@ def draw_scenes(
     start = (canvas - TILE * tiles) // 2 // TILE * TILE
     free = canvas - TILE * tiles - start
     check_range("jitter", jitter, 0, free, f"pixels that {tiles} tiles leave of {canvas}")
-    drawn = uniforms(pictures, tiles**2 + 4, seed=seed, split=split)
-    columns = np.stack([shuffled(u) for u in np.split(drawn[:, :-4], tiles, axis=1)], axis=2)
+    draws = uniforms(pictures, tiles**2 + 4, seed=seed, split=split)
+    columns = np.stack([shuffled(u) for u in np.split(draws[:, :-4], tiles, axis=1)], axis=2)
     colours = columns % count  # n rows columns: each colour equally often in each column
-    dots = np.stack([pick(drawn[:, -4], tiles), pick(drawn[:, -3], tiles - displacement)], axis=1)
+    dots = np.stack([pick(draws[:, -4], tiles), pick(draws[:, -3], tiles - displacement)], axis=1)
     labels = np.arange(pictures) % count
-    seen = colours[np.arange(pictures), dots[:, 0], dots[:, 1] + displacement]
-    colours = (colours + (labels - seen)[:, None, None]) % count  # so that the label stands there
-    return PointerScenes(colours, dots, start + pick(drawn[:, -2:], jitter + 1), labels)
+    target = colours[np.arange(pictures), dots[:, 0], dots[:, 1] + displacement]
+    colours = (colours + (labels - target)[:, None, None]) % count  # so that the label stands there
+    return PointerScenes(colours, dots, start + pick(draws[:, -2:], jitter + 1), labels)
 
 
 def paint(scenes: PointerScenes, *, canvas: int = 32) -> np.ndarray:

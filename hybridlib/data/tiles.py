@@ -32,11 +32,11 @@ JUDGES = {"train": 0, "test": 1, "validation": 2}  # the number of the stream th
 def uniforms(pictures: int, numbers: int, *, seed: int, split: str) -> np.ndarray:
     """Random numbers in [0, 1) for each picture, `pictures numbers`. They depend on the seed, the
     split and the picture's own number alone, so fewer pictures are a part of more."""
-    generator, drawn = np.random.RandomState(), np.empty((pictures, numbers))
+    generator, draws = np.random.RandomState(), np.empty((pictures, numbers))
     for i in range(pictures):  # RandomState: NumPy promises that its streams never change
         generator.seed((seed, JUDGES[split], i))
-        drawn[i] = generator.random_sample(numbers)
-    return drawn
+        draws[i] = generator.random_sample(numbers)
+    return draws
 
 
 def pick(u: np.ndarray, count: int | np.ndarray) -> np.ndarray:
@@ -181,7 +181,7 @@ def check_source(
 def make_source(
     name: str,
     classes: tuple[str, ...],
-    drawn: dict[str, tuple[np.ndarray, np.ndarray]],
+    splits: dict[str, tuple[np.ndarray, np.ndarray]],
     *,
     settings: dict,
     chances: dict[str, float],
@@ -193,7 +193,7 @@ def make_source(
             torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(),
             torch.from_numpy(labels).long(),
         )
-        for split, (pictures, labels) in drawn.items()
+        for split, (pictures, labels) in splits.items()
     }
     mean, std = statistics(tensors["train"][0])
     train, test = (
@@ -208,8 +208,8 @@ def keep_few(data: ImageData, *, seed: int) -> ImageData:
     """The source with the training pictures of `per_class` or `fraction`, for sources whose
     pictures are their own originals."""
     few = {key: data.settings[key] for key in ("per_class", "fraction")}
-    kept: Tensor | None = choose_few(data.train.labels, **few, seed=seed)
-    if kept is None:
+    indices: Tensor | None = choose_few(data.train.labels, **few, seed=seed)
+    if indices is None:
         return data
-    train = data.train.subset(kept)
+    train = data.train.subset(indices)
     return ImageData(data.name, data.classes, train, data.test, data.settings, data.chances)

@@ -36,8 +36,8 @@ class SizedModel(nn.Module):
             **changes: arguments of the class, such as num_classes, image_size or in_channels, that
                 take the place of the table's; None leaves the table's.
         """
-        given = {name: value for name, value in changes.items() if value is not None}
-        return cls(**{**look_up(cls.sizes, size), **given})
+        overrides = {name: value for name, value in changes.items() if value is not None}
+        return cls(**{**look_up(cls.sizes, size), **overrides})
 
     def trace(self, x: Tensor) -> Trace:
         """As `forward`, with every attention map."""

@@ -68,12 +68,12 @@ def trace_blocks(blocks: Iterable[Any], x: Tensor, **where: Any) -> tuple[list[T
     Returns:
         `x` and what each block made, one more than there are blocks; and the weights of each.
     """
-    made, weights = [x], []
+    outputs, weights = [x], []
     for block in blocks:
-        x, seen = block.trace(x, **where)
-        made.append(x)
-        weights.append(seen)
-    return made, weights
+        x, block_weights = block.trace(x, **where)
+        outputs.append(x)
+        weights.append(block_weights)
+    return outputs, weights
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,10 +146,10 @@ def open_attention(
             " the logits"
         )
     logits = (query * (query.shape[-1] ** -0.5 if scale is None else scale)) @ key.transpose(-2, -1)
-    seen = (logits if attn_mask is None else logits + attn_mask).softmax(dim=-1) @ value
+    out = (logits if attn_mask is None else logits + attn_mask).softmax(dim=-1) @ value
     # In memory as the fused kernels leave it, queries before heads: older PyTorch has made its
     # views for that.
-    return seen.transpose(-3, -2).contiguous().transpose(-3, -2) if seen.ndim > 3 else seen
+    return out.transpose(-3, -2).contiguous().transpose(-3, -2) if out.ndim > 3 else out
 
 
 class _Assembly:
@@ -170,10 +170,10 @@ class _Assembly:
         self.values: dict[Node, object] = {}
         self.order = {node: place for place, node in enumerate(program.graph.nodes)}
         self.softmax_in: set[str] = set()
-        given = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
+        specs = {spec.arg.name: spec for spec in program.graph_signature.input_specs}
         for node in program.graph.nodes:
             if node.op == "placeholder":
-                self.values[node] = self._given(program, given[node.name])
+                self.values[node] = self._input_of(program, specs[node.name])
             elif node.op == "call_function":
                 self.values[node] = self.translator.translate(node, self._read)
                 if node.target is aten._softmax.default:
@@ -181,7 +181,7 @@ class _Assembly:
             else:
                 self._finish(list(node.args[0]))
 
-    def _given(self, program: ExportedProgram, spec: InputSpec) -> object:
+    def _input_of(self, program: ExportedProgram, spec: InputSpec) -> object:
         """An input of the program: the image, a weight, or a constant."""
         if spec.kind == InputKind.USER_INPUT:
             return self.graph.input
@@ -208,12 +208,15 @@ class _Assembly:
         recorded, rest = self.recorded, iter(results)
         end = next(rest)
         self.graph.logits = self._contiguous(end)
-        for shown in recorded.maps:
+        for attention in recorded.maps:
             at = self._contiguous(next(rest))
-            known = dict(
-                grid=list(shown.grid), extra=list(shown.extra), block=shown.block, kind=shown.kind
+            about = dict(
+                grid=list(attention.grid),
+                extra=list(attention.extra),
+                block=attention.block,
+                kind=attention.kind,
             )
-            self.graph.maps.append({"at": at, **known, "module": self._module_that_made(at)})
+            self.graph.maps.append({"at": at, **about, "module": self._module_that_made(at)})
         for name, readable in recorded.layers:
             self.graph.layers.append(
                 {"block": name, "at": self._contiguous(next(rest)) if readable else None}
@@ -226,20 +229,20 @@ class _Assembly:
         return at if at.is_contiguous else self.translator.copy(at)
 
     def _module_that_made(self, at: Operand) -> str:
-        made = self.translator.maker.get(at.buffer)
-        return "" if made is None else module_of(made)
+        node = self.translator.maker.get(at.buffer)
+        return "" if node is None else module_of(node)
 
-    def _modules(self, made: list[Node], *, last: int) -> None:
+    def _modules(self, outputs: list[Node], *, last: int) -> None:
         """What every module made, and the model's own steps between them, up to the node number
         `last`."""
         parts, classes = dict(self.recorded.model.named_modules()), self.graph.logits.shape[-1]
         entered: list[int | None] = []
-        inputs = iter(made[len(self.recorded.calls) :])
+        inputs = iter(outputs[len(self.recorded.calls) :])
         working = {module_of(node) for node in self.order if node.target not in (*SAME, *IGNORED)}
         steps = [node for node in self.order if self._is_step(node) and self.order[node] < last]
-        for call, node in zip(self.recorded.calls, made):
+        for call, node in zip(self.recorded.calls, outputs):
             at = self.values[node]
-            given = None if call.given is None else self.values[next(inputs)]
+            entry = None if call.input is None else self.values[next(inputs)]
             while steps and self.order[steps[0]] < self.order[node]:
                 self._step(steps.pop(0))
                 entered.append(None)
@@ -258,7 +261,7 @@ class _Assembly:
                 self.graph.modules.append(
                     {"name": call.name, "class": type(part).__name__, "kind": kind, "at": at}
                 )
-                entered.append(given.buffer if isinstance(given, Operand) else None)
+                entered.append(entry.buffer if isinstance(entry, Operand) else None)
         for node in steps:
             self._step(node)
         add_flow(self.graph, [*entered, *(None for _ in steps)])
@@ -282,8 +285,8 @@ class _Assembly:
         """Weights without a reader (a counter of batches) keep their names out of the graph, and
         their buffers empty."""
         read = {x.buffer for node in self.graph.nodes for x in node[2] if isinstance(x, Operand)}
-        shown = [*self.graph.maps, *self.graph.layers, *self.graph.modules]
-        read |= {self.graph.logits.buffer, *(part["at"].buffer for part in shown if part["at"])}
+        parts = [*self.graph.maps, *self.graph.layers, *self.graph.modules]
+        read |= {self.graph.logits.buffer, *(part["at"].buffer for part in parts if part["at"])}
         for name, buffer in list(self.graph.weights.items()):
             if buffer not in read:
                 del self.graph.weights[name]

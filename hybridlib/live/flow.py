@@ -37,10 +37,14 @@ def add_flow(graph: Graph, entered: Sequence[int | None]) -> None:
         module |= reader.settings(place)
         if parts := reader.parts[place]:
             module |= {
-                "flow": reader.flow(parts, made=reader.made[place], entry=reader.entered[place]),
+                "flow": reader.flow(
+                    parts, output=reader.outputs[place], entry=reader.entered[place]
+                ),
                 "parts": parts,
             }
-    graph.flow = reader.flow(reader.parts[None], made=graph.logits.buffer, entry=graph.input.buffer)
+    graph.flow = reader.flow(
+        reader.parts[None], output=graph.logits.buffer, entry=graph.input.buffer
+    )
 
 
 class _Reader:
@@ -51,11 +55,11 @@ class _Reader:
         self.makers = {node[1].buffer: node for node in graph.nodes}
         self.order = {buffer: i for i, buffer in enumerate(self.makers)}
         self.entered = [None if buffer is None else self._plain(buffer) for buffer in entered]
-        self.made = [self._plain(module["at"].buffer) for module in graph.modules]
-        self.seen = {graph.input.buffer}  # buffers that depend on the image
-        for _, out, given, *_ in graph.nodes:
-            if any(x.buffer in self.seen for x in given if isinstance(x, Operand)):
-                self.seen.add(out.buffer)
+        self.outputs = [self._plain(module["at"].buffer) for module in graph.modules]
+        self.dependent = {graph.input.buffer}  # buffers that depend on the image
+        for _, out, operands, *_ in graph.nodes:
+            if any(x.buffer in self.dependent for x in operands if isinstance(x, Operand)):
+                self.dependent.add(out.buffer)
         self.parts = self._parts()
 
     def _plain(self, buffer: int) -> int:
@@ -82,23 +86,23 @@ class _Reader:
 
     def sources(self, buffer: int) -> list[int]:
         """What a buffer is made from, as far as it depends on the image."""
-        given = self.makers[buffer][2] if buffer in self.makers else ()
+        operands = self.makers[buffer][2] if buffer in self.makers else ()
         return list(
             dict.fromkeys(
                 self._plain(x.buffer)
-                for x in given
-                if isinstance(x, Operand) and x.buffer in self.seen
+                for x in operands
+                if isinstance(x, Operand) and x.buffer in self.dependent
             )
         )
 
-    def flow(self, parts: Sequence[int], *, made: int, entry: int | None) -> Flow:
+    def flow(self, parts: Sequence[int], *, output: int, entry: int | None) -> Flow:
         """From the buffer that goes in to the one that is made. Parts that no image goes through
         are left out."""
         self.by_buffer: dict[int, int] = {}
         self.ways: dict[int, set[int]] = {}
         for place in parts:
-            self.by_buffer.setdefault(self.made[place], place)
-        return self._chain(made, entry)
+            self.by_buffer.setdefault(self.outputs[place], place)
+        return self._chain(output, entry)
 
     def _back(self, buffer: int) -> list[int]:
         """One step back: over a part in one leap, else over a node."""
@@ -107,7 +111,7 @@ class _Reader:
             return self.sources(buffer)
         entry = self.entered[place]
         if entry is not None:
-            return [entry] if entry in self.seen else []
+            return [entry] if entry in self.dependent else []
         # a step: the newest
         return [max(self.sources(buffer), key=self._age)] if self.sources(buffer) else []
 
@@ -116,23 +120,23 @@ class _Reader:
 
     def _chain(self, buffer: int, end: int | None) -> Flow:
         """What stands between `end` and `buffer`."""
-        found: Flow = []
+        chain: Flow = []
         while buffer != end:
             if buffer in self.by_buffer:
-                found.insert(0, self.by_buffer[buffer])
+                chain.insert(0, self.by_buffer[buffer])
             back = self._back(buffer)
             if len(back) > 1:
                 fork = self._fork(back)
                 branches = [self._chain(source, fork) for source in back]
                 if any(branches):
-                    found.insert(
+                    chain.insert(
                         0, {self.makers[buffer][0]: sorted(branches, key=len, reverse=True)}
                     )
                 back = [] if fork is None else [fork]
             if not back:
                 break
             buffer = back[0]
-        return found
+        return chain
 
     def _fork(self, ends: Iterable[int]) -> int | None:
         """The last buffer through which everything goes on its way to these ends."""
@@ -153,31 +157,31 @@ class _Reader:
         module = self.graph.modules[place]
         buffer = module["at"].buffer
         maps = [
-            shown["at"].shape[1]
-            for shown in self.graph.maps
-            if module["name"] and shown["module"] == module["name"]
+            attention["at"].shape[1]
+            for attention in self.graph.maps
+            if module["name"] and attention["module"] == module["name"]
         ]
         if maps:
             return {"heads": maps[0]}
         if not module["name"]:
             return {"takes": self._takes(place, buffer), **self._tokens(module)}
         node: list[Any] = self.makers.get(buffer, ["", None, ()])
-        kind, _, given, *settings = node
+        kind, _, operands, *settings = node
         if self.parts[place] or kind not in STRIDED:
             return {}
-        told = {
-            "window": list(given[1].shape[2:]) if kind == "conv" else settings[0]["kernel"],
+        geometry = {
+            "window": list(operands[1].shape[2:]) if kind == "conv" else settings[0]["kernel"],
             "stride": settings[0]["stride"],
         }
-        return told | (
-            {"depthwise": True} if settings[0].get("groups", 1) == given[0].shape[1] > 1 else {}
+        return geometry | (
+            {"depthwise": True} if settings[0].get("groups", 1) == operands[0].shape[1] > 1 else {}
         )
 
     def _takes(self, place: int, buffer: int) -> list[int | str | None]:
         """Of a step its sources: earlier modules of the model's own level by place, weights by
         name."""
         names = {at: name for name, at in self.graph.weights.items()}
-        makers = {self.made[i]: i for i in self.parts[None] if i < place}
+        makers = {self.outputs[i]: i for i in self.parts[None] if i < place}
         return [
             makers.get(self._plain(x.buffer), names.get(x.buffer)) for x in self.makers[buffer][2]
         ]
@@ -186,7 +190,7 @@ class _Reader:
         """Names of the tokens that are no patches, if some map has as many keys as this step makes
         tokens."""
         shape = module["at"].shape
-        keys = {shown["at"].shape[3]: list(shown["extra"]) for shown in self.graph.maps}
+        keys = {attention["at"].shape[3]: list(attention["extra"]) for attention in self.graph.maps}
         return (
             {"tokens": keys[shape[1]]}
             if module["kind"] == "token" and len(shape) == 3 and keys.get(shape[1])

@@ -146,7 +146,7 @@ def shipped(*names: str) -> dict[str, Callable[[], bytes]]:
     Raises:
         ValueError: for an unknown name; the message lists what there is.
     """
-    known = pretrained.shipped()
+    available = pretrained.shipped()
     for name in names:
-        look_up(known, name)
-    return {name: partial(packed, name) for name in names or known}
+        look_up(available, name)
+    return {name: partial(packed, name) for name in names or available}

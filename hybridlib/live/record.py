@@ -19,13 +19,13 @@ class Call:
     out."""
 
     name: str
-    given: Tensor | None
-    made: Tensor | None = None
+    input: Tensor | None
+    output: Tensor | None = None
 
     @property
     def takes(self) -> int | None:
         """The axes of the tensor that goes in."""
-        return None if self.given is None else self.given.ndim
+        return None if self.input is None else self.input.ndim
 
 
 class Recorded(nn.Module):
@@ -62,41 +62,41 @@ class Recorded(nn.Module):
             part.register_forward_pre_hook(
                 lambda _, args, kwargs, name=name: self._enter(name, args, kwargs), with_kwargs=True
             )
-            part.register_forward_hook(lambda _, args, made: self._leave(made))
+            part.register_forward_hook(lambda _, args, output: self._leave(output))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         self.calls, self._open, self._listening = [], [], True
         trace = getattr(self.model, "trace", None)
-        seen = trace(image) if callable(trace) else self.model(image)
+        result = trace(image) if callable(trace) else self.model(image)
         self._listening = False
-        self.maps = check_maps(getattr(seen, "maps", ()))
+        self.maps = check_maps(getattr(result, "maps", ()))
         # whatever follows reads layers
-        logits = check_logits(getattr(seen, "logits", seen), self.model).clone()
-        self.calls = [call for call in self.calls if call.made is not None]
-        made = [call.made for call in self.calls if call.made is not None]
-        last = {call.name: tensor for call, tensor in zip(self.calls, made)}
+        logits = check_logits(getattr(result, "logits", result), self.model).clone()
+        self.calls = [call for call in self.calls if call.output is not None]
+        outputs = [call.output for call in self.calls if call.output is not None]
+        last = {call.name: tensor for call, tensor in zip(self.calls, outputs)}
         answers = {
             name: read(self.model, last[name]) for name, read in self.read.items() if name in last
         }
         self.layers = [(name, answer is not None) for name, answer in answers.items()]
         return (
             logits,
-            *(shown.weights for shown in self.maps),
+            *(attention.weights for attention in self.maps),
             *(answer for answer in answers.values() if answer is not None),
-            *made,
-            *(call.given for call in self.calls if call.given is not None),
+            *outputs,
+            *(call.input for call in self.calls if call.input is not None),
         )
 
     def _enter(self, name: str, args: tuple, kwargs: dict) -> None:
         if self._listening:
-            given = first_tensor([*args, *kwargs.values()])
-            self._open.append(Call(name, given=None if given is None else given.clone()))
+            tensor = first_tensor([*args, *kwargs.values()])
+            self._open.append(Call(name, input=None if tensor is None else tensor.clone()))
             self.calls.append(self._open[-1])
 
-    def _leave(self, made: object) -> None:
+    def _leave(self, output: object) -> None:
         if self._listening:
-            tensor = first_tensor(made)
-            self._open.pop().made = None if tensor is None else tensor.clone()
+            tensor = first_tensor(output)
+            self._open.pop().output = None if tensor is None else tensor.clone()
 
 
 def _as_call(part: nn.Module, trace: Callable) -> Callable:
@@ -115,34 +115,34 @@ def _as_call(part: nn.Module, trace: Callable) -> Callable:
 def first_tensor(value: object) -> Tensor | None:
     """The value itself, or the first tensor of a tuple or list; None if there is none."""
     if isinstance(value, (tuple, list)):
-        return next((found for part in value if (found := first_tensor(part)) is not None), None)
+        return next((tensor for part in value if (tensor := first_tensor(part)) is not None), None)
     return value if isinstance(value, Tensor) else None
 
 
 def check_maps(maps: Iterable[object]) -> tuple[AttentionMap, ...]:
     """The maps of a trace of one image, or a ValueError that says what they must be."""
     checked = []
-    for shown in maps:
-        if not isinstance(shown, AttentionMap):
+    for attention in maps:
+        if not isinstance(attention, AttentionMap):
             raise ValueError(
-                f"trace(x).maps holds a {type(shown).__name__}; give"
+                f"trace(x).maps holds a {type(attention).__name__}; give"
                 " hybridlib.layers.trace.AttentionMap, for example AttentionMap(weights, grid=(8,"
                 " 8), extra=('class',)) with weights of shape b h q k"
             )
-        checked.append(shown)
+        checked.append(attention)
     return tuple(checked)
 
 
 def check_logits(logits: object, model: nn.Module) -> Tensor:
     """Logits of one image, or a ValueError that says what they must be."""
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != 1:
-        found = (
+        description = (
             f"a tensor of shape {tuple(logits.shape)}"
             if isinstance(logits, torch.Tensor)
             else f"a {type(logits).__name__}"
         )
         raise ValueError(
-            f"{type(model).__name__} makes {found} of one image; it must be logits of shape (1,"
-            " classes), or trace(x) a hybridlib.layers.trace.Trace with such logits"
+            f"{type(model).__name__} makes {description} of one image; it must be logits of shape"
+            " (1, classes), or trace(x) a hybridlib.layers.trace.Trace with such logits"
         )
     return logits

@@ -38,10 +38,10 @@ def held_out() -> HeldOut:
     None was seen in training. Takes a few seconds.
     """
     test = digits(**DIGITS).test
-    chosen = [*READ, *MISREAD]
-    images, classes = test.batch(torch.tensor(chosen))
+    indices = [*READ, *MISREAD]
+    images, classes = test.batch(torch.tensor(indices))
     labels = [
         str(k) if i in READ else f"a {k}, which some misread"
-        for i, k in zip(chosen, classes.tolist())
+        for i, k in zip(indices, classes.tolist())
     ]
     return HeldOut(images[:, 0].numpy(), labels)

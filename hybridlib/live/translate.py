@@ -54,7 +54,7 @@ class Translator:
     def __init__(self, graph: Graph, *, dynamic: set[int]) -> None:
         self.graph, self.dynamic = graph, dynamic  # buffers that depend on the image
         self.maker: dict[int, Node] = {}  # of a buffer, the node of torch.export that filled it
-        self._known: dict[str, Operand] = {}
+        self._by_key: dict[str, Operand] = {}
         self._node: Node  # that is being translated
 
     def translate(self, node: Node, read: Callable[[object], Value]) -> Value:
@@ -122,16 +122,16 @@ class Translator:
         inputs = [x for x in operands if isinstance(x, Operand)]
         if not any(x.buffer in self.dynamic for x in inputs):
             settings["once"] = True
-        known = repr((kind, list(operands), shape, steps, settings))
-        if known not in self._known:
+        key = repr((kind, list(operands), shape, steps, settings))
+        if key not in self._by_key:
             out = Operand.of(len(self.graph.sizes), 0, shape, steps)
             self.graph.sizes.append(prod(shape))
             self.graph.nodes.append([kind, out, list(operands), *([settings] if settings else [])])
             self.maker[out.buffer] = self._node
             if "once" not in settings:
                 self.dynamic.add(out.buffer)
-            self._known[known] = out
-        return self._known[known]
+            self._by_key[key] = out
+        return self._by_key[key]
 
     def copy(self, x: Operand) -> Operand:
         """The same numbers with the last axis together."""
@@ -238,11 +238,11 @@ class Translator:
         shape = (x.shape[0], weight.shape[0], *size)
         if not weight.is_contiguous:
             weight = self.copy(weight)
-        given = [x, weight, *([] if bias is None else [self.numbers(bias)])]
+        inputs = [x, weight, *([] if bias is None else [self.numbers(bias)])]
         settings = dict(
             stride=list(stride), padding=list(padding), dilation=list(dilation), groups=groups
         )
-        return self.emit("conv", given, shape, channels_last(shape), **settings)
+        return self.emit("conv", inputs, shape, channels_last(shape), **settings)
 
     def _max_pool(
         self,
@@ -290,15 +290,15 @@ class Translator:
     ) -> Operand:
         x, ones = self.numbers(x), torch.ones(x.shape[1])
         weight, bias = ones if weight is None else weight, 0 * ones if bias is None else bias
-        given = [x, *(self.numbers(value) for value in (weight, bias, mean, var))]
-        return self.emit("batch_norm", given, x.shape, as_lies(x), eps=eps)
+        inputs = [x, *(self.numbers(value) for value in (weight, bias, mean, var))]
+        return self.emit("batch_norm", inputs, x.shape, as_lies(x), eps=eps)
 
     def _layer_norm(self, x: Value, shape: list, weight: Value, bias: Value, eps: float) -> Operand:
         x, ones = self.numbers(x), torch.ones(shape)
         weight, bias = ones if weight is None else weight, 0 * ones if bias is None else bias
-        given = [x, *(self.numbers(value) for value in (weight, bias))]
+        inputs = [x, *(self.numbers(value) for value in (weight, bias))]
         return self.emit(
-            "layer_norm", given, x.shape, contiguous(x.shape), axes=len(shape), eps=eps
+            "layer_norm", inputs, x.shape, contiguous(x.shape), axes=len(shape), eps=eps
         )
 
     def _softmax(self, x: Value, axis: int, _: bool) -> Operand:
@@ -311,8 +311,8 @@ class Translator:
         x = self.numbers(x)
         axes = sorted({axis % len(x.shape) for axis in axes}) if axes else list(range(len(x.shape)))
         shape = [1 if axis in axes else length for axis, length in enumerate(x.shape)]
-        made = self.emit("mean", [x], shape, contiguous(shape))
-        return made if keep else made.like(made.meta().squeeze(axes))
+        out = self.emit("mean", [x], shape, contiguous(shape))
+        return out if keep else out.like(out.meta().squeeze(axes))
 
     def _cat(self, parts: list, axis: int = 0) -> Operand:
         parts = [self.numbers(part) for part in parts]
@@ -368,13 +368,13 @@ def module_of(node: Node) -> str:
 
 
 def _operands(values: Sequence[Value]) -> list[Operand]:
-    found = []
+    operands = []
     for value in values:
         if isinstance(value, (list, tuple)):
-            found += _operands(value)
+            operands += _operands(value)
         elif isinstance(value, Operand):
-            found.append(value)
-    return found
+            operands.append(value)
+    return operands
 
 
 def _long_steps(x: Operand) -> list[int]:

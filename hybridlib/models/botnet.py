@@ -296,9 +296,9 @@ class BoTNet(ConvNet):
     def trace(self, x: Tensor) -> Trace:
         """As `forward`, with the attention map of every block of the last stage."""
         *before, last = ([*stage.children()] for stage in self.stages)
-        made, weights = trace_blocks(last, self.trunk(x))
+        outputs, weights = trace_blocks(last, self.trunk(x))
         maps = (  # a block attends on the map that comes in
             AttentionMap(w, grid=grid_of(entered), block=i)
-            for i, (w, entered) in enumerate(zip(weights, made), start=sum(map(len, before)))
+            for i, (w, entered) in enumerate(zip(weights, outputs), start=sum(map(len, before)))
         )
-        return Trace(self.head(made[-1].mean(dim=(-2, -1))), tuple(maps))
+        return Trace(self.head(outputs[-1].mean(dim=(-2, -1))), tuple(maps))

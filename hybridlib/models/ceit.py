@@ -323,16 +323,16 @@ class CeiT(SizedModel):
         """As `forward`, with the attention map of every block and, last, LCA's, whose keys are the
         layers' class tokens."""
         tokens, grid = self.embed(x)
-        made, weights = trace_blocks(self.blocks, tokens, grid=grid)
-        class_tokens = [tokens[:, 0] for tokens in made[1:]]
+        outputs, weights = trace_blocks(self.blocks, tokens, grid=grid)
+        class_tokens = [tokens[:, 0] for tokens in outputs[1:]]
         maps = [
             AttentionMap(w, grid=grid, extra=self.extra, block=i) for i, w in enumerate(weights)
         ]
         result = class_tokens[-1]
         if self.lca:
-            result, asked = self.lca.trace(torch.stack(class_tokens, dim=1))
+            result, lca_map = self.lca.trace(torch.stack(class_tokens, dim=1))
             layers = tuple(f"class of block {i}" for i in range(len(self.blocks)))
             maps.append(
-                AttentionMap(asked, (0, 0), layers, block=len(layers), kind="class-over-layers")
+                AttentionMap(lca_map, (0, 0), layers, block=len(layers), kind="class-over-layers")
             )
         return Trace(self.head(self.norm(result)), tuple(maps))

@@ -306,18 +306,18 @@ class ConViT(SizedModel):
     def trace(self, x: Tensor) -> Trace:
         """As `forward`, with three maps of every local block and one of every other."""
         tokens, grid = self.embed(x)
-        local, seen = trace_blocks(self.local_blocks, tokens, grid=grid)
-        made, weights = trace_blocks(self.blocks, self.add_class_token(local[-1]))
+        local, local_weights = trace_blocks(self.local_blocks, tokens, grid=grid)
+        outputs, weights = trace_blocks(self.blocks, self.add_class_token(local[-1]))
         maps = [
             AttentionMap(w, grid=grid, block=i, kind=kind)
-            for i, kinds in enumerate(seen)
+            for i, kinds in enumerate(local_weights)
             for kind, w in kinds.items()
         ]
         maps += [
             AttentionMap(w, grid=grid, extra=("class",), block=i)
-            for i, w in enumerate(weights, start=len(seen))
+            for i, w in enumerate(weights, start=len(local_weights))
         ]
-        return Trace(self.classify(made[-1]), tuple(maps))
+        return Trace(self.classify(outputs[-1]), tuple(maps))
 
 
 @checked

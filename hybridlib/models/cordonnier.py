@@ -102,8 +102,8 @@ class QuadraticAttention(nn.Module):
         check_image(x, channels=self.in_channels)
         grid = grid_of(x)
         tokens = rearrange(x, "b c h w -> b (h w) c")
-        seen = einsum(self.weights(grid), tokens, "h q k, b k c -> b h q c")
-        out = einsum(seen, self.weight, "b h q i, h i o -> b q o") + self.bias
+        averages = einsum(self.weights(grid), tokens, "h q k, b k c -> b h q c")
+        out = einsum(averages, self.weight, "b h q i, h i o -> b q o") + self.bias
         return rearrange(out, "b (h w) o -> b o h w", h=grid[0])
 
     def trace(self, x: Tensor) -> tuple[Tensor, AttentionMap]:

@@ -236,9 +236,9 @@ class Flagship(SizedModel):
 
     def trace(self, x: Tensor) -> Trace:
         """As `forward`, with the attention map of every bottleneck."""
-        made, weights = trace_blocks(self.attention, self.embed(x))
-        maps = (AttentionMap(w, grid=grid_of(made[0]), block=i) for i, w in enumerate(weights))
-        return Trace(self.classify(made[-1]), tuple(maps))
+        outputs, weights = trace_blocks(self.attention, self.embed(x))
+        maps = (AttentionMap(w, grid=grid_of(outputs[0]), block=i) for i, w in enumerate(weights))
+        return Trace(self.classify(outputs[-1]), tuple(maps))
 
 
 def _grid(height: int, width: int) -> tuple[int, int]:

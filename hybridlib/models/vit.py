@@ -147,11 +147,11 @@ class ViT(SizedModel):
     def trace(self, x: Tensor) -> Trace:
         """As `forward`, with the attention map of every block."""
         tokens, grid = self.embed(x)
-        made, weights = trace_blocks(self.blocks, tokens)
+        outputs, weights = trace_blocks(self.blocks, tokens)
         maps = (
             AttentionMap(w, grid=grid, extra=self.extra, block=i) for i, w in enumerate(weights)
         )
-        return Trace(self.classify(made[-1]), tuple(maps))
+        return Trace(self.classify(outputs[-1]), tuple(maps))
 
 
 def init_linear(module: nn.Module) -> None:

@@ -281,8 +281,8 @@ def _find_state(content: object, path: Path) -> dict[str, Tensor]:
             if all(name.startswith(WRAPPER) for name in state):
                 state = {name.removeprefix(WRAPPER): tensor for name, tensor in state.items()}
             return dict(state)
-    held = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else "no dict"
+    summary = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else "no dict"
     raise CheckpointError(
-        f"{str(path)!r} holds {held or 'nothing'}; a state dict was expected, tensors by name, "
+        f"{str(path)!r} holds {summary or 'nothing'}; a state dict was expected, tensors by name, "
         f"alone or under one of {', '.join(PARTS)}"
     )

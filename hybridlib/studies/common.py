@@ -167,8 +167,8 @@ def round_heads(layers: Iterable[Tensor]) -> list[list[float]]:
 def train_beside_test(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """Accuracy and loss on training images, and how far the accuracy is above that on test
     images."""
-    chosen = torch.linspace(0, len(data.train) - 1, min(TRAIN_PROBES, len(data.train))).long()
-    train = evaluate(model, data.train.subset(chosen), device="cpu")
+    indices = torch.linspace(0, len(data.train) - 1, min(TRAIN_PROBES, len(data.train))).long()
+    train = evaluate(model, data.train.subset(indices), device="cpu")
     gap = train.accuracy - evaluate(model, data.test, device="cpu").accuracy
     return dict(train_accuracy=train.accuracy, train_loss=train.loss, gap=gap)
 

@@ -62,10 +62,10 @@ def load_data(spec: RunSpec) -> ImageData:
 def make_wrong(labels: torch.Tensor, *, classes: int, seed: int) -> torch.Tensor:
     """The labels `n`, of which the part WRONG, drawn by the seed, is another class, each alike."""
     generator = np.random.RandomState(seed)
-    chosen = generator.permutation(len(labels))[: round(WRONG * len(labels))]
-    step = generator.randint(1, classes, len(chosen))
+    indices = generator.permutation(len(labels))[: round(WRONG * len(labels))]
+    step = generator.randint(1, classes, len(indices))
     changed = labels.clone()
-    changed[chosen] = (changed[chosen] + torch.from_numpy(step)) % classes
+    changed[indices] = (changed[indices] + torch.from_numpy(step)) % classes
     return changed
 
 

@@ -82,9 +82,9 @@ def build(spec: RunSpec, data: ImageData) -> ConViT:
 
 def observe(spec: RunSpec, model: ConViT, data: ImageData) -> dict:
     """Every head's gate, and how far it looks in patches; their means, and the lowest gate."""
-    seen = convit.observe(spec, model, data)
-    gates, far = (torch.tensor(seen[key]) for key in ("gates", "nonlocality"))
-    return seen | dict(
+    observation = convit.observe(spec, model, data)
+    gates, far = (torch.tensor(observation[key]) for key in ("gates", "nonlocality"))
+    return observation | dict(
         mean_gate=round(gates.mean().item(), 4),
         lowest_gate=round(gates.min().item(), 4),
         mean_nonlocality=round(far.mean().item(), 4),

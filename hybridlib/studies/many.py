@@ -144,8 +144,8 @@ def run_many(
     Returns:
         How many runs failed; `say` gets what they said.
     """
-    given = dict(at_once=at_once, processes=processes, shorten=shorten)
-    check_whole(**{key: value for key, value in given.items() if value is not None})
+    counts = dict(at_once=at_once, processes=processes, shorten=shorten)
+    check_whole(**{key: value for key, value in counts.items() if value is not None})
     check_positive(**{} if minutes is None else {"minutes": minutes})
     pairs = [(name, None) if isinstance(name, str) else name for name in names]
     studies = [(find(name), data) for name, data in pairs]
@@ -218,16 +218,16 @@ class _Session:
             for seat in seats:
                 seat.start()
             search: Future | None = None  # for what can start
-            seen, steps = -1, 0  # changes when it began; steps at the last look
+            last_changes, steps = -1, 0  # changes when it began; steps at the last look
             while not self.over(GRACE / 2):
-                if search is None and seen < self.changes:
-                    seen, search = self.changes, self.threads.submit(self.can_start)
+                if search is None and last_changes < self.changes:
+                    last_changes, search = self.changes, self.threads.submit(self.can_start)
                 elif search is not None and search.done():
                     self.waiting, search = search.result(), None
                 while self.waiting and len(self.preparing) + self.ready.qsize() < PREPARED:
                     self.prepare(*self.waiting.popleft())
                 busy = self.waiting or self.preparing or self.ready.unfinished_tasks or search
-                if not busy and seen == self.changes:
+                if not busy and last_changes == self.changes:
                     break
                 time.sleep(0.01)
                 now = time.perf_counter()

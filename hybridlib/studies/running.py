@@ -211,15 +211,15 @@ def _cores() -> int:
 def _work(options: dict) -> None:
     """What a process of `run_study` does."""
     study, run = find(options["study"]), options["run"]
-    chosen = {key: options[key] for key in ("data", "seeds")}
+    arguments = {key: options[key] for key in ("data", "seeds")}
     if options["device"] == "cpu":
         torch.set_num_threads(study.threads)
         keep_freed_memory()
     try:
         record = run_one(
             study,
-            study.spec(run, **chosen),
-            command=command_for(study.name, run, device=options["device"], **chosen),
+            study.spec(run, **arguments),
+            command=command_for(study.name, run, device=options["device"], **arguments),
             results=Path(options["results"]),
             scratch=Path(options["scratch"]),
             device=options["device"],

@@ -139,17 +139,17 @@ class Study:
         """
         for data in sorted({record["data"]["name"] for record in records}):
             these = [record for record in records if record["data"]["name"] == data]
-            judged = these[0]["data"].get("judged_on", "test")
+            split = these[0]["data"].get("judged_on", "test")
             for layout in self.tables:
                 only = layout.only.items()
-                chosen = [r for r in these if all(value_of(r, k) in values for k, values in only)]
-                if chosen:
-                    title = layout.title or f"{judged} accuracy in %"
-                    yield data, replace(layout, title=title), chosen
+                subset = [r for r in these if all(value_of(r, k) in values for k, values in only)]
+                if subset:
+                    title = layout.title or f"{split} accuracy in %"
+                    yield data, replace(layout, title=title), subset
 
     def tables_as_text(self, records: Sequence[dict]) -> Iterator[tuple[str, str]]:
         """The same as text, each a title and the table."""
-        for data, layout, chosen in self.panels(records):
-            rows = summarise(chosen, by=layout.by, value=layout.value)
+        for data, layout, subset in self.panels(records):
+            rows = summarise(subset, by=layout.by, value=layout.value)
             text = table(rows, across=layout.across, scale=layout.scale, digits=layout.digits)
             yield f"{data}: {layout.title}", text

@@ -183,11 +183,11 @@ def with_room(workers: int, *, bytes_each: int, folder: Path = SHARED_MEMORY) ->
         return 0
     if not workers or not folder.is_dir():
         return workers
-    free, needed = shutil.disk_usage(folder).free, (AHEAD * workers + 1) * bytes_each
-    if needed <= free:
+    free, bytes_needed = shutil.disk_usage(folder).free, (AHEAD * workers + 1) * bytes_each
+    if bytes_needed <= free:
         return workers
     warnings.warn(
-        f"workers={workers} need {needed / 1e6:,.0f} MB of shared memory and {folder} has"
+        f"workers={workers} need {bytes_needed / 1e6:,.0f} MB of shared memory and {folder} has"
         f" {free / 1e6:,.0f} MB: images are read without them. Give the container more"
         " (docker run --shm-size=1g), or lower batch_size",
         stacklevel=2,

@@ -42,7 +42,7 @@ class Budget:
             else int(self.amount)
         )
 
-    def used(self, step: int, elapsed: float) -> float:
+    def amount_used(self, step: int, elapsed: float) -> float:
         """How much of it is used up, in its unit, after so many steps and seconds."""
         return {"steps": step, "epochs": self.epochs(step), "seconds": elapsed}[self.unit]
 

@@ -120,9 +120,9 @@ class Checkpoints:
         """
         for step in reversed(self.steps()):
             try:
-                found = self.read(step)
+                checkpoint = self.read(step)
                 self.tidy()
-                return found
+                return checkpoint
             except _Damaged as error:
                 aside = self.path(step).with_suffix(".damaged")
                 os.replace(self.path(step), aside)
@@ -208,8 +208,8 @@ def _without_budget(config: dict) -> dict:
     rest, settings = _without_test(config), config.get("config")
     if not isinstance(settings, dict):
         return rest
-    kept = {key: value for key, value in settings.items() if key not in BUDGET}
-    return rest | {"config": kept}
+    others = {key: value for key, value in settings.items() if key not in BUDGET}
+    return rest | {"config": others}
 
 
 def _digest(tensors: dict[str, Tensor], step: int, state: dict) -> str:
@@ -223,11 +223,11 @@ def _digest(tensors: dict[str, Tensor], step: int, state: dict) -> str:
 
 def _difference(saved: dict, now: dict, prefix: str = "") -> str:
     """The settings that differ, as "name was A and is now B, …"."""
-    found = []
+    differences = []
     for key in sorted(saved.keys() | now.keys()):
         a, b = saved.get(key), now.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += [_difference(a, b, f"{prefix}{key}.")] if a != b else []
+            differences += [_difference(a, b, f"{prefix}{key}.")] if a != b else []
         elif a != b:
-            found.append(f"{prefix}{key} was {a!r} and is now {b!r}")
-    return ", ".join(found)
+            differences.append(f"{prefix}{key} was {a!r} and is now {b!r}")
+    return ", ".join(differences)

@@ -46,7 +46,7 @@ class Curve:
         self.owed: str | None = None
         self.unseen: list[Tensor] = []
         self.next_point = self.next_evaluation = math.inf
-        self.title, self.show, self.shown = title, show, dict[str, str]()
+        self.title, self.show, self.numbers = title, show, dict[str, str]()
         self.bar = tqdm(disable=True)
 
     def start_bar(self) -> tqdm:
@@ -61,19 +61,19 @@ class Curve:
         )
         return self.bar
 
-    def move_bar(self, position: float, **shown: str) -> None:
+    def move_bar(self, position: float, **numbers: str) -> None:
         """Move it to a position, and show numbers by name beside it."""
         if not self.bar.disable:
-            self.shown |= shown
-            self.bar.set_postfix(self.shown, refresh=False)
+            self.numbers |= numbers
+            self.bar.set_postfix(self.numbers, refresh=False)
             self.bar.update(min(position, self.bar.total) - self.bar.n)
 
     def plan(self, step: int, elapsed: float) -> None:
         """When the next evaluation and the next point are due, in the budget's unit."""
-        used = self.budget.used(step, elapsed)
+        amount = self.budget.amount_used(step, elapsed)
 
         def after(spacing: float) -> float:
-            return (math.floor(used / spacing) + 1) * spacing
+            return (math.floor(amount / spacing) + 1) * spacing
 
         every = self.recipe.evaluate_every
         self.next_point = after(self.budget.amount / POINTS)
@@ -87,11 +87,11 @@ class Curve:
             elapsed: seconds of training.
             new: whether this process took one of the steps.
         """
-        used, over = self.budget.used(step, elapsed), self.budget.over(step, elapsed)
+        amount, over = self.budget.amount_used(step, elapsed), self.budget.over(step, elapsed)
         last = over and not self.evaluated(step)
-        if last or self.owed == "evaluation" or new and used >= self.next_evaluation:
+        if last or self.owed == "evaluation" or new and amount >= self.next_evaluation:
             return "evaluation"
-        return "point" if self.owed == "point" or new and used >= self.next_point else None
+        return "point" if self.owed == "point" or new and amount >= self.next_point else None
 
     def look(self, step: int, rate: float) -> None:
         """Fetch the losses that are still on the device, up to that of the step before `step`.

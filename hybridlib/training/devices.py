@@ -31,10 +31,10 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        wanted = torch.device(device)
+        torch_device = torch.device(device)
     except RuntimeError:
-        wanted = None
-    if wanted is None or wanted.type not in ("cuda", "mps", "cpu"):
+        torch_device = None
+    if torch_device is None or torch_device.type not in ("cuda", "mps", "cpu"):
         raise ValueError(
             f"device={str(device)!r} is unknown; use 'cuda', 'mps', 'cpu', or None for the best "
             "that is there"
@@ -43,14 +43,14 @@ def pick_device(device: str | torch.device | None = None) -> torch.device:
         "cuda": torch.cuda.device_count(),
         "mps": int(torch.backends.mps.is_available()),
         "cpu": 1,
-    }[wanted.type]
-    if (wanted.index or 0) >= count:
+    }[torch_device.type]
+    if (torch_device.index or 0) >= count:
         raise ValueError(
             f"device={str(device)!r} was asked for, and PyTorch {torch.__version__} sees {count} "
             "device(s) of that kind; use "
             f"device='cpu', or None for the best that is there ({pick_device(None)})"
         )
-    return wanted
+    return torch_device
 
 
 def keep_freed_memory() -> bool:
@@ -93,10 +93,10 @@ def describe_device(device: torch.device, processes: int) -> dict:
         "mps": lambda: platform.processor() or "Apple GPU",
     }
     name = names.get(device.type, _processor)()
-    told = dict(type=device.type, name=name, threads=torch.get_num_threads(), processes=processes)
+    about = dict(type=device.type, name=name, threads=torch.get_num_threads(), processes=processes)
     if device.type == "cuda":  # whether float32 products of matrices take TensorFloat-32
-        told["tf32"] = torch.backends.cuda.matmul.allow_tf32
-    return told
+        about["tf32"] = torch.backends.cuda.matmul.allow_tf32
+    return about
 
 
 def _processor() -> str:
@@ -110,16 +110,16 @@ def _processor() -> str:
 
 
 def versions() -> dict:
-    found = {
+    entries = {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
     }
     for package in ("hybridlib", "torch", "torchvision", "accelerate", "numpy"):
         try:
-            found[package] = version(package)
+            entries[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            entries[package] = "not installed"
+    return entries
 
 
 def device_of(model: nn.Module) -> torch.device:

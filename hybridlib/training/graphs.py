@@ -131,12 +131,12 @@ class GraphTraining(Training):
             for group in self.adamw.param_groups:
                 group["lr"] = self.rate
             self.compute()
-        elif self.taken < WARM_UP:
+        elif self.steps_taken < WARM_UP:
             self.compute()
         else:
             self.graph = self.graph or self.capture()
             self.graph.replay()
-        self.step, self.taken = self.step + 1, self.taken + 1
+        self.step, self.steps_taken = self.step + 1, self.steps_taken + 1
 
     def fetch(self) -> None:
         """The step's augmented images into the place from which the graph takes them."""

@@ -64,7 +64,7 @@ class Training:
         self.share = slice(accelerator.process_index, None, self.processes)
         batch_size, images = recipe.batch_size, len(data.train)
         self.budget = Budget(*recipe.budget, batch_size=batch_size, images=images)
-        self.step, self.elapsed, self.rate, self.taken = 0, 0.0, 0.0, 0
+        self.step, self.elapsed, self.rate, self.steps_taken = 0, 0.0, 0.0, 0
         self.interruptions = Interruptions()
         self.curve = Curve(
             self.budget,
@@ -140,7 +140,7 @@ class Training:
         if self.average:
             self.average.update(unwrapped(self.model))
         self.curve.unseen.append(loss.detach())
-        self.step, self.taken = step + 1, self.taken + 1
+        self.step, self.steps_taken = step + 1, self.steps_taken + 1
         if self.device.type == "cpu" or self.step % 10 == 0:
             self.look()
 
@@ -185,11 +185,11 @@ class Training:
 
     def look_around(self, over: bool) -> None:
         """Between two steps: what is due of points, evaluations and checkpoints."""
-        new, due = self.taken > 0, self.due()
+        new, due = self.steps_taken > 0, self.due()
         if due == "evaluation":
             if new:  # so that an evaluation that fails, or never ends, costs no step
                 self.save()
-            self.note(self.score(self.judged, self.accelerator))
+            self.note(self.score(self.evaluated_model, self.accelerator))
         elif due == "point":
             self.note(None)
         if new and (over or self.step % self.checkpoint_every == 0):
@@ -197,19 +197,19 @@ class Training:
 
     def due(self) -> str | None:
         """What the curve still lacks at this step: an "evaluation", a "point" or nothing."""
-        return self.curve.due(self.step, self.elapsed, new=self.taken > 0)
+        return self.curve.due(self.step, self.elapsed, new=self.steps_taken > 0)
 
     @property
-    def judged(self) -> nn.Module:
+    def evaluated_model(self) -> nn.Module:
         """The model that is evaluated: with averaged weights, if there is an average."""
         return self.average.model if self.average else self.model
 
-    def look(self, **shown: str) -> None:
+    def look(self, **numbers: str) -> None:
         """Fetch the losses from the device, and move the bar."""
         self.curve.look(self.step, self.rate)
         if self.curve.pending:
-            shown["loss"] = f"{self.curve.pending[-1]:.3f}"
-        self.curve.move_bar(self.elapsed if self.budget.steps is None else self.step, **shown)
+            numbers["loss"] = f"{self.curve.pending[-1]:.3f}"
+        self.curve.move_bar(self.elapsed if self.budget.steps is None else self.step, **numbers)
 
     def note(self, evaluation: Evaluation | None) -> None:
         """An entry of the curve, whole or not at all."""
@@ -223,11 +223,11 @@ class Training:
 
     def observed(self) -> dict:
         """What `observe` gives; the model is in eval mode, as the evaluation left it."""
-        seen = self.observe(self.judged) if self.observe is not None else None
-        if not seen:
+        observation = self.observe(self.evaluated_model) if self.observe is not None else None
+        if not observation:
             return {}
-        check_json("what observe gives", seen)
-        return {"observed": seen}
+        check_json("what observe gives", observation)
+        return {"observed": observation}
 
     def save(self) -> None:
         """A checkpoint, by the first process."""

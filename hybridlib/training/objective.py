@@ -25,13 +25,13 @@ class Objective(nn.Module):
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:
         loss = self.loss(self.model, images, targets)
         if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
-            given = type(loss).__name__
+            got = type(loss).__name__
             if isinstance(loss, Tensor):
-                given = f"a tensor of shape {tuple(loss.shape)}" + " and no gradient" * (
+                got = f"a tensor of shape {tuple(loss.shape)}" + " and no gradient" * (
                     not loss.requires_grad
                 )
             raise ValueError(
-                f"loss gives {given} and must give one number with a gradient, a tensor of shape "
+                f"loss gives {got} and must give one number with a gradient, a tensor of shape "
                 "(), for example nn.functional.cross_entropy(model(images), targets)"
             )
         return loss

@@ -85,9 +85,9 @@ class Muon(torch.optim.AdamW):
             )
         super().__init__(groups, lr=lr, fused=fused)
         self.matrices = matrices
-        chosen = {id(p) for p in matrices}
+        ids = {id(p) for p in matrices}
         (decay,) = {
-            g["weight_decay"] for g in groups if any(id(p) in chosen for p in g["params"])
+            g["weight_decay"] for g in groups if any(id(p) in ids for p in g["params"])
         } or {0.0}
         # PyTorch's takes matrices alone. These share no memory with the kernels, so that it does
         # not matter in which order a kernel lies there.

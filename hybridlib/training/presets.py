@@ -200,7 +200,7 @@ def describe(table: Table) -> str:
         if key == "warmup" and any(table[k][0] for k in ("warmup_epochs", "warmup_steps")):
             continue
         if value or source != _OURS:
-            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-            shown = "none" if shown is None else shown
-            lines.append(f"{key:<16} {shown!s:<18} {source}")
+            text = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            text = "none" if text is None else text
+            lines.append(f"{key:<16} {text!s:<18} {source}")
     return "\n".join(lines)

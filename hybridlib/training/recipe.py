@@ -159,9 +159,9 @@ class Recipe:
             each.metadata["rule"].check(each.name, value)
             if isinstance(value, np.generic):  # is not JSON's, and the record is JSON
                 object.__setattr__(self, each.name, value.item())
-        given = {unit: getattr(self, unit) for unit in UNITS if getattr(self, unit) is not None}
-        if len(given) != 1:
-            got = ", ".join(f"{unit}={value}" for unit, value in given.items()) or "none"
+        budgets = {unit: getattr(self, unit) for unit in UNITS if getattr(self, unit) is not None}
+        if len(budgets) != 1:
+            got = ", ".join(f"{unit}={value}" for unit, value in budgets.items()) or "none"
             raise SettingError(
                 "give exactly one budget, epochs=, steps= or seconds=, for example epochs=10; got "
                 f"{got}"

@@ -73,7 +73,7 @@ def put_down(training: Training) -> str:
     folder, saved = training.checkpoints and training.checkpoints.folder, training.saved
     if folder is None:
         return f"stopped after step {training.step}; without a checkpoint_dir nothing is saved"
-    if training.taken and saved != training.step and training.processes == 1:
+    if training.steps_taken and saved != training.step and training.processes == 1:
         training.save()
         saved = training.saved
     if saved is None:

@@ -69,10 +69,10 @@ class AttentionExplorer(Explorable):
             raise ValueError(
                 "maps is empty: give one AttentionMap for each layer, such as model.trace(x).maps"
             )
-        for name, given in (("labels", labels), ("predictions", predictions)):
-            if given is not None and len(given) != len(images):
+        for name, entries in (("labels", labels), ("predictions", predictions)):
+            if entries is not None and len(entries) != len(images):
                 raise ValueError(
-                    f"{name} has {len(given)} entries for {len(images)} images: give one for each"
+                    f"{name} has {len(entries)} entries for {len(images)} images: give one for each"
                 )
         weights = [as_array(attention.weights).astype(np.float32) for attention in maps]  # s h q k
         for index, array in enumerate(weights):
@@ -124,11 +124,11 @@ class AttentionExplorer(Explorable):
         )
 
     def fallback(self) -> Figure:
-        shown = [i for i, meta in enumerate(self.layers) if np.prod(meta["grid"])]
-        most = max(self.layers[i]["heads"] for i in shown)
-        figure = Figure(figsize=(1.1 * most + 1.6, 1.1 * len(shown) + 0.4), layout="constrained")
-        axes = figure.subplots(len(shown), most + 1, squeeze=False)
-        for line, i in zip(axes, shown, strict=True):
+        indices = [i for i, meta in enumerate(self.layers) if np.prod(meta["grid"])]
+        most = max(self.layers[i]["heads"] for i in indices)
+        figure = Figure(figsize=(1.1 * most + 1.6, 1.1 * len(indices) + 0.4), layout="constrained")
+        axes = figure.subplots(len(indices), most + 1, squeeze=False)
+        for line, i in zip(axes, indices, strict=True):
             meta, skip = self.layers[i], len(self.layers[i]["extra"])
             line[0].imshow(self._images[self.image])
             for head, ax in enumerate(line[1 : meta["heads"] + 1]):

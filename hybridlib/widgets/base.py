@@ -25,8 +25,8 @@ LOCAL_IMPORT = re.compile(r'^import\s*\{[^}]*\}\s*from\s*"\./(\w+\.js)";\n', re.
 def parts(name: str) -> list[str]:
     """The JavaScript file `name` and the files it imports, each once, imports first."""
     ordered: list[str] = []
-    for needed in LOCAL_IMPORT.findall(read(name)):
-        ordered += [part for part in parts(needed) if part not in ordered]
+    for module in LOCAL_IMPORT.findall(read(name)):
+        ordered += [part for part in parts(module) if part not in ordered]
     return [*ordered, name]
 
 

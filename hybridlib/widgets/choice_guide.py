@@ -68,27 +68,27 @@ class ChoiceGuide(Explorable):
 
     @traitlets.validate("answers")
     def _check_answers(self, proposal: dict) -> list[int]:
-        given = list(proposal["value"])
+        choices = list(proposal["value"])
         counts = [len(answers) for _, answers in self.questions]
         if counts and not (
-            len(given) == len(counts)
-            and all(isinstance(a, int) and 0 <= a < n for a, n in zip(given, counts))
+            len(choices) == len(counts)
+            and all(isinstance(a, int) and 0 <= a < n for a, n in zip(choices, counts))
         ):
             raise Refused(
-                f"answers is {given!r}: give a whole number from 0 for each question, below"
+                f"answers is {choices!r}: give a whole number from 0 for each question, below"
                 f" {counts}, such as {[0] * len(counts)}"
             )
-        return given
+        return choices
 
     def ranking(self) -> list[tuple[str, int]]:
         """The systems with their points under the answers given, the most first; equal ones in
         their own order."""
-        given = {
+        answer_to = {
             question: answers[at] for (question, answers), at in zip(self.questions, self.answers)
         }
         points = {system: 0 for system, _ in self.systems}
         for reason in self.reasons:
-            if given[reason["question"]] == reason["answer"]:
+            if answer_to[reason["question"]] == reason["answer"]:
                 points[reason["system"]] += reason["points"]
         return sorted(points.items(), key=lambda entry: -entry[1])
 
@@ -114,16 +114,16 @@ class ChoiceGuide(Explorable):
 
 def check_reason(reason: Mapping, systems: Mapping, questions: Mapping) -> dict:
     """The reason as the view takes it, or a ValueError that says what is wrong with it."""
-    wanted = ("question", "answer", "system", "points", "text", "source")
-    if missing := [key for key in wanted if key not in reason]:
-        raise ValueError(f"a reason has no {missing[0]!r}: it needs {', '.join(wanted)}")
-    known = dict(
+    fields = ("question", "answer", "system", "points", "text", "source")
+    if missing := [key for key in fields if key not in reason]:
+        raise ValueError(f"a reason has no {missing[0]!r}: it needs {', '.join(fields)}")
+    choices = dict(
         question=questions,
         answer=questions.get(reason["question"], ()),
         system=systems,
         source=SOURCES,
     )
-    for key, allowed in known.items():
+    for key, allowed in choices.items():
         if reason[key] not in allowed:
             raise ValueError(
                 f"{key} of a reason is {reason[key]!r}: it must be one of"
@@ -135,4 +135,4 @@ def check_reason(reason: Mapping, systems: Mapping, questions: Mapping) -> dict:
             f"points of a reason is {points!r}: it must be a whole number from -{MOST} to {MOST},"
             " such as -1"
         )
-    return {key: reason[key] for key in wanted}
+    return {key: reason[key] for key in fields}

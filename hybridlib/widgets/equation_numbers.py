@@ -75,8 +75,8 @@ def content_scores(picture: np.ndarray, state: dict) -> np.ndarray | None:
     if not kind or state["join"] == "offset":
         return None
     if kind == "distance":
-        seen = patches(picture, state.get("window", 1))
-        squares = ((seen[:, None] - seen[None]) ** 2).mean(-1)
+        windows = patches(picture, state.get("window", 1))
+        squares = ((windows[:, None] - windows[None]) ** 2).mean(-1)
         return -squares / (2 * state["tolerance"] ** 2)
     z = tokens(picture, state)
     return state["scale"] * z @ z.T / z.shape[1] ** 0.5
@@ -164,5 +164,5 @@ def shown_map(picture: np.ndarray, state: dict) -> np.ndarray:
     W."""
     row, column = state["query"]
     rows = attention(picture, state)[:, row * picture.shape[1] + column]
-    chosen = head_weights(state) @ rows if state["head"] < 0 else rows[state["head"]]
-    return chosen.reshape(picture.shape[:2])
+    weights = head_weights(state) @ rows if state["head"] < 0 else rows[state["head"]]
+    return weights.reshape(picture.shape[:2])

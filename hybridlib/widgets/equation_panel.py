@@ -130,19 +130,19 @@ class EquationPanel(Explorable):
             " of it",
             fontsize=10,
         )
-        made = numbers.output(picture, state)
-        shown = numbers.shown_map(picture, state)
-        top = np.abs(shown).max() or 1.0
-        signed = shown.min() < 0
-        grey = np.abs(made.mean(-1)).max() or 1.0
+        output = numbers.output(picture, state)
+        weights = numbers.shown_map(picture, state)
+        top = np.abs(weights).max() or 1.0
+        signed = weights.min() < 0
+        grey = np.abs(output.mean(-1)).max() or 1.0
         two_sided = lambda most: dict(cmap="RdBu_r", vmin=-most, vmax=most)  # noqa: E731
         drawings = (
             (picture, "picture x", {}),
-            (shown, "map A", two_sided(top) if signed else dict(vmin=0, vmax=top)),
+            (weights, "map A", two_sided(top) if signed else dict(vmin=0, vmax=top)),
             (
-                (made.mean(-1), "output y", two_sided(grey))
-                if made.min() < 0
-                else (made.clip(0, 1), "output y", {})
+                (output.mean(-1), "output y", two_sided(grey))
+                if output.min() < 0
+                else (output.clip(0, 1), "output y", {})
             ),
         )
         for ax, (values, title, options) in zip(figure.subplots(1, 3), drawings, strict=True):
@@ -174,12 +174,12 @@ def samples() -> dict[str, np.ndarray]:
     tile = ((rows % 6 - 2.5) ** 2 + (columns % 6 - 2.5) ** 2 < 5) * 0.6 + 0.2
     wallpaper = tile + generator.normal(0, 0.1, (SIDE, SIDE))
     photos = {key.lower(): picture for key, picture in photographs().items()}
-    drawn = {"digit": digit, "edge": edge, "wallpaper": wallpaper}
-    made = {
+    drawings = {"digit": digit, "edge": edge, "wallpaper": wallpaper}
+    pictures = {
         key: np.rint(255 * grey.clip(0, 1)).astype(np.uint8)[..., None].repeat(3, axis=2)
-        for key, grey in drawn.items()
+        for key, grey in drawings.items()
     }
-    return {**scaled({key: photos[key] for key in ("flower", "temple")}), **made}
+    return {**scaled({key: photos[key] for key in ("flower", "temple")}), **pictures}
 
 
 def enlarged(picture: np.ndarray, side: int) -> np.ndarray:

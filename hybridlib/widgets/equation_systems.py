@@ -117,10 +117,10 @@ def check_state(state: Mapping, *, pictures: Mapping[str, list[int]], side: int)
     if name not in SYSTEMS:
         raise Refused(f"system is {name!r}: it must be one of {', '.join(SYSTEMS)}")
     system = SYSTEMS[name]
-    known = ["system", "picture", "query", "head", "join", *system["knobs"]]
+    keys = ["system", "picture", "query", "head", "join", *system["knobs"]]
     for key in state:
-        if key not in known:
-            raise Refused(f"system {name!r} has no {key!r}: it has {', '.join(known[1:])}")
+        if key not in keys:
+            raise Refused(f"system {name!r} has no {key!r}: it has {', '.join(keys[1:])}")
     picture = state.get("picture", next(iter(pictures)))
     if picture not in pictures:
         raise Refused(f"picture is {picture!r}: it must be one of {', '.join(map(repr, pictures))}")

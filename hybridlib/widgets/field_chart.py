@@ -73,14 +73,18 @@ class FieldChart(Explorable):
         checked = [check_axis(key, axis) for key, axis in axes.items()]
         if not points:
             raise ValueError("points is empty: give one dict for each system and kind of data")
-        told = [check_point(point, axes) for point in points]
+        checked_points = [check_point(point, axes) for point in points]
         first, second = list(axes)[:2]
         super().__init__(
-            points=told,
+            points=checked_points,
             axes=checked,
             x=check_key("x", x or first, axes),
             y=check_key("y", y or second, axes),
-            data=check_key("data", data or told[0]["data"], [point["data"] for point in told]),
+            data=check_key(
+                "data",
+                data or checked_points[0]["data"],
+                [point["data"] for point in checked_points],
+            ),
             name=check_name(name, example="field"),
             note=note,
         )
@@ -137,11 +141,11 @@ class FieldChart(Explorable):
         return figure
 
 
-def check_key(what: str, value: str, known: Sequence[str] | Mapping) -> str:
+def check_key(what: str, value: str, choices: Sequence[str] | Mapping) -> str:
     """The value, or a ValueError that lists what it may be."""
-    if value not in known:
+    if value not in choices:
         raise Refused(
-            f"{what} is {value!r}: it must be one of {', '.join(map(repr, dict.fromkeys(known)))}"
+            f"{what} is {value!r}: it must be one of {', '.join(map(repr, dict.fromkeys(choices)))}"
         )
     return value
 
@@ -168,17 +172,17 @@ def check_point(point: Mapping, axes: Mapping[str, Mapping]) -> dict:
             )
     check_key(f"kind of {point['system']!r}", point["kind"], KINDS)
     values = {}
-    for key, given in point["values"].items():
+    for key, value in point["values"].items():
         check_key(f"a value of {point['system']!r}", key, axes)
-        runs = list(map(float, given)) if isinstance(given, Sequence) else [float(given)]
+        runs = list(map(float, value)) if isinstance(value, Sequence) else [float(value)]
         least = 0 if axes[key].get("scale") == "log" else -math.inf
         if not runs or not all(math.isfinite(v) and v > least for v in runs):
             rule = "above 0, because its axis is logarithmic" if least == 0 else "finite"
             raise ValueError(
-                f"{key} of {point['system']!r} is {given!r}: give one or more numbers, each {rule}"
+                f"{key} of {point['system']!r} is {value!r}: give one or more numbers, each {rule}"
             )
         sd = statistics.stdev(runs) if len(runs) > 1 else 0.0
-        counted = len(runs) if isinstance(given, Sequence) else 0
+        counted = len(runs) if isinstance(value, Sequence) else 0
         values[key] = dict(
             mean=float(f"{statistics.fmean(runs):.6g}"), sd=float(f"{sd:.4g}"), n=counted
         )

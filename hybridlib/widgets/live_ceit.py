@@ -82,11 +82,11 @@ def check_parts(name: str, graph: dict) -> int:
     """The channels of the stem, or a ValueError if the model lacks one of the three parts or reads
     another size of image."""
     check_side(name, graph)
-    made = {module["name"]: module["at"][2] for module in graph["modules"]}
+    shapes = {module["name"]: module["at"][2] for module in graph["modules"]}
     for part, module in PARTS.items():
-        if module not in made:
+        if module not in shapes:
             raise ValueError(
                 f"model {name!r} has no {part}: give a CeiT with all three parts, such as"
                 f" {EXAMPLE!r}"
             )
-    return made[PARTS["i2t"]][1]
+    return shapes[PARTS["i2t"]][1]

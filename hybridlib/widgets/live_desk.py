@@ -37,11 +37,11 @@ class AtDesk(WithModels):
         return f"{self.model!r}, samples={len(self.labels)}"
 
     def fallback(self) -> Figure:
-        shown = min(len(self.labels), 10)
-        figure = Figure(figsize=(max(5, 0.6 * shown), 1.5), layout="constrained")
+        count = min(len(self.labels), 10)
+        figure = Figure(figsize=(max(5, 0.6 * count), 1.5), layout="constrained")
         figure.suptitle(f"{self.about}. Digits to start from:", fontsize=9)
         pictures = np.frombuffer(self.samples, np.uint8).reshape(-1, SIDE, SIDE)
-        for picture, ax in zip(pictures, figure.subplots(1, shown, squeeze=False)[0]):
+        for picture, ax in zip(pictures, figure.subplots(1, count, squeeze=False)[0]):
             ax.imshow(picture, cmap="gray", vmin=0, vmax=255)
             ax.set_axis_off()
         return figure

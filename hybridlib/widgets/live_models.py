@@ -96,17 +96,17 @@ def read_about(file: bytes) -> About:
     """
     try:
         (length,) = struct.unpack("<Q", file[:8])
-        told = json.loads(file[8 : 8 + length])["__metadata__"]
-        graph = json.loads(told["graph"])
+        metadata = json.loads(file[8 : 8 + length])["__metadata__"]
+        graph = json.loads(metadata["graph"])
     except (TypeError, struct.error, ValueError, KeyError):
         raise ValueError(
             f"{file!r:.40} is not the file of a model: it must be the bytes of hybridlib.live.pack"
         ) from None
     _, channels, height, width = graph["input"][2]
     for key in ("mean", "std"):
-        if key in told and len(told[key].split()) != channels:
+        if key in metadata and len(metadata[key].split()) != channels:
             raise ValueError(
-                f"{key} in the model's file is {told[key]!r}: it must have {channels} numbers, one"
-                " for each channel"
+                f"{key} in the model's file is {metadata[key]!r}: it must have {channels} numbers,"
+                " one for each channel"
             )
     return About(channels, (height, width), graph["logits"][2][1], len(graph["maps"]))

@@ -135,8 +135,8 @@ class Network(WithModels):
         )
 
     def summary(self) -> str:
-        told = f", known={self.known}" if self.known else f", new={self.new}" if self.new else ""
-        return f"{self.name!r}{told}"
+        note = f", known={self.known}" if self.known else f", new={self.new}" if self.new else ""
+        return f"{self.name!r}{note}"
 
     def fallback(self) -> Figure:
         return draw(
@@ -158,18 +158,18 @@ def news(graph: dict, before: list[dict]) -> list[str]:
     """Classes, and names where only some of a class are meant, of the parts that the other graphs
     have no part like."""
     had = {like for other in before for like in likenesses(other)}
-    told = [
+    pairs = [
         (module, like)
         for module, like in zip(graph["modules"], likenesses(graph), strict=True)
         if like is not None
     ]
-    known = {module["class"] for module, like in told if like in had}
+    classes = {module["class"] for module, like in pairs if like in had}
     fresh: dict[str, bool] = {}
     inside: tuple[str, ...] = ()
-    for module, like in told:
+    for module, like in pairs:
         if like in had or module["name"].startswith(inside or ("\0",)):
             continue
-        if module["class"] not in known:
+        if module["class"] not in classes:
             fresh[module["class"]] = True
         elif module["name"]:
             fresh[module["name"]] = True
@@ -183,20 +183,22 @@ def likenesses(graph: dict) -> list[tuple | None]:
     modules = [{**module, "shape": module["at"][2]} for module in graph["modules"]]
     read = Outline(modules)
     blocks = {member for row in read.rows(graph["flow"]) for member in row.members}
-    found = []
+    likes = []
     for place, module in enumerate(modules):
         frame = (
             (place in blocks and module["kind"] not in WHOLE)
             or module["kind"] == "block"
             or module["class"] == "Sequential"
         )
-        told = (
+        features = (
             module["class"],
             bool(read.heart(place).get("depthwise")),
             tuple(module.get("tokens", ())),
         )
-        found.append(None if frame else (*told, module["name"] if module["kind"] == "head" else ""))
-    return found
+        likes.append(
+            None if frame else (*features, module["name"] if module["kind"] == "head" else "")
+        )
+    return likes
 
 
 def graph_of(file: bytes) -> dict:
@@ -215,12 +217,12 @@ def graph_of(file: bytes) -> dict:
 
 def check_new(new: list[str], modules: list[dict]) -> list[str]:
     """What stands out, or a ValueError that says what the model has."""
-    for wanted in new:
-        if not any(matches(modules, place, wanted) for place in range(len(modules))):
-            known = sorted({module[key] for module in modules for key in ("kind", "class")})
+    for entry in new:
+        if not any(matches(modules, place, entry) for place in range(len(modules))):
+            names = sorted({module[key] for module in modules for key in ("kind", "class")})
             raise Refused(
-                f"new has {wanted!r}, which this model has not; it has the kinds and classes"
-                f" {', '.join(known)}"
+                f"new has {entry!r}, which this model has not; it has the kinds and classes"
+                f" {', '.join(names)}"
             )
     return new
 

@@ -86,36 +86,36 @@ class Outline:
         return Row([place], title_of(module), module["name"], kind, self.strip(module["flow"]))
 
     def strip(self, flow: list) -> list[Cell | Join]:
-        found: list[Cell | Join] = []
+        cells: list[Cell | Join] = []
         for item in self.gathered(flow):
             if isinstance(item, Cell):
-                found.append(item)
+                cells.append(item)
             elif isinstance(item, int):
-                found += (
+                cells += (
                     self.strip(self.modules[item]["flow"])
                     if self.is_chain(item)
                     else [self.cell(item)]
                 )
             else:
                 ((join, (main, side)),) = item.items()
-                found.append(Join(join, self.strip(main), self.strip(side)))
-        return found
+                cells.append(Join(join, self.strip(main), self.strip(side)))
+        return cells
 
     def gathered(self, flow: list) -> list:
         """Parts of something that is never called itself as one cell: its name says what it is,
         what leaves last its numbers."""
-        found, before = [], None
+        cells, before = [], None
         for item in flow:
             whole = self.uncalled(item) if isinstance(item, int) else None
             if whole and whole == before:
-                found[-1].place = item
+                cells[-1].place = item
             else:
-                found.append(self.whole_cell(whole, item) if whole else item)
+                cells.append(self.whole_cell(whole, item) if whole else item)
             before = whole
-        return found
+        return cells
 
     def uncalled(self, place: int) -> str | None:
-        name, known = (
+        name, names = (
             self.modules[place]["name"],
             {module["name"] for module in self.modules} - {""},
         )
@@ -123,8 +123,8 @@ class Outline:
         return (
             whole
             if not re.search(r"(^|\.)\d+$", name)
-            and whole not in known
-            and parent_of(whole) in known
+            and whole not in names
+            and parent_of(whole) in names
             else None
         )
 
@@ -179,12 +179,12 @@ class Outline:
     def signature(self, place: int) -> tuple:
         """Equal for blocks that differ in their weights alone."""
         module = self.modules[place]
-        told = [
+        fields = [
             str(module.get(key))
             for key in ("class", "kind", "shape", "window", "stride", "depthwise", "heads")
         ]
         return (
-            *told,
+            *fields,
             str(shifted(module.get("flow", []), -place)),
             *map(self.signature, module.get("parts", [])),
         )
@@ -212,14 +212,14 @@ def adds_up(flow: list) -> bool:
 
 
 def places_in(flow: list) -> list[int]:
-    found = []
+    places = []
     for item in flow:
-        found += (
+        places += (
             [item]
             if isinstance(item, int)
             else [place for branch in next(iter(item.values())) for place in places_in(branch)]
         )
-    return found
+    return places
 
 
 def shifted(flow: list, by: int) -> list:

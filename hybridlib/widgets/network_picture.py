@@ -38,14 +38,14 @@ def draw(
     return Drawing(modules, new, known).draw(outline(modules, flow), size=size, title=title)
 
 
-def matches(modules: list[dict], place: int, wanted: str) -> bool:
+def matches(modules: list[dict], place: int, entry: str) -> bool:
     """Whether a part is meant, or something that it is in: by kind, class, name, or the beginning
     of the name."""
     name = modules[place]["name"]
-    if name == wanted or name.startswith(f"{wanted}."):
+    if name == entry or name.startswith(f"{entry}."):
         return True
     holders = (part for part in modules if part["name"] and name.startswith(f"{part['name']}."))
-    return any(wanted in (part["kind"], part["class"]) for part in (modules[place], *holders))
+    return any(entry in (part["kind"], part["class"]) for part in (modules[place], *holders))
 
 
 class Drawing:
@@ -58,7 +58,7 @@ class Drawing:
         self.right: float = WIDTH
 
     def is_new(self, place: int) -> bool:
-        return not self.new or any(matches(self.modules, place, wanted) for wanted in self.new)
+        return not self.new or any(matches(self.modules, place, entry) for entry in self.new)
 
     def draw(self, rows: list, *, size: list[int], title: str) -> Figure:
         y = self.legend(rows, 8) if self.new else 8

@@ -71,11 +71,11 @@ class RateMaps(Explorable):
         for run in runs:
             check_run(run)
         check_ladders(runs, stems=list(stems), sources=list(sources))
-        kept = [
+        rounded_runs = [
             {**run, "loss": rounded(run["loss"]), "tests": rounded(run["tests"])} for run in runs
         ]
         super().__init__(
-            runs=json.dumps(kept, separators=(",", ":")),
+            runs=json.dumps(rounded_runs, separators=(",", ":")),
             stems=[list(pair) for pair in stems.items()],
             sources=[list(pair) for pair in sources.items()],
             within=within,

@@ -66,9 +66,9 @@ class ReceptiveField(Explorable):
             ax.set_axis_off()
             return figure
         counts = path_counts(self.layers, self.grid)
-        shown = ax.imshow(np.ma.masked_equal(np.outer(counts, counts), 0) / counts.max() ** 2)
+        image = ax.imshow(np.ma.masked_equal(np.outer(counts, counts), 0) / counts.max() ** 2)
         ax.set_title(f"{np.count_nonzero(counts)} x {np.count_nonzero(counts)} pixels seen")
-        figure.colorbar(shown, label="paths, relative to the most")
+        figure.colorbar(image, label="paths, relative to the most")
         return figure
 
 
@@ -98,14 +98,14 @@ def check_layers(layers: list[dict] | tuple[dict, ...], *, least: int) -> list[d
 
 def check_fit(layers: list[dict], grid: int) -> None:
     """A ValueError with the smallest side that works, if the picture is too small for the stack."""
-    needed = smallest_grid(layers)
-    if needed > SIDES[1]:
+    least = smallest_grid(layers)
+    if least > SIDES[1]:
         raise Refused(
-            f"this stack needs a picture of {needed} pixels a side and {SIDES[1]} is the most: take"
+            f"this stack needs a picture of {least} pixels a side and {SIDES[1]} is the most: take"
             " smaller strides or kernels"
         )
-    if needed > grid:
-        raise Refused(f"grid is {grid}: this stack needs a larger picture, at least grid={needed}")
+    if least > grid:
+        raise Refused(f"grid is {grid}: this stack needs a larger picture, at least grid={least}")
 
 
 def check_layer(layer: dict, *, last: bool) -> dict:

@@ -113,14 +113,14 @@ class Workbench(WithModels):
     @traitlets.validate("systems")
     def _check_systems(self, proposal: dict) -> list[str]:
         names = [name for name, _ in self.models]
-        chosen = [full_name(text, names) for text in proposal["value"]]
-        found = [name for name in chosen if name is not None]
-        if len(chosen) not in (1, 2) or len(found) < len(chosen):
+        full_names = [full_name(text, names) for text in proposal["value"]]
+        systems = [name for name in full_names if name is not None]
+        if len(full_names) not in (1, 2) or len(systems) < len(full_names):
             raise Refused(
                 f"systems is {list(proposal['value'])!r}: it must be one or two of"
                 f" {', '.join(names)}"
             )
-        return found
+        return systems
 
     def summary(self) -> str:
         return (
@@ -152,9 +152,9 @@ def title(name: str) -> str:
 
 def in_order(names: Mapping[str, File]) -> list[str]:
     """The book's order, and behind it what the book does not know."""
-    known = list(TITLES)
+    order = list(TITLES)
     return sorted(
-        names, key=lambda name: known.index(short(name)) if short(name) in known else len(known)
+        names, key=lambda name: order.index(short(name)) if short(name) in order else len(order)
     )
 
 

@@ -107,9 +107,9 @@ def test_gradients_of_both_heads(dtype):
     """Each head with its own label, as in hard distillation: timm returns both only in training."""
     ours, peer = make_pair(dtype=dtype)
     peer.train().set_distilled_training(True)
-    x, labels, taught = images(4, 3, 32, 32, dtype=dtype), [3, 1, 4, 1], [3, 2, 4, 8]
+    x, labels, teacher_labels = images(4, 3, 32, 32, dtype=dtype), [3, 1, 4, 1], [3, 2, 4, 8]
     losses = [
-        sum(F.cross_entropy(z, torch.tensor(y)) for z, y in zip(logits, [labels, taught]))
+        sum(F.cross_entropy(z, torch.tensor(y)) for z, y in zip(logits, [labels, teacher_labels]))
         for logits in (ours.both_logits(x), peer(x))
     ]
     actual, expected = gradients(ours, losses[0]), convert(gradients(peer, losses[1]))

@@ -112,8 +112,8 @@ def test_smoothing_spares_the_teachers_label():
         STUDENT, STUDENT_KD, TEACHER, labels, weight=weight, label_smoothing=0.1
     )
     truth = F.cross_entropy(STUDENT, labels, label_smoothing=0.1)
-    taught = F.cross_entropy(STUDENT_KD, TEACHER.argmax(dim=1))
-    torch.testing.assert_close(with_smoothing, (truth + taught) / 2)
+    teacher_loss = F.cross_entropy(STUDENT_KD, TEACHER.argmax(dim=1))
+    torch.testing.assert_close(with_smoothing, (truth + teacher_loss) / 2)
 
 
 @pytest.mark.parametrize(

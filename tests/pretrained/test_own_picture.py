@@ -37,8 +37,8 @@ def test_a_picture_may_be_a_file_an_array_or_grey(photograph, tmp_path):
     picture.save(tmp_path / "china.png")
     expected = preparation.square(picture)
     assert expected.shape == (3, 224, 224) and expected.dtype == torch.uint8
-    for given in (photograph, tmp_path / "china.png", str(tmp_path / "china.png")):
-        assert torch.equal(preparation.square(given), expected)
+    for source in (photograph, tmp_path / "china.png", str(tmp_path / "china.png")):
+        assert torch.equal(preparation.square(source), expected)
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter
     picture.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
@@ -50,7 +50,7 @@ def test_a_picture_may_be_a_file_an_array_or_grey(photograph, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("picture", "told"),
+    ("picture", "message"),
     [
         ("nowhere.png", "there is no file 'nowhere.png'"),
         (np.zeros((4, 4, 3)), r"\(4, 4, 3\) and type float64.*uint8"),
@@ -60,19 +60,19 @@ def test_a_picture_may_be_a_file_an_array_or_grey(photograph, tmp_path):
         (None, "not a NoneType"),
     ],
 )
-def test_what_is_no_picture(picture, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_is_no_picture(picture, message):
+    with pytest.raises(ValueError, match=message):
         PUBLIC[TINY].preparation(picture)
 
 
 def test_preparation_checks_itself():
-    for wrong, told in (
+    for wrong, message in (
         (dict(crop=0), "crop=0"),
         (dict(crop=1.1), "crop=1.1"),
         (dict(image_size=0), "image_size=0"),
         (dict(interpolation="nearest"), "'nearest' must be 'bicubic' or 'bilinear'"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             Preparation(**{**dict(image_size=8, mean=(0,) * 3, std=(1,) * 3), **wrong})
 
 
@@ -148,11 +148,11 @@ def test_select(seen):
     for same, attention in zip(analysis.select(maps), maps, strict=True):
         assert vars(same) == vars(attention) | {"weights": same.weights}
         assert torch.equal(same.weights, attention.weights)
-    for wrong, told in (
+    for wrong, message in (
         (dict(blocks=[12]), "no map of block 12"),
         (dict(heads=[3]), "no head 3 in block 0; it has 0 to 2"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             analysis.select(maps, **wrong)
     with pytest.raises(ValueError, match="gated map of block 0 has no extra tokens"):
         analysis.select(analysis.applied(seen[CONVIT].maps), extra_rows=True)

@@ -37,8 +37,8 @@ def test_catalogue_has_all_that_fits():
     """Every tag of 1000 classes that timm has for these architectures."""
     stems = [stem for stem in ARCHITECTURES if not stem.startswith("ceit")]
     sides = [f"{stem}{side}" for stem in stems for side in ("", "_224", "_384")]
-    known = [name for side in sides for name in timm.list_pretrained(f"{side}.*")]
-    fitting = {name for name in known if get_pretrained_cfg(name).num_classes == 1000}
+    names = [name for side in sides for name in timm.list_pretrained(f"{side}.*")]
+    fitting = {name for name in names if get_pretrained_cfg(name).num_classes == 1000}
     assert fitting == set(ON_HUB) and len(fitting) == 27
 
 

@@ -91,7 +91,7 @@ def test_torchvision_s_convnet(tmp_path):
 def test_head_rules(tmp_path):
     source = DeiT.from_size("nano", num_classes=5)
     save_weights(source, tmp_path / "five.safetensors")
-    for classes, head, kept in (
+    for classes, head, keeps_head in (
         (5, True, True),
         (5, False, False),
         (5, None, True),
@@ -101,7 +101,7 @@ def test_head_rules(tmp_path):
         model = DeiT.from_size("nano", num_classes=classes)
         before = model.head.weight.clone()
         load_file(tmp_path / "five.safetensors", model, head=head)
-        assert torch.equal(model.head.weight, source.head.weight if kept else before)
+        assert torch.equal(model.head.weight, source.head.weight if keeps_head else before)
         assert torch.equal(model.norm.weight, source.norm.weight)
     with pytest.raises(
         CheckpointError, match=r"head.weight is \(5, 64\) in the file and \(6, 64\)"
@@ -160,7 +160,7 @@ def write_zip(path):
 
 
 @pytest.mark.parametrize(
-    ("name", "write", "told"),
+    ("name", "write", "message"),
     [
         (
             "w.safetensors",
@@ -191,9 +191,9 @@ def write_zip(path):
         ),
     ],
 )
-def test_what_is_no_weights_file(name, write, told, tmp_path):
+def test_what_is_no_weights_file(name, write, message, tmp_path):
     write(tmp_path / name)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         load_file(tmp_path / name, DeiT.from_size("nano"))
 
 
@@ -271,7 +271,7 @@ def tiny_state(**changes):
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "message"),
     [
         (tiny_state(**{"norm.bias": None}), r"1 missing: norm\.bias"),
         (
@@ -291,11 +291,11 @@ def tiny_state(**changes):
         ({"a": torch.ones(1)}, r"missing: .* and \d+ more; 1 too many: a\."),
     ],
 )
-def test_wrong_tensors_are_named(state, told, tmp_path):
+def test_wrong_tensors_are_named(state, message, tmp_path):
     save_file(state, tmp_path / "w.safetensors")
     model = DeiT(image_size=32, patch_size=4, dim=64, depth=1, num_heads=4, num_classes=5)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(CheckpointError, match=told) as caught:
+    with pytest.raises(CheckpointError, match=message) as caught:
         load_file(tmp_path / "w.safetensors", model)
     assert "does not hold the weights of this DeiT" in str(caught.value)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
