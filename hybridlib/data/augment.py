@@ -113,14 +113,14 @@ class _Pixels:
     def __post_init__(self) -> None:
         check_positive(pixels=self.pixels)
 
-    def sides(self, images: Tensor, *, share: int) -> tuple[int, int]:
-        """Height and width of `images`; ValueError if `pixels` do not fit, which names a `share`-th
-        of the side as what works."""
+    def sides(self, images: Tensor, *, divisor: int) -> tuple[int, int]:
+        """Height and width of `images`; ValueError if `pixels` do not fit, which names the
+        side divided by `divisor` as what works."""
         height, width = images.shape[2:]
         if self.pixels >= min(height, width):
             raise ValueError(
                 f"pixels={self.pixels} must be below the side of the images, {height}x{width}; "
-                f"use pixels={max(1, min(height, width) // share)}"
+                f"use pixels={max(1, min(height, width) // divisor)}"
             )
         return height, width
 
@@ -141,7 +141,7 @@ class Shift(_Pixels):
     def __call__(
         self, images: Tensor, targets: Tensor, random: BatchRandom
     ) -> tuple[Tensor, Tensor]:
-        height, width = self.sides(images, share=16)
+        height, width = self.sides(images, divisor=16)
         across = self.mirrored(random.integers(0, 2 * self.pixels + 1), width)
         down = self.mirrored(random.integers(0, 2 * self.pixels + 1), height)
         rows = images.gather(2, down[:, None, :, None].expand_as(images))
@@ -167,7 +167,7 @@ class Cutout(_Pixels):
     def __call__(
         self, images: Tensor, targets: Tensor, random: BatchRandom
     ) -> tuple[Tensor, Tensor]:
-        height, width = self.sides(images, share=4)
+        height, width = self.sides(images, divisor=4)
         down, across = (
             self.cut(random.integers(0, side - self.pixels + 1), side) for side in (height, width)
         )

@@ -89,8 +89,8 @@ def _read(
                 if picture.getexif().get(ORIENTATION) in ON_ITS_SIDE:
                     width, height = height, width
                 box = window(height, width)
-                share = 2 * image_size / min(box[2:])  # so that the window alone has enough
-                enough = (ceil(share * picture.width), ceil(share * picture.height))
+                scale = 2 * image_size / min(box[2:])  # so that the window alone has enough
+                enough = (ceil(scale * picture.width), ceil(scale * picture.height))
             picture.draft("RGB", enough)  # decodes a large JPEG smaller
             image = upright(picture)
     except MemoryError:

@@ -241,7 +241,7 @@ def choose_few(
     Args:
         labels: class number of each original, `n`.
         per_class: so many of each class.
-        fraction: or this part of each class, at least one.
+        fraction: or this fraction of each class, at least one.
         seed: another seed, another choice.
     """
     if not 0 <= seed < 2**32:
@@ -263,8 +263,8 @@ def choose_few(
         ranked = np.random.RandomState((seed, label)).permutation(
             np.flatnonzero(labels.numpy() == label)
         )
-        share = 1.0 if fraction is None else fraction
-        indices += ranked[: per_class or max(1, round(share * count))].tolist()
+        size = count if fraction is None else max(1, round(fraction * count))
+        indices += ranked[: per_class or size].tolist()
     return torch.tensor(sorted(indices))
 
 

@@ -98,7 +98,7 @@ def measure(spec: RunSpec, model: ViT, data: ImageData) -> dict:
     if spec.data["source"] != "digits":
         return numbers
     ink = reduce(images, "b c (h p1) (w p2) -> b (h w)", "max", p1=p, p2=p) > INK
-    share = ink / ink.sum()
+    fraction = ink / ink.sum()
     apart = relative_offsets(grid).float().norm(dim=-1) * p  # q k
     patches = [m.weights[:, :, len(m.extra) :, len(m.extra) :] for m in maps]  # b h q k
     distances = [
@@ -106,9 +106,9 @@ def measure(spec: RunSpec, model: ViT, data: ImageData) -> dict:
     ]
     from_class = [m.weights[:, :, 0, len(m.extra) :] for m in maps]  # b h k
     numbers["ink_attention_distance_px"] = round_heads(
-        einsum(d, share, "b h q, b q -> h") for d in distances
+        einsum(d, fraction, "b h q, b q -> h") for d in distances
     )
-    uniform = einsum(share, apart, "b q, q k -> ").item() / len(apart)
+    uniform = einsum(fraction, apart, "b q, q k -> ").item() / len(apart)
     numbers["ink_uniform_attention_distance_px"] = uniform
     numbers["class_attention_to_ink"] = round_heads(
         einsum(c / c.sum(dim=-1, keepdim=True), ink.float(), "b h k, b k -> h") / len(ink)

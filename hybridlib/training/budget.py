@@ -50,8 +50,8 @@ class Budget:
         return elapsed >= self.amount if self.steps is None else step >= self.steps
 
     def fraction(self, step: int, elapsed: float) -> float:
-        """The part of the budget that is used in the middle of this step; for seconds, at its
-        start."""
+        """The fraction of the budget that is used in the middle of this step; for seconds, at
+        its start."""
         return elapsed / self.amount if self.steps is None else (step + 0.5) / self.steps
 
     def epochs(self, step: int) -> float:
@@ -59,13 +59,13 @@ class Budget:
 
 
 def schedule(done: float, warmup: float, least: float = 0.0) -> float:
-    """The part of the peak learning rate when a part `done` (0..1) of the budget is used: a line
-    up, then a cosine to `least`.
+    """The fraction of the peak learning rate when a fraction `done` (0..1) of the budget is used: a
+    line up, then a cosine to `least`.
 
     Args:
-        done: the part of the budget that is used.
-        warmup: the part of the budget in which the learning rate rises.
-        least: where the cosine ends, as a part of the peak.
+        done: the fraction of the budget that is used.
+        warmup: the fraction of the budget in which the learning rate rises.
+        least: where the cosine ends, as a fraction of the peak.
     """
     if done < warmup:
         return done / warmup
