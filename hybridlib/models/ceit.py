@@ -156,7 +156,7 @@ class CeiTBlock(ResidualBlock):
         mlp = MLP(dim, ratio=mlp_ratio)
         super().__init__(dim, attention=attention, mlp=mlp, drop_path=drop_path)
         self.leff = leff
-        if leff:
+        if leff:  # after the MLP's draws, so that a seed gives the first weights of the records
             self.mlp = LeFF(dim, ratio=mlp_ratio)
 
     def feed(self, x: Tensor, **grid: tuple[int, int]) -> Tensor:
@@ -281,7 +281,7 @@ class CeiT(SizedModel):
         check_divides(num_heads, dim, divisor_name="num_heads", value_name="dim")
         side = image_size // patch_size
         check_fits("image_size", image_size, side, side, dim)
-        self.patch_size, self.in_channels = patch_size, in_channels
+        self.patch_size, self.in_channels, self.leff = patch_size, in_channels, leff
         make_tokens = partial(ImageToTokens, channels=stem_channels) if i2t else PatchEmbedding
         self.patch_embedding = make_tokens(patch_size=patch_size, in_channels=in_channels, dim=dim)
         self.class_token = nn.Parameter(torch.empty(1, 1, dim))
@@ -304,7 +304,7 @@ class CeiT(SizedModel):
         """Tokens `b (1+n) d` that enter the first block, and the patch grid (rows, columns)."""
         check_image(x, channels=self.in_channels, side_multiple=self.patch_size, model=self)
         grid = (x.shape[2] // self.patch_size, x.shape[3] // self.patch_size)
-        if self.blocks[0].leff:
+        if self.leff:
             check_batch(x, training=self.training, cells=grid[0] * grid[1])
         patches = self.patch_embedding(x)  # b n d
         class_token = self.class_token.expand(x.shape[0], -1, -1)  # b 1 d
