@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from hybridlib.checks import checked
+from hybridlib.checks import check_axes, checked
 from hybridlib.layers.position import grid_coordinates, relative_offsets
 from hybridlib.layers.trace import AttentionMap, precise
 
@@ -76,8 +76,11 @@ def effective_receptive_field(features: Callable[[Tensor], Tensor], images: Tens
     Source: Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural
     Networks", NeurIPS 2016.
     """
+    check_axes("images", images, "batch", "channels", "height", "width")
     images = images.detach().clone().requires_grad_()
-    out = precise(features(images))
+    out = features(images)
+    check_axes("what features gives", out, len(images), "channels", "height", "width")
+    out = precise(out)
     centre = out[:, :, out.shape[2] // 2, out.shape[3] // 2]
     # a random mixture of channels, so that none cancels another
     generator = torch.Generator().manual_seed(0)
@@ -362,6 +365,7 @@ def grid_correlation(similarity: Tensor, grid: tuple[int, int]) -> float:
         similarity: shape `n n`, for example of a position table.
         grid: rows and columns, with rows x columns = n.
     """
+    check_axes("similarity", similarity, *[grid[0] * grid[1]] * 2)
     similarity = precise(similarity)
     cells = grid_coordinates(grid).to(similarity)
     apart = ~torch.eye(len(cells), dtype=torch.bool)
@@ -416,4 +420,5 @@ def tokens_to_map(tokens: Tensor, grid: tuple[int, int], *, extra: int = 0) -> T
         grid: rows h and columns w of the patches, with h w = n.
         extra: how many tokens come before the patches.
     """
+    check_axes("tokens", tokens, "batch", extra + grid[0] * grid[1], "width")
     return rearrange(tokens[:, extra:], "b (h w) d -> b d h w", h=grid[0], w=grid[1])

@@ -286,6 +286,22 @@ def check_batch(x: Tensor, *, training: bool, cells: int) -> None:
         )
 
 
+def check_axes(name: str, value: object, *axes: int | str) -> None:
+    """Raise ValueError unless a value is a tensor with such axes.
+
+    Args:
+        name: that the message shall use.
+        value: whatever was given.
+        *axes: of each its length, or a word where any length does.
+    """
+    expected = f"expected ({', '.join(map(str, axes))})"
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} is {shown(value)} and no tensor; {expected}")
+    fits = [want in (size, str(want)) for want, size in zip(axes, value.shape)]
+    if value.ndim != len(axes) or not all(fits):
+        raise ValueError(f"{name} has shape {tuple(value.shape)}; {expected}")
+
+
 def look_up(table: dict, name: str):
     """The entry of that name, or a ValueError that lists what there is.
 
@@ -294,7 +310,7 @@ def look_up(table: dict, name: str):
         name: what for.
     """
     if not isinstance(name, str) or name not in table:
-        raise ValueError(f"unknown name {name!r}; there are {', '.join(table)}")
+        raise ValueError(f"unknown name {shown(name)}; there are {', '.join(table)}")
     return table[name]
 
 

@@ -54,7 +54,7 @@ def digits(
     low, high = scale if isinstance(scale, tuple | list) else (scale, scale)
     if position not in ("random", "centre"):
         raise ValueError(f"position={position!r} is unknown; use 'random' or 'centre'")
-    if not 1 <= low <= high or round(8 * high) > canvas:
+    if not 1 <= low <= high <= canvas or round(8 * high) > canvas:  # infinity has no round
         raise ValueError(
             f"scale={scale} must be at least 1 and the digit's side, 8 x scale, at most "
             f"canvas={canvas}; use scale={canvas / 16:g}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hybridlib.checks import check_whole, checked, machine_memory
+from hybridlib.checks import check_whole, checked, machine_memory, on_one_line
 from hybridlib.data.cifar import CIFAR
 from hybridlib.data.files import read_images
 from hybridlib.data.images import (
@@ -199,9 +199,10 @@ def _in_order(path: Path, listing: Listing, classes: Sequence[str]) -> tuple[str
     files = listing.files
     strange = [name for name in files if name not in names]
     if strange:
+        some = ", ".join(map(on_one_line, names[:10]))
         raise ValueError(
             f"{readable(path)!r} has the class {strange[0]!r}, which the model does not know; it "
-            f"knows {', '.join(names[:10])}{' and more' * (len(names) > 10)}: rename the "
+            f"knows {some}{' and more' * (len(names) > 10)}: rename the "
             "sub-folder or take it out"
         )
     if not any(files.values()):

@@ -63,8 +63,8 @@ SIZES: dict[str, dict] = {
 
 
 class PositionScores(nn.Linear):
-    """A linear map whose weights are read one by one. Its own class keeps it out of dynamic
-    quantisation, which replaces `nn.Linear`s alone."""
+    """A linear map whose weights are read one by one; arguments as in `torch.nn.Linear`. Its own
+    class keeps it out of dynamic quantisation, which replaces that one alone."""
 
 
 class GatedPositionalSelfAttention(nn.Module):

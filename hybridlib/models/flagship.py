@@ -178,6 +178,7 @@ class Flagship(SizedModel):
                 "example widths=(64, 160, 160) and depths=(0, 1, 1)"
             )
         check_whole(num_classes=num_classes, in_channels=in_channels, attention=attention)
+        check_whole(num_heads=num_heads)
         check_whole(**{f"widths[{i}]": width for i, width in enumerate(widths)})
         if min(depths) < 0:
             raise ValueError(f"depths={depths} must be 0 or more each, for example (0, 1, 1)")

@@ -160,7 +160,7 @@ def sources(preset: str | None = None, *, size: str | None = None, **given: obje
     if preset is not None:
         table |= look_up(PRESETS, preset) | SIZES.get(preset, {}).get(size or "", {})
     for key, value in given.items():
-        look_up(settings(), key)
+        look_up(settings(), key).metadata["rule"].check(key, value)
         table[key] = (value, GIVEN)
     replaced: list[str] = []
     if "lr" in given and "lr_batch" not in given:

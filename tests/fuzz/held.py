@@ -102,7 +102,7 @@ def told(value) -> set[str]:
         texts = {str(tuple(value.shape)), kind, *map(str, value.shape)}
         return texts | ({repr(value), str(value)} if value.size else set()) | {type(value).__name__}
     texts = {repr(value), str(value), readable(str(value)), repr(value)[:90]}
-    texts |= {repr(readable(str(value)))[1:-1]}
+    texts |= {repr(readable(str(value)))[1:-1], os.path.expanduser(str(value))}
     if isinstance(value, (list, tuple, dict, range)):
         entries = list(value.values()) if isinstance(value, dict) else value
         texts |= {f"{len(entries)} ", f"({len(entries)},"} | {
@@ -155,7 +155,10 @@ def numbers(words) -> list:
 
 
 class Thing:
-    """An object of no use."""
+    """An object of no use, made of anything."""
+
+    def __init__(self, *_, **__):
+        pass
 
     def __repr__(self) -> str:
         return "Thing()"
