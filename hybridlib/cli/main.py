@@ -49,23 +49,27 @@ def main(arguments: list[str] | None = None) -> int:
     args.typed = arguments if arguments is not None else sys.argv[1:]
     started = torch.distributed.is_available() and torch.distributed.is_initialized()
     speaker = f"hybridlib (process {os.environ.get('RANK', 0)})" if processes() > 1 else "hybridlib"
+
+    def say(message: str) -> None:
+        """Bytes of names that are no UTF-8 as escapes: no terminal takes them."""
+        text = f"{speaker}: {message}".encode("utf-8", "backslashreplace").decode()
+        print(text, file=sys.stderr)
+
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: print(
-            f"{speaker}: warning: {message}", file=sys.stderr
-        )
+        warnings.showwarning = lambda message, *_: say(f"warning: {message}")
         try:
             return args.run(args) or 0
         except MISTAKES as error:
             if args.traceback:
                 raise
-            print(f"{speaker}: {in_options(_words(error))}", file=sys.stderr)
+            say(in_options(_words(error)))
             return 2
         except Stopped as stop:
             go_on = "; give the same command to go on" if "checkpoint" in str(stop) else ""
-            print(f"{speaker}: {in_options(str(stop))}{go_on}", file=sys.stderr)
+            say(f"{in_options(str(stop))}{go_on}")
             return 128 + stop.number
         except KeyboardInterrupt:
-            print(f"{speaker}: stopped", file=sys.stderr)
+            say("stopped")
             return 130
         finally:
             if torch.distributed.is_available() and torch.distributed.is_initialized():
