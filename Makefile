@@ -93,8 +93,7 @@ check: env
 test: check book
 	@$(BIN)/python book/tools/versions.py --install colab
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest --nbval --nbval-current-env \
-	  -n $$($(BIN)/python -c "import os; print(min(4, 1 + (os.cpu_count() or 1)))") \
-	  --dist loadfile --no-loadscope-reorder book tests
+	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder book tests
 
 lab: env
 	@$(BIN)/jupyter lab book
