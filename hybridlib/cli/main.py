@@ -214,8 +214,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     classes, images, where = _evaluation_data(args, saved)
     if saved.mean and saved.std:
         images.mean, images.std = saved.mean, saved.std  # prepare the images as in training
-    side = saved.image_size if args.image_size is None else args.image_size
-    built = saved.build(num_classes=len(classes), image_size=side)
+    built = saved.build(num_classes=len(classes), image_size=images.image_size)
     _score(args, f"{saved.model} {saved.size}", built, where, images)
 
 

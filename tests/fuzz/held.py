@@ -24,9 +24,8 @@ from hybridlib.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = tuple(str(ROOT / name) + os.sep for name in ("hybridlib", "benchmarks"))
-WANTED = int(
-    os.environ.get("HYBRID_FUZZ", "0")
-)  # examples over all doors; 0: the few of `make test`
+# Examples over all doors; 0: the few of `make test`.
+WANTED = int(os.environ.get("HYBRID_FUZZ", "0"))
 LIMIT = 60  # seconds for one example, on a busy machine
 LONGEST = 1500  # characters of a message
 
