@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from hybridlib.checks import check_axes, checked
+from hybridlib.checks import check_axes, check_whole, checked
 from hybridlib.layers.position import grid_coordinates, relative_offsets
 from hybridlib.layers.trace import AttentionMap, precise
 
@@ -98,8 +98,7 @@ def mass_within(field: Tensor, *, share: float = 0.95) -> int:
         field: shape `h w`, non-negative; the centre is the cell at (h // 2, w // 2).
         share: between 0 and 1.
     """
-    if field.ndim != 2 or not field.numel():
-        raise ValueError(f"field has shape {tuple(field.shape)}; expected (rows, columns)")
+    check_axes("field", field, "rows", "columns")
     rows, columns = field.shape
     total = field.sum()
     for radius in range(max(rows, columns)):
@@ -248,6 +247,10 @@ def select(
         weights, count = attention.weights, attention.weights.shape[1]
         if heads == "mean":
             weights = reduce(weights, "b h q k -> b 1 q k", "mean")
+        elif isinstance(heads, str):
+            raise ValueError(
+                f"heads={heads!r} must be 'mean' or numbers of heads, for example heads=(0, 1)"
+            )
         elif heads is not None:
             if wrong := [head for head in heads if not 0 <= head < count]:
                 raise ValueError(
@@ -348,8 +351,7 @@ def cosine_similarity(vectors: Tensor) -> Tensor:
     Args:
         vectors: shape `n d`.
     """
-    if vectors.ndim != 2:
-        raise ValueError(f"vectors has shape {tuple(vectors.shape)}; expected (vectors, numbers)")
+    check_axes("vectors", vectors, "vectors", "numbers")
     unit = F.normalize(precise(vectors), dim=-1)
     return unit @ unit.T
 
@@ -420,5 +422,12 @@ def tokens_to_map(tokens: Tensor, grid: tuple[int, int], *, extra: int = 0) -> T
         grid: rows h and columns w of the patches, with h w = n.
         extra: how many tokens come before the patches.
     """
-    check_axes("tokens", tokens, "batch", extra + grid[0] * grid[1], "width")
+    check_axes("tokens", tokens, "batch", "tokens", "width")
+    check_whole(**{"grid[0]": grid[0], "grid[1]": grid[1]})
+    count, patches = tokens.shape[1], grid[0] * grid[1]
+    if extra < 0 or count != extra + patches:
+        raise ValueError(
+            f"{count} tokens are not extra={extra} and the {patches} patches of grid={grid}; use "
+            + (f"extra={count - patches}" if count >= patches else f"{extra + patches} tokens")
+        )
     return rearrange(tokens[:, extra:], "b (h w) d -> b d h w", h=grid[0], w=grid[1])

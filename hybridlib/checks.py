@@ -292,12 +292,12 @@ def check_axes(name: str, value: object, *axes: int | str) -> None:
     Args:
         name: that the message shall use.
         value: whatever was given.
-        *axes: of each its length, or a word where any length does.
+        *axes: of each its length, or a word where any length above 0 does.
     """
     expected = f"expected ({', '.join(map(str, axes))})"
     if not isinstance(value, Tensor):
         raise ValueError(f"{name} is {shown(value)} and no tensor; {expected}")
-    fits = [want in (size, str(want)) for want, size in zip(axes, value.shape)]
+    fits = [size and axis in (size, str(axis)) for axis, size in zip(axes, value.shape)]
     if value.ndim != len(axes) or not all(fits):
         raise ValueError(f"{name} has shape {tuple(value.shape)}; {expected}")
 

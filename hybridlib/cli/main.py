@@ -34,12 +34,10 @@ from hybridlib.data import CIFAR, DRAWN, ImageData, Images, Preparation, held_ou
 from hybridlib.models import PAPERS, SIZES, create
 from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC
 from hybridlib.pretrained import load as load_public
-from hybridlib.training import Stopped, TrainingError, evaluate
+from hybridlib.training import Stopped, evaluate
+from hybridlib.training.curve import MISTAKES
 from hybridlib.training.devices import keep_freed_memory
 from hybridlib.weight_files import whole
-
-# What a reader can put right; the message says how.
-MISTAKES = (ValueError, OSError, MemoryError, TrainingError)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -174,11 +174,12 @@ def draw_scenes(
     most = min(len(COLOURS), _most(rule, side, distance))
     if not most:
         raise ValueError(
-            f"distance={distance!r} needs a larger board than {side}x{side} cells; use "
-            f"image_size={4 * (TILE + jitter)}"
+            f"distance={distance!r} needs a larger board than {side}x{side} cells, which is what "
+            f"jitter={jitter} leaves of image_size={canvas}; use image_size={4 * (TILE + jitter)}"
         )
-    reason = f"colours and cells for rule={rule!r}, distance={distance!r}"
-    check_range("count", count, 1, most, f"{reason} on a board of {side}x{side}")
+    reason = f"colours and cells for rule={rule!r}, distance={distance!r}, image_size={canvas}"
+    reason = f"{reason}, jitter={jitter}: a board of {side}x{side}"
+    check_range("count", count, 1, most, reason)
 
     # For each picture: other classes 10, originals k, colours 6, the cue's colour 1, places, moves.
     lengths = (10, count, len(COLOURS), 1, 2 + side**2, 2 + 2 * (count + 1))

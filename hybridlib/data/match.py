@@ -138,13 +138,12 @@ def draw_scenes(
     room = most_around(side, distance)
     if room < 2:
         raise ValueError(
-            f"distance={distance!r} needs a larger board than {side}x{side} cells; use "
-            f"image_size={4 * (TILE + jitter)}"
+            f"distance={distance!r} needs a larger board than {side}x{side} cells, which is what "
+            f"jitter={jitter} leaves of image_size={canvas}; use image_size={4 * (TILE + jitter)}"
         )
     most = min(len(COLOURS), room)
-    check_range(
-        "count", count, 2, most, f"colours and cells for image_size={canvas}, distance={distance!r}"
-    )
+    reason = f"colours and cells for image_size={canvas}, distance={distance!r}, jitter={jitter}"
+    check_range("count", count, 2, most, reason)
     lengths = (count, PATTERNS, 1 + side**2, 2 + 2 * (count + 1))
     draws = uniforms(pictures, sum(lengths), seed=seed, split=split)
     u = np.split(draws, np.cumsum(lengths)[:-1], axis=1)

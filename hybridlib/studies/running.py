@@ -23,7 +23,7 @@ from hybridlib.studies.catalogue import find
 from hybridlib.studies.one_run import run_one
 from hybridlib.studies.records import PACKAGE, SCRATCH, data_of, read, results_folder
 from hybridlib.studies.study import RunSpec, Study, load_data
-from hybridlib.training import TrainingError
+from hybridlib.training.curve import MISTAKES
 from hybridlib.training.devices import keep_freed_memory, pick_device
 
 
@@ -224,7 +224,7 @@ def _work(options: dict) -> None:
             scratch=Path(options["scratch"]),
             device=options["device"],
         )
-    except (ValueError, OSError, MemoryError, TrainingError) as error:  # that a person can mend
+    except MISTAKES as error:
         sys.exit(str(error))
     if record is None:
         sys.exit(f"another process is at the run {run!r}; wait for it, or end it")

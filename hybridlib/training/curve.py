@@ -20,6 +20,10 @@ class TrainingError(RuntimeError):
     """A training that cannot go on; the message says at which step and what to change."""
 
 
+# What a person can put right; the message says how.
+MISTAKES = (ValueError, OSError, MemoryError, TrainingError)
+
+
 class Curve:
     """Losses and evaluations in the order of the steps.
 

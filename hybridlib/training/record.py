@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hybridlib.checks import checked, on_one_line
+from hybridlib.checks import checked, on_one_line, shown
 from hybridlib.weight_files import CheckpointError, file_at, whole
 
 
@@ -101,6 +101,6 @@ def check_json(name: str, value: object) -> None:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"{name}: {' '.join(repr(value).split())[:100]} cannot go into a record ({error}); use "
+            f"{name}: {shown(value)} cannot go into a record ({error}); use "
             'finite numbers, text, lists and dicts, for example {"gate": 0.5}'
         ) from error
