@@ -144,7 +144,7 @@ def test_randaugment_is_torchvisions_on_the_same_random_state():
     assert different > 15
 
 
-def test_spread_of_randaugments_magnitude(monkeypatch):
+def test_deviation_of_randaugments_magnitude(monkeypatch):
     pairs = []
 
     class Seen(v2.RandAugment):
@@ -155,14 +155,14 @@ def test_spread_of_randaugments_magnitude(monkeypatch):
     monkeypatch.setattr(v2, "RandAugment", Seen)
     torch.manual_seed(0)
     for _ in range(100):
-        assert RandAugment(2, 5, spread=0.5)(IMAGES[0]).dtype == torch.uint8
+        assert RandAugment(2, 5, deviation=0.5)(IMAGES[0]).dtype == torch.uint8
     assert len(pairs) == 200 and {operations for operations, _ in pairs} == {1}
     magnitudes = [magnitude for _, magnitude in pairs]
     assert np.mean(magnitudes) == pytest.approx(0.5, abs=0.02)
     assert np.std(magnitudes) == pytest.approx(0.05, abs=0.01)
     pairs.clear()
     for _ in range(50):
-        RandAugment(2, 10, spread=0.5)(IMAGES[0])
+        RandAugment(2, 10, deviation=0.5)(IMAGES[0])
     assert max(magnitude for _, magnitude in pairs) == 1
 
 
@@ -282,7 +282,7 @@ def test_files_and_memory_are_cut_alike(photo, tmp_path):
 
 def test_what_is_drawn_depends_on_seed_step_and_place_alone():
     images = MemoryImages(IMAGES, LABELS, image_size=16, mean=(0.5,) * 3, std=(0.5,) * 3)
-    changes = (RandomResizedCrop(), RandAugment(spread=0.5), Erase(0.5))
+    changes = (RandomResizedCrop(), RandAugment(deviation=0.5), Erase(0.5))
     positions = torch.tensor([3, 3, 3, 3, 0, 1, 2, 5])
     whole = Changes(changes, 0, range(8)).batch(images, positions, step=4)
     assert torch.equal(whole[1], LABELS[positions])

@@ -365,7 +365,7 @@ def test_names_that_are_not_utf8(tmp_path):
     data = load(tmp_path / "old")
     assert len(data.train) + len(data.test) == 6 and data.classes == ("bar", r"caf\xe9")
     json.dumps(data.describe()).encode()
-    assert len(sources.folder(tmp_path / "old", in_memory=False).train.spread(9)) == 4
+    assert len(sources.folder(tmp_path / "old", in_memory=False).train.evenly(9)) == 4
     with open(os.path.join(folder, b"bar", b"\xe90.png"), "wb") as file:
         file.write(b"no image")
     with pytest.raises(ValueError) as error:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from hybridlib.cli.main import main
 from hybridlib.data import load
 from hybridlib.models.botnet import BottleneckTransformer
-from hybridlib.models.flagship import FLOOR, MEASURED, SIZES, Flagship, Whiten
+from hybridlib.models.flagship import CALIBRATION_IMAGES, FLOOR, SIZES, Flagship, Whiten
 from hybridlib.studies import flagship as study
 from hybridlib.studies.study import RunSpec
 
@@ -82,7 +82,7 @@ def smooth_images(count: int) -> torch.Tensor:
 def test_windows_are_whitened():
     """Second moments of the first layer's numbers, against a loop over every window."""
     images, layer = smooth_images(40), Whiten(3)
-    layer.measure(images)
+    layer.calibrate(images)
     windows = torch.stack(
         [
             image[:, y : y + 2, x : x + 2].flatten()
@@ -101,7 +101,7 @@ def test_windows_are_whitened():
     torch.testing.assert_close(numbers[:, 12:], -numbers[:, :12])
 
 
-def test_unmeasured_kernels_are_orthonormal_and_none_is_trained():
+def test_kernels_before_calibration_are_orthonormal_and_none_is_trained():
     kernels = Whiten(3).kernels[:12].flatten(1)
     torch.testing.assert_close(kernels @ kernels.T, torch.eye(12))
     assert not [
@@ -111,20 +111,20 @@ def test_unmeasured_kernels_are_orthonormal_and_none_is_trained():
 
 def expected_kernels(data):
     layer = Whiten(3)
-    layer.measure(data.train.normalise(data.train.spread(MEASURED)))
+    layer.calibrate(data.train.normalise(data.train.evenly(CALIBRATION_IMAGES)))
     return layer.kernels
 
 
 DATA = dict(source="digits", image_size=16, per_class=2, copies=1)
 
 
-def test_the_study_measures_on_training_images_and_judges_with_the_mirror_image():
+def test_the_study_calibrates_on_training_images_and_judges_with_the_mirror_image():
     data = load(**DATA)
     spec = RunSpec("x", "flagship", 0, dict(DATA), dict(augment="shift-flip"), size="nano")
     torch.manual_seed(0)
     model = study.build(spec, data)
     torch.testing.assert_close(model.whiten.kernels, expected_kernels(data))
-    images = data.test.normalise(data.test.spread(len(data.test)))
+    images = data.test.normalise(data.test.evenly(len(data.test)))
     labels = data.test.labels
     with torch.no_grad():
         model.eval()
@@ -135,7 +135,7 @@ def test_the_study_measures_on_training_images_and_judges_with_the_mirror_image(
     assert measured.keys() - study.measure(digits, model, data).keys() == {"mirrored_accuracy"}
 
 
-def test_the_command_measures_too(tmp_path):
+def test_the_command_calibrates_too(tmp_path):
     main(
         "train flagship --data digits --image-size 16 --per-class 2 --steps 1 --batch-size 4"
         f" --quiet --device cpu --out {tmp_path}".split()

@@ -27,7 +27,7 @@ from hybridlib.cli.options import (
 from hybridlib.data import ImageData
 from hybridlib.models import SIZES, create
 from hybridlib.models.deit import Distillation, Kind, Renormalise
-from hybridlib.models.flagship import MEASURED, Flagship
+from hybridlib.models.flagship import CALIBRATION_IMAGES, Flagship
 from hybridlib.pretrained import PUBLIC, load_file
 from hybridlib.pretrained import load as load_public
 from hybridlib.training import Recipe, fit
@@ -136,7 +136,7 @@ def _train(args: argparse.Namespace) -> None:
             drop_path=drop_path,
         )
         if isinstance(model, Flagship):
-            model.whiten.measure(data.train.normalise(data.train.spread(MEASURED)))
+            model.whiten.calibrate(data.train.normalise(data.train.evenly(CALIBRATION_IMAGES)))
     else:
         model, data = _start(args, data, drop_path=drop_path)
     start = () if args.init is None else (Path(args.init).name,)

@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional as TF
 from hybridlib.checks import check_share
 
 BILINEAR = InterpolationMode.BILINEAR
-STEPS_PER_LEVEL = 10  # magnitudes with a spread are rounded to tenths of a level
+STEPS_PER_LEVEL = 10  # magnitudes with a deviation are rounded to tenths of a level
 
 
 class ImageChange:
@@ -70,7 +70,7 @@ class RandomResizedCrop(ImageChange):
 
 @dataclass(frozen=True)
 class RandAugment(ImageChange):
-    """torchvision's RandAugment (Cubuk et al., 2020), with a spread of the magnitude as in timm.
+    """torchvision's RandAugment (Cubuk et al., 2020), with a deviation of the magnitude as in timm.
 
     timm's, which the ViT papers used, has SolarizeAdd and Invert besides, has no Identity, and
     leaves out each operation with probability one half.
@@ -78,14 +78,14 @@ class RandAugment(ImageChange):
     Args:
         operations: one after the other, for each image.
         magnitude: 0..levels.
-        spread: standard deviation of the magnitude, drawn anew for each operation.
+        deviation: standard deviation of the magnitude, drawn anew for each operation.
         levels: the magnitude at which each operation is strongest: 10 in timm, 30 in torchvision.
         fill: bytes of the colour of what comes in at the border; None for black.
     """
 
     operations: int = 2
     magnitude: float = 9
-    spread: float = 0.0
+    deviation: float = 0.0
     levels: int = 10
     fill: tuple[int, ...] | None = None
 
@@ -98,13 +98,13 @@ class RandAugment(ImageChange):
 
     def __call__(self, image: Tensor) -> Tensor:
         look = dict(interpolation=BILINEAR, fill=self.fill and list(self.fill))
-        if not self.spread and self.magnitude == int(self.magnitude):
+        if not self.deviation and self.magnitude == int(self.magnitude):
             return v2.RandAugment(
                 self.operations, int(self.magnitude), num_magnitude_bins=self.levels + 1, **look
             )(image)
         bins = STEPS_PER_LEVEL * self.levels + 1
         for _ in range(self.operations):
-            level = self.magnitude + self.spread * float(torch.randn(()))
+            level = self.magnitude + self.deviation * float(torch.randn(()))
             step = round(STEPS_PER_LEVEL * min(max(level, 0), self.levels))
             image = v2.RandAugment(1, step, num_magnitude_bins=bins, **look)(image)
         return image

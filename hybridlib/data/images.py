@@ -38,7 +38,7 @@ class Images(Dataset):
         """Images uint8 `b c h w` and labels int64 `b` of these positions."""
         raise NotImplementedError
 
-    def spread(self, count: int) -> Tensor:
+    def evenly(self, count: int) -> Tensor:
         """So many images at equal distances from the first to the last, uint8 `n c h w`; all if
         there are not as many."""
         places = torch.linspace(0, len(self) - 1, min(count, len(self))).long()

@@ -197,8 +197,8 @@ class Translator:
             None,
         )
         steps = contiguous(shape) if full is None else as_lies(full)
-        spread = [x.like(x.meta().expand(shape)) if isinstance(x, Operand) else x for x in (a, b)]
-        return self.emit(kind, spread, shape, steps)
+        expanded = [x.like(x.meta().expand(shape)) if isinstance(x, Operand) else x for x in (a, b)]
+        return self.emit(kind, expanded, shape, steps)
 
     # ------------------------------------------------------------------------------------ operators
 

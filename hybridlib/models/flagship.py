@@ -50,7 +50,7 @@ SIZES: dict[str, dict] = {
     "base": dict(image_size=32, widths=(96, 256, 256), depths=(1, 1, 1), attention=2, num_heads=4),
 }
 STAGES = 3
-MEASURED = 4000  # images that suffice for the covariance of twelve numbers
+CALIBRATION_IMAGES = 4000  # images that suffice for the covariance of twelve numbers
 WINDOW = 2  # side of the windows that are whitened, in pixels
 LEAST = 2**STAGES + WINDOW - 1  # pixels: what leaves one cell
 FLOOR = 5e-4  # e: windows vary so little in the last directions that noise would be blown up
@@ -59,8 +59,8 @@ FLOOR = 5e-4  # e: windows vary so little in the last directions that noise woul
 class Whiten(nn.Module):
     """Windows of 2x2 pixels to numbers that are not correlated, each with both signs.
 
-    The kernels are measured, not trained: a buffer. Until `measure` they are sums and differences
-    of the window's pixels, colour by colour.
+    The kernels are computed from images, not trained: a buffer. Until `calibrate` they are sums and
+    differences of the window's pixels, colour by colour.
 
     Args:
         in_channels: channels c of the image.
@@ -85,7 +85,7 @@ class Whiten(nn.Module):
         return torch.cat([kernels, -kernels]).unflatten(1, (in_channels, WINDOW, WINDOW))
 
     @torch.no_grad()
-    def measure(self, images: Tensor) -> None:
+    def calibrate(self, images: Tensor) -> None:
         """Take the kernels from these images: afterwards the numbers of their windows have second
         moments l / (l + e) and no correlation.
 
@@ -95,8 +95,8 @@ class Whiten(nn.Module):
         in_channels = self.kernels.shape[1]
         check_image(images, channels=in_channels)
         windows = F.unfold(images.double(), WINDOW).transpose(1, 2).flatten(0, 1)
-        spread, directions = torch.linalg.eigh(windows.T @ windows / len(windows))
-        kernels = (directions / (spread + FLOOR).sqrt()).T
+        eigenvalues, directions = torch.linalg.eigh(windows.T @ windows / len(windows))
+        kernels = (directions / (eigenvalues + FLOOR).sqrt()).T
         self.kernels.copy_(self.both_signs(kernels.float(), in_channels))
 
     def forward(self, x: Tensor) -> Tensor:

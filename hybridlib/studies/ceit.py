@@ -47,7 +47,7 @@ def measure(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     """How much LCA listens to the class token of each layer, by head."""
     if not (isinstance(model, CeiT) and spec.settings["lca"]):
         return {}
-    images = data.test.spread(PROBES)
+    images = data.test.evenly(PROBES)
     last = model.trace(data.test.normalise(images)).maps[-1]  # b h 1 l
     return dict(lca_listens_to=round_heads(last.weights.mean(dim=0).squeeze(1)))  # h l
 

@@ -64,7 +64,7 @@ def observe(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
     non-locality)."""
     if not isinstance(model, ConViT):
         return {}
-    images = data.test.normalise(data.test.spread(PROBES)).to(device_of(model))
+    images = data.test.normalise(data.test.evenly(PROBES)).to(device_of(model))
     gated = [m for m in model.trace(images).maps if m.kind == "gated"]
     blocks: Any = model.local_blocks
     return dict(

@@ -149,7 +149,7 @@ def measure(spec: RunSpec, model: DeiT, data: ImageData) -> dict:
     often the student names the class that its teacher names."""
     numbers: dict = {}
     if model.second_token is not None:
-        images = data.test.spread(PROBES)
+        images = data.test.evenly(PROBES)
         first = torch.cat([model.class_token, model.second_token], dim=1)  # 1 e d
         last = model.encode_extra(data.test.normalise(images))  # b e d
         numbers["cosine_input"] = round(cosine_similarity(first[0])[0, 1].item(), 4)

@@ -7,7 +7,7 @@ quickly. Model and choices are ours, see models/flagship.py and the preset `flag
 from torch import Tensor, nn
 
 from hybridlib.data import ImageData
-from hybridlib.models.flagship import MEASURED
+from hybridlib.models.flagship import CALIBRATION_IMAGES
 from hybridlib.studies import study
 from hybridlib.studies.common import count_macs, data_arguments, run_name
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
@@ -48,9 +48,9 @@ def runs(data: str, seeds: Seeds) -> list[RunSpec]:
 
 
 def build(spec: RunSpec, data: ImageData) -> nn.Module:
-    """The model, whose first layer is measured on training images."""
+    """The model, whose first layer is calibrated on training images."""
     model = study.build(spec, data)
-    model.whiten.measure(data.train.normalise(data.train.spread(MEASURED)))
+    model.whiten.calibrate(data.train.normalise(data.train.evenly(CALIBRATION_IMAGES)))
     return model
 
 

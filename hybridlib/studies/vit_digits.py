@@ -84,7 +84,7 @@ def measure(spec: RunSpec, model: ViT, data: ImageData) -> dict:
     and blank patches look to the digit wherever it is; and how much of the class token's attention
     to patches goes to ink.
     """
-    images, p = data.test.spread(PROBES), model.patch_size
+    images, p = data.test.evenly(PROBES), model.patch_size
     maps = model.trace(data.test.normalise(images)).maps
     grid = maps[0].grid
     numbers: dict = {}
