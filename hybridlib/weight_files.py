@@ -266,8 +266,9 @@ def check_writable(folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as trial:  # has no name that could stay
             trial.write(b"0")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = getattr(error, "strerror", None) or error
         raise OSError(
-            f"{name}={str(folder)!r} cannot be written ({error.strerror or error}); give another"
-            " folder, for example 'runs/mine'"
+            f"{name}={str(folder)!r} cannot be written ({reason}); give another folder, for example"
+            " 'runs/mine'"
         ) from error

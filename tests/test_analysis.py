@@ -437,3 +437,7 @@ def test_tokens_to_map():
     for r in range(2):
         for c in range(3):
             assert torch.equal(image[:, :, r, c], tokens[:, 1 + 3 * r + c])
+    with pytest.raises(ValueError, match="7 tokens are not extra=4 and the 6 .* use extra=1"):
+        tokens_to_map(tokens, (2, 3), extra=4)
+    with pytest.raises(ValueError, match="7 tokens are not extra=0 .* use 8 tokens"):
+        tokens_to_map(tokens, (2, 4))

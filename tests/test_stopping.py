@@ -149,6 +149,8 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_first_step(tmp_path,
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot be written"):
         fit(network(), DATA, RECIPE, checkpoint_dir=tmp_path / "file" / "c", **QUIET)
+    with pytest.raises(OSError, match="checkpoint_dir='c.x00' cannot be written"):
+        fit(network(), DATA, RECIPE, checkpoint_dir="c\0", **QUIET)
 
 
 class Hungry(nn.Module):

@@ -38,7 +38,7 @@ def is_first() -> bool:
 
 def path(text: str) -> Path:
     """A path as a shell has it: ~ is the home folder, also after an equals sign."""
-    if not text:
+    if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no path, for example runs/mine")
     return Path(text).expanduser()
 

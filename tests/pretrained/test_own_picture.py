@@ -151,6 +151,7 @@ def test_select(seen):
     for wrong, message in (
         (dict(blocks=[12]), "no map of block 12"),
         (dict(heads=[3]), "no head 3 in block 0; it has 0 to 2"),
+        (dict(heads="nano"), "heads='nano' must be 'mean' or numbers of heads"),
     ):
         with pytest.raises(ValueError, match=message):
             analysis.select(maps, **wrong)
