@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from hybridlib.checks import check_axes, check_whole, checked
+from hybridlib.checks import check_axes, check_image, check_whole, checked
 from hybridlib.layers.position import grid_coordinates, relative_offsets
 from hybridlib.layers.trace import AttentionMap, precise
 
@@ -77,6 +77,7 @@ def effective_receptive_field(features: Callable[[Tensor], Tensor], images: Tens
     Networks", NeurIPS 2016.
     """
     check_axes("images", images, "batch", "channels", "height", "width")
+    check_image(images, channels=images.shape[1])
     images = images.detach().clone().requires_grad_()
     out = features(images)
     check_axes("what features gives", out, len(images), "channels", "height", "width")
@@ -401,7 +402,8 @@ def cost(model: nn.Module, *, image_size: int, in_channels: int = 3) -> Cost:
         image_size: side in pixels.
         in_channels: channels of the image.
     """
-    parameter = next(model.parameters())
+    check_whole(image_size=image_size, in_channels=in_channels)
+    parameter = next(model.parameters(), torch.zeros(()))
     image = torch.zeros(
         1, in_channels, image_size, image_size, device=parameter.device, dtype=parameter.dtype
     )

@@ -430,6 +430,12 @@ def test_cost_sees_fused_attention_and_leaves_the_model_as_it_was():
     assert not model.training
 
 
+def test_cost_of_nothing():
+    assert cost(nn.ReLU(), image_size=4) == Cost(0, 0)
+    with pytest.raises(ValueError, match="image_size=-1 must be greater than 0"):
+        cost(nn.ReLU(), image_size=-1)
+
+
 def test_tokens_to_map():
     tokens = torch.arange(2 * 7 * 3).view(2, 7, 3)
     image = tokens_to_map(tokens, (2, 3), extra=1)

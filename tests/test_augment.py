@@ -114,7 +114,8 @@ def test_mixing_leaves_the_callers_random_numbers_alone():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Mix(4, mixup=0, cutmix=0), "mixup=0 and cutmix=0 must be 0 or more and not both"),
+        (lambda: Mix(4, mixup=0, cutmix=0), "mixup=0 and cutmix=0 must be .* and not both 0"),
+        (lambda: Mix(4, mixup=1e-300), "mixup=1e-300 and cutmix=1.0 must be 0, or 0.001 or more"),
         (lambda: Mix(4, switch=2), "switch=2 must be between 0 and 1"),
         (lambda: Mix(4)(IMAGES[:5], LABELS[:5], BatchRandom(0, size=5)), "and 5 are no pairs"),
         (lambda: RandAugment(magnitude=11), "magnitude=11 must be from 0 to levels=10"),

@@ -33,6 +33,7 @@ from hybridlib.pretrained import load as load_public
 from hybridlib.training import Recipe, fit
 from hybridlib.training.presets import PRESETS, describe, sources
 from hybridlib.training.recipe import UNITS
+from hybridlib.training.rules import SEED
 from hybridlib.weight_files import save_weights
 
 
@@ -125,6 +126,7 @@ def _train(args: argparse.Namespace) -> None:
         if is_first():
             print(f"{describe(table)}\n\n{_settled(recipe.settle(data), data)}")
         return
+    SEED.check("seed", args.seed)
     torch.manual_seed(args.seed)
     model: nn.Module
     if args.init is None:

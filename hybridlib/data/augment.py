@@ -184,6 +184,18 @@ class Cutout(_Pixels):
         return (place >= 0) & (place < self.pixels)
 
 
+ALPHA = "0, or 0.001 or more and below 1000"
+
+
+def is_alpha(value: object) -> bool:
+    """Whether mixup or CutMix can draw with this alpha; smaller ones are 0 in float32.
+
+    Args:
+        value: whatever was given.
+    """
+    return is_number(value) and (value == 0 or 0.001 <= value < 1000)
+
+
 @dataclass(frozen=True)
 class Mix:
     """Mixup (Zhang et al., 2018) or cutmix (Yun et al., 2019) of the images of a batch in pairs,
@@ -214,9 +226,9 @@ class Mix:
     def __post_init__(self) -> None:
         check_share(probability=self.probability, switch=self.switch)
         alphas = self.mixup, self.cutmix
-        if not all(is_number(a) and a >= 0 for a in alphas) or not any(alphas):
+        if not all(map(is_alpha, alphas)) or not any(alphas):
             raise ValueError(
-                f"mixup={self.mixup} and cutmix={self.cutmix} must be 0 or more and not both 0, "
+                f"mixup={self.mixup} and cutmix={self.cutmix} must be {ALPHA}, and not both 0, "
                 "for example mixup=0.8, cutmix=1.0"
             )
 

@@ -247,6 +247,7 @@ class BoTNet(ConvNet):
                 f"widths={widths} and depths={depths} must have one entry for each stage, "
                 "at least two, for example widths=(16, 32) and depths=(1, 1)"
             )
+        check_whole(num_heads=num_heads)
         check_divides(
             4 * num_heads, widths[-1], divisor_name="4 x num_heads", value_name="widths[-1]"
         )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hybridlib.data import ImageData
-from hybridlib.data.augment import AUGMENTATIONS, Augmentations, assemble, find
+from hybridlib.data.augment import ALPHA, AUGMENTATIONS, Augmentations, assemble, find, is_alpha
 from hybridlib.training import rules
 from hybridlib.training.budget import warmup_fraction
 from hybridlib.training.optimizers import KINDS
@@ -145,8 +145,8 @@ class Recipe:
         Rule("a probability from 0 to 1", lambda v: rules.number(0, 1)(v) or v == 1, 0.25),
         "probability that a rectangle is erased",
     )
-    mixup: float = unnoted(0.0, rules.at_least_0(0.8, below=1000), "alpha of mixup")
-    cutmix: float = unnoted(0.0, rules.at_least_0(1.0, below=1000), "alpha of CutMix")
+    mixup: float = unnoted(0.0, rules.Rule(ALPHA, is_alpha, 0.8), "alpha of mixup")
+    cutmix: float = unnoted(0.0, rules.Rule(ALPHA, is_alpha, 1.0), "alpha of CutMix")
     evaluate_every: float | None = unnoted(
         None,
         rules.positive(1, optional=True),
