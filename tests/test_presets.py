@@ -66,7 +66,7 @@ def test_deits_recipe_as_its_table_9_has_it():
     assert deit.lr == pytest.approx(0.001)
     assert names(deit) == ["RandomResizedCrop", "RandAugment", "Erase", "flip", "Mix"]
     _, rand, erase, _, mix = deit.augment
-    assert (rand.magnitude, rand.spread, rand.fill) == (9, 0.5, (128, 128, 128))
+    assert (rand.magnitude, rand.deviation, rand.fill) == (9, 0.5, (128, 128, 128))
     assert erase.probability == 0.25 and erase.std == Sized.std
     assert (mix.num_classes, mix.mixup, mix.cutmix) == (1000, 0.8, 1.0)
     assert recipe("deit").drop_path == 0.1
