@@ -39,11 +39,6 @@ STUDY = Study(
         Table(by=("system", "parameters", "end.macs")),
         Table(by=("system",), value="cpu_seconds", scale=1, digits=0, title="seconds of training"),
     ),
-    ship={  # ViT's weights come from vit_digits, where it trains longer
-        f"{model}_nano_digits": run_name("digits", system, seed=0)
-        for system, (model, _) in WITH_DEIT.items()
-        if system != "ViT"
-    },
     runs=runs,
     make_loss=partial(learn_from_convnet, study="field"),
     measure=count_macs,

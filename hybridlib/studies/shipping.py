@@ -17,8 +17,7 @@ Load it with `hybridlib.pretrained.load("{name}")`.
 
 - Data: {data}; {train[images]} training images of {classes} classes, digest `{train[digest]}`.
 - Recipe: {recipe}.
-- Seed: {seed}. Steps: {steps}. Time: {seconds:.0f} s of training on {device[threads]} thread of
-  {device[name]}.
+- Seed: {seed}. Steps: {steps}. Time: {seconds:.0f} s of training on {place}.
 - Result: {accuracy:.2%} of {result[test_images]} test images in half precision
   ({result[test_accuracy]:.2%} in the record, before rounding).
 - Run: `{run}` of the study `{study}`; record: book/results/{study}/{run}.json, commit {commit}.
@@ -48,12 +47,17 @@ def ship(study: Study, *, scratch: Path = SCRATCH, folder: Path = SHIPPED_FOLDER
         The files written.
 
     Raises:
-        FileNotFoundError: if the run's weights are not on this machine; the message gives the
-            command that makes them.
+        FileNotFoundError: if a run has no record, or its weights are not on this machine; the
+            message gives the command that makes them. What could be written before is.
     """
     records = {record["run"]: record for record in load(study.name, data=None)}
     written = []
     for name, run in study.ship.items():
+        if run not in records:
+            raise FileNotFoundError(
+                f"run {run!r} has no record, so {name} is not written; make it with: python -m "
+                f"hybridlib study run {study.name}"
+            )
         record, weights = records[run], scratch / study.name / run / "weights.safetensors"
         if not weights.is_file():
             raise FileNotFoundError(
@@ -86,13 +90,17 @@ def ship(study: Study, *, scratch: Path = SCRATCH, folder: Path = SHIPPED_FOLDER
 
 def _card(name: str, record: dict, accuracy: float) -> str:
     """The model card of weights that have this accuracy in half precision."""
-    data = record["data"]
+    data, device = record["data"], record["device"]
+    place = device["name"]
+    if device["type"] == "cpu":
+        place = f"{device['threads']} thread of {place}"
     text = CARD.format_map(
         record
         | data  # classes, train and test; the name is that of the weights
         | dict(
             name=name,
             accuracy=accuracy,
+            place=place,
             data=_settings(data, leave=("name", "classes", "train", "test")),
             recipe=_settings(record["recipe"]),
             source=DIGITS if data["source"] == "digits" else "",

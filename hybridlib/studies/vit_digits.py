@@ -126,7 +126,6 @@ STUDY = Study(
     ),
     claims=("2b",),
     tables=(Table(by=("positions",)),),
-    ship={"vit_nano_digits": "digits-vit-positions-learned-seed-0"},
     runs=runs,
     build=build,
     measure=measure,
