@@ -51,22 +51,22 @@ def short(model=None, **changes):
 # -------------------------------------------------------------------------------------- interrupted
 
 
-def interrupted(tmp_path, what):
-    here = Path(__file__).parent
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(here.parent)}
-    done = subprocess.run(
-        [sys.executable, here / "interrupted.py", tmp_path, what],
+def run_interrupted(tmp_path, task):
+    tests_folder = Path(__file__).parent
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tests_folder.parent)}
+    result = subprocess.run(
+        [sys.executable, tests_folder / "interrupted.py", tmp_path, task],
         capture_output=True,
         text=True,
         timeout=300,
         env=environment,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads(result.stdout)
 
 
 def test_killed_trainings_end_with_the_same_weights_bit_for_bit(tmp_path):
-    results = interrupted(tmp_path, "killed")
+    results = run_interrupted(tmp_path, "killed")
     assert {kind: len(results[kind]) for kind in OPTIMIZERS} == {
         kind: 29 if kind == "adamw" else 3 for kind in OPTIMIZERS
     }
@@ -76,7 +76,7 @@ def test_killed_trainings_end_with_the_same_weights_bit_for_bit(tmp_path):
 
 
 def test_killed_training_with_all_of_deits_recipe_ends_with_the_same_weights(tmp_path):
-    results = interrupted(tmp_path, "deit")
+    results = run_interrupted(tmp_path, "deit")
     assert results["same"] == {"forward 1": True, "forward 8": True, "replaced 1": True}
     config = results["expected"]["config"]
     assert config["repeats"] == 3 and config["ema"] == 0.9
@@ -87,7 +87,7 @@ def test_killed_training_with_all_of_deits_recipe_ends_with_the_same_weights(tmp
 def test_several_processes(tmp_path):
     """Two processes follow the loss of one. With BatchNorm they do not quite, but they agree among
     themselves, what they report is what the kept weights give, and they survive a kill."""
-    result = interrupted(tmp_path, "processes")
+    result = run_interrupted(tmp_path, "processes")
     (one,), (two, other) = result["one"], result["two"]
     assert len(one["curve"]) == 12 and two["digest"] == other["digest"]
     for a, b in zip(one["curve"], two["curve"], strict=True):
