@@ -37,11 +37,13 @@ def fails(capsys, *arguments):
     """Run a command that must fail in plain words, and return them."""
     capsys.readouterr()
     assert main(list(arguments)) == 2
-    caught = capsys.readouterr()
+    captured = capsys.readouterr()
     assert (
-        caught.out == "" and caught.err.startswith("hybridlib: ") and "Traceback" not in caught.err
+        captured.out == ""
+        and captured.err.startswith("hybridlib: ")
+        and "Traceback" not in captured.err
     )
-    return caught.err
+    return captured.err
 
 
 def test_models_lists_every_size_with_its_cost(capsys, here, monkeypatch):
@@ -78,9 +80,11 @@ def test_models_lists_every_size_with_its_cost(capsys, here, monkeypatch):
 def test_train_then_evaluate(capsys, here):
     command = ["train", "convnet", "--data", "pets", "--seed", "3", *QUICK]
     assert main(command) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     out = here / "runs" / "convnet-nano-pets-3"
-    assert "convnet nano on pets: accuracy" in said and "runs/convnet-nano-pets-3/run.json" in said
+    assert (
+        "convnet nano on pets: accuracy" in output and "runs/convnet-nano-pets-3/run.json" in output
+    )
     record = json.loads((out / "run.json").read_text())
     assert record["seed"] == 3 and record["steps"] == 2 and record["data"]["name"] == "pets"
     assert record["command"] == "python -m hybridlib " + " ".join(command)
@@ -88,10 +92,10 @@ def test_train_then_evaluate(capsys, here):
     assert json.loads(read_tensors(weights)[1]["hybridlib"])["classes"] == ["blue", "red"]
 
     assert main(["evaluate", weights, "--data", "pets", "--device", "cpu"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
         f"accuracy {100 * record['result']['accuracy']:.2f} %, loss "
-        f"{record['result']['loss']:.4f}, 8 test images" in said
+        f"{record['result']['loss']:.4f}, 8 test images" in output
     )
 
     before = (out / "weights.safetensors").read_bytes()
@@ -125,16 +129,18 @@ def test_a_new_folder_is_judged_whole_and_the_old_one_in_its_test_part(capsys, h
     weights = ["evaluate", "a/weights.safetensors", "--device", "cpu", "--data"]
     capsys.readouterr()
     assert main([*weights, "flat"]) == 0
-    said = capsys.readouterr().out
-    assert "on flat, the part that training kept to test on: " in said and "5 test images" in said
+    output = capsys.readouterr().out
+    assert (
+        "on flat, the part that training kept to test on: " in output and "5 test images" in output
+    )
     assert main([*weights, "new"]) == 0
-    assert "on new: " in (said := capsys.readouterr().out) and "30 test images" in said
+    assert "on new: " in (output := capsys.readouterr().out) and "30 test images" in output
     for path in list((here / "new" / "blue").iterdir())[1:]:
         path.unlink()
     assert main([*weights, "new"]) == 0  # one picture of a class is enough to judge
     assert "16 test images" in capsys.readouterr().out
-    assert "image_size" not in (said := fails(capsys, *weights, "new", "--image-size", "0"))
-    assert "--image-size 0 must be" in said
+    assert "image_size" not in (message := fails(capsys, *weights, "new", "--image-size", "0"))
+    assert "--image-size 0 must be" in message
 
 
 @pytest.mark.parametrize("model", ["vit", "botnet", "coatnet", "flagship"])
@@ -152,7 +158,7 @@ def test_weights_serve_another_resolution(capsys, here, model):
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (["run", "ceit", "--jobs", "0"], "--jobs 0 must be greater than 0"),
         (["run", "ceit", "--seeds", "0", "-1"], "--seeds [0, -1] must be whole numbers of 0 or"),
@@ -164,8 +170,8 @@ def test_weights_serve_another_resolution(capsys, here, model):
         (["many", "ceit", "--data", "nofolder"], "'nofolder' is neither a folder nor one of"),
     ],
 )
-def test_a_study_is_asked_before_a_run_begins(capsys, here, words, said):
-    assert said in fails(capsys, "study", *words, "--results", "records")
+def test_a_study_is_asked_before_a_run_begins(capsys, here, words, message):
+    assert message in fails(capsys, "study", *words, "--results", "records")
     assert not (here / "runs").exists()
 
 
@@ -188,8 +194,8 @@ def test_evaluate_needs_to_know_the_model(capsys, here):
 )
 def test_hostile_header_is_refused(capsys, here, header):
     save_weights(torch.nn.Linear(2, 2), here / "w.safetensors", metadata={"hybridlib": header})
-    said = fails(capsys, "evaluate", "w.safetensors", "--data", "pets")
-    assert "did not write" in said or "does not say which model" in said
+    message = fails(capsys, "evaluate", "w.safetensors", "--data", "pets")
+    assert "did not write" in message or "does not say which model" in message
 
 
 def test_mistakes_get_an_answer(capsys, here):
@@ -225,19 +231,19 @@ def test_mistakes_get_an_answer(capsys, here):
     ],
 )
 def test_command_lines_that_make_no_sense(capsys, arguments):
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit) as error:
         main(arguments)
-    assert caught.value.code == 2 and "usage: python -m hybridlib" in capsys.readouterr().err
+    assert error.value.code == 2 and "usage: python -m hybridlib" in capsys.readouterr().err
 
 
 def test_interruption_and_lack_of_memory(capsys, here, monkeypatch):
-    def stopped(*_, **__):
+    def stop(*_, **__):
         raise Stopped("stopped after step 3; the checkpoint of step 3 is in 'runs'")
 
     def full(*_, **__):
         raise MemoryError("out of memory on cpu: lower batch_size=8")
 
-    monkeypatch.setattr(cli_train, "fit", stopped)
+    monkeypatch.setattr(cli_train, "fit", stop)
     assert main(["train", "convnet", "--data", "pets", *QUICK]) == 130
     assert "give the same command to go on" in capsys.readouterr().err
     monkeypatch.setattr(cli_train, "fit", full)
@@ -270,9 +276,9 @@ def test_damaged_checkpoint_is_a_warning_in_one_line(capsys, here):
 
 def test_module_runs_as_a_program(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["hybridlib", "--help"])
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit) as error:
         runpy.run_module("hybridlib", run_name="__main__")
-    said = capsys.readouterr().out
-    assert caught.value.code == 0 and all(
-        command in said for command in ("models", "train", "evaluate")
+    output = capsys.readouterr().out
+    assert error.value.code == 0 and all(
+        command in output for command in ("models", "train", "evaluate")
     )

@@ -41,7 +41,7 @@ def torchrun(*arguments):
     """Run a command of hybridlib in two processes and return what was said."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-    done = subprocess.run(
+    result = subprocess.run(
         [*launcher, "--nproc-per-node", "2", "-m", "hybridlib", *arguments],
         capture_output=True,
         text=True,
@@ -49,15 +49,15 @@ def torchrun(*arguments):
         env=environment,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
 
 
 def test_torchrun_gives_the_result_of_one_process(here, capsys):
     command = ["train", "vit", "--data", "photos", *RECIPE]
     assert main([*command, "--out", "one"]) == 0
-    said = torchrun(*command, "--out", "two")
-    assert said.count("vit nano on photos: accuracy") == 1
+    output = torchrun(*command, "--out", "two")
+    assert output.count("vit nano on photos: accuracy") == 1
 
     one, two = (json.loads((here / name / "run.json").read_text()) for name in ("one", "two"))
     assert one["device"]["processes"] == 1 and two["device"]["processes"] == 2
