@@ -15,8 +15,8 @@ from .samples import rate_maps, rate_runs
 
 def cells(page, which):
     """Texts of the cells of the left (0) or right (1) map, by row and column."""
-    found = page.locator(".rm-field").nth(which).locator(".rm-cell b").all_text_contents()
-    return np.array(found, dtype=float).reshape(2, -1)
+    texts = page.locator(".rm-field").nth(which).locator(".rm-cell b").all_text_contents()
+    return np.array(texts, dtype=float).reshape(2, -1)
 
 
 def means(stem, data="digits"):
@@ -46,8 +46,8 @@ def test_the_keyboard_walks_both_maps_at_once(show):
     page.locator(".rm [role='application']").focus()
     for key in ("Home", "ArrowDown", "ArrowRight"):
         page.keyboard.press(key)
-    said = readout(page)
-    assert said.startswith(
+    text = readout(page)
+    assert text.startswith(
         "digits, SGD, rate 0.1. Patches: 46.0 ± 1.4 %; Convolution stem: 86.0 ± 1.4 %."
     )
     rings = [
