@@ -48,13 +48,13 @@ BEHIND = {
 def modules():
     """Every module of the package that is not behind another and not inside a package with
     `__all__`."""
-    names, closed = [], set(BEHIND)
+    names, closed_names = [], set(BEHIND)
     for info in pkgutil.walk_packages(hybridlib.__path__, "hybridlib."):
-        if any(info.name == name or info.name.startswith(f"{name}.") for name in closed):
+        if any(info.name == name or info.name.startswith(f"{name}.") for name in closed_names):
             continue
         names.append(info.name)
         if "__all__" in assignments(source_of(info.name)):
-            closed.add(info.name)
+            closed_names.add(info.name)
     return names
 
 

@@ -706,12 +706,12 @@ def test_digits_options_are_refused_elsewhere(tree):
 # -------------------------------------------------------------------------------------------- CIFAR
 
 
-def archive(folder, which, monkeypatch):
+def archive(folder, dataset, monkeypatch):
     """A small archive of the real layout, and its checksum put where the real one stands."""
-    entry, rng = sources.CIFAR[which], np.random.default_rng(0)
+    entry, rng = sources.CIFAR[dataset], np.random.default_rng(0)
     members = {
         entry["classes"]: (
-            "\n".join(f"class{i}" for i in range(10 if which == "cifar10" else 100)).encode()
+            "\n".join(f"class{i}" for i in range(10 if dataset == "cifar10" else 100)).encode()
         )
     }
     rows = {}
@@ -725,16 +725,16 @@ def archive(folder, which, monkeypatch):
             (folder / "member").write_bytes(content)
             files.add(folder / "member", name)
     md5 = hashlib.md5((folder / entry["archive"]).read_bytes()).hexdigest()
-    monkeypatch.setitem(sources.CIFAR, which, {**entry, "md5": md5})
+    monkeypatch.setitem(sources.CIFAR, dataset, {**entry, "md5": md5})
     return rows
 
 
-@pytest.mark.parametrize("which", ["cifar10", "cifar100"])
-def test_cifar_archives_are_read_as_documented(tmp_path, monkeypatch, which):
-    rows = archive(tmp_path, which, monkeypatch)
-    data = load(which, root=tmp_path)
-    entry = sources.CIFAR[which]
-    assert data.name == entry["name"] and data.num_classes == (10 if which == "cifar10" else 100)
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_cifar_archives_are_read_as_documented(tmp_path, monkeypatch, dataset):
+    rows = archive(tmp_path, dataset, monkeypatch)
+    data = load(dataset, root=tmp_path)
+    entry = sources.CIFAR[dataset]
+    assert data.name == entry["name"] and data.num_classes == (10 if dataset == "cifar10" else 100)
     last = rows[entry["train"][-1]][-1]
     assert (
         len(data.train) == 20 * len(entry["train"])
@@ -742,9 +742,9 @@ def test_cifar_archives_are_read_as_documented(tmp_path, monkeypatch, which):
     )
     pixels = last[entry["label_bytes"] :]  # 1024 red, 1024 green, 1024 blue, row by row
     assert data.train.images[-1, 1, 2, 3] == pixels[1024 + 2 * 32 + 3]
-    resized_data = load(which, root=tmp_path, image_size=48)
+    resized_data = load(dataset, root=tmp_path, image_size=48)
     assert resized_data.train[0][0].shape == (3, 48, 48) and resized_data.image_size == 48
-    assert len(load(which, root=tmp_path, per_class=1).train) == 10
+    assert len(load(dataset, root=tmp_path, per_class=1).train) == 10
 
 
 def test_no_network_says_where_the_file_would_go_and_what_to_use(tmp_path, monkeypatch):
@@ -808,10 +808,10 @@ def test_shift_takes_a_window_of_each_image_with_mirrored_edges():
 def test_cutout_fills_one_square_of_each_image_with_its_mean(dtype):
     images = torch.randint(256, (200, 3, 6, 5), generator=torch.Generator().manual_seed(0))
     images = images.to(dtype)
-    cut, labels = Cutout(3)(images, torch.arange(200), BatchRandom(3, size=200))
-    assert cut.dtype == dtype and torch.equal(labels, torch.arange(200))
+    cut_images, labels = Cutout(3)(images, torch.arange(200), BatchRandom(3, size=200))
+    assert cut_images.dtype == dtype and torch.equal(labels, torch.arange(200))
     places = set()
-    for image, source in zip(cut, images):
+    for image, source in zip(cut_images, images):
         mean = source.double().mean((1, 2))
         matches = []
         for y, x in itertools.product(range(4), range(3)):

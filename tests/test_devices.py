@@ -29,9 +29,9 @@ def test_freed_memory_is_kept():
     """
     (is_kept, few), (_, many) = (
         subprocess.run(
-            [sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True
+            [sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=True
         ).stdout.split()
-        for how in ("kept", "left")
+        for mode in ("kept", "left")
     )
     assert is_kept == "True"
     assert 2 * int(few) < int(many)

@@ -248,17 +248,17 @@ def test_check_divides(divisor, value):
     def check(a, b):
         check_divides(a, b, divisor_name="a", value_name="b")
 
-    def fixed(a, b):
+    def check_fixed(a, b):
         check_divides(a, b, divisor_name="a", value_name="b", fixed=True)
 
     assume(divisor > 0 or value > 0)  # one wrong argument at a time
     works = divisor > 0 and value > 0 and value % divisor == 0
     assert takes(check, dict(a=divisor, b=value), "b" if divisor > 0 else "a") is works
     if divisor > 0:
-        assert takes(fixed, dict(a=divisor, b=value), "b") is works
+        assert takes(check_fixed, dict(a=divisor, b=value), "b") is works
     if divisor > 0 and not works:
         with pytest.raises(ValueError) as error:
-            fixed(divisor, value)
+            check_fixed(divisor, value)
         assert all(list(offer) == ["b"] for offer in offers(str(error.value), "b"))
 
 

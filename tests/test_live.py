@@ -258,7 +258,7 @@ def test_a_model_of_the_readers_own():
         model,
         (1, 8, 8),
         about={"name": "mine"},
-        read={"cut": lambda copied, x: copied.head(x.mean((2, 3)))},
+        read={"cut": lambda net, x: net.head(x.mean((2, 3)))},
     )
     assert graph.about == {"class": "Own", "name": "mine"}
     assert graph.logits.shape == (1, 3) and graph.maps[0]["at"].shape == (1, 1, 16, 16)
@@ -315,17 +315,17 @@ class GivenForward(nn.Module):
         return self.given(self, x)
 
 
-def pooled(model, x):
+def pool(model, x):
     return x.mean((2, 3))
 
 
 def lucky(model, x):
-    x = pooled(model, model.cut(x))
+    x = pool(model, model.cut(x))
     return model.head(x if x.sum() > 0 else -x)
 
 
 def trace_of(maps):
-    model = GivenForward(lambda m, x: m.head(pooled(m, m.cut(x))))
+    model = GivenForward(lambda m, x: m.head(pool(m, m.cut(x))))
     model.trace = lambda x: Trace(model(x), maps)
     return model
 
@@ -337,11 +337,11 @@ REFUSALS = {
         "must be a torch.nn.Module, for example hybridlib.models.create",
     ),
     "no shape": (
-        GivenForward(pooled),
+        GivenForward(pool),
         (8, 8),
         r"image_shape=\(8, 8\) must be channels, height and width, for example",
     ),
-    "no size": (GivenForward(pooled), (3, 8, 0), r"image_shape=\(3, 8, 0\) must be channels"),
+    "no size": (GivenForward(pool), (3, 8, 0), r"image_shape=\(3, 8, 0\) must be channels"),
     "other channels": (
         create("vit", num_classes=10),
         (1, 32, 32),
@@ -368,7 +368,7 @@ REFUSALS = {
         "maps holds a Tensor; give hybridlib.layers.trace.AttentionMap",
     ),
     "operator": (
-        GivenForward(lambda m, x: m.head(pooled(m, m.act(m.cut(x)))), act=nn.Tanh()),
+        GivenForward(lambda m, x: m.head(pool(m, m.act(m.cut(x)))), act=nn.Tanh()),
         (3, 8, 8),
         (
             "the operator aten.tanh in the module 'act' has no kernel in the browser; these have:"
@@ -376,19 +376,19 @@ REFUSALS = {
         ),
     ),
     "operator of its own": (
-        GivenForward(lambda m, x: m.head(pooled(m, m.cut(x)).sin())),
+        GivenForward(lambda m, x: m.head(pool(m, m.cut(x)).sin())),
         (3, 8, 8),
         "aten.sin in the model's own forward pass has no",
     ),
     "setting": (
         GivenForward(
-            lambda m, x: m.head(pooled(m, m.act(m.cut(x)))), act=nn.GELU(approximate="tanh")
+            lambda m, x: m.head(pool(m, m.act(m.cut(x)))), act=nn.GELU(approximate="tanh")
         ),
         (3, 8, 8),
         "aten.gelu with approximate='tanh'; use 'none' in the module 'act' has",
     ),
     "transposed": (
-        GivenForward(lambda m, x: pooled(m, m.up(x)), up=nn.ConvTranspose2d(3, 2, 2)),
+        GivenForward(lambda m, x: pool(m, m.up(x)), up=nn.ConvTranspose2d(3, 2, 2)),
         (3, 8, 8),
         "aten.convolution that is transposed",
     ),

@@ -94,10 +94,10 @@ def test_training_pictures_are_made_of_the_digits_training_originals_alone():
     pixels, _ = load_digits(return_X_y=True)
     as_bytes = np.floor(pixels * 255 / 16 + 0.5).astype(np.uint8)
     for split, images in (("train", plain.train.images), ("test", plain.test.images)):
-        allowed = {image[0].numpy().tobytes() for image in images}
+        allowed_images = {image[0].numpy().tobytes() for image in images}
         originals = np.unique(draw_scenes(split, pictures=20_000).originals)
         assert len(originals) == {"train": 1297, "test": 500}[split]
-        assert {as_bytes[k].tobytes() for k in originals} <= allowed
+        assert {as_bytes[k].tobytes() for k in originals} <= allowed_images
 
 
 def test_validation_is_made_of_training_originals_that_are_not_trained_on():

@@ -68,14 +68,16 @@ def test_a_run_is_what_it_is_alone(session, tmp_path):
     _, folder, _ = session
     spec = few("digits", (0,))[1]
     spec = replace(spec, recipe=spec.recipe | dict(steps=3, evaluate_every=1))
-    alone = run_one(
+    alone_record = run_one(
         STUDY, spec, command="", results=tmp_path, scratch=tmp_path / "runs", progress=False
     )
-    beside = json.loads((folder / "results/alike/digits-convnet-seed-0.json").read_text())
+    shared_record = json.loads((folder / "results/alike/digits-convnet-seed-0.json").read_text())
     for key in ("data", "recipe", "model", "parameters", "settings"):
-        assert beside[key] == alone[key]
-    assert beside["result"]["test_accuracy"] == alone["result"]["test_accuracy"]
-    assert beside["result"]["test_loss"] == pytest.approx(alone["result"]["test_loss"], rel=1e-5)
+        assert shared_record[key] == alone_record[key]
+    assert shared_record["result"]["test_accuracy"] == alone_record["result"]["test_accuracy"]
+    assert shared_record["result"]["test_loss"] == pytest.approx(
+        alone_record["result"]["test_loss"], rel=1e-5
+    )
 
 
 def test_nothing_is_begun_that_would_not_end_in_time(session, tmp_path, monkeypatch):

@@ -50,11 +50,11 @@ def test_the_white_tile_repeats_the_pattern_of_the_label_alone(kind):
         assert sorted(c for c, _ in tiles if c != "white") == list(range(kind.get("count", 4)))
     on_grid = (scenes.corners % 4 == 0).all()
     assert on_grid == ("jitter" not in kind)
-    apart = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).max(-1)
+    distance = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).max(-1)
     if kind.get("distance") == "near":
-        assert (apart == 4).all()
+        assert (distance == 4).all()
     if kind.get("distance") == "far":
-        assert (apart >= 16).all()
+        assert (distance >= 16).all()
 
 
 @pytest.mark.parametrize("kind", MATCHES, ids=str)
@@ -63,9 +63,9 @@ def test_nothing_but_the_pattern_tells_the_matching_tile(kind):
     scenes = draw_match("train", pictures=n, **kind)
     count, labels = scenes.colours.shape[1], scenes.colours[:, 0]
     assert (np.bincount(labels) == n // count).all()
-    apart = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).sum(-1)
-    noise = np.random.default_rng(0).random(apart.shape)  # breaks ties
-    for values in (scenes.cells[:, :-1], apart + noise, scenes.patterns[:, :-1]):
+    distance = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).sum(-1)
+    noise = np.random.default_rng(0).random(distance.shape)  # breaks ties
+    for values in (scenes.cells[:, :-1], distance + noise, scenes.patterns[:, :-1]):
         hits = (values.argmin(axis=1) == 0).sum()
         assert chisquare([hits, n - hits], [n / count, n - n / count]).pvalue > 1e-4
     for values in (scenes.patterns[:, -1], scenes.cells[:, -1], scenes.cells[:, 0]):

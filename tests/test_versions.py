@@ -36,8 +36,8 @@ def imports(path):
         else:
             continue
         for module in modules:
-            beside = (ROOT / "tests" / module.replace(".", "/")).with_suffix(".py")
-            names |= imports(beside) if beside.is_file() else {module.split(".")[0]}
+            local_file = (ROOT / "tests" / module.replace(".", "/")).with_suffix(".py")
+            names |= imports(local_file) if local_file.is_file() else {module.split(".")[0]}
     return frozenset(names)
 
 

@@ -102,8 +102,8 @@ def test_a_walk_downhill_is_gradient_descent(javascript, heads):
 KIND, HEADS, LABEL, FORM = range(4)  # the choices, in their order
 
 
-def choice(page, which):
-    return page.locator(".db select").nth(which)
+def choice(page, index):
+    return page.locator(".db select").nth(index)
 
 
 def active_bar(page, chart):

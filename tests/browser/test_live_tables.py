@@ -219,7 +219,7 @@ def test_a_finger_paints_a_table_without_scrolling(show):
     page = ready(show(live_tables(), width=375, touch=True))
     chart = page.get_by_label("Rows table")
     chart.scroll_into_view_if_needed()
-    scrolled = page.evaluate("window.scrollY")
+    scroll = page.evaluate("window.scrollY")
     box = chart.bounding_box()
     x, y = box["x"] + 7.5 * box["width"] / 15, box["y"] + 0.5 * box["height"]
     finger = page.context.new_cdp_session(page)
@@ -238,7 +238,7 @@ def test_a_finger_paints_a_table_without_scrolling(show):
         and float(chart.get_attribute("aria-valuenow")) > 2
     )
     # the readout may need a line more
-    assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30)
+    assert page.evaluate("window.scrollY") == pytest.approx(scroll, abs=30)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 

@@ -142,9 +142,9 @@ def test_the_small_maps_are_both_tokens_side_by_side(show):
     )
     for row, part in ((one, pixels[:, :8]), (two, pixels[:, 8:])):
         assert np.corrcoef(part[..., :3].sum(-1).ravel(), row)[0, 1] > 0.85
-    apart = 50 * np.abs(one - two).sum()
+    difference = 50 * np.abs(one - two).sum()
     match = re.search(r"maps differ by (\d+) %", head.get_attribute("aria-label"))
-    assert int(match[1]) == pytest.approx(apart, abs=0.6)
+    assert int(match[1]) == pytest.approx(difference, abs=0.6)
 
 
 def test_the_maps_are_pytorchs(show):

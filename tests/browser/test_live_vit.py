@@ -121,7 +121,7 @@ def test_drawing_changes_answer_and_maps(show):
 def test_a_finger_draws_without_scrolling(show):
     page = show(live_vit(), width=375, touch=True)
     page.locator(".hx-pad").scroll_into_view_if_needed()
-    scrolled = page.evaluate("window.scrollY")
+    scroll = page.evaluate("window.scrollY")
     box = page.locator(".hx-pad").bounding_box()
     finger = page.context.new_cdp_session(page)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 4
@@ -134,7 +134,7 @@ def test_a_finger_draws_without_scrolling(show):
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     settle(page)
     assert (drawing(page)[10:22, 15:17] > 160).all()
-    assert page.evaluate("window.scrollY") == scrolled
+    assert page.evaluate("window.scrollY") == scroll
 
 
 def test_without_a_pointer(show):

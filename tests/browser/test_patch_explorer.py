@@ -107,8 +107,8 @@ def test_shuffling_keeps_the_patches_and_putting_back_restores_them(show, calm):
     wait_for_picture(page)
 
     def patches(picture):
-        cut = picture.reshape(14, 16, 14, 16, 3).transpose(0, 2, 1, 3, 4).reshape(196, -1)
-        return sorted(map(bytes, cut.astype(np.uint8)))
+        blocks = picture.reshape(14, 16, 14, 16, 3).transpose(0, 2, 1, 3, 4).reshape(196, -1)
+        return sorted(map(bytes, blocks.astype(np.uint8)))
 
     before = pixels(page)
     page.get_by_role("button", name="Shuffle the patches").click()

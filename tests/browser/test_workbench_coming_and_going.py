@@ -146,11 +146,11 @@ def test_photographs(show):
         const name = how === "drop" ? "dataTransfer" : "clipboardData";
         const make = how === "drop" ? DragEvent : ClipboardEvent;
         document.querySelector(how === "drop" ? ".wb-samples" : "body").dispatchEvent(new make(how, { [name]: data, bubbles: true, cancelable: true })); }"""
-    for how in ("drop", "paste"):
-        page.evaluate(give_file, [how, svg])
+    for event in ("drop", "paste"):
+        page.evaluate(give_file, [event, svg])
         page.get_by_text("seven.svg, as the models see it.").wait_for()
         settle(page)
-        assert [answers(page, i).argmax() for i in (0, 1)] == [7, 7], how
+        assert [answers(page, i).argmax() for i in (0, 1)] == [7, 7], event
         page.get_by_role("button", name="take 0").click()
         settle(page)
 

@@ -113,15 +113,15 @@ def picture(draw) -> tuple[str, bytes]:
 
 def damaged_bytes(draw, content: bytes) -> bytes:
     """The same bytes, or cut, or with others in them, or something else in their place."""
-    how = draw(st.integers(0, 11))
-    if how == 0:
+    kind = draw(st.integers(0, 11))
+    if kind == 0:
         return draw(st.sampled_from(JUNK))
-    if how == 1:
+    if kind == 1:
         return content[: draw(st.integers(0, len(content)))]
-    if how == 2:
+    if kind == 2:
         for place in draw(st.lists(st.integers(0, max(0, len(content) - 1)), max_size=6)):
             content = content[:place] + bytes([draw(st.integers(0, 255))]) + content[place + 1 :]
-    if how == 3:
+    if kind == 3:
         place = draw(st.integers(0, len(content)))
         content = content[:place] + draw(st.binary(max_size=9)) + content[place:]
     return content

@@ -58,15 +58,15 @@ def archive() -> bytes:
 
 def damaged_bytes(draw, content: bytes) -> bytes:
     """The same bytes with something wrong: cut, other bytes, more bytes, or another file."""
-    how = draw(st.integers(0, 4))
+    kind = draw(st.integers(0, 4))
     place = draw(st.one_of(st.integers(0, 200), st.integers(0, max(0, len(content) - 1))))
-    if how == 0:
+    if kind == 0:
         return draw(st.sampled_from(JUNK))
-    if how == 1:
+    if kind == 1:
         return content[:place]
-    if how == 2:
+    if kind == 2:
         return content[:place] + draw(st.binary(min_size=1, max_size=8)) + content[place + 1 :]
-    if how == 3:
+    if kind == 3:
         return content[:place] + draw(st.binary(min_size=1, max_size=8)) + content[place:]
     return content + draw(st.binary(max_size=8))
 
@@ -75,11 +75,11 @@ def altered_json(draw, value):
     """A JSON value with one place in it that is another, missing or more."""
     if isinstance(value, (dict, list)) and value and draw(st.integers(0, 3)):
         keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-        key, how = draw(st.sampled_from(keys)), draw(st.integers(0, 5))
+        key, kind = draw(st.sampled_from(keys)), draw(st.integers(0, 5))
         copy = value.copy()
-        if how == 0:
+        if kind == 0:
             del copy[key]
-        elif how == 1 and isinstance(value, dict):
+        elif kind == 1 and isinstance(value, dict):
             copy[draw(TEXT)] = copy.pop(key)
         else:
             copy[key] = altered_json(draw, value[key])
