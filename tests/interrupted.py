@@ -74,33 +74,33 @@ def die() -> None:
 def arm(where: str, call: int) -> None:
     """Kill this process in that call (0 is the first) of that place."""
 
-    def counted(place: str) -> bool:
+    def is_due(place: str) -> bool:
         CALLS[place] += 1
         return where == place and CALLS[place] == call + 1
 
     fsync, replace, unlink, forward = os.fsync, os.replace, Path.unlink, nn.Sequential.forward
 
     def dying_fsync(number):
-        if counted("fsync"):
+        if is_due("fsync"):
             if os.fstat(number).st_size and not os.path.isdir(f"/proc/self/fd/{number}"):
                 os.ftruncate(number, os.fstat(number).st_size // 2)  # half a file is on the disk
             die()
         fsync(number)
 
     def dying_replace(a, b):
-        if counted("replace"):
+        if is_due("replace"):
             die()
         replace(a, b)
-        if counted("replaced"):
+        if is_due("replaced"):
             die()
 
     def dying_unlink(self, *a, **k):
-        if counted("unlink"):
+        if is_due("unlink"):
             die()
         unlink(self, *a, **k)
 
     def dying_forward(self, x):
-        if self.training and counted("forward"):
+        if self.training and is_due("forward"):
             die()
         return forward(self, x)
 
@@ -185,13 +185,13 @@ def kills(base: Path, optimizer: str) -> dict:
             results[key] = "never reached"
             continue
         assert not out.exists()
-        ended = child(lambda folder=folder: train(folder, out, optimizer=optimizer))
-        same = ended == 0 and json.loads(out.read_text()) == expected
+        exit_code = child(lambda folder=folder: train(folder, out, optimizer=optimizer))
+        same = exit_code == 0 and json.loads(out.read_text()) == expected
         files = sorted(p.name for p in folder.iterdir())
         results[key] = (
             "same"
             if same and len(files) == 2
-            else f"other: {ended} {files} {out.exists() and out.read_text()} {expected}"
+            else f"other: {exit_code} {files} {out.exists() and out.read_text()} {expected}"
         )
     return results
 
@@ -219,8 +219,8 @@ def ends_from_outside(base: Path, signals: list[int]) -> dict:
             os._exit(0)
         time.sleep(0.1 + 0.1 * draw.random())
         os.kill(pid, number)
-        ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        ends[number] += ended in (3, -number)
+        exit_code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        ends[number] += exit_code in (3, -number)
     child(lambda: train(folder, out, optimizer="adamw", steps=LONG))
     result = json.loads(out.read_text())
     return {
@@ -296,24 +296,24 @@ def processes(
     for rank in range(count):
         pid = os.fork()
         if pid == 0:
-            ended = 1
+            exit_code = 1
             try:
                 work(rank)
-                ended = 0
+                exit_code = 0
             finally:
-                os._exit(ended)
+                os._exit(exit_code)
         pids.append(pid)
-    ended = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
-    if any(ended):
-        return ended
+    exit_codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    if any(exit_codes):
+        return exit_codes
     return [json.loads(Path(f"{out}.{rank}").read_text()) for rank in range(count)]
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     warnings.simplefilter("error")
-    base, what = Path(sys.argv[1]), sys.argv[2]
-    if what == "processes":
+    base, task = Path(sys.argv[1]), sys.argv[2]
+    if task == "processes":
         warnings.simplefilter("default")
         results = {"one": processes(base, 1), "two": processes(base, 2)}
         results["norm alone"] = processes(base, 1, norm=True)
@@ -324,7 +324,7 @@ if __name__ == "__main__":
         processes(base, 2, dying=True, name="fewer")
         results["fewer"] = processes(base, 1, name="fewer")
         print(json.dumps(results))
-    elif what == "deit":
+    elif task == "deit":
         print(json.dumps(deit(base)))
     else:
         results = {optimizer: kills(base, optimizer) for optimizer in OPTIMIZERS}

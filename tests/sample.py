@@ -119,5 +119,5 @@ def write(folder):
     (folder / "_toc.yml").write_text("format: jb-book\nroot: book/sample\n")
     for name in ("claims.json", "effects.json", "references.bib"):
         shutil.copy(ROOT / "book" / name, folder / "book" / name)
-    executed = notebooks.normalise(notebooks.execute(notebook(), cwd=folder))
-    (folder / "book" / "sample.ipynb").write_text(notebooks.serialise(executed), "utf-8")
+    executed_notebook = notebooks.normalise(notebooks.execute(notebook(), cwd=folder))
+    (folder / "book" / "sample.ipynb").write_text(notebooks.serialise(executed_notebook), "utf-8")

@@ -113,9 +113,9 @@ def test_receptive_field_by_perturbing_pixels(layers):
     with torch.no_grad():
         out = stack(images)[:, 0, 0]  # image unit
     assert out.shape[1] == 2
-    changed = [(out[1:, unit] != out[0, unit]).nonzero()[:, 0].tolist() for unit in (0, 1)]
-    assert changed[0][-1] - changed[0][0] + 1 == expected.size
-    assert changed[1][0] - changed[0][0] == expected.jump
+    changed_units = [(out[1:, unit] != out[0, unit]).nonzero()[:, 0].tolist() for unit in (0, 1)]
+    assert changed_units[0][-1] - changed_units[0][0] + 1 == expected.size
+    assert changed_units[1][0] - changed_units[0][0] == expected.jump
 
 
 # Effective receptive field
@@ -234,8 +234,8 @@ def test_what_breaks_equivariance(images):
 def test_equivariance_error_is_relative_to_the_output(images):
     """f(x) = weights * x: the error by hand."""
     weights = torch.linspace(1, 2, 16, dtype=torch.float64)
-    moved = images.roll(3, dims=-1)
-    expected = ((weights - weights.roll(3)) * moved).norm() / (weights * images).norm()
+    rolled_images = images.roll(3, dims=-1)
+    expected = ((weights - weights.roll(3)) * rolled_images).norm() / (weights * images).norm()
     assert equivariance_error(lambda x: weights * x, images, shift=3) == pytest.approx(
         expected.item(), rel=1e-12
     )
@@ -375,9 +375,9 @@ def test_grid_correlation_against_numpy():
 )
 def test_cost_of_vit_against_the_papers(size, image_size, billions):
     with torch.device("meta"):
-        measured = cost(ViT.from_size(size, image_size=image_size), image_size=image_size)
-    assert measured.macs / 1e9 == pytest.approx(billions, abs=0.1, rel=0.003)
-    assert measured == vit_by_hand(size, image_size)
+        model_cost = cost(ViT.from_size(size, image_size=image_size), image_size=image_size)
+    assert model_cost.macs / 1e9 == pytest.approx(billions, abs=0.1, rel=0.003)
+    assert model_cost == vit_by_hand(size, image_size)
 
 
 def vit_by_hand(size, image_size):
@@ -395,20 +395,20 @@ def vit_by_hand(size, image_size):
 
 @pytest.mark.parametrize("size, weights", [("B/16", "vit_b_16"), ("L/16", "vit_l_16")])
 def test_cost_of_vit_against_torchvision(size, weights):
-    published = torchvision.models.get_model_weights(weights)["IMAGENET1K_V1"].meta
+    metadata = torchvision.models.get_model_weights(weights)["IMAGENET1K_V1"].meta
     with torch.device("meta"):
-        measured = cost(ViT.from_size(size), image_size=224)
-    assert measured.macs / 1e9 == pytest.approx(published["_ops"], abs=5.1e-4)
-    assert measured.parameters == published["num_params"]
+        model_cost = cost(ViT.from_size(size), image_size=224)
+    assert model_cost.macs / 1e9 == pytest.approx(metadata["_ops"], abs=5.1e-4)
+    assert model_cost.parameters == metadata["num_params"]
 
 
 @pytest.mark.parametrize("size, weights", [("ResNet-18", "resnet18"), ("ResNet-50", "resnet50")])
 def test_cost_of_resnet_against_torchvision(size, weights):
-    published = torchvision.models.get_model_weights(weights)["DEFAULT"].meta
+    metadata = torchvision.models.get_model_weights(weights)["DEFAULT"].meta
     with torch.device("meta"):
-        measured = cost(ConvNet.from_size(size), image_size=224)
-    assert measured.macs / 1e9 == pytest.approx(published["_ops"], abs=5.1e-4)
-    assert measured.parameters == published["num_params"]
+        model_cost = cost(ConvNet.from_size(size), image_size=224)
+    assert model_cost.macs / 1e9 == pytest.approx(metadata["_ops"], abs=5.1e-4)
+    assert model_cost.parameters == metadata["num_params"]
 
 
 def test_cost_sees_fused_attention_and_leaves_the_model_as_it_was():

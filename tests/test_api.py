@@ -48,13 +48,13 @@ BEHIND = {
 def modules():
     """Every module of the package that is not behind another and not inside a package with
     `__all__`."""
-    names, closed = [], set(BEHIND)
+    names, closed_names = [], set(BEHIND)
     for info in pkgutil.walk_packages(hybridlib.__path__, "hybridlib."):
-        if any(info.name == name or info.name.startswith(f"{name}.") for name in closed):
+        if any(info.name == name or info.name.startswith(f"{name}.") for name in closed_names):
             continue
         names.append(info.name)
-        if "__all__" in assigned(source_of(info.name)):
-            closed.add(info.name)
+        if "__all__" in assignments(source_of(info.name)):
+            closed_names.add(info.name)
     return names
 
 
@@ -62,7 +62,7 @@ def source_of(module):
     return ast.parse(Path(importlib.import_module(module).__file__).read_text("utf-8"))
 
 
-def assigned(tree):
+def assignments(tree):
     return {
         t.id: node.value
         for node in tree.body
@@ -76,8 +76,8 @@ def public(module):
     """What the source of a module makes public: its `__all__`, else its functions and classes
     without an underscore."""
     tree = source_of(module)
-    if "__all__" in assigned(tree):
-        return ast.literal_eval(assigned(tree)["__all__"])
+    if "__all__" in assignments(tree):
+        return ast.literal_eval(assignments(tree)["__all__"])
     kinds = ast.FunctionDef | ast.ClassDef
     return [
         node.name for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")
@@ -98,9 +98,9 @@ def inventory(book):
     """What the built book can be linked to, from its own objects.inv: `name -> [(kind, address),
     …]`."""
     raw = (book / "objects.inv").read_bytes()
-    packed = raw.split(b"\n", 4)[4]
+    archive = raw.split(b"\n", 4)[4]
     entries = {}
-    for line in zlib.decompress(packed).decode().splitlines():
+    for line in zlib.decompress(archive).decode().splitlines():
         name, kind, _, where, _ = re.fullmatch(r"(\S+) (\S+) (-?\d+) (\S+) (.*)", line).groups()
         if kind.startswith("py:"):
             entries.setdefault(name, []).append((kind, where.replace("$", name)))
@@ -109,8 +109,8 @@ def inventory(book):
 
 def test_each_page_is_in_the_table_of_contents_and_in_the_overview():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-    (listed,) = [part["chapters"] for part in toc["parts"] if part["caption"] == "API reference"]
-    overview, *names = [page["file"] for page in listed]
+    (pages,) = [part["chapters"] for part in toc["parts"] if part["caption"] == "API reference"]
+    overview, *names = [page["file"] for page in pages]
     assert overview == "book/api"
     assert sorted(names) == [f"book/api/{path.stem}" for path in PAGES]
     overview = (ROOT / "book" / "api.md").read_text("utf-8")
@@ -171,12 +171,12 @@ def test_docstring_names_every_argument(value):
     if base is not None:
         assert f"arguments as in `torch.nn.{base.__name__}`" in " ".join(text.split())
         return
-    missing = [
+    undocumented_names = [
         name
         for name in inspect.signature(value).parameters
         if not re.search(ENTRY.format(name), text, re.M)
     ]
-    assert missing == []
+    assert undocumented_names == []
 
 
 def foreign_base(value):

@@ -26,26 +26,26 @@ LABELS = torch.tensor([0, 1, 2, 3, 1, 2, 3, 0])
 def test_mixup_is_its_formula_pixel_by_pixel(seed):
     mix = Mix(4, mixup=0.8, cutmix=0)
     images, targets = mix(IMAGES, LABELS, BatchRandom(seed, size=8))
-    share = float(targets[0, 0])  # of images 0 and 4, with labels 0 and 1
-    assert 0 < share < 1 and targets[0, 1] == pytest.approx(1 - share)
+    fraction = float(targets[0, 0])  # of images 0 and 4, with labels 0 and 1
+    assert 0 < fraction < 1 and targets[0, 1] == pytest.approx(1 - fraction)
     for i in range(8):
         j = (i + 4) % 8
-        expected = share * IMAGES[i].double() / 255 + (1 - share) * IMAGES[j].double() / 255
+        expected = fraction * IMAGES[i].double() / 255 + (1 - fraction) * IMAGES[j].double() / 255
         assert torch.allclose(images[i].double(), expected, atol=1e-6)
         label = np.zeros(4)
-        label[LABELS[i]] += share
-        label[LABELS[j]] += 1 - share
+        label[LABELS[i]] += fraction
+        label[LABELS[j]] += 1 - fraction
         assert targets[i].numpy() == pytest.approx(label, abs=1e-6)
 
 
 def test_shares_of_mixup_follow_the_beta_distribution():
-    shares = [
+    fractions = [
         float(Mix(4, mixup=0.8, cutmix=0)(IMAGES, LABELS, BatchRandom(s, size=8))[1][0, 0])
         for s in range(600)
     ]
     expected = torch.distributions.Beta(0.8, 0.8)
-    assert np.mean(shares) == pytest.approx(0.5, abs=0.04)
-    assert np.var(shares) == pytest.approx(float(expected.variance), abs=0.01)
+    assert np.mean(fractions) == pytest.approx(0.5, abs=0.04)
+    assert np.var(fractions) == pytest.approx(float(expected.variance), abs=0.01)
 
 
 def test_cutmix_pastes_the_part_that_the_labels_say():
@@ -55,13 +55,20 @@ def test_cutmix_pastes_the_part_that_the_labels_say():
     labels = torch.tensor([0] * 4 + [1] * 4)
     areas = set()
     for seed in range(30):
-        mixed, targets = Mix(2, mixup=0, cutmix=1.0)(images, labels, BatchRandom(seed, size=8))
+        mixed_images, targets = Mix(2, mixup=0, cutmix=1.0)(
+            images, labels, BatchRandom(seed, size=8)
+        )
         for i in range(8):
-            pasted = sum(bool(mixed[i, 0, y, x] != (i >= 4)) for y in range(12) for x in range(20))
-            assert targets[i, 1 if i < 4 else 0] == pytest.approx(pasted / 240, abs=1e-6)
-        rows, columns = (mixed[0, 0] == 1).any(1).nonzero(), (mixed[0, 0] == 1).any(0).nonzero()
-        assert pasted == len(rows) * len(columns)  # a rectangle
-        areas.add(pasted)
+            area = sum(
+                bool(mixed_images[i, 0, y, x] != (i >= 4)) for y in range(12) for x in range(20)
+            )
+            assert targets[i, 1 if i < 4 else 0] == pytest.approx(area / 240, abs=1e-6)
+        rows, columns = (
+            (mixed_images[0, 0] == 1).any(1).nonzero(),
+            (mixed_images[0, 0] == 1).any(0).nonzero(),
+        )
+        assert area == len(rows) * len(columns)  # a rectangle
+        areas.add(area)
     assert len(areas) > 15
 
 
@@ -96,9 +103,9 @@ def test_mixing_smoothed_labels_is_smoothing_mixed_labels():
     images, targets = Mix(4, mixup=1.0, cutmix=0)(IMAGES, LABELS, BatchRandom(1, size=8))
     logits = images.flatten(1)[:, :4] * 3
     smooth = 0.9 * F.one_hot(LABELS, 4).double() + 0.1 / 4
-    share = float(targets[0, 0])
-    mixed = share * smooth + (1 - share) * smooth.roll(4, 0)
-    expected = -(mixed * logits.double().log_softmax(1)).sum(1).mean()
+    fraction = float(targets[0, 0])
+    mixed_targets = fraction * smooth + (1 - fraction) * smooth.roll(4, 0)
+    expected = -(mixed_targets * logits.double().log_softmax(1)).sum(1).mean()
     assert F.cross_entropy(logits, targets, label_smoothing=0.1) == pytest.approx(float(expected))
 
 
@@ -148,12 +155,12 @@ def test_randaugment_is_torchvisions_on_the_same_random_state():
 def test_deviation_of_randaugments_magnitude(monkeypatch):
     pairs = []
 
-    class Seen(v2.RandAugment):
+    class RecordedRandAugment(v2.RandAugment):
         def __init__(self, operations, magnitude, *, num_magnitude_bins, **look):
             super().__init__(operations, magnitude, num_magnitude_bins=num_magnitude_bins, **look)
             pairs.append((operations, magnitude / (num_magnitude_bins - 1)))
 
-    monkeypatch.setattr(v2, "RandAugment", Seen)
+    monkeypatch.setattr(v2, "RandAugment", RecordedRandAugment)
     torch.manual_seed(0)
     for _ in range(100):
         assert RandAugment(2, 5, deviation=0.5)(IMAGES[0]).dtype == torch.uint8
@@ -182,16 +189,16 @@ def test_erasing_puts_noise_like_the_images_into_a_rectangle():
     torch.manual_seed(0)
     hit, noise = 0, [[], [], []]
     for _ in range(400):
-        erased = erase(image)
-        changed = (erased != 1).any(0)
-        if not changed.any():
+        erased_image = erase(image)
+        is_changed = (erased_image != 1).any(0)
+        if not is_changed.any():
             continue
         hit += 1
-        rows, columns = changed.any(1).nonzero(), changed.any(0).nonzero()
+        rows, columns = is_changed.any(1).nonzero(), is_changed.any(0).nonzero()
         area = len(rows) * len(columns)
-        assert changed.sum() == area and 0.015 < area / 64**2 < 0.35
+        assert is_changed.sum() == area and 0.015 < area / 64**2 < 0.35
         for channel in range(3):
-            noise[channel].append(erased[channel][changed].double() / 255)
+            noise[channel].append(erased_image[channel][is_changed].double() / 255)
     assert hit == pytest.approx(100, abs=30)
     values = [torch.cat(n) for n in noise]
     assert [float(v.mean()) for v in values] == pytest.approx([0.3, 0.5, 0.7], abs=0.005)
@@ -259,14 +266,14 @@ def test_window_of_a_picture_on_its_side_is_of_the_upright_picture(photo, tmp_pa
 def test_window_of_a_large_jpeg_is_found_where_it_is_decoded_smaller(photo, tmp_path, monkeypatch):
     large = photo.resize((1600, 1200), Image.Resampling.BICUBIC)
     large.save(tmp_path / "large.jpg", quality=95)
-    decoded = []
+    decoded_sizes = []
     transpose = ImageOps.exif_transpose
     monkeypatch.setattr(
-        ImageOps, "exif_transpose", lambda p: decoded.append(p.size) or transpose(p)
+        ImageOps, "exif_transpose", lambda p: decoded_sizes.append(p.size) or transpose(p)
     )
     for box, size in (((200, 400, 800, 1000), (400, 300)), ((100, 300, 150, 120), (1600, 1200))):
         image = read_image(tmp_path / "large.jpg", 64, window=lambda h, w, box=box: box)
-        assert decoded.pop() == size and close(image, cut(large, box, 64), most=5)
+        assert decoded_sizes.pop() == size and close(image, cut(large, box, 64), most=5)
 
 
 def test_files_and_memory_are_cut_alike(photo, tmp_path):
@@ -288,8 +295,8 @@ def test_what_is_drawn_depends_on_seed_step_and_place_alone():
     whole = Changes(changes, 0, range(8)).batch(images, positions, step=4)
     assert torch.equal(whole[1], LABELS[positions])
     for rank in range(2):
-        share = Changes(changes, 0, range(8)[rank::2]).batch(images, positions[rank::2], step=4)
-        assert torch.equal(share[0], whole[0][rank::2])
+        part = Changes(changes, 0, range(8)[rank::2]).batch(images, positions[rank::2], step=4)
+        assert torch.equal(part[0], whole[0][rank::2])
     copies = {image.numpy().tobytes() for image in whole[0][:4]}
     assert len(copies) == 4  # one image, changed in four ways
     for seed, step in ((0, 5), (1, 4)):
@@ -300,5 +307,5 @@ def test_what_is_drawn_depends_on_seed_step_and_place_alone():
 def test_repeated_augmentation_repeats_the_same_stream():
     plain, three = Order(10, 4, seed=0), Order(10, 4, seed=0, repeats=3)
     stream = torch.cat([plain.positions(s) for s in range(6)]).tolist()
-    repeated = torch.cat([three.positions(s) for s in range(15)]).tolist()
-    assert repeated == [image for image in stream[:20] for _ in range(3)]
+    repeated_stream = torch.cat([three.positions(s) for s in range(15)]).tolist()
+    assert repeated_stream == [image for image in stream[:20] for _ in range(3)]

@@ -19,7 +19,7 @@ from benchmarks.peers import PAIRS
 from hybridlib.models import SIZES, create
 
 CPU = torch.device("cpu")
-TIMED = ["forward", "forward with maps", "training step"]
+TIME_METRICS = ["forward", "forward with maps", "training step"]
 
 
 def find(name):
@@ -63,7 +63,7 @@ def test_every_paper_has_a_default_pair():
 def test_rows(name):
     pair = find(name)
     rows = quick(pair)
-    assert [row["metric"] for row in rows] == [*TIMED, "peak memory"]
+    assert [row["metric"] for row in rows] == [*TIME_METRICS, "peak memory"]
     for row in rows:
         assert row.keys() == {
             "model",
@@ -117,11 +117,11 @@ def test_other_weights_are_refused():
 def test_other_maps_are_refused():
     pair = find("vit nano")
 
-    def swapped(model, x):
+    def swap_maps(model, x):
         maps = pair.maps(model, x)
         return [maps[1], maps[0], *maps[2:]]
 
-    for maps in (swapped, lambda model, x: pair.maps(model, x)[1:]):
+    for maps in (swap_maps, lambda model, x: pair.maps(model, x)[1:]):
         with pytest.raises(ValueError, match="not in their attention maps"):
             quick(replace(pair, maps=maps), clock=no_clock)
 
@@ -143,17 +143,17 @@ def test_a_slow_peer_has_a_ratio_above_one(monkeypatch):
     make = peers.create
     monkeypatch.setattr(peers, "create", create)
     rows = {row["metric"]: row for row in quick(replace(pair, build=build), clock=clock)}
-    for metric in TIMED:
+    for metric in TIME_METRICS:
         assert (rows[metric]["ours"], rows[metric]["theirs"]) == (1000, 3000)
         assert rows[metric]["ratio"] == 3
 
 
 def test_calls_take_turns_and_the_first_turn_is_not_counted():
-    clock, order, took = Ticks(), [], {"a": [9, 1, 2, 4], "b": [9, 5, 7, 6]}
+    clock, order, durations = Ticks(), [], {"a": [9, 1, 2, 4], "b": [9, 5, 7, 6]}
 
     def call(name):
         def work():
-            clock.now += took[name][order.count(name)]
+            clock.now += durations[name][order.count(name)]
             order.append(name)
 
         return work
@@ -192,9 +192,9 @@ ONE = ["models", *NANO_P]
 def test_command(capsys, tmp_path):
     threads, file = torch.get_num_threads(), tmp_path / "rows.json"
     assert main([*ONE, "--json", str(file)]) == 0
-    caught = capsys.readouterr()
+    captured = capsys.readouterr()
     record = json.loads(file.read_text())
-    assert [row["metric"] for row in record["rows"]] == [*TIMED, "peak memory"]
+    assert [row["metric"] for row in record["rows"]] == [*TIME_METRICS, "peak memory"]
     assert {row["model"] for row in record["rows"]} == {"early_conv nano P"}
     assert record["threads"] == 1 and record["batch_size"] == 4 and record["repeats"] == 1
     assert record["clock"] == "wall" and record["machine"]["type"] == "cpu"
@@ -203,7 +203,7 @@ def test_command(capsys, tmp_path):
     assert record["versions"]["timm"] == timm.__version__
     assert record["command"].startswith("python -m benchmarks models --only 'conv nano P'")
     assert len(record["date"]) == 10 and torch.get_num_threads() == threads
-    lines = caught.out.splitlines()
+    lines = captured.out.splitlines()
     assert lines[0].split() == ["model", "peer", "metric", "ours", "theirs", "ratio"]
     forward = record["rows"][0]
     assert lines[1].split()[-3:] == [
@@ -212,8 +212,8 @@ def test_command(capsys, tmp_path):
         f"{forward['ratio']:.2f}",
     ]
     assert len({len(line) for line in lines[:5]}) == 1  # aligned
-    assert record["command"] in caught.out and "theirs / ours" in caught.out
-    assert "measuring early_conv nano P" in caught.err
+    assert record["command"] in captured.out and "theirs / ours" in captured.out
+    assert "measuring early_conv nano P" in captured.err
 
     lines = models.markdown(record).splitlines()
     assert lines[1] == "|---|---|---|---:|---:|---:|"
@@ -223,15 +223,15 @@ def test_command(capsys, tmp_path):
 def fails(capsys, *arguments):
     capsys.readouterr()
     assert main(["models", *arguments]) == 2
-    caught = capsys.readouterr()
-    assert caught.out == "" and "Traceback" not in caught.err
-    return caught.err
+    captured = capsys.readouterr()
+    assert captured.out == "" and "Traceback" not in captured.err
+    return captured.err
 
 
 def test_mistakes_get_an_answer(capsys, monkeypatch, tmp_path):
-    said = fails(capsys, "--only", "resnext")
-    assert "'resnext' is in no name; there are convnet ResNet-50, vit S/16" in said
-    assert "--all-sizes adds the other sizes" in said
+    message = fails(capsys, "--only", "resnext")
+    assert "'resnext' is in no name; there are convnet ResNet-50, vit S/16" in message
+    assert "--all-sizes adds the other sizes" in message
     assert "--repeats 0 must be at least 1" in fails(capsys, "--repeats", "0")
     assert "--batch-size -1 must be at least 1" in fails(capsys, "--batch-size", "-1")
     assert "device='abacus' is unknown" in fails(capsys, "--device", "abacus")
@@ -240,16 +240,16 @@ def test_mistakes_get_an_answer(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(options, "pick_device", lambda _: torch.device("mps"))
     assert "is not measured here; use cpu or cuda" in fails(capsys)
     monkeypatch.undo()
-    missing = tmp_path / "nowhere" / "rows.json"
-    assert "there is no folder" in fails(capsys, "--json", str(missing))
+    missing_path = tmp_path / "nowhere" / "rows.json"
+    assert "there is no folder" in fails(capsys, "--json", str(missing_path))
 
 
 def test_missing_package(capsys, monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "timm"] + ["timm"]:
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
-    said = fails(capsys, "--only", "deit Ti")
-    assert "the peer of deit Ti is timm VisionTransformer" in said
-    assert "timm is not installed; run pip install 'timm>=1.0.9'" in said
+    message = fails(capsys, "--only", "deit Ti")
+    assert "the peer of deit Ti is timm VisionTransformer" in message
+    assert "timm is not installed; run pip install 'timm>=1.0.9'" in message
     assert main(ONE) == 0  # torchvision's peers need no timm
 
 
@@ -258,8 +258,8 @@ def test_lack_of_memory(capsys, monkeypatch):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 GB")
 
     monkeypatch.setattr(peers, "create", full)
-    said = fails(capsys, "--only", "vit S/16", "--batch-size", "64")
-    assert "out of memory on cpu: lower --batch-size 64 (for example to 32)" in said
+    message = fails(capsys, "--only", "vit S/16", "--batch-size", "64")
+    assert "out of memory on cpu: lower --batch-size 64 (for example to 32)" in message
 
 
 # ------------------------------------------------------------------------------------------ latency

@@ -53,9 +53,11 @@ per_chapter = pytest.mark.parametrize("path", chapters(), ids=lambda path: path.
 def cells(path, kind="code"):
     """The chapter's own cells of a kind; the one that installs is written by
     book/tools/address.py."""
-    read = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)
     return [
-        cell for cell in read.cells if cell.cell_type == kind and inputs.INSTALL not in tags(cell)
+        cell
+        for cell in notebook.cells
+        if cell.cell_type == kind and inputs.INSTALL not in tags(cell)
     ]
 
 
@@ -134,8 +136,8 @@ def test_stores_no_progress_and_nothing_empty(path):
 @per_chapter
 def test_results_stand_in_real_tables(path):
     for cell in cells(path):
-        printed = "".join(o.text for o in cell.outputs if o.output_type == "stream")
-        assert len([line for line in printed.splitlines() if NUMBER_COLUMNS.search(line)]) < 3, (
+        output = "".join(o.text for o in cell.outputs if o.output_type == "stream")
+        assert len([line for line in output.splitlines() if NUMBER_COLUMNS.search(line)]) < 3, (
             REAL_TABLE
         )
 

@@ -21,7 +21,7 @@ QUICK = ["--steps", "2", "--batch-size", "8", "--device", "cpu", "--quiet"]
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def work_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for split in ("train", "test"):
         for name, colour in (("red", (250, 0, 0)), ("blue", (0, 0, 250))):
@@ -37,17 +37,19 @@ def fails(capsys, *arguments):
     """Run a command that must fail in plain words, and return them."""
     capsys.readouterr()
     assert main(list(arguments)) == 2
-    caught = capsys.readouterr()
+    captured = capsys.readouterr()
     assert (
-        caught.out == "" and caught.err.startswith("hybridlib: ") and "Traceback" not in caught.err
+        captured.out == ""
+        and captured.err.startswith("hybridlib: ")
+        and "Traceback" not in captured.err
     )
-    return caught.err
+    return captured.err
 
 
-def test_models_lists_every_size_with_its_cost(capsys, here, monkeypatch):
+def test_models_lists_every_size_with_its_cost(capsys, work_folder, monkeypatch):
     assert main(["models", "--json", "table.json"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    rows = json.loads((here / "table.json").read_text())
+    rows = json.loads((work_folder / "table.json").read_text())
     assert [(r["model"], r["size"]) for r in rows] == [
         (m, s) for m, sizes in models.SIZES.items() for s in sizes
     ]
@@ -75,12 +77,14 @@ def test_models_lists_every_size_with_its_cost(capsys, here, monkeypatch):
     assert ten["parameters"] == 86_567_656 - 990 * 769
 
 
-def test_train_then_evaluate(capsys, here):
+def test_train_then_evaluate(capsys, work_folder):
     command = ["train", "convnet", "--data", "pets", "--seed", "3", *QUICK]
     assert main(command) == 0
-    said = capsys.readouterr().out
-    out = here / "runs" / "convnet-nano-pets-3"
-    assert "convnet nano on pets: accuracy" in said and "runs/convnet-nano-pets-3/run.json" in said
+    output = capsys.readouterr().out
+    out = work_folder / "runs" / "convnet-nano-pets-3"
+    assert (
+        "convnet nano on pets: accuracy" in output and "runs/convnet-nano-pets-3/run.json" in output
+    )
     record = json.loads((out / "run.json").read_text())
     assert record["seed"] == 3 and record["steps"] == 2 and record["data"]["name"] == "pets"
     assert record["command"] == "python -m hybridlib " + " ".join(command)
@@ -88,10 +92,10 @@ def test_train_then_evaluate(capsys, here):
     assert json.loads(read_tensors(weights)[1]["hybridlib"])["classes"] == ["blue", "red"]
 
     assert main(["evaluate", weights, "--data", "pets", "--device", "cpu"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
         f"accuracy {100 * record['result']['accuracy']:.2f} %, loss "
-        f"{record['result']['loss']:.4f}, 8 test images" in said
+        f"{record['result']['loss']:.4f}, 8 test images" in output
     )
 
     before = (out / "weights.safetensors").read_bytes()
@@ -105,49 +109,54 @@ def test_train_then_evaluate(capsys, here):
     assert (out / "weights.safetensors").read_bytes() == before
 
 
-def test_evaluate_prepares_images_as_in_training(capsys, here):
+def test_evaluate_prepares_images_as_in_training(capsys, work_folder):
     main(["train", "convnet", "--data", "pets", "--out", "a", *QUICK])
-    expected = json.loads((here / "a" / "run.json").read_text())["result"]
-    for path in (here / "pets" / "train").rglob("*.png"):  # other training images have another mean
+    expected = json.loads((work_folder / "a" / "run.json").read_text())["result"]
+    # other training images have another mean
+    for path in (work_folder / "pets" / "train").rglob("*.png"):
         Image.new("RGB", (32, 32), "white").save(path)
     capsys.readouterr()
     main(["evaluate", "a/weights.safetensors", "--data", "pets", "--device", "cpu"])
     assert f"loss {expected['loss']:.4f}" in capsys.readouterr().out
 
 
-def test_a_new_folder_is_judged_whole_and_the_old_one_in_its_test_part(capsys, here):
+def test_a_new_folder_is_judged_whole_and_the_old_one_in_its_test_part(capsys, work_folder):
     for name, colour in (("red", "red"), ("blue", "blue")):
         for i in range(15):
             for kind in ("flat", "new"):
-                (here / kind / name).mkdir(parents=True, exist_ok=True)
-                Image.new("RGB", (32, 32), colour).save(here / kind / name / f"{i}{kind}.png")
+                (work_folder / kind / name).mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (32, 32), colour).save(
+                    work_folder / kind / name / f"{i}{kind}.png"
+                )
     assert main(["train", "convnet", "--data", "flat", "--out", "a", *QUICK]) == 0
     weights = ["evaluate", "a/weights.safetensors", "--device", "cpu", "--data"]
     capsys.readouterr()
     assert main([*weights, "flat"]) == 0
-    said = capsys.readouterr().out
-    assert "on flat, the part that training kept to test on: " in said and "5 test images" in said
+    output = capsys.readouterr().out
+    assert (
+        "on flat, the part that training kept to test on: " in output and "5 test images" in output
+    )
     assert main([*weights, "new"]) == 0
-    assert "on new: " in (said := capsys.readouterr().out) and "30 test images" in said
-    for path in list((here / "new" / "blue").iterdir())[1:]:
+    assert "on new: " in (output := capsys.readouterr().out) and "30 test images" in output
+    for path in list((work_folder / "new" / "blue").iterdir())[1:]:
         path.unlink()
     assert main([*weights, "new"]) == 0  # one picture of a class is enough to judge
     assert "16 test images" in capsys.readouterr().out
-    assert "image_size" not in (said := fails(capsys, *weights, "new", "--image-size", "0"))
-    assert "--image-size 0 must be" in said
+    assert "image_size" not in (message := fails(capsys, *weights, "new", "--image-size", "0"))
+    assert "--image-size 0 must be" in message
 
 
 @pytest.mark.parametrize("model", ["vit", "botnet", "coatnet", "flagship"])
-def test_weights_serve_another_resolution(capsys, here, model):
+def test_weights_serve_another_resolution(capsys, work_folder, model):
     """Their positions are resized, whether the model itself does it or not."""
     assert main(["train", model, "--data", "pets", "--out", "small", *QUICK]) == 0
     weights = "small/weights.safetensors"
     assert main(["evaluate", weights, "--data", "pets", "--image-size", "48"]) == 0
     large = ["--image-size", "48", "--init", weights, "--out", "large"]
     assert main(["train", model, "--data", "pets", *large, *QUICK]) == 0
-    tensors, _ = read_tensors(here / "large" / "weights.safetensors")
+    tensors, _ = read_tensors(work_folder / "large" / "weights.safetensors")
     tables = [name for name in tensors if name.endswith((".table", ".rows", ".columns"))]
-    small, _ = read_tensors(here / weights)
+    small, _ = read_tensors(work_folder / weights)
     assert tables and all(tensors[name].numel() > small[name].numel() for name in tables)
 
 
@@ -157,7 +166,7 @@ def test_a_seed_that_no_generator_takes_is_refused(capsys, here):
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, message",
     [
         (["run", "ceit", "--jobs", "0"], "--jobs 0 must be greater than 0"),
         (["run", "ceit", "--seeds", "0", "-1"], "--seeds [0, -1] must be whole numbers of 0 or"),
@@ -169,14 +178,14 @@ def test_a_seed_that_no_generator_takes_is_refused(capsys, here):
         (["many", "ceit", "--data", "nofolder"], "'nofolder' is neither a folder nor one of"),
     ],
 )
-def test_a_study_is_asked_before_a_run_begins(capsys, here, words, said):
-    assert said in fails(capsys, "study", *words, "--results", "records")
-    assert not (here / "runs").exists()
+def test_a_study_is_asked_before_a_run_begins(capsys, work_folder, words, message):
+    assert message in fails(capsys, "study", *words, "--results", "records")
+    assert not (work_folder / "runs").exists()
 
 
-def test_evaluate_needs_to_know_the_model(capsys, here):
+def test_evaluate_needs_to_know_the_model(capsys, work_folder):
     torch.manual_seed(0)
-    save_weights(models.create("convnet", "nano", num_classes=2), here / "bare.safetensors")
+    save_weights(models.create("convnet", "nano", num_classes=2), work_folder / "bare.safetensors")
     arguments = ["evaluate", "bare.safetensors", "--data", "pets", "--device", "cpu"]
     assert "does not say which model it belongs to; add --model (convnet, vit" in fails(
         capsys, *arguments
@@ -191,13 +200,15 @@ def test_evaluate_needs_to_know_the_model(capsys, here):
     "header",
     ["[1]", "{", '{"image_size": "wide"}', '{"mean": 3}', "[" * 100_000, '{"model": ["vit"]}'],
 )
-def test_hostile_header_is_refused(capsys, here, header):
-    save_weights(torch.nn.Linear(2, 2), here / "w.safetensors", metadata={"hybridlib": header})
-    said = fails(capsys, "evaluate", "w.safetensors", "--data", "pets")
-    assert "did not write" in said or "does not say which model" in said
+def test_hostile_header_is_refused(capsys, work_folder, header):
+    save_weights(
+        torch.nn.Linear(2, 2), work_folder / "w.safetensors", metadata={"hybridlib": header}
+    )
+    message = fails(capsys, "evaluate", "w.safetensors", "--data", "pets")
+    assert "did not write" in message or "does not say which model" in message
 
 
-def test_mistakes_get_an_answer(capsys, here):
+def test_mistakes_get_an_answer(capsys, work_folder):
     assert "neither a folder nor one of 'digits'" in fails(
         capsys, "train", "vit", "--data", "nowhere", *QUICK
     )
@@ -208,7 +219,7 @@ def test_mistakes_get_an_answer(capsys, here):
         capsys, "train", "vit", "--data", "pets", "--image-size", "30", *QUICK
     )
     assert "there is no file 'none.safetensors'" in fails(capsys, "evaluate", "none.safetensors")
-    torch.save({}, here / "w.pth")
+    torch.save({}, work_folder / "w.pth")
     assert "is a pickle" in fails(capsys, "evaluate", "w.pth")
     if not torch.cuda.is_available():
         assert "--device 'cuda' was asked for" in fails(
@@ -230,26 +241,26 @@ def test_mistakes_get_an_answer(capsys, here):
     ],
 )
 def test_command_lines_that_make_no_sense(capsys, arguments):
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit) as error:
         main(arguments)
-    assert caught.value.code == 2 and "usage: python -m hybridlib" in capsys.readouterr().err
+    assert error.value.code == 2 and "usage: python -m hybridlib" in capsys.readouterr().err
 
 
-def test_interruption_and_lack_of_memory(capsys, here, monkeypatch):
-    def stopped(*_, **__):
+def test_interruption_and_lack_of_memory(capsys, work_folder, monkeypatch):
+    def stop(*_, **__):
         raise Stopped("stopped after step 3; the checkpoint of step 3 is in 'runs'")
 
     def full(*_, **__):
         raise MemoryError("out of memory on cpu: lower batch_size=8")
 
-    monkeypatch.setattr(cli_train, "fit", stopped)
+    monkeypatch.setattr(cli_train, "fit", stop)
     assert main(["train", "convnet", "--data", "pets", *QUICK]) == 130
     assert "give the same command to go on" in capsys.readouterr().err
     monkeypatch.setattr(cli_train, "fit", full)
     assert "lower --batch-size 8" in fails(capsys, "train", "convnet", "--data", "pets", *QUICK)
 
 
-def test_damaged_checkpoint_is_a_warning_in_one_line(capsys, here):
+def test_damaged_checkpoint_is_a_warning_in_one_line(capsys, work_folder):
     command = [
         "train",
         "convnet",
@@ -262,7 +273,7 @@ def test_damaged_checkpoint_is_a_warning_in_one_line(capsys, here):
         *QUICK,
     ]
     main(command)
-    last = here / "a" / "checkpoints" / "step-000000002.safetensors"
+    last = work_folder / "a" / "checkpoints" / "step-000000002.safetensors"
     last.write_bytes(last.read_bytes()[:-1])
     capsys.readouterr()
     assert main(command) == 0
@@ -275,9 +286,9 @@ def test_damaged_checkpoint_is_a_warning_in_one_line(capsys, here):
 
 def test_module_runs_as_a_program(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["hybridlib", "--help"])
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit) as error:
         runpy.run_module("hybridlib", run_name="__main__")
-    said = capsys.readouterr().out
-    assert caught.value.code == 0 and all(
-        command in said for command in ("models", "train", "evaluate")
+    output = capsys.readouterr().out
+    assert error.value.code == 0 and all(
+        command in output for command in ("models", "train", "evaluate")
     )

@@ -25,7 +25,7 @@ from hybridlib.data import load
 from hybridlib.data.augment import BatchRandom, Cutout, Shift
 from hybridlib.data.digits import _draw
 
-PREPARED = sources.Preparation(8, mean=(0.5,) * 3, std=(0.5,) * 3)
+PREPARATION = sources.Preparation(8, mean=(0.5,) * 3, std=(0.5,) * 3)
 PLAIN = dict(image_size=8, scale=1, clutter=0, copies=1, test_copies=1)  # the originals themselves
 
 
@@ -69,8 +69,10 @@ def test_digit_on_the_canvas_is_the_bilinear_enlargement_of_the_original():
         load("digits", **PLAIN),
         load("digits", clutter=0, scale=3, copies=1, position="centre"),
     )
-    enlarged = F.interpolate(small.train.images[:50].float(), scale_factor=3, mode="bilinear")
-    assert (large.train.images[:50, :, 4:28, 4:28].float() - enlarged).abs().max() <= 1
+    enlarged_images = F.interpolate(
+        small.train.images[:50].float(), scale_factor=3, mode="bilinear"
+    )
+    assert (large.train.images[:50, :, 4:28, 4:28].float() - enlarged_images).abs().max() <= 1
     border = large.train.images.clone()
     border[:, :, 4:28, 4:28] = 0
     assert border.max() == 0
@@ -97,8 +99,8 @@ def test_digits_stand_anywhere_at_random_positions():
 def test_scale_range_draws_sizes_between_its_ends():
     data = load("digits", clutter=0, copies=1, scale=(1.5, 3))
     ink = (data.train.images[:, 0] > 0).any(1)
-    spans = [int(np.ptp(np.flatnonzero(line)) + 1) for line in ink.numpy()]
-    assert max(spans) > 18 and min(spans) < 9 and max(spans) <= 24
+    extents = [int(np.ptp(np.flatnonzero(line)) + 1) for line in ink.numpy()]
+    assert max(extents) > 18 and min(extents) < 9 and max(extents) <= 24
 
 
 def test_clutter_comes_from_the_same_split(monkeypatch):
@@ -135,9 +137,9 @@ def test_smaller_training_sets_are_contained_in_larger_ones():
         assert data.train.labels.bincount().tolist() == [2 * per_class] * 10
         assert len(data.test) == 1000
         previous = originals
-    everything, full = keys()
-    assert previous < everything
-    assert keys(fraction=0.05)[0] < keys(fraction=0.5)[0] < everything
+    all_keys, full = keys()
+    assert previous < all_keys
+    assert keys(fraction=0.05)[0] < keys(fraction=0.5)[0] < all_keys
     assert keys(per_class=10, seed=1)[0] != keys(per_class=10)[0]
     assert keys(per_class=10)[1].mean == full.mean  # one preparation for all sizes
 
@@ -278,7 +280,7 @@ def test_numbers_sort_as_numbers(tmp_path):
     data = load(tmp_path / "numbers")
     assert data.classes == tuple(map(str, range(12)))
     assert data.train.images[:, 0, 0, 0].tolist() == data.train.labels.tolist() == list(range(12))
-    classes, images = sources.held_out(tmp_path / "numbers", PREPARED)
+    classes, images = sources.held_out(tmp_path / "numbers", PREPARATION)
     assert classes == data.classes and images.labels[-1] == 11
     assert load(tmp_path / "mixed").classes == tuple(f"no {k}" for k in range(12))
 
@@ -289,7 +291,7 @@ def test_names_are_the_same_however_their_letters_are_composed(tmp_path):
             picture(tmp_path / "menu" / part / other / "0.png", "red")
     assert load(tmp_path / "menu").classes == ("bar", "caf\u00e9")
     classes, images = sources.held_out(
-        tmp_path / "menu", PREPARED, classes=("x", "cafe\u0301", "bar")
+        tmp_path / "menu", PREPARATION, classes=("x", "cafe\u0301", "bar")
     )
     assert classes == ("x", "cafe\u0301", "bar") and images.labels.tolist() == [2, 1]
     # so that a copy by way of macOS splits alike
@@ -314,9 +316,9 @@ def test_what_is_passed_over_is_counted(tree):
         (tree / "train" / "cat" / f"{i}.MP4").write_bytes(b"a film")
     (tree / "train" / "cat" / "README").write_text("words")
     picture(tree / "train" / "loose.png", "red")
-    with pytest.warns(UserWarning) as said:
+    with pytest.warns(UserWarning) as warning_list:
         load(tree)
-    (text,) = {str(one.message) for one in said}
+    (text,) = {str(one.message) for one in warning_list}
     assert text.endswith("passed over 3 .mp4, 1 without an ending, 1 beside the class folders")
 
 
@@ -349,10 +351,10 @@ def test_heic_is_counted_or_read(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="holds no images .passed over 4 .heic; pip install"):
         load(tmp_path / "phone")
     monkeypatch.undo()
-    registered = []
-    fake = type("module", (), dict(register_heif_opener=lambda: registered.append(True)))
+    registrations = []
+    fake = type("module", (), dict(register_heif_opener=lambda: registrations.append(True)))
     monkeypatch.setitem(sys.modules, "pillow_heif", fake)
-    assert listing.endings.__wrapped__() and registered
+    assert listing.endings.__wrapped__() and registrations
 
 
 def test_names_that_are_not_utf8(tmp_path):
@@ -415,9 +417,9 @@ def test_huge_pictures_are_told_by_name_and_pixels(tree, monkeypatch):
     with pytest.raises(ValueError, match=message):
         load(tree)
     picture(scan, "red", size=(40, 40))
-    with pytest.warns(UserWarning) as said:
+    with pytest.warns(UserWarning) as warning_list:
         load(tree)
-    (text,) = [str(one.message) for one in said]
+    (text,) = [str(one.message) for one in warning_list]
     assert text.startswith("'train/cat/scan.png' has 1,600 pixels, and reading it takes")
 
 
@@ -497,9 +499,9 @@ def test_an_archive_is_to_be_unpacked(tree):
 def test_paths_may_start_with_the_home_folder(tree, monkeypatch):
     monkeypatch.setenv("HOME", str(tree.parent))
     assert load("~/pets").classes == ("cat", "dog")
-    assert sources.held_out("~/pets", PREPARED)[0] == ("cat", "dog")
+    assert sources.held_out("~/pets", PREPARATION)[0] == ("cat", "dog")
     assert sources.read_image("~/pets/train/cat/0.png", 8).shape == (3, 8, 8)
-    assert PREPARED("~/pets/train/cat/0.png").shape == (1, 3, 8, 8)
+    assert PREPARATION("~/pets/train/cat/0.png").shape == (1, 3, 8, 8)
     for path in ("~nobody/pets", ""):
         with pytest.raises(ValueError, match="is neither a folder nor|is no path"):
             load(path)
@@ -511,21 +513,21 @@ def test_a_new_folder_is_judged_whole_by_the_model_s_own_names(tmp_path):
             picture(tmp_path / "new" / name / f"{i}.png", "red")
     names = ("zebra", "dog", "cat")
     with pytest.warns(UserWarning, match="has no images of zebra; the accuracy is over the others"):
-        classes, images = sources.held_out(tmp_path / "new", PREPARED, classes=names)
+        classes, images = sources.held_out(tmp_path / "new", PREPARATION, classes=names)
     assert classes == names and len(images) == 30
     assert images.labels.bincount().tolist() == [0, 15, 15]
     assert all(names[k] == p.parent.name for k, p in zip(images.labels.tolist(), images.paths))
     with pytest.raises(ValueError, match="has the class 'dog', which the model does not know; it"):
-        sources.held_out(tmp_path / "new", PREPARED, classes=("zebra", "cat"))
+        sources.held_out(tmp_path / "new", PREPARATION, classes=("zebra", "cat"))
 
 
 def test_held_out_takes_the_part_to_test_on(tree):
-    assert len(sources.held_out(tree, PREPARED)[1]) == 4
+    assert len(sources.held_out(tree, PREPARATION)[1]) == 4
     (tree / "test").rename(tree / "x").rename(tree / "Testing")
-    assert len(sources.held_out(tree, PREPARED)[1]) == 4
+    assert len(sources.held_out(tree, PREPARATION)[1]) == 4
     shutil.rmtree(tree / "Testing")
     with pytest.raises(ValueError, match="has train/ and no part to test on; give the path of"):
-        sources.held_out(tree, PREPARED)
+        sources.held_out(tree, PREPARATION)
 
 
 @pytest.mark.parametrize("size", [0, -3, 2.5, "32", None, True, float("nan")])
@@ -583,9 +585,9 @@ def test_images_are_upright_rgb_squares(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright: red on top
     half.save(tmp_path / "turned.jpg", exif=exif, quality=100, subsampling=0)
-    turned = sources.read_image(tmp_path / "turned.jpg", 10)
-    assert turned.shape == (3, 10, 10)
-    assert turned[0, 0].min() > 200 and turned[2, 0].max() < 60 and turned[2, -1].min() > 200
+    image = sources.read_image(tmp_path / "turned.jpg", 10)
+    assert image.shape == (3, 10, 10)
+    assert image[0, 0].min() > 200 and image[2, 0].max() < 60 and image[2, -1].min() > 200
 
     Image.fromarray(np.full((9, 9), 0x8001, np.uint16)).save(tmp_path / "grey16.png")
     assert sources.read_image(tmp_path / "grey16.png", 9).unique().tolist() == [0x80]
@@ -704,12 +706,12 @@ def test_digits_options_are_refused_elsewhere(tree):
 # -------------------------------------------------------------------------------------------- CIFAR
 
 
-def archive(folder, which, monkeypatch):
+def archive(folder, dataset, monkeypatch):
     """A small archive of the real layout, and its checksum put where the real one stands."""
-    entry, rng = sources.CIFAR[which], np.random.default_rng(0)
+    entry, rng = sources.CIFAR[dataset], np.random.default_rng(0)
     members = {
         entry["classes"]: (
-            "\n".join(f"class{i}" for i in range(10 if which == "cifar10" else 100)).encode()
+            "\n".join(f"class{i}" for i in range(10 if dataset == "cifar10" else 100)).encode()
         )
     }
     rows = {}
@@ -723,16 +725,16 @@ def archive(folder, which, monkeypatch):
             (folder / "member").write_bytes(content)
             files.add(folder / "member", name)
     md5 = hashlib.md5((folder / entry["archive"]).read_bytes()).hexdigest()
-    monkeypatch.setitem(sources.CIFAR, which, {**entry, "md5": md5})
+    monkeypatch.setitem(sources.CIFAR, dataset, {**entry, "md5": md5})
     return rows
 
 
-@pytest.mark.parametrize("which", ["cifar10", "cifar100"])
-def test_cifar_archives_are_read_as_documented(tmp_path, monkeypatch, which):
-    rows = archive(tmp_path, which, monkeypatch)
-    data = load(which, root=tmp_path)
-    entry = sources.CIFAR[which]
-    assert data.name == entry["name"] and data.num_classes == (10 if which == "cifar10" else 100)
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+def test_cifar_archives_are_read_as_documented(tmp_path, monkeypatch, dataset):
+    rows = archive(tmp_path, dataset, monkeypatch)
+    data = load(dataset, root=tmp_path)
+    entry = sources.CIFAR[dataset]
+    assert data.name == entry["name"] and data.num_classes == (10 if dataset == "cifar10" else 100)
     last = rows[entry["train"][-1]][-1]
     assert (
         len(data.train) == 20 * len(entry["train"])
@@ -740,9 +742,9 @@ def test_cifar_archives_are_read_as_documented(tmp_path, monkeypatch, which):
     )
     pixels = last[entry["label_bytes"] :]  # 1024 red, 1024 green, 1024 blue, row by row
     assert data.train.images[-1, 1, 2, 3] == pixels[1024 + 2 * 32 + 3]
-    resized = load(which, root=tmp_path, image_size=48)
-    assert resized.train[0][0].shape == (3, 48, 48) and resized.image_size == 48
-    assert len(load(which, root=tmp_path, per_class=1).train) == 10
+    resized_data = load(dataset, root=tmp_path, image_size=48)
+    assert resized_data.train[0][0].shape == (3, 48, 48) and resized_data.image_size == 48
+    assert len(load(dataset, root=tmp_path, per_class=1).train) == 10
 
 
 def test_no_network_says_where_the_file_would_go_and_what_to_use(tmp_path, monkeypatch):
@@ -750,7 +752,7 @@ def test_no_network_says_where_the_file_would_go_and_what_to_use(tmp_path, monke
         raise URLError("Name or service not known")
 
     monkeypatch.setattr(import_module("hybridlib.data.cifar"), "download_url", offline)
-    with pytest.raises(ConnectionError) as caught:
+    with pytest.raises(ConnectionError) as error:
         load("cifar10", root=tmp_path / "here")
     for part in (
         "CIFAR-10",
@@ -758,7 +760,7 @@ def test_no_network_says_where_the_file_would_go_and_what_to_use(tmp_path, monke
         str(tmp_path / "here"),
         "'digits', which needs no network",
     ):
-        assert part in str(caught.value)
+        assert part in str(error.value)
 
 
 # ------------------------------------------------------------------------------------- augmentation
@@ -766,15 +768,15 @@ def test_no_network_says_where_the_file_would_go_and_what_to_use(tmp_path, monke
 
 def test_crop_shifts_each_image_by_its_own_offset():
     images = torch.randint(1, 256, (16, 3, 32, 32), dtype=torch.uint8)
-    shifted, _ = augmenting.crop(images, torch.zeros(16), BatchRandom(3, size=16))
+    shifted_images, _ = augmenting.crop(images, torch.zeros(16), BatchRandom(3, size=16))
     offsets = set()
-    for before, after in zip(images, shifted):
-        padded = F.pad(before, (4, 4, 4, 4))
+    for before, after in zip(images, shifted_images):
+        padded_image = F.pad(before, (4, 4, 4, 4))
         hits = [
             (y, x)
             for y in range(9)
             for x in range(9)
-            if torch.equal(padded[:, y : y + 32, x : x + 32], after)
+            if torch.equal(padded_image[:, y : y + 32, x : x + 32], after)
         ]
         assert len(hits) == 1
         offsets.add(hits[0])
@@ -784,10 +786,10 @@ def test_crop_shifts_each_image_by_its_own_offset():
 def test_shift_takes_a_window_of_each_image_with_mirrored_edges():
     images = torch.randint(256, (64, 3, 12, 10), generator=torch.Generator().manual_seed(0))
     images = images.to(torch.uint8)
-    shifted, _ = augmenting.apply(Shift(2), images, torch.zeros(64), BatchRandom(3, size=64))
-    mirrored = F.pad(images.float(), (2, 2, 2, 2), mode="reflect").to(torch.uint8)
+    shifted_images, _ = augmenting.apply(Shift(2), images, torch.zeros(64), BatchRandom(3, size=64))
+    mirrored_images = F.pad(images.float(), (2, 2, 2, 2), mode="reflect").to(torch.uint8)
     shifts = set()
-    for image, source in zip(shifted, mirrored):
+    for image, source in zip(shifted_images, mirrored_images):
         matches = [
             (y, x)
             for y, x in itertools.product(range(5), range(5))
@@ -806,19 +808,19 @@ def test_shift_takes_a_window_of_each_image_with_mirrored_edges():
 def test_cutout_fills_one_square_of_each_image_with_its_mean(dtype):
     images = torch.randint(256, (200, 3, 6, 5), generator=torch.Generator().manual_seed(0))
     images = images.to(dtype)
-    cut, labels = Cutout(3)(images, torch.arange(200), BatchRandom(3, size=200))
-    assert cut.dtype == dtype and torch.equal(labels, torch.arange(200))
+    cut_images, labels = Cutout(3)(images, torch.arange(200), BatchRandom(3, size=200))
+    assert cut_images.dtype == dtype and torch.equal(labels, torch.arange(200))
     places = set()
-    for image, source in zip(cut, images):
+    for image, source in zip(cut_images, images):
         mean = source.double().mean((1, 2))
-        fitting = []
+        matches = []
         for y, x in itertools.product(range(4), range(3)):
             expected = source.double()
             expected[:, y : y + 3, x : x + 3] = mean[:, None, None]
             if (image - expected).abs().max() <= (0.5 if dtype == torch.uint8 else 1e-4):
-                fitting.append((y, x))
-        assert len(fitting) == 1
-        places.update(fitting)
+                matches.append((y, x))
+        assert len(matches) == 1
+        places.update(matches)
     assert len(places) == 12  # every place where it lies wholly inside
     with pytest.raises(ValueError, match="pixels=5 must be below the side of the images, 6x5"):
         Cutout(5)(images, labels, BatchRandom(3, size=200))
@@ -828,10 +830,10 @@ def test_cutout_fills_one_square_of_each_image_with_its_mean(dtype):
 
 def test_flip_mirrors_about_half():
     images = torch.rand(400, 3, 4, 4)
-    flipped, _ = augmenting.flip(images, torch.zeros(400), BatchRandom(0, size=400))
-    mirrored = (flipped == images.flip(3)).flatten(1).all(1)
-    same = (flipped == images).flatten(1).all(1)
-    assert (mirrored ^ same).all() and 160 < mirrored.sum() < 240
+    flipped_images, _ = augmenting.flip(images, torch.zeros(400), BatchRandom(0, size=400))
+    is_mirrored = (flipped_images == images.flip(3)).flatten(1).all(1)
+    same = (flipped_images == images).flatten(1).all(1)
+    assert (is_mirrored ^ same).all() and 160 < is_mirrored.sum() < 240
 
 
 @pytest.mark.parametrize("augment", ["crop-flip", "shift-flip-cutout"])
@@ -839,10 +841,10 @@ def test_augmentation_of_a_share_is_the_share_of_the_augmentation(augment):
     images, labels = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8), torch.arange(12)
     whole, _ = augmenting.apply(augment, images, labels, BatchRandom(5, size=12))
     for part in (slice(0, None, 3), slice(1, None, 3)):
-        share, _ = augmenting.apply(
+        part_images, _ = augmenting.apply(
             augment, images[part], labels[part], BatchRandom(5, size=12, part=part)
         )
-        assert torch.equal(share, whole[part])
+        assert torch.equal(part_images, whole[part])
     again, _ = augmenting.apply(augment, images, labels, BatchRandom(6, size=12))
     assert not torch.equal(again, whole)
 

@@ -27,11 +27,11 @@ def test_freed_memory_is_kept():
     A busy system may take pages from a waiting process now and then (here 4 of 20 times at load
     14): half is asked for.
     """
-    (kept, few), (_, many) = (
+    (is_kept, few), (_, many) = (
         subprocess.run(
-            [sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True
+            [sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=True
         ).stdout.split()
-        for how in ("kept", "left")
+        for mode in ("kept", "left")
     )
-    assert kept == "True"
+    assert is_kept == "True"
     assert 2 * int(few) < int(many)

@@ -23,7 +23,7 @@ def panel(system, **settings):
     return widget.picture(), widget.state
 
 
-def attended(picture, state, *, scale, mask=None):
+def attend(picture, state, *, scale, mask=None):
     """What PyTorch's attention makes of the picture, with the panel's patches as queries and keys:
     `n 3`."""
     z, x = (
@@ -53,7 +53,7 @@ def test_vit_is_pytorchs_attention(window, positions):
     picture, state = panel("vit", scale=0.7, window=window, positions=positions)
     d = 3 * window**2 + numbers.POSITIONS
     np.testing.assert_allclose(
-        numbers.output(picture, state), attended(picture, state, scale=0.7 / d**0.5), atol=1e-12
+        numbers.output(picture, state), attend(picture, state, scale=0.7 / d**0.5), atol=1e-12
     )
 
 
@@ -67,7 +67,7 @@ def test_coatnet_adds_its_table_unscaled():
     table = 2 * torch.exp(-((place[:, None] - 2) ** 2 + (place[None] + 3) ** 2) / (2 * 1.5**2))
     by_paper = table.flip(0, 1)  # by query - key
     delta = -relative_offsets(GRID) + SIDE - 1
-    expected = attended(
+    expected = attend(
         picture, state, scale=0.4 / 27**0.5, mask=by_paper[delta[..., 0], delta[..., 1]]
     )
     np.testing.assert_allclose(numbers.output(picture, state), expected, atol=1e-12)
@@ -85,8 +85,9 @@ def test_botnets_query_asks_its_tables_and_is_scaled():
         positions.columns.copy_(
             0.3 * torch.exp(-((place + 2) ** 2) / (2 * 1.5**2))[:, None].expand(-1, 27)
         )
-        scaled = z * 0.4 / 27**0.5  # as the authors' code: the scaled query meets keys and tables
-        expected = attended(picture, state, scale=0.4 / 27**0.5, mask=positions(scaled)[0])
+        # as the authors' code: the scaled query meets keys and tables
+        scaled_query = z * 0.4 / 27**0.5
+        expected = attend(picture, state, scale=0.4 / 27**0.5, mask=positions(scaled_query)[0])
     np.testing.assert_allclose(numbers.output(picture, state), expected, atol=1e-12)
 
 
@@ -134,11 +135,11 @@ def test_the_bilateral_filter_by_two_loops():
         total, weights = 0.0, 0.0
         for r in range(SIDE):
             for c in range(SIDE):
-                alike = ((picture[r, c] - picture[row, column]) ** 2).mean() / (2 * 0.2**2)
-                near = ((r - row) ** 2 + (c - column) ** 2) / (2 * 2.0**2)
+                content_term = ((picture[r, c] - picture[row, column]) ** 2).mean() / (2 * 0.2**2)
+                offset_term = ((r - row) ** 2 + (c - column) ** 2) / (2 * 2.0**2)
                 total, weights = (
-                    total + np.exp(-alike - near) * picture[r, c],
-                    weights + np.exp(-alike - near),
+                    total + np.exp(-content_term - offset_term) * picture[r, c],
+                    weights + np.exp(-content_term - offset_term),
                 )
         np.testing.assert_allclose(output[row, column], total / weights, atol=1e-12)
 
@@ -257,13 +258,13 @@ def test_bad_input_is_refused_in_words(arguments, message):
 def test_a_state_set_later_is_filled_in_or_refused_whole(by):
     widget = EquationPanel("convit", gate=-1.0, query=[3, 4], name="gates")
 
-    def put(state):
+    def set_state(state):
         if by == "Python":
             widget.state = state
         else:
             widget.set_state({"state": state})
 
-    put({"system": "vit", "positions": 1})
+    set_state({"system": "vit", "positions": 1})
     assert widget.state == dict(
         system="vit",
         picture="flower",
@@ -275,7 +276,7 @@ def test_a_state_set_later_is_filled_in_or_refused_whole(by):
         positions=1.0,
     )
     with pytest.raises(ValueError, match="gate is 7"):
-        put({"system": "convit", "gate": 7})
+        set_state({"system": "convit", "gate": 7})
     with pytest.raises(
         ValueError, match=r"state is \[\]: it must be a dict, such as \{\"system\": \"convit\""
     ):

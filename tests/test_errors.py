@@ -168,26 +168,27 @@ def offers(message: str, name: str) -> list[dict]:
     return values
 
 
-def put(entries, indices: list, value):
+def replace_entry(entries, indices: list, value):
     """`value` at the place that the indices name in nested tuples."""
     if not indices:
         return value
     first, *rest = indices
     return tuple(
-        put(entry, rest, value) if i == int(first) else entry for i, entry in enumerate(entries)
+        replace_entry(entry, rest, value) if i == int(first) else entry
+        for i, entry in enumerate(entries)
     )
 
 
 def replace(arguments: dict, offer: dict) -> dict:
     """The arguments with an offer in place; `widths[1]=8` changes one entry of a tuple."""
-    changed = dict(arguments)
+    copy = dict(arguments)
     for name, value in offer.items():
         name, *indices = re.findall(r"\w+", name)
         if name not in arguments:
             name, *indices = ALIASES[name]
-        changed[name] = put(changed[name], indices, value)
-    assert changed != arguments, f"{offer} is what was given"
-    return changed
+        copy[name] = replace_entry(copy[name], indices, value)
+    assert copy != arguments, f"{offer} is what was given"
+    return copy
 
 
 def takes(make, arguments: dict, name: str) -> bool:
@@ -200,10 +201,10 @@ def takes(make, arguments: dict, name: str) -> bool:
         message = str(error)
     value = arguments[name]
     entries = re.findall(r"-?\d+", str(value)) if isinstance(value, tuple) else ()
-    given_as = [f"={value}", f" {value!r}", *(f"={entry} " for entry in entries)]
+    spellings = [f"={value}", f" {value!r}", *(f"={entry} " for entry in entries)]
     if isinstance(value, list):
-        given_as.append(f"shape {tuple(torch.tensor(value).shape)}")
-    assert any(text in message for text in given_as), f"{name}={value!r} is not in: {message}"
+        spellings.append(f"shape {tuple(torch.tensor(value).shape)}")
+    assert any(text in message for text in spellings), f"{name}={value!r} is not in: {message}"
     values = offers(message, name)
     assert values, f"no value that works in: {message}"
     for offer in values:
@@ -220,12 +221,12 @@ CASES = [(make, name) for make, arguments in VALID.items() for name in arguments
 def test_one_wrong_argument(make, name):
     arguments = VALID[make]
     make(**arguments)
-    wrong = WRONG.get((make, name), WRONG.get(name))
-    if wrong:
-        for value in wrong:
+    wrong_values = WRONG.get((make, name), WRONG.get(name))
+    if wrong_values:
+        for value in wrong_values:
             assert not takes(make, {**arguments, name: value}, name), f"{name}={value} was taken"
         return
-    refused = []
+    refused_values = []
     values = st.integers(-4, 24)
     if isinstance(arguments[name], float):
         values = st.one_of(st.floats(-2, 8), st.just(float("nan")))
@@ -234,10 +235,10 @@ def test_one_wrong_argument(make, name):
     @given(value=values)
     def draw(value):
         if not takes(make, {**arguments, name: value}, name):
-            refused.append(value)
+            refused_values.append(value)
 
     draw()
-    assert refused, f"{name} was never refused"
+    assert refused_values, f"{name} was never refused"
     assert not takes(make, {**arguments, name: -1}, name)
 
 
@@ -247,17 +248,17 @@ def test_check_divides(divisor, value):
     def check(a, b):
         check_divides(a, b, divisor_name="a", value_name="b")
 
-    def fixed(a, b):
+    def check_fixed(a, b):
         check_divides(a, b, divisor_name="a", value_name="b", fixed=True)
 
     assume(divisor > 0 or value > 0)  # one wrong argument at a time
     works = divisor > 0 and value > 0 and value % divisor == 0
     assert takes(check, dict(a=divisor, b=value), "b" if divisor > 0 else "a") is works
     if divisor > 0:
-        assert takes(fixed, dict(a=divisor, b=value), "b") is works
+        assert takes(check_fixed, dict(a=divisor, b=value), "b") is works
     if divisor > 0 and not works:
         with pytest.raises(ValueError) as error:
-            fixed(divisor, value)
+            check_fixed(divisor, value)
         assert all(list(offer) == ["b"] for offer in offers(str(error.value), "b"))
 
 
@@ -321,8 +322,8 @@ def message_for(model, shape) -> str:
 def test_images_with_other_axes(model, shape):
     message = message_for(model, shape)
     assert f"got {shape}" in message
-    offered = eval(re.search(r"for example (\([\d, ]+\))", message)[1])
-    assert not message_for(model, offered)
+    shape_offer = eval(re.search(r"for example (\([\d, ]+\))", message)[1])
+    assert not message_for(model, shape_offer)
     assert ("x[None]" in message) is (len(shape) == 3)
 
 
@@ -344,17 +345,17 @@ def test_images_with_other_channels(model, shape):
 def test_images_with_other_sides(model, shape):
     message = message_for(model, shape)
     multiple = getattr(model, "patch_size", 1)
-    wrong = [i for i in (2, 3) if shape[i] <= 0 or shape[i] % multiple]
-    assert bool(message) is bool(wrong)
-    if wrong:
-        side = {2: "image height", 3: "image width"}[wrong[0]]
-        assert message.startswith(f"{side}={shape[wrong[0]]} ")
-        offered = [offer[side] for offer in offers(message, side) if side in offer]
-        assert offered
-        for value in offered:
-            repaired = [shape[0], 3, 16, 16]
-            repaired[wrong[0]] = value
-            assert not message_for(model, repaired)
+    wrong_axes = [i for i in (2, 3) if shape[i] <= 0 or shape[i] % multiple]
+    assert bool(message) is bool(wrong_axes)
+    if wrong_axes:
+        side = {2: "image height", 3: "image width"}[wrong_axes[0]]
+        assert message.startswith(f"{side}={shape[wrong_axes[0]]} ")
+        values = [offer[side] for offer in offers(message, side) if side in offer]
+        assert values
+        for value in values:
+            repaired_shape = [shape[0], 3, 16, 16]
+            repaired_shape[wrong_axes[0]] = value
+            assert not message_for(model, repaired_shape)
 
 
 def test_check_image_says_which_side():

@@ -96,8 +96,10 @@ def test_windows_are_whitened():
     numbers = layer.double()(images.double()).permute(0, 2, 3, 1).flatten(0, 2)
     assert numbers.shape == (len(windows), 24)
     after = numbers[:, :12].T @ numbers[:, :12] / len(numbers)
-    spread = torch.linalg.eigvalsh(before)
-    torch.testing.assert_close(after, torch.diag(spread / (spread + FLOOR)), rtol=1e-5, atol=1e-5)
+    variances = torch.linalg.eigvalsh(before)
+    torch.testing.assert_close(
+        after, torch.diag(variances / (variances + FLOOR)), rtol=1e-5, atol=1e-5
+    )
     torch.testing.assert_close(numbers[:, 12:], -numbers[:, :12])
 
 
@@ -129,10 +131,12 @@ def test_the_study_calibrates_on_training_images_and_judges_with_the_mirror_imag
     with torch.no_grad():
         model.eval()
         both = model(images) + model(images.flip(-1))
-    measured = study.measure(spec, model, data)
-    assert measured["mirrored_accuracy"] == pytest.approx((both.argmax(1) == labels).float().mean())
+    measurements = study.measure(spec, model, data)
+    assert measurements["mirrored_accuracy"] == pytest.approx(
+        (both.argmax(1) == labels).float().mean()
+    )
     digits = RunSpec("x", "flagship", 0, dict(DATA), dict(augment="none"), size="nano")
-    assert measured.keys() - study.measure(digits, model, data).keys() == {"mirrored_accuracy"}
+    assert measurements.keys() - study.measure(digits, model, data).keys() == {"mirrored_accuracy"}
 
 
 def test_the_command_calibrates_too(tmp_path):
@@ -140,10 +144,10 @@ def test_the_command_calibrates_too(tmp_path):
         "train flagship --data digits --image-size 16 --per-class 2 --steps 1 --batch-size 4"
         f" --quiet --device cpu --out {tmp_path}".split()
     )
-    saved = load_file(tmp_path / "weights.safetensors")["whiten.kernels"]
+    kernels = load_file(tmp_path / "weights.safetensors")["whiten.kernels"]
     assert json.loads((tmp_path / "run.json").read_text())["data"]["image_size"] == 16
     data = load("digits", image_size=16, per_class=2)
-    torch.testing.assert_close(saved, expected_kernels(data))
+    torch.testing.assert_close(kernels, expected_kernels(data))
 
 
 @pytest.mark.parametrize(

@@ -49,16 +49,16 @@ def test_photographs_come_whole_or_in_parts(archive, tmp_path):
     for part, data in zip(parts, (whole[: len(whole) // 3], whole[len(whole) // 3 :])):
         part.write_bytes(data)
     folders = [gpu.photos_folder(paths, tmp_path / str(len(paths))) for paths in ([archive], parts)]
-    described = [load(str(folder), image_size=32).describe() for folder in folders]
-    assert described[0]["train"] == described[1]["train"]
-    assert (described[0]["train"]["images"], described[0]["test"]["images"]) == (8, 4)
+    descriptions = [load(str(folder), image_size=32).describe() for folder in folders]
+    assert descriptions[0]["train"] == descriptions[1]["train"]
+    assert (descriptions[0]["train"]["images"], descriptions[0]["test"]["images"]) == (8, 4)
     assert gpu.photos_folder([folders[0]], tmp_path) == folders[0]
 
 
-@pytest.mark.parametrize("given", [["nowhere.npz"], [__file__]])
-def test_photographs_that_are_none_are_named(given, tmp_path):
-    with pytest.raises(SystemExit, match="--photos .*" + Path(given[0]).name):
-        gpu.photos_folder([Path(path) for path in given], tmp_path)
+@pytest.mark.parametrize("paths", [["nowhere.npz"], [__file__]])
+def test_photographs_that_are_none_are_named(paths, tmp_path):
+    with pytest.raises(SystemExit, match="--photos .*" + Path(paths[0]).name):
+        gpu.photos_folder([Path(path) for path in paths], tmp_path)
 
 
 def test_the_whole_way_at_a_tiny_budget(archive, tmp_path, monkeypatch, capsys):
@@ -85,9 +85,9 @@ def test_the_whole_way_at_a_tiny_budget(archive, tmp_path, monkeypatch, capsys):
         ["--studies", "alike", "--photos", str(archive), "--out", "out", "--minutes", "5"]
         + ["--device", "cpu", "--at-once", "2", "--shorten", "1000"]
     )
-    said = capsys.readouterr().out
-    assert code == 0, said
+    output = capsys.readouterr().out
+    assert code == 0, output
     with tarfile.open("out/records.tar.gz") as tar:
         names = sorted(tar.getnames())
     assert names == ["alike/cifar10-jpeg-convnet-seed-0.json", "alike/digits-convnet-seed-0.json"]
-    assert "alike: recorded whole" in said and "2 new records" in said
+    assert "alike: recorded whole" in output and "2 new records" in output

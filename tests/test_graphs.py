@@ -94,7 +94,7 @@ def test_a_loss_that_is_no_number_is_named_with_its_step(data):
 
 
 @pytest.mark.parametrize(
-    "wrong, message",
+    "changes, message",
     [
         (dict(seconds=1.0), "a budget in seconds"),
         (dict(steps=2, mixed_precision="bf16"), "mixed_precision='bf16'"),
@@ -102,9 +102,9 @@ def test_a_loss_that_is_no_number_is_named_with_its_step(data):
         (dict(steps=2, ema=0.9), "ema=0.9"),
     ],
 )
-def test_what_a_graph_cannot_hold_is_refused_by_name(data, wrong, message):
+def test_what_a_graph_cannot_hold_is_refused_by_name(data, changes, message):
     with pytest.raises(ValueError, match=message):
-        as_graph(model_of(data), data, **RECIPE | wrong)
+        as_graph(model_of(data), data, **RECIPE | changes)
 
 
 def test_a_model_with_stochastic_depth_is_refused(data):

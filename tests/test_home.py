@@ -36,7 +36,7 @@ def front(browser, book):
         assert [error for error in visit.errors if "willReadFrequently" not in error] == []
 
 
-def listed():
+def chapter_numbers():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     return [
         int(name[:2])
@@ -48,13 +48,16 @@ def listed():
 
 def test_numbers_are_those_of_the_data(front):
     claims = json.loads((ROOT / "book" / "claims.json").read_text())
-    settled = [claim for claim in claims if claim["link"]]
+    settled_claims = [claim for claim in claims if claim["link"]]
     text = " ".join(front.page.locator("main").inner_text().split())
-    said = "all" if len(settled) == len(claims) else len(settled)
-    assert f"Of {len(claims)} claims that the papers make, {said} are settled" in text
+    count = "all" if len(settled_claims) == len(claims) else len(settled_claims)
+    assert f"Of {len(claims)} claims that the papers make, {count} are settled" in text
     assert "{{" not in text
     words = dict(zip(range(10), home.WORDS))
-    assert f"{words[len(listed())]} of nine chapters are here" in text or len(listed()) == 9
+    assert (
+        f"{words[len(chapter_numbers())]} of nine chapters are here" in text
+        or len(chapter_numbers()) == 9
+    )
     assert f"{words[len(set(SIZES) - {'flagship'})]} models equal public ones" in text
 
 
@@ -63,20 +66,20 @@ def test_the_first_screen_has_promise_buttons_and_something_alive(front, size):
     front.page.set_viewport_size(dict(zip(("width", "height"), size)))
     front.settle()
     front.page.evaluate("scrollTo(0, 0)")
-    for what in (
+    for selector in (
         ".bd-article h1",
         ".home-words > p",
         ".home-first",
         ".home-button:not(.home-first)",
         ".gl",
     ):
-        box = front.page.locator(what).first.bounding_box()
+        box = front.page.locator(selector).first.bounding_box()
         assert (
             box["x"] >= 0
             and box["x"] + box["width"] <= size[0]
             and box["y"] >= 0
             and box["y"] + box["height"] <= size[1]
-        ), what
+        ), selector
     assert front.page.locator("svg.home-map:visible").count() == 1
     assert front.page.evaluate(
         "[...document.querySelectorAll('a.home-button')].map((n) => n.getAttribute('href'))"
@@ -88,15 +91,15 @@ def test_the_map_has_a_link_for_each_chapter_of_the_toc_and_for_no_other(front):
     for form in ("wide", "narrow"):
         links = front.page.locator(f".home-map-{form} a")
         addresses = links.evaluate_all("(l) => l.map((n) => n.getAttribute('href'))")
-        assert {int(re.search(r"/(\d\d)_", a)[1]) for a in addresses} == set(listed())
+        assert {int(re.search(r"/(\d\d)_", a)[1]) for a in addresses} == set(chapter_numbers())
         names = front.page.locator(f".home-map-{form} .home-name").all_text_contents()
         assert names == [system.name for system in home_map.SYSTEMS] and len(set(names)) == 10
         assert (
             front.page.locator(f".home-map-{form} .home-coming").count()
             == len(names) - links.count()
         )
-    lit = home_map.draw({**home.chapters(), 3: "03_botnet.html", 9: "09_choosing.html"})
-    assert lit.count('href="03_botnet.html"') == lit.count('href="09_choosing.html"') == 2
+    drawing = home_map.draw({**home.chapters(), 3: "03_botnet.html", 9: "09_choosing.html"})
+    assert drawing.count('href="03_botnet.html"') == drawing.count('href="09_choosing.html"') == 2
     assert {system.chapter for system in home_map.SYSTEMS} == set(range(1, 10))
 
 
@@ -121,7 +124,7 @@ def test_cards_of_the_map_stand_apart_and_hold_their_words(front, form):
     assert wide == []
 
 
-def read(visit):
+def read_answers(visit):
     """What both models say: (digit, percent)."""
     visit.page.wait_for_function(
         "[...document.querySelectorAll('.gl-share')].every((n) => n.textContent)"
@@ -138,15 +141,15 @@ def ink(visit):
 
 
 def agrees(visit):
-    digits, percents = read(visit)
+    digits, percents = read_answers(visit)
     for name, digit, percent in zip(home.SYSTEMS, digits, percents):
         preparation = pretrained.find(name).preparation
         mean, std = (np.array(v)[:, None, None] for v in (preparation.mean, preparation.std))
         image = torch.tensor((ink(visit)[None] / 255 - mean) / std, dtype=torch.float32)[None]
         with torch.no_grad():
-            shares = pretrained.load(name).model.trace(image).logits.softmax(-1)[0]
-        assert digit == int(shares.argmax()) and percent == pytest.approx(
-            100 * shares.max().item(), abs=0.51
+            probabilities = pretrained.load(name).model.trace(image).logits.softmax(-1)[0]
+        assert digit == int(probabilities.argmax()) and percent == pytest.approx(
+            100 * probabilities.max().item(), abs=0.51
         ), name
 
 
@@ -154,20 +157,20 @@ def test_a_pixel_turns_one_of_the_two(front):
     """As the text beside it says. What they say of the first picture comes without any model."""
     assert [url for url in front.requests if "/live/" in url] == []
     agrees(front)
-    assert read(front)[0] == [5, 6]
+    assert read_answers(front)[0] == [5, 6]
     pad = front.page.locator(".gl-pad")
     before = ink(front)
     pad.press("ArrowDown")
     front.page.wait_for_function("document.querySelectorAll('.gl-digit')[1].textContent === '5'")
     np.testing.assert_array_equal(ink(front), np.roll(before, 1, 0))
     agrees(front)
-    assert read(front)[0] == [5, 5]
+    assert read_answers(front)[0] == [5, 5]
     front.page.wait_for_function(
         "document.querySelector('.gl [role=status]').textContent.startsWith('Convnet says 5')"
     )
     front.page.get_by_role("button", name="move it up by a pixel").click()
     agrees(front)
-    assert read(front)[0] == [5, 6]
+    assert read_answers(front)[0] == [5, 6]
 
 
 def test_a_drawing_is_read_and_taken_to_the_workbench(front):
@@ -183,7 +186,7 @@ def test_a_drawing_is_read_and_taken_to_the_workbench(front):
     front.page.mouse.up()
     front.settle()
     agrees(front)
-    assert read(front)[0] == [7, 7]
+    assert read_answers(front)[0] == [7, 7]
     drawing = ink(front)
     front.page.get_by_role("link", name="Look inside on the workbench").click()
     front.page.wait_for_function("document.querySelectorAll('.wb-bars .wb-best').length === 2")

@@ -299,12 +299,12 @@ def test_no_module_of_ours_acts_when_it_is_imported():
 def test_the_loaders_are_where_the_rules_say():
     library = inputs.Library(ROOT)
     for module, loader in inputs.LOADERS.items():
-        defined = {
+        definitions = {
             node.id if isinstance(node, inputs.ast.Name) else getattr(node, "name", "")
             for node in library.source(module).nodes
             if isinstance(node, (inputs.ast.Name, inputs.ast.FunctionDef, inputs.ast.ClassDef))
         }
-        assert {*loader.named, *loader.others} <= defined
+        assert {*loader.named, *loader.others} <= definitions
         assert library.below(loader.folder)
     assert inputs.WHERE in {
         n.name
@@ -353,12 +353,12 @@ def test_python_imports_nothing_that_is_not_reached(monkeypatch):
     env = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     }
-    loaded = json.loads(
+    modules = json.loads(
         subprocess.run(
             [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
         ).stdout
     )
     monkeypatch.setattr(inputs.Library, "is_door", lambda self, module: False)
     library = inputs.Library(ROOT)
-    assert len(loaded) > 50
-    assert set(map(library.file, loaded)) <= set(inputs.inputs(chapter(*lines)))
+    assert len(modules) > 50
+    assert set(map(library.file, modules)) <= set(inputs.inputs(chapter(*lines)))

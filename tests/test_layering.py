@@ -45,7 +45,7 @@ def floor(room: str) -> int:
     raise AssertionError(f"hybridlib/{room} has no floor; give it one in {Path(__file__).name}")
 
 
-def imported(source: str, package: str) -> set[str]:
+def imports(source: str, package: str) -> set[str]:
     """Modules of ours that a source text imports, as dotted names without `hybridlib.`; "" is
     hybridlib itself.
 
@@ -78,7 +78,7 @@ def imported(source: str, package: str) -> set[str]:
 
 def complaints(room: str, modules: set[str], *, paper: str | None = None) -> list[str]:
     """What is wrong with a file of that room that imports those modules."""
-    wrong = []
+    messages = []
     for module in sorted(modules):
         target, _, rest = module.partition(".")
         if target in ("", "__version__"):
@@ -86,16 +86,16 @@ def complaints(room: str, modules: set[str], *, paper: str | None = None) -> lis
         if target != room:
             below = floor(target) < floor(room)
             if not below and (room, target) not in NEIGHBOURS:
-                wrong.append(f"{room} imports {module}, which is not below it")
+                messages.append(f"{room} imports {module}, which is not below it")
             if room in ARRAYS_ONLY and target == "models":
-                wrong.append(f"{room} imports {module}: it takes arrays, not models")
+                messages.append(f"{room} imports {module}: it takes arrays, not models")
         elif room == "models" and paper is not None:
             other = rest.split(".")[0]
             if other not in BOOK_ORDER:
-                wrong.append(f"{paper} imports {module}, which has no place in the book's order")
+                messages.append(f"{paper} imports {module}, which has no place in the book's order")
             elif BOOK_ORDER.index(other) >= BOOK_ORDER.index(paper):
-                wrong.append(f"{paper} imports {module}, a later paper")
-    return wrong
+                messages.append(f"{paper} imports {module}, a later paper")
+    return messages
 
 
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
@@ -105,7 +105,7 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 def test_imports_run_downwards(path):
     room = path.parts[0].removesuffix(".py")
     package = ".".join(("hybridlib", *path.parts[:-1]))
-    modules = imported((PACKAGE / path).read_text(encoding="utf-8"), package)
+    modules = imports((PACKAGE / path).read_text(encoding="utf-8"), package)
     if room == "__init__":
         assert not modules, f"hybridlib/__init__.py imports {modules}; readers import the rooms"
         return
@@ -140,7 +140,7 @@ def test_the_files_are_there():
 )
 def test_a_wrong_import_is_seen(room, paper, line):
     package = "hybridlib.models" if room == "models" else "hybridlib"
-    assert complaints(room, imported(line, package), paper=paper)
+    assert complaints(room, imports(line, package), paper=paper)
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_a_wrong_import_is_seen(room, paper, line):
 )
 def test_a_right_import_is_left_alone(room, paper, line):
     package = "hybridlib.models" if room == "models" else "hybridlib"
-    assert not complaints(room, imported(line, package), paper=paper)
+    assert not complaints(room, imports(line, package), paper=paper)

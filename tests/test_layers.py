@@ -93,9 +93,9 @@ def test_multi_head_against_torch():
     images = [torch.randn(2, 7, 12, dtype=torch.float64).requires_grad_()]
     images.append(images[0].detach().clone().requires_grad_())
     out, maps = theirs(images[1], images[1], images[1], average_attn_weights=False)
-    traced, weights = ours.trace(images[0])
+    traced_out, weights = ours.trace(images[0])
     assert largest(ours(images[0]) - out) < 1e-12
-    assert largest(traced - out) < 1e-12
+    assert largest(traced_out - out) < 1e-12
     assert largest(weights - maps) < 1e-12
     ours(images[0]).square().sum().backward()
     out.square().sum().backward()
@@ -222,8 +222,8 @@ def test_drop_path_leaves_whole_samples_alone():
     torch.manual_seed(4)
     block = TransformerBlock(8, num_heads=2, drop_path=0.5).train()
     x = torch.randn(200, 3, 8)
-    untouched = (block(x) == x).all(dim=(1, 2)).float().mean().item()
-    assert 0.15 < untouched < 0.35  # both branches gone: a quarter
+    untouched_fraction = (block(x) == x).all(dim=(1, 2)).float().mean().item()
+    assert 0.15 < untouched_fraction < 0.35  # both branches gone: a quarter
     assert not (block.eval()(x) == x).all(dim=(1, 2)).any()
 
 

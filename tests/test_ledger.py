@@ -21,7 +21,7 @@ T = {1: 12.706, 2: 4.303, 3: 3.182}  # Student's t, 97.5 %, by degrees of freedo
 
 
 @pytest.fixture(scope="module")
-def measured():
+def effects_by_claim():
     return effects.load()
 
 
@@ -41,11 +41,11 @@ def by_hand(values):
 # Numbers
 
 
-def test_intervals_are_those_that_the_files_give_by_hand(measured):
+def test_intervals_are_those_that_the_files_give_by_hand(effects_by_claim):
     hard, soft = (
         ends("distillation_labels", f"digits-DeiT-{loss}-from-convnet") for loss in ("hard", "soft")
     )
-    effect = measured["4b"][0]
+    effect = effects_by_claim["4b"][0]
     assert [effect.mean, effect.low, effect.high] == pytest.approx(
         by_hand([100 * (h - s) for h, s in zip(hard, soft)]), abs=2e-3
     )
@@ -55,20 +55,22 @@ def test_intervals_are_those_that_the_files_give_by_hand(measured):
         f: [c - d for c, d in zip(*(ends("convit", f"digits-{s}-{f}") for s in ("ConViT", "DeiT")))]
         for f in ("0.05", "1")
     }
-    effect = measured["5c"][2]
+    effect = effects_by_claim["5c"][2]
     assert effect.spec["what"] == "The lead on a twentieth minus the lead on all"
     assert [effect.mean, effect.low, effect.high] == pytest.approx(
         by_hand([100 * (a - b) for a, b in zip(*lead.values())]), abs=2e-3
     )
 
 
-def test_a_ratio_is_taken_in_logarithms(measured):
+def test_a_ratio_is_taken_in_logarithms(effects_by_claim):
     ceit, deit = (
         ends("ceit", f"digits-{name}", lambda r: math.log(steps_to(r, 0.8)))
         for name in ("ceit-i2t-leff-lca", "deit")
     )
     (effect,) = [
-        e for e in measured["6d"] if e.spec["unit"] == "times" and e.spec["data"] == "digits"
+        e
+        for e in effects_by_claim["6d"]
+        if e.spec["unit"] == "times" and e.spec["data"] == "digits"
     ]
     expected = [math.exp(value) for value in by_hand([c - d for c, d in zip(ceit, deit)])]
     assert [effect.mean, effect.low, effect.high] == pytest.approx(expected, rel=1e-3)
@@ -97,11 +99,11 @@ def test_shares_have_newcombes_interval():
     assert effects.of_shares(9, 10, 3, 10) == pytest.approx((0.6, 0.1705, 0.8090), abs=5e-5)
 
 
-def test_runs_near_the_best_are_counted(measured):
+def test_runs_near_the_best_are_counted(effects_by_claim):
     """11 and 12 of 15 with the stem, 4 and 3 with patches: chapter 7 counts them on its own."""
     digits = {
         e.spec["arms"][0][1]["optimizer"]: e.mean
-        for e in measured["7b"]
+        for e in effects_by_claim["7b"]
         if e.protocol == "digits, 600 steps, 15 runs an arm, unpaired"
     }
     assert digits == {
@@ -110,11 +112,11 @@ def test_runs_near_the_best_are_counted(measured):
     }
 
 
-def test_log_odds_of_the_paper_are_taken_of_its_accuracies(measured):
+def test_log_odds_of_the_paper_are_taken_of_its_accuracies(effects_by_claim):
     odds = [math.log(p / (100 - p)) for p in (47.8, 34.8, 81.4, 79.9)]
     (effect,) = [
         e
-        for e in measured["5c"]
+        for e in effects_by_claim["5c"]
         if e.spec.get("value") == "log-odds" and e.spec["data"] == "digits"
     ]
     assert effect.paper == (("S", pytest.approx(odds[0] - odds[1] - odds[2] + odds[3])),)
@@ -161,11 +163,11 @@ def test_the_papers_size_counts_only_under_its_own_protocol():
     )
 
 
-def test_verdicts_on_the_page_agree_with_the_intervals_beside_them(measured):
+def test_verdicts_on_the_page_agree_with_the_intervals_beside_them(effects_by_claim):
     """Read from the page as a reader reads it, and judged anew by the side that the claim names."""
     page = (ROOT / "book" / "claims.md").read_text("utf-8")
     rows = re.findall(r'<tr class="ledger-effect".*', page)
-    every = [effect for its in measured.values() for effect in its]
+    every = [effect for its in effects_by_claim.values() for effect in its]
     assert len(rows) == len(every) > 60
     count = 0
     for row, effect in zip(rows, every):
@@ -173,19 +175,19 @@ def test_verdicts_on_the_page_agree_with_the_intervals_beside_them(measured):
             float(n.replace("−", "-")) for n in re.search(r"\[([^,\]]+), ([^\]]+)\]", row).groups()
         )
         state = re.search(r'data-state="([^"]+)"', row)
-        claimed = effect.spec.get("claimed")
-        if claimed is None or "blind" in effect.spec:
+        direction = effect.spec.get("claimed")
+        if direction is None or "blind" in effect.spec:
             assert (
                 (state is None)
-                if claimed is None
+                if direction is None
                 else state[1] == "too weak to tell" and "could not be seen" in row
             )
             continue
         zero = 1 if effect.spec["unit"] == "times" else 0
-        if claimed == "none":
+        if direction == "none":
             expected = "reproduced" if max(-low, high) < 2.4 else "too weak to tell"
         else:
-            sign = 1 if claimed == "more" else -1
+            sign = 1 if direction == "more" else -1
             sides = {sign * (end > zero) - sign * (end < zero) for end in (low, high)}
             expected = (
                 "reproduced"
@@ -195,7 +197,7 @@ def test_verdicts_on_the_page_agree_with_the_intervals_beside_them(measured):
                 else "too weak to tell"
             )
         assert state[1] == expected, row
-        assert ("could have seen" in row) == (expected == "too weak to tell" or claimed == "none")
+        assert ("could have seen" in row) == (expected == "too weak to tell" or direction == "none")
         count += 1
     assert count > 50
 
@@ -203,16 +205,16 @@ def test_verdicts_on_the_page_agree_with_the_intervals_beside_them(measured):
 @pytest.mark.parametrize(
     "claim", [c for c in claims.load() if c["settled"] == "measured"], ids=lambda c: c["id"]
 )
-def test_what_the_ledger_says_agrees_with_the_verdicts(claim, measured):
-    verdicts = {effect.verdict for effect in measured[claim["id"]]}
+def test_what_the_ledger_says_agrees_with_the_verdicts(claim, effects_by_claim):
+    verdicts = {effect.verdict for effect in effects_by_claim[claim["id"]]}
     assert ("contradict" in claim["how"]) == ("contradicted" in verdicts)
     assert "reproduced" not in claim["how"] or "reproduced" in verdicts
     assert "too weak" not in claim["how"] or "too weak to tell" in verdicts
 
 
 def test_each_measured_claim_has_effects_and_no_other_has():
-    settled = {claim["id"]: claim["settled"] for claim in claims.load()}
-    assert list(SPECS) == [id_ for id_, state in settled.items() if state == "measured"]
+    states = {claim["id"]: claim["settled"] for claim in claims.load()}
+    assert list(SPECS) == [id_ for id_, state in states.items() if state == "measured"]
     with pytest.raises(
         ValueError,
         match=(
@@ -243,7 +245,7 @@ def test_no_outcome_is_typed():
 
 
 @pytest.fixture
-def altered(tmp_path):
+def altered_records(tmp_path):
     """The records of distillation_labels in a folder where a test may change them, and the first
     effect of 4b."""
     shutil.copytree(RESULTS / "distillation_labels", tmp_path / "distillation_labels")
@@ -266,8 +268,8 @@ def change(folder, **entries):
     )
 
 
-def test_an_effect_follows_the_records(altered):
-    folder, spec = altered
+def test_an_effect_follows_the_records(altered_records):
+    folder, spec = altered_records
     before = effects.compute("4b", spec, folder)
     effects.records_of.cache_clear()
     change(folder, result={"test_accuracy": 0.0})
@@ -279,8 +281,8 @@ def test_an_effect_follows_the_records(altered):
     )
 
 
-def test_arms_that_are_not_paired_are_refused(altered):
-    folder, spec = altered
+def test_arms_that_are_not_paired_are_refused(altered_records):
+    folder, spec = altered_records
     change(folder, data={"train": {"images": 1297, "digest": "another"}})
     for record in (folder / "distillation_labels").glob("*.json"):
         content = json.loads(record.read_text())
@@ -339,7 +341,7 @@ def ledger(browser, book):
     context.close()
 
 
-def shown(page):
+def visible_ids(page):
     return page.locator(".ledger-claim:visible > tr:first-child > th").all_inner_texts()
 
 
@@ -353,7 +355,10 @@ def press(page, name):
 def test_the_ledger_is_filtered_by_keyboard(ledger):
     every = [claim["id"] for claim in claims.load()]
     status = ledger.get_by_role("status")
-    assert shown(ledger) == every and status.inner_text() == f"{len(every)} of {len(every)} claims"
+    assert (
+        visible_ids(ledger) == every
+        and status.inner_text() == f"{len(every)} of {len(every)} claims"
+    )
     groups = ledger.locator(".ledger-filter").get_by_role("group").all()
     assert [group.locator("legend").inner_text() for group in groups] == [
         "Chapter",
@@ -362,19 +367,21 @@ def test_the_ledger_is_filtered_by_keyboard(ledger):
     ]
 
     press(ledger, "4")
-    assert shown(ledger) == [id_ for id_ in every if id_[0] == "4"]
+    assert visible_ids(ledger) == [id_ for id_ in every if id_[0] == "4"]
     ledger.keyboard.press("Tab")
     ledger.keyboard.press("Space")  # the next box: chapter 5 too
-    assert shown(ledger) == [id_ for id_ in every if id_[0] in "45"]
+    assert visible_ids(ledger) == [id_ for id_ in every if id_[0] in "45"]
     press(ledger, re.compile("^contradicted"))
-    assert shown(ledger) == ["4c", "5c"] and status.inner_text() == f"2 of {len(every)} claims"
+    assert (
+        visible_ids(ledger) == ["4c", "5c"] and status.inner_text() == f"2 of {len(every)} claims"
+    )
     assert [
         text.split(":")[0] for text in ledger.locator(".ledger-chapter:visible").all_inner_texts()
     ] == ["Chapter 4", "Chapter 5"]
     press(ledger, re.compile("^proved"))
-    assert shown(ledger) == [] and status.inner_text() == f"0 of {len(every)} claims"
+    assert visible_ids(ledger) == [] and status.inner_text() == f"0 of {len(every)} claims"
     ledger.get_by_role("button", name="Show all").press("Enter")
-    assert shown(ledger) == every
+    assert visible_ids(ledger) == every
     assert ledger.get_by_role("checkbox", checked=True).count() == 0
 
 
@@ -387,7 +394,7 @@ def test_a_link_to_a_claim_leads_to_it_through_the_filter(ledger):
     ledger.wait_for_function(
         "() => Math.abs(document.querySelector('#Claim-8c').getBoundingClientRect().top) < 200"
     )
-    assert len(shown(ledger)) == len(claims.load())
+    assert len(visible_ids(ledger)) == len(claims.load())
     assert "C-C-T-T" in row.inner_text()
 
 
@@ -397,7 +404,7 @@ def test_the_counts_in_the_filter_are_those_of_the_table(ledger):
         box = ledger.get_by_role("checkbox", name=re.compile(f"^{name}"))
         count = int(re.search(r"\((\d+)\)", box.locator("xpath=..").inner_text())[1])
         box.check()
-        assert len(shown(ledger)) == count > 0
+        assert len(visible_ids(ledger)) == count > 0
         assert ledger.locator(f'.ledger-claim:visible [data-state="{name}"]').count() >= count
         box.uncheck()
 
@@ -408,7 +415,7 @@ def test_without_javascript_the_whole_table_shows(browser, book):
     page = context.new_page()
     page.goto((book / "book" / "claims.html").as_uri() + "#Claim-7a")
     assert not page.locator(".ledger-filter").is_visible()
-    assert shown(page) == [claim["id"] for claim in claims.load()]
+    assert visible_ids(page) == [claim["id"] for claim in claims.load()]
     assert (
         page.locator("#Claim-7a a", has_text="Chapter 7").get_attribute("href")
         == "07_early_convolutions.html#the-gain"

@@ -25,7 +25,7 @@ KINDS = set(
 )
 
 
-def stored(name):
+def load_graph(name):
     return json.loads(live.graph_path(name).read_text(encoding="utf-8"))
 
 
@@ -41,22 +41,22 @@ def test_a_model_exported_again_gives_the_stored_graph(name):
 
 
 def test_the_eight_models_need_exactly_the_kinds_that_the_kernels_know():
-    assert {node[0] for name in NAMES for node in stored(name)["nodes"]} == KINDS
+    assert {node[0] for name in NAMES for node in load_graph(name)["nodes"]} == KINDS
 
 
 @every
 def test_the_packed_file_has_the_shipped_weights_bit_by_bit(name):
-    shipped, packed = (
+    shipped_weights, packed_weights = (
         load_file(pretrained.SHIPPED_FOLDER / f"{name}.safetensors"),
         load(live.packed(name)),
     )
-    tables = {key for key in packed if key.startswith("table.")}
-    assert {key for key in shipped if not key.endswith("num_batches_tracked")} == set(
-        packed
+    tables = {key for key in packed_weights if key.startswith("table.")}
+    assert {key for key in shipped_weights if not key.endswith("num_batches_tracked")} == set(
+        packed_weights
     ) - tables
-    for key in set(packed) - tables:
-        assert packed[key].dtype == shipped[key].dtype == torch.float16
-        assert packed[key].view(torch.int16).equal(shipped[key].view(torch.int16))
+    for key in set(packed_weights) - tables:
+        assert packed_weights[key].dtype == shipped_weights[key].dtype == torch.float16
+        assert packed_weights[key].view(torch.int16).equal(shipped_weights[key].view(torch.int16))
 
 
 @every
@@ -73,12 +73,16 @@ def test_the_packed_file_is_the_same_each_time_and_says_what_it_is(name):
 
 @every
 def test_every_operand_lies_within_its_buffer_and_is_filled_before_it_is_read(name):
-    graph = stored(name)
-    filled = {0, *graph["weights"].values(), *(table["buffer"] for table in graph["tables"])}
+    graph = load_graph(name)
+    filled_buffers = {
+        0,
+        *graph["weights"].values(),
+        *(table["buffer"] for table in graph["tables"]),
+    }
 
     def check(operand):
         buffer, offset, shape, strides = operand
-        assert buffer in filled
+        assert buffer in filled_buffers
         assert (
             offset + sum((n - 1) * step for n, step in zip(shape, strides)) < graph["sizes"][buffer]
         )
@@ -87,8 +91,8 @@ def test_every_operand_lies_within_its_buffer_and_is_filled_before_it_is_read(na
         for operand in operands:
             assert isinstance(operand, int | float) or check(operand) is None
         # no buffer is written twice: every result can be read after a run
-        assert out[0] not in filled
-        filled.add(out[0])
+        assert out[0] not in filled_buffers
+        filled_buffers.add(out[0])
         check(out)
     for at in [
         graph["logits"],
@@ -101,25 +105,27 @@ def test_every_operand_lies_within_its_buffer_and_is_filled_before_it_is_read(na
 def test_maps_know_what_the_trace_says(name):
     trace = pretrained.load(name).model.trace(torch.zeros(1, 3, 32, 32))
     entries = [
-        (m["grid"], m["extra"], m["block"], m["kind"], m["at"][2]) for m in stored(name)["maps"]
+        (m["grid"], m["extra"], m["block"], m["kind"], m["at"][2]) for m in load_graph(name)["maps"]
     ]
     assert entries == [
         (list(m.grid), list(m.extra), m.block, m.kind, list(m.weights.shape)) for m in trace.maps
     ]
     modules = dict(pretrained.load(name).model.named_modules())
-    assert all(isinstance(modules[m["module"]], nn.Module) for m in stored(name)["maps"])
+    assert all(isinstance(modules[m["module"]], nn.Module) for m in load_graph(name)["maps"])
 
 
 def test_the_maps_that_are_particular_to_a_paper_are_there():
-    kinds = {name: Counter(m["kind"] for m in stored(name)["maps"]) for name in NAMES}
+    kinds = {name: Counter(m["kind"] for m in load_graph(name)["maps"]) for name in NAMES}
     assert kinds["convit_nano_digits"] == {"content": 4, "position": 3, "gated": 3}
     assert kinds["ceit_nano_digits"] == {"content": 4, "class-over-layers": 1}
-    assert all(m["extra"] == ["class", "distillation"] for m in stored("deit_nano_digits")["maps"])
+    assert all(
+        m["extra"] == ["class", "distillation"] for m in load_graph("deit_nano_digits")["maps"]
+    )
 
 
 def test_what_depends_on_parameters_alone_is_marked():
     once = {
-        name: [node[0] for node in stored(name)["nodes"] if node[3:] and node[3].get("once")]
+        name: [node[0] for node in load_graph(name)["nodes"] if node[3:] and node[3].get("once")]
         for name in NAMES
     }
     # scores of positions, their softmax, the gates and 1 - gates
@@ -132,20 +138,22 @@ def test_what_depends_on_parameters_alone_is_marked():
 
 @every
 def test_modules_are_the_models_own(name):
-    graph, model = stored(name), pretrained.load(name).model
+    graph, model = load_graph(name), pretrained.load(name).model
     parts = dict(model.named_modules())
     modules = [module for module in graph["modules"] if module["name"]]
     assert all(module["class"] == type(parts[module["name"]]).__name__ for module in modules)
     assert graph["modules"][-1]["kind"] == "head" and graph["modules"][-1]["at"][2] == [1, 10]
-    called = {module["name"] for module in modules}
+    called_names = {module["name"] for module in modules}
     for key, part in parts.items():  # all that compute, but for those whose parent never calls them
         if isinstance(part, (nn.Conv2d, nn.LayerNorm, nn.BatchNorm2d, nn.Linear)):
-            assert key in called
+            assert key in called_names
 
 
 def test_kinds_of_modules():
     kinds = {
-        name: {m["name"] or m["class"]: m["kind"] for m in stored(f"{name}_nano_digits")["modules"]}
+        name: {
+            m["name"] or m["class"]: m["kind"] for m in load_graph(f"{name}_nano_digits")["modules"]
+        }
         for name in ("vit", "ceit", "botnet", "coatnet", "convit", "deit")
     }
     assert (
@@ -182,7 +190,7 @@ def test_kinds_of_modules():
 
 
 def test_the_layers_that_the_head_can_read():
-    layers = {name: stored(f"{name}_nano_digits")["layers"] for name in ("ceit", "botnet")}
+    layers = {name: load_graph(f"{name}_nano_digits")["layers"] for name in ("ceit", "botnet")}
     readable = {
         name: {layer["block"]: layer["at"] is not None for layer in entries}
         for name, entries in layers.items()
@@ -199,7 +207,7 @@ def test_the_layers_that_the_head_can_read():
     }
     for name in NAMES:
         # the last says what the model says, at no cost
-        assert stored(name)["layers"][-1]["at"] == stored(name)["logits"]
+        assert load_graph(name)["layers"][-1]["at"] == load_graph(name)["logits"]
 
 
 @needs_export
@@ -250,7 +258,7 @@ def test_a_model_of_the_readers_own():
         model,
         (1, 8, 8),
         about={"name": "mine"},
-        read={"cut": lambda copied, x: copied.head(x.mean((2, 3)))},
+        read={"cut": lambda net, x: net.head(x.mean((2, 3)))},
     )
     assert graph.about == {"class": "Own", "name": "mine"}
     assert graph.logits.shape == (1, 3) and graph.maps[0]["at"].shape == (1, 1, 16, 16)
@@ -261,8 +269,11 @@ def test_a_model_of_the_readers_own():
     # left as it was
     assert model.training and not model._forward_hooks and not model.cut._forward_hooks
     assert all(model.state_dict()[key].equal(value) for key, value in before.items())
-    packed = load(live.pack(graph, model, header={"mean": "0.5"}))
-    assert packed["cut.weight"].equal(model.cut.weight) and packed["table.0"].dtype == torch.int32
+    packed_weights = load(live.pack(graph, model, header={"mean": "0.5"}))
+    assert (
+        packed_weights["cut.weight"].equal(model.cut.weight)
+        and packed_weights["table.0"].dtype == torch.int32
+    )
     half = {
         key: value.half() if value.is_floating_point() else value for key, value in before.items()
     }
@@ -291,7 +302,7 @@ def test_logits_alone_and_fused_attention():
     assert {m["name"]: m["kind"] for m in graph.modules}["layer.self_attn"] == "attention"
 
 
-class Given(nn.Module):
+class GivenForward(nn.Module):
     """A model with that forward pass."""
 
     def __init__(self, forward, **parts):
@@ -304,50 +315,50 @@ class Given(nn.Module):
         return self.given(self, x)
 
 
-def pooled(model, x):
+def pool(model, x):
     return x.mean((2, 3))
 
 
 def lucky(model, x):
-    x = pooled(model, model.cut(x))
+    x = pool(model, model.cut(x))
     return model.head(x if x.sum() > 0 else -x)
 
 
 def trace_of(maps):
-    model = Given(lambda m, x: m.head(pooled(m, m.cut(x))))
+    model = GivenForward(lambda m, x: m.head(pool(m, m.cut(x))))
     model.trace = lambda x: Trace(model(x), maps)
     return model
 
 
-REFUSED = {
+REFUSALS = {
     "no module": (
         lambda x: x,
         (3, 8, 8),
         "must be a torch.nn.Module, for example hybridlib.models.create",
     ),
     "no shape": (
-        Given(pooled),
+        GivenForward(pool),
         (8, 8),
         r"image_shape=\(8, 8\) must be channels, height and width, for example",
     ),
-    "no size": (Given(pooled), (3, 8, 0), r"image_shape=\(3, 8, 0\) must be channels"),
+    "no size": (GivenForward(pool), (3, 8, 0), r"image_shape=\(3, 8, 0\) must be channels"),
     "other channels": (
         create("vit", num_classes=10),
         (1, 32, 32),
         "have 1 channels and this model was built for 3",
     ),
     "other size": (
-        Given(lambda m, x: m.cut(x)),
+        GivenForward(lambda m, x: m.cut(x)),
         (3, 2, 2),
         r"does not take an image of shape \(1, 3, 2, 2\): ",
     ),
     "no logits": (
-        Given(lambda m, x: m.cut(x)),
+        GivenForward(lambda m, x: m.cut(x)),
         (3, 8, 8),
         r"a tensor of shape \(1, 4, 6, 6\).*logits of shape",
     ),
     "two outputs": (
-        Given(lambda m, x: (x, x)),
+        GivenForward(lambda m, x: (x, x)),
         (3, 8, 8),
         "makes a tuple of one image; it must be logits",
     ),
@@ -357,7 +368,7 @@ REFUSED = {
         "maps holds a Tensor; give hybridlib.layers.trace.AttentionMap",
     ),
     "operator": (
-        Given(lambda m, x: m.head(pooled(m, m.act(m.cut(x)))), act=nn.Tanh()),
+        GivenForward(lambda m, x: m.head(pool(m, m.act(m.cut(x)))), act=nn.Tanh()),
         (3, 8, 8),
         (
             "the operator aten.tanh in the module 'act' has no kernel in the browser; these have:"
@@ -365,32 +376,34 @@ REFUSED = {
         ),
     ),
     "operator of its own": (
-        Given(lambda m, x: m.head(pooled(m, m.cut(x)).sin())),
+        GivenForward(lambda m, x: m.head(pool(m, m.cut(x)).sin())),
         (3, 8, 8),
         "aten.sin in the model's own forward pass has no",
     ),
     "setting": (
-        Given(lambda m, x: m.head(pooled(m, m.act(m.cut(x)))), act=nn.GELU(approximate="tanh")),
+        GivenForward(
+            lambda m, x: m.head(pool(m, m.act(m.cut(x)))), act=nn.GELU(approximate="tanh")
+        ),
         (3, 8, 8),
         "aten.gelu with approximate='tanh'; use 'none' in the module 'act' has",
     ),
     "transposed": (
-        Given(lambda m, x: pooled(m, m.up(x)), up=nn.ConvTranspose2d(3, 2, 2)),
+        GivenForward(lambda m, x: pool(m, m.up(x)), up=nn.ConvTranspose2d(3, 2, 2)),
         (3, 8, 8),
         "aten.convolution that is transposed",
     ),
     "one axis": (
-        Given(lambda m, x: m.line(x[:, :, 0]).mean(-1), line=nn.Conv1d(3, 2, 3)),
+        GivenForward(lambda m, x: m.line(x[:, :, 0]).mean(-1), line=nn.Conv1d(3, 2, 3)),
         (3, 8, 8),
         "aten.convolution on 1 axes",
     ),
     "decides by numbers": (
-        Given(lucky),
+        GivenForward(lucky),
         (3, 8, 8),
-        "torch.export cannot follow the Given: .*not decide by the numbers",
+        "torch.export cannot follow the GivenForward: .*not decide by the numbers",
     ),
     "causal": (
-        Given(
+        GivenForward(
             lambda m, x: nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True).mean(
                 (2, 3)
             )
@@ -402,19 +415,19 @@ REFUSED = {
 
 
 @needs_export
-@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("case", REFUSALS)
 def test_what_is_refused_is_said_in_words(case):
-    model, shape, message = REFUSED[case]
+    model, shape, message = REFUSALS[case]
     with pytest.raises(ValueError, match=f"(?s){message}"):
         live.export(model, shape)
 
 
 def test_an_older_pytorch_is_refused_in_words(monkeypatch):
     monkeypatch.delattr(torch.export, "default_decompositions", raising=False)
-    with pytest.raises(ValueError) as refused:
+    with pytest.raises(ValueError) as error:
         live.export(Own(), (1, 8, 8))
     assert (
-        str(refused.value)
+        str(error.value)
         == f"hybridlib.live.export needs PyTorch 2.6 or later and this is {torch.__version__}; the"
         " shipped models have their graphs beside their weights:"
         " hybridlib.live.packed('vit_nano_digits')"

@@ -33,7 +33,7 @@ def name(kind):
     return "-".join(f"{key}-{value}" for key, value in kind.items()) or "plain"
 
 
-def asked_for(scenes, i, *, rule, side):
+def asked_digits(scenes, i, *, rule, side):
     """The digits that the rule asks for in picture i, by a loop over what is described."""
     *cells, cue = [divmod(int(cell), side) for cell in scenes.cells[i]]
     *colours, cue_colour = scenes.colours[i]
@@ -52,11 +52,11 @@ def test_the_rule_holds_on_every_picture_and_points_at_one_digit(kind):
     side = kind.get("canvas", 32) // (8 + kind.get("jitter", 0))
     pixels, classes = load_digits(return_X_y=True)
     for i in range(5000):
-        assert asked_for(scenes, i, rule=kind.get("rule", "colour"), side=side) == [0]
+        assert asked_digits(scenes, i, rule=kind.get("rule", "colour"), side=side) == [0]
     assert (classes[scenes.originals] == scenes.classes).all()
-    for what in (scenes.classes, scenes.colours[:, :-1], scenes.cells):
-        ordered = np.sort(what, axis=1)
-        assert (np.diff(ordered, axis=1) > 0).all()  # all different in each picture
+    for values in (scenes.classes, scenes.colours[:, :-1], scenes.cells):
+        sorted_values = np.sort(values, axis=1)
+        assert (np.diff(sorted_values, axis=1) > 0).all()  # all different in each picture
     away = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).max(-1) / (
         8 + kind.get("jitter", 0)
     )
@@ -94,10 +94,10 @@ def test_training_pictures_are_made_of_the_digits_training_originals_alone():
     pixels, _ = load_digits(return_X_y=True)
     as_bytes = np.floor(pixels * 255 / 16 + 0.5).astype(np.uint8)
     for split, images in (("train", plain.train.images), ("test", plain.test.images)):
-        allowed = {image[0].numpy().tobytes() for image in images}
+        allowed_images = {image[0].numpy().tobytes() for image in images}
         originals = np.unique(draw_scenes(split, pictures=20_000).originals)
         assert len(originals) == {"train": 1297, "test": 500}[split]
-        assert {as_bytes[k].tobytes() for k in originals} <= allowed
+        assert {as_bytes[k].tobytes() for k in originals} <= allowed_images
 
 
 def test_validation_is_made_of_training_originals_that_are_not_trained_on():
@@ -154,13 +154,13 @@ def test_nothing_but_cue_and_rule_tells_the_digit_from_the_others(kind):
         digits["like the cue"] = scenes.colours[:, :-1] == scenes.colours[:, -1:]
     rng = np.random.default_rng(0)
     shuffle = rng.permuted(np.tile(np.arange(count), (n, 1)), axis=1)
-    for what, values in digits.items():
-        ranked = np.take_along_axis(values, shuffle, axis=1)  # ties are broken at random
-        first = np.take_along_axis(shuffle, ranked.argsort(axis=1, kind="stable"), axis=1)
+    for feature, values in digits.items():
+        shuffled_values = np.take_along_axis(values, shuffle, axis=1)  # ties are broken at random
+        first = np.take_along_axis(shuffle, shuffled_values.argsort(axis=1, kind="stable"), axis=1)
         right = [(first[:, rank] == 0).sum() for rank in range(count)]
         expected = n / count
         for hits in right:
-            assert chisquare([hits, n - hits], [expected, n - expected]).pvalue > 1e-4, what
+            assert chisquare([hits, n - hits], [expected, n - expected]).pvalue > 1e-4, feature
     for values in (
         scenes.cells[:, -1],
         scenes.cells[:, 0],
@@ -187,8 +187,8 @@ def test_who_reads_all_digits_and_names_one_gets_one_of_count():
             scenes.classes, np.random.default_rng(0).integers(count, size=(10_000, 1)), axis=1
         )[:, 0]
         expected = data.chances["reads but cannot look up"]
-        spread = (expected * (1 - expected) / 10_000) ** 0.5
-        assert abs((guess == data.test.labels.numpy()).mean() - expected) < 4 * spread
+        std = (expected * (1 - expected) / 10_000) ** 0.5
+        assert abs((guess == data.test.labels.numpy()).mean() - expected) < 4 * std
         assert expected == pytest.approx(1 / count) and data.chances["blind"] == 0.1
         assert data.test.labels.bincount().tolist() == [1000] * 10
 

@@ -34,26 +34,26 @@ STUDY = replace(field.ALIKE, runs=few)
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    folder, said = tmp_path_factory.mktemp("many"), []
+    folder, messages = tmp_path_factory.mktemp("many"), []
     patch = pytest.MonkeyPatch()
     patch.setattr(many, "find", {"alike": STUDY}.get)
     patch.chdir(folder)  # where the teacher's weights are looked for
-    failed = many.run_many(
+    failures = many.run_many(
         ["alike"],
         device="cpu",
         at_once=2,
         shorten=1000,
         results=folder / "results",
         processes=1,
-        say=said.append,
+        say=messages.append,
     )
-    yield failed, folder, said
+    yield failures, folder, messages
     patch.undo()
 
 
 def test_records_are_whole_and_follow_the_schema(session):
-    failed, folder, said = session
-    assert failed == 0, said
+    failures, folder, messages = session
+    assert failures == 0, messages
     paths = sorted((folder / "results" / "alike").glob("*.json"))
     assert [p.stem for p in paths] == ["digits-DeiT-seed-0", "digits-convnet-seed-0"]
     for path in paths:
@@ -61,27 +61,29 @@ def test_records_are_whole_and_follow_the_schema(session):
         jsonschema.validate(record, SCHEMA)
         assert record["command"] == f"python -m hybridlib study many alike --only {path.stem}"
         assert record["steps"] == 3
-    assert said[-1] == "alike: recorded whole"
+    assert messages[-1] == "alike: recorded whole"
 
 
 def test_a_run_is_what_it_is_alone(session, tmp_path):
     _, folder, _ = session
     spec = few("digits", (0,))[1]
     spec = replace(spec, recipe=spec.recipe | dict(steps=3, evaluate_every=1))
-    alone = run_one(
+    alone_record = run_one(
         STUDY, spec, command="", results=tmp_path, scratch=tmp_path / "runs", progress=False
     )
-    beside = json.loads((folder / "results/alike/digits-convnet-seed-0.json").read_text())
+    shared_record = json.loads((folder / "results/alike/digits-convnet-seed-0.json").read_text())
     for key in ("data", "recipe", "model", "parameters", "settings"):
-        assert beside[key] == alone[key]
-    assert beside["result"]["test_accuracy"] == alone["result"]["test_accuracy"]
-    assert beside["result"]["test_loss"] == pytest.approx(alone["result"]["test_loss"], rel=1e-5)
+        assert shared_record[key] == alone_record[key]
+    assert shared_record["result"]["test_accuracy"] == alone_record["result"]["test_accuracy"]
+    assert shared_record["result"]["test_loss"] == pytest.approx(
+        alone_record["result"]["test_loss"], rel=1e-5
+    )
 
 
 def test_nothing_is_begun_that_would_not_end_in_time(session, tmp_path, monkeypatch):
-    said = []
+    messages = []
     monkeypatch.setattr(many, "find", {"alike": STUDY}.get)
-    failed = many.run_many(
+    failures = many.run_many(
         ["alike"],
         device="cpu",
         at_once=1,
@@ -89,6 +91,6 @@ def test_nothing_is_begun_that_would_not_end_in_time(session, tmp_path, monkeypa
         results=tmp_path,
         scratch=tmp_path,
         processes=1,
-        say=said.append,
+        say=messages.append,
     )
-    assert failed == 0 and said[-1] == "alike: 2 left" and not list(tmp_path.rglob("*.json"))
+    assert failures == 0 and messages[-1] == "alike: 2 left" and not list(tmp_path.rglob("*.json"))

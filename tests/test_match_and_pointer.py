@@ -27,15 +27,15 @@ def read_tiles(picture):
         (255, 255, 255): "white"
     }
     names |= {tuple(v // 3 for v in rgb): k for rgb, k in list(names.items())}
-    lit, entries = picture.any(-1), []
+    ink, entries = picture.any(-1), []
     for y, x in itertools.product(range(29), range(29)):
-        if not lit[y, x]:
+        if not ink[y, x]:
             continue
         block = picture[y : y + 4 : 2, x : x + 4 : 2].reshape(4, 3)
         colour = names[tuple(map(int, block[0]))]
         entries.append((colour, tuple(bool(pixel.max() > 85) for pixel in block)))
-        lit[y : y + 4, x : x + 4] = False
-    assert not lit.any()
+        ink[y : y + 4, x : x + 4] = False
+    assert not ink.any()
     return entries
 
 
@@ -50,11 +50,11 @@ def test_the_white_tile_repeats_the_pattern_of_the_label_alone(kind):
         assert sorted(c for c, _ in tiles if c != "white") == list(range(kind.get("count", 4)))
     on_grid = (scenes.corners % 4 == 0).all()
     assert on_grid == ("jitter" not in kind)
-    apart = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).max(-1)
+    distance = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).max(-1)
     if kind.get("distance") == "near":
-        assert (apart == 4).all()
+        assert (distance == 4).all()
     if kind.get("distance") == "far":
-        assert (apart >= 16).all()
+        assert (distance >= 16).all()
 
 
 @pytest.mark.parametrize("kind", MATCHES, ids=str)
@@ -63,9 +63,9 @@ def test_nothing_but_the_pattern_tells_the_matching_tile(kind):
     scenes = draw_match("train", pictures=n, **kind)
     count, labels = scenes.colours.shape[1], scenes.colours[:, 0]
     assert (np.bincount(labels) == n // count).all()
-    apart = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).sum(-1)
-    noise = np.random.default_rng(0).random(apart.shape)  # breaks ties
-    for values in (scenes.cells[:, :-1], apart + noise, scenes.patterns[:, :-1]):
+    distance = abs(scenes.corners[:, :-1] - scenes.corners[:, -1:]).sum(-1)
+    noise = np.random.default_rng(0).random(distance.shape)  # breaks ties
+    for values in (scenes.cells[:, :-1], distance + noise, scenes.patterns[:, :-1]):
         hits = (values.argmin(axis=1) == 0).sum()
         assert chisquare([hits, n - hits], [n / count, n - n / count]).pvalue > 1e-4
     for values in (scenes.patterns[:, -1], scenes.cells[:, -1], scenes.cells[:, 0]):
@@ -93,8 +93,8 @@ def test_the_label_is_the_colour_that_many_tiles_right_of_the_dot(kind):
     side, counts = scenes.colours.shape[1], scenes.colours.max() + 1
     for colour in range(counts):  # each column has each colour equally often
         assert ((scenes.colours == colour).sum(1) == side // counts).all()
-    moved = np.unique(scenes.corners - scenes.corners.min(), axis=0)
-    assert len(moved) == (kind.get("jitter", 0) + 1) ** 2
+    displacements = np.unique(scenes.corners - scenes.corners.min(), axis=0)
+    assert len(displacements) == (kind.get("jitter", 0) + 1) ** 2
     assert (scenes.corners % 4 == 0).all() == ("jitter" not in kind)
 
 
@@ -105,13 +105,13 @@ def test_nothing_but_the_place_beside_the_dot_tells_the_label(kind):
     count, step = scenes.colours.max() + 1, kind.get("displacement", 3)
     assert (np.bincount(scenes.labels) == n // count).all()
     row, column = scenes.dots.T
-    everyone = np.arange(n)
-    features = {"dot's colour": scenes.colours[everyone, row, column], "row": row, "column": column}
-    features["left neighbour"] = scenes.colours[everyone, row, column + step - 1]
-    for what, values in features.items():
+    indices = np.arange(n)
+    features = {"dot's colour": scenes.colours[indices, row, column], "row": row, "column": column}
+    features["left neighbour"] = scenes.colours[indices, row, column + step - 1]
+    for name, values in features.items():
         table = np.zeros((count, values.max() + 1))
         np.add.at(table, (scenes.labels, values), 1)
-        assert chi2_contingency(table[:, table.any(0)]).pvalue > 1e-4, what
+        assert chi2_contingency(table[:, table.any(0)]).pvalue > 1e-4, name
     assert set(load("pointer", **SMALL, **kind).chances.values()) == {1 / count}
 
 
@@ -119,12 +119,12 @@ def test_nothing_but_the_place_beside_the_dot_tells_the_label(kind):
 def test_splits_are_apart_and_bytes_stay(source):
     data, again = (load(source, **SMALL) for _ in range(2))
     assert data.describe() == again.describe()
-    pinned = {
+    expected = {
         "match": ("01fa4236681ffaea", "103d077b884f9160"),
         "pointer": ("3fb6b2fe4acf77a3", "cd3aedd9dbeb44c5"),
     }
     digests = tuple(data.describe()[split]["digest"] for split in ("train", "test"))
-    assert digests == pinned[source]
+    assert digests == expected[source]
     validation = load(source, judged_on="validation", **SMALL)
     pictures = [
         {i.numpy().tobytes() for i in images}

@@ -39,12 +39,12 @@ LAST = {  # the last block gives back the class token alone
 }
 
 
-def stored(name):
+def load_modules(name):
     graph = json.loads(live.graph_path(name).read_text("utf-8"))
     return [{**module, "shape": module["at"][2]} for module in graph["modules"]], graph["flow"]
 
 
-def watched(name, image):
+def record_calls(name, image):
     """Every call in PyTorch's own forward pass, in order of starting: [name, what went in, what
     came out]."""
     model, calls, open_ = pretrained.load(name).model, [], []
@@ -81,7 +81,7 @@ def image():
 
 @every
 def test_every_part_of_the_models_own_level_is_there_once_and_in_order(name, image):
-    modules, flow = stored(name)
+    modules, flow = load_modules(name)
     names = [
         modules[place]["name"]
         for place in network_outline.places_in(flow)
@@ -90,20 +90,22 @@ def test_every_part_of_the_models_own_level_is_there_once_and_in_order(name, ima
     assert len(names) == len(set(names))
     # dropout computes nothing and is left out
     tops = {module["name"].split(".")[0] for module in modules}
-    called = [key.split(".")[0] for key, _, _ in watched(name, image)[1]]
-    in_turn = [key for key, _ in itertools.groupby(key for key in called if key in tops)]
+    call_names = [key.split(".")[0] for key, _, _ in record_calls(name, image)[1]]
+    in_turn = [key for key, _ in itertools.groupby(key for key in call_names if key in tops)]
     assert [key for key, _ in itertools.groupby(key.split(".")[0] for key in names)] == in_turn
     assert set(in_turn) == {key for key, _ in pretrained.load(name).model.named_children()} & tops
 
 
 @every
 def test_shapes_are_those_of_pytorchs_hooks(name, image):
-    modules, _ = stored(name)
-    shapes = {key: list(out.shape) for key, _, out in watched(name, image)[1] if out is not None}
-    named = [module for module in modules if module["name"]]
-    assert len(named) > 40
+    modules, _ = load_modules(name)
+    shapes = {
+        key: list(out.shape) for key, _, out in record_calls(name, image)[1] if out is not None
+    }
+    named_modules = [module for module in modules if module["name"]]
+    assert len(named_modules) > 40
     # the last block of a transformer computes only what the head reads: its vectors are as long
-    for module in named:
+    for module in named_modules:
         if module["name"] in shapes:
             axes = (
                 -1
@@ -114,7 +116,7 @@ def test_shapes_are_those_of_pytorchs_hooks(name, image):
             assert module["shape"][axes:] == shapes[module["name"]][axes:], module["name"]
 
 
-def laid_out(x, like):
+def lay_out(x, like):
     """Tokens as a map, or a map as tokens, if that is what the other is."""
     if x.ndim == 4 and like.ndim == 3:
         return x.flatten(2).transpose(1, 2)
@@ -125,8 +127,8 @@ def laid_out(x, like):
 def test_branches_add_up_to_what_pytorch_computes(name, image):
     """Each block walked by its flow with PyTorch's own numbers: what goes into every part, sums,
     and what leaves."""
-    modules, _ = stored(name)
-    _, calls = watched(name, image)
+    modules, _ = load_modules(name)
+    _, calls = record_calls(name, image)
     joins = 0
 
     def walk(flow, x, own):
@@ -135,14 +137,14 @@ def test_branches_add_up_to_what_pytorch_computes(name, image):
             if isinstance(item, int):
                 key, entry, out = own[item]
                 assert modules[item]["name"] == key
-                torch.testing.assert_close(laid_out(x, entry), entry, atol=1e-5, rtol=1e-5)
+                torch.testing.assert_close(lay_out(x, entry), entry, atol=1e-5, rtol=1e-5)
                 x = out
             else:
                 ((kind, branches),) = item.items()
                 assert kind == "add"
                 joins += 1
                 first, second = (walk(branch, x, own) for branch in branches)
-                x = laid_out(first, second) + second
+                x = lay_out(first, second) + second
         return x
 
     for module in modules:
@@ -161,24 +163,24 @@ def test_branches_add_up_to_what_pytorch_computes(name, image):
             for part in module["parts"]
         }
         out = walk(flow, calls[at][1], own)
-        torch.testing.assert_close(laid_out(out, calls[at][2]), calls[at][2], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(lay_out(out, calls[at][2]), calls[at][2], atol=1e-5, rtol=1e-5)
     assert joins >= 3
 
 
 def test_what_is_particular_to_a_paper_can_be_read_off_the_flow():
-    ceit, _ = stored("ceit_nano_digits")
+    ceit, _ = load_modules("ceit_nano_digits")
     (leff,) = next(part for part in ceit if part["name"] == "blocks.0.mlp")["flow"]
     # the class token goes around the convolutions
     assert list(leff) == ["cat"] and leff["cat"][1] == []
     cat = next(part for part in ceit if part["class"] == "cat" and part["shape"] == [1, 4, 64])
     assert [ceit[place]["name"] for place in cat["takes"]] == [f"blocks.{i}" for i in range(4)]
-    deit, flow = stored("deit_nano_digits")
+    deit, flow = load_modules("deit_nano_digits")
     assert [[deit[p]["name"] for p in branch] for branch in flow[-1]["add"]] == [
         ["head"],
         ["second_head"],
     ]
     assert [part["tokens"] for part in deit if "tokens" in part] == [["class", "distillation"]]
-    coatnet, _ = stored("coatnet_nano_digits")
+    coatnet, _ = load_modules("coatnet_nano_digits")
     excite = next(part for part in coatnet if part["class"] == "SqueezeExcite")
     assert list(excite["flow"][0]) == ["mul"]
 
@@ -197,11 +199,13 @@ def test_a_model_of_the_readers_own_with_branches_of_three_and_functions_between
 
     graph = live.export(Own(), (3, 8, 8))
     names = {place: module["name"] or module["class"] for place, module in enumerate(graph.modules)}
-    read = lambda flow: [
-        names[item] if isinstance(item, int) else {k: [read(b) for b in v] for k, v in item.items()}
+    name_flow = lambda flow: [
+        names[item]
+        if isinstance(item, int)
+        else {k: [name_flow(b) for b in v] for k, v in item.items()}
         for item in flow
     ]
-    assert read(graph.flow) == [
+    assert name_flow(graph.flow) == [
         {"add": [["one", "two"], []]},
         {"mul": [["three"], []]},
         "mean",
@@ -214,7 +218,7 @@ def test_a_model_of_the_readers_own_with_branches_of_three_and_functions_between
 
 @every
 def test_folding_counts_every_block_of_the_model_once(name):
-    modules, flow = stored(name)
+    modules, flow = load_modules(name)
     members = [member for row in outline(modules, flow) for member in row.members]
     model = pretrained.load(name).model
     assert len(members) == len(set(members)) == DEPTHS[type(model).__name__](model)
@@ -234,7 +238,7 @@ def test_folding_counts_every_block_of_the_model_once(name):
 def rows_of(name):
     return [
         (row.title, len(row.members))
-        for row in outline(*stored(f"{name}_nano_digits"))
+        for row in outline(*load_modules(f"{name}_nano_digits"))
         if row.members
     ]
 
@@ -248,7 +252,7 @@ def test_each_system_can_be_told_by_its_rows():
         ("Stage 3 · Bottleneck transformer", 1),
         ("Stage 3 · Bottleneck transformer", 3),
     ]
-    kinds = [row.kind for row in outline(*stored("coatnet_nano_digits")) if row.members]
+    kinds = [row.kind for row in outline(*load_modules("coatnet_nano_digits")) if row.members]
     assert kinds == [
         "convolution",
         "convolution",
@@ -260,12 +264,12 @@ def test_each_system_can_be_told_by_its_rows():
 
 
 def test_a_row_of_bottlenecks_differs_from_one_with_attention_in_the_middle():
-    rows = [row for row in outline(*stored("botnet_nano_digits")) if row.members]
+    rows = [row for row in outline(*load_modules("botnet_nano_digits")) if row.members]
     labels = [[cell.label for cell in row.strip[0].main] for row in rows]
     assert labels[1] == ["conv 1×1", "conv 3×3", "conv 1×1"]
     assert labels[-1] == ["conv 1×1", "attention", "norm", "ReLU", "conv 1×1"]
     assert rows[0].strip[0].side[0].label == "conv 1×1" and rows[1].strip[0].side == []
-    lca = outline(*stored("ceit_nano_digits"))[-2]
+    lca = outline(*load_modules("ceit_nano_digits"))[-2]
     # its parts are called, itself it is not
     assert [cell.label for cell in lca.strip[0].main] == ["norm", "attention"]
 

@@ -29,7 +29,7 @@ CHAPTERS = [path for path in NOTEBOOKS if path.name[:2].isdigit()]
 PAGES = sorted([*BOOK.glob("*.md"), *NOTEBOOKS])
 
 
-def read(path):
+def read_notebook(path):
     return nbformat.read(path, as_version=4)
 
 
@@ -41,7 +41,7 @@ def markdown(path):
     """Return the Markdown text of a page or a chapter."""
     if path.suffix == ".md":
         return path.read_text("utf-8")
-    return "\n\n".join(c.source for c in read(path).cells if c.cell_type == "markdown")
+    return "\n\n".join(c.source for c in read_notebook(path).cells if c.cell_type == "markdown")
 
 
 def plain(heading):
@@ -64,7 +64,7 @@ def headings(path):
     return re.findall(r"^#{1,6}\s+(.+?)\s*$", text, re.M)
 
 
-def named(path):
+def anchors(path):
     """The anchors that a page sets itself: the ledger's rows."""
     return re.findall(r'<\w+[^>]*\bid="([^"]+)"', markdown(path))
 
@@ -96,15 +96,15 @@ def per_page(test):
 
 def test_every_chapter_is_in_the_table_of_contents():
     """The chapters in the order of their numbers, and each page to play on."""
-    listed = re.findall(r"book/(\w+)", (ROOT / "_toc.yml").read_text())
-    assert [name for name in listed if name[:2].isdigit()] == [path.stem for path in CHAPTERS]
-    assert {path.stem for path in NOTEBOOKS} <= set(listed)
+    names = re.findall(r"book/(\w+)", (ROOT / "_toc.yml").read_text())
+    assert [name for name in names if name[:2].isdigit()] == [path.stem for path in CHAPTERS]
+    assert {path.stem for path in NOTEBOOKS} <= set(names)
 
 
 @per_notebook
 def test_stored_by_make_notebooks(path):
     """The file is in the form that `make notebooks` writes, made from the code that is here now."""
-    notebook = read(path)
+    notebook = read_notebook(path)
     key = notebook.metadata.get("hybrid_book", {}).get("digest")
     hint = f"outputs are out of date: make notebooks CHAPTER={path.stem}"
     assert key == notebooks.digest(notebook), hint
@@ -113,15 +113,15 @@ def test_stored_by_make_notebooks(path):
 
 @per_notebook
 def test_ran_from_top_to_bottom_without_an_error(path):
-    cells = [cell for cell in code_cells(read(path)) if cell.source.strip()]
+    cells = [cell for cell in code_cells(read_notebook(path)) if cell.source.strip()]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert [o for cell in cells for o in cell.outputs if o.output_type == "error"] == []
-    assert read(path).metadata.kernelspec.name == "python3"
+    assert read_notebook(path).metadata.kernelspec.name == "python3"
 
 
 @per_notebook
 def test_holds_nothing_of_the_machine_it_ran_on(path):
-    for cell in read(path).cells:
+    for cell in read_notebook(path).cells:
         texts = [cell.source, *(json.dumps(output) for output in cell.get("outputs", []))]
         for text in texts:
             assert not LOCAL_PATH.search(text), f"absolute path near {cell.source[:60]!r}"
@@ -130,7 +130,7 @@ def test_holds_nothing_of_the_machine_it_ran_on(path):
 
 @per_notebook
 def test_every_widget_view_has_its_state(path):
-    notebook = read(path)
+    notebook = read_notebook(path)
     state = notebook.metadata.get("widgets", {}).get(notebooks.STATE, {}).get("state", {})
     views = [
         output.data[notebooks.VIEW].model_id
@@ -145,17 +145,17 @@ def test_every_widget_view_has_its_state(path):
 
 @per_notebook
 def test_is_small_enough_for_a_phone(path):
-    widgets = read(path).metadata.get("widgets", {})
+    widgets = read_notebook(path).metadata.get("widgets", {})
     assert len(json.dumps(widgets)) <= MAX_WIDGET_DATA
     assert path.stat().st_size <= MAX_SIZE
 
 
 @per_notebook
 def test_few_cells_are_left_uncompared_and_each_is_followed_by_a_check(path):
-    cells = code_cells(read(path))
-    ignored = [i for i, cell in enumerate(cells) if IGNORE in cell.metadata.get("tags", [])]
-    assert len(ignored) <= MAX_IGNORED
-    for index in ignored:
+    cells = code_cells(read_notebook(path))
+    ignored_cells = [i for i, cell in enumerate(cells) if IGNORE in cell.metadata.get("tags", [])]
+    assert len(ignored_cells) <= MAX_IGNORED
+    for index in ignored_cells:
         rest = cells[index + 1 :]
         assert any("assert" in cell.source for cell in rest[:2]), cells[index].source[:80]
 
@@ -182,7 +182,7 @@ def test_links_inside_the_book_lead_somewhere(path):
     for target, file, anchor in links(path):
         assert file.is_file(), f"{path.name}: no file for {target}"
         if anchor:
-            assert anchor in {*map(slug, headings(file)), *named(file)}, (
+            assert anchor in {*map(slug, headings(file)), *anchors(file)}, (
                 f"{path.name}: no anchor for {target}"
             )
 
@@ -192,7 +192,7 @@ def test_links_inside_a_chapter_lead_somewhere_in_jupyter(path):
     """nbconvert names headings as JupyterLab does: by their text, with its capitals, commas and
     colons."""
     text = nbformat.v4.new_notebook(
-        cells=[c for c in read(path).cells if c.cell_type == "markdown"]
+        cells=[c for c in read_notebook(path).cells if c.cell_type == "markdown"]
     )
     page, _ = HTMLExporter(template_name="basic").from_notebook_node(text)
     ids = set(re.findall(r'<h[1-6] id="([^"]*)"', page))
@@ -207,7 +207,7 @@ def test_links_to_markdown_pages_lead_somewhere_on_github(path):
     link."""
     for target, file, anchor in links(path):
         if anchor and file.suffix == ".md":
-            assert anchor.lower() in map(github_slug, headings(file)) or anchor in named(file), (
+            assert anchor.lower() in map(github_slug, headings(file)) or anchor in anchors(file), (
                 f"{path.name}: {target}"
             )
 
@@ -216,8 +216,8 @@ def test_links_to_markdown_pages_lead_somewhere_on_github(path):
 def test_cited_papers_stand_in_the_references(path):
     bibliography = (BOOK / "references.bib").read_text("utf-8")
     papers = set(re.findall(r"eprint\s*=\s*\{([\d.]+)\}", bibliography))
-    cited = set(re.findall(r"arxiv\.org/(?:abs|pdf)/(\d{4}\.\d{4,5})", markdown(path)))
-    assert cited <= papers
+    cited_papers = set(re.findall(r"arxiv\.org/(?:abs|pdf)/(\d{4}\.\d{4,5})", markdown(path)))
+    assert cited_papers <= papers
 
 
 def test_glossary_gives_each_term_a_chinese_word_and_a_chapter():

@@ -26,7 +26,7 @@ def network() -> nn.Module:
     )
 
 
-HIDDEN = ("2.weight", "4.weight")  # not the first and not the last
+HIDDEN_NAMES = ("2.weight", "4.weight")  # not the first and not the last
 
 
 def give_gradients(model: nn.Module, step: int) -> None:
@@ -47,9 +47,11 @@ def steps(model, optimizer, count, start=0):
 def test_muon_is_pytorchs_on_hidden_matrices_and_adamw_elsewhere(layout):
     ours, theirs = network().to(memory_format=layout), network()
     optimizer, _ = make_optimizer("muon", ours, device=CPU, **SETTINGS)
-    named = dict(theirs.named_parameters())
-    rest = {name: p for name, p in named.items() if name not in HIDDEN}
-    flat = {name: nn.Parameter(named[name].detach().flatten(1).clone()) for name in HIDDEN}
+    parameters = dict(theirs.named_parameters())
+    rest = {name: p for name, p in parameters.items() if name not in HIDDEN_NAMES}
+    flat = {
+        name: nn.Parameter(parameters[name].detach().flatten(1).clone()) for name in HIDDEN_NAMES
+    }
     adamw = torch.optim.AdamW(
         [
             dict(params=[p for n, p in rest.items() if decays(n, p)], weight_decay=0.1),
@@ -66,12 +68,12 @@ def test_muon_is_pytorchs_on_hidden_matrices_and_adamw_elsewhere(layout):
             group["lr"] = rate
         give_gradients(ours, step)
         give_gradients(theirs, step)
-        for name in HIDDEN:
-            flat[name].grad = named[name].grad.flatten(1)
+        for name in HIDDEN_NAMES:
+            flat[name].grad = parameters[name].grad.flatten(1)
         for one in (optimizer, adamw, muon):
             one.step()
     for name, parameter in ours.named_parameters():
-        expected = flat[name].view_as(parameter) if name in HIDDEN else rest[name]
+        expected = flat[name].view_as(parameter) if name in HIDDEN_NAMES else rest[name]
         torch.testing.assert_close(parameter, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -93,20 +95,22 @@ def test_muons_step_has_singular_values_alike_and_adamws_size():
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_state_goes_through_a_checkpoint(layout):
     whole = network().to(memory_format=layout)
-    optimizer, named = make_optimizer("muon", whole, device=CPU, **SETTINGS)
+    optimizer, named_parameters = make_optimizer("muon", whole, device=CPU, **SETTINGS)
     steps(whole, optimizer, 3)
-    tensors = {k: v.contiguous().clone() for k, v in optimizer_tensors(optimizer, named).items()}
-    assert {f"optimizer.momentum_buffer.{name}" for name in HIDDEN} <= tensors.keys()
-    resumed = copy.deepcopy(whole)
-    second, again = make_optimizer("muon", resumed, device=CPU, **SETTINGS)
-    give_gradients(resumed, 9)
+    tensors = {
+        k: v.contiguous().clone() for k, v in optimizer_tensors(optimizer, named_parameters).items()
+    }
+    assert {f"optimizer.momentum_buffer.{name}" for name in HIDDEN_NAMES} <= tensors.keys()
+    resumed_model = copy.deepcopy(whole)
+    second, again = make_optimizer("muon", resumed_model, device=CPU, **SETTINGS)
+    give_gradients(resumed_model, 9)
     second.step()  # a state that must go
-    resumed.load_state_dict(whole.state_dict())
+    resumed_model.load_state_dict(whole.state_dict())
     below = {key.removeprefix("optimizer."): value for key, value in tensors.items()}
     put_optimizer(second, again, below)
     steps(whole, optimizer, 3, start=3)
-    steps(resumed, second, 3, start=3)
-    for one, other in zip(whole.parameters(), resumed.parameters()):
+    steps(resumed_model, second, 3, start=3)
+    for one, other in zip(whole.parameters(), resumed_model.parameters()):
         assert torch.equal(one, other)
 
 
@@ -118,8 +122,10 @@ def test_a_model_without_hidden_matrices_and_frozen_ones():
     model = network()
     model[4].requires_grad_(False)
     before = model[4].weight.clone()
-    optimizer, named = make_optimizer("muon", model, device=CPU, **SETTINGS)
-    assert {n for n, p in named if any(p is m for m in optimizer.matrices)} == {"2.weight"}
+    optimizer, named_parameters = make_optimizer("muon", model, device=CPU, **SETTINGS)
+    assert {n for n, p in named_parameters if any(p is m for m in optimizer.matrices)} == {
+        "2.weight"
+    }
     give_gradients(model, 0)
     optimizer.step()
     assert torch.equal(model[4].weight, before)

@@ -29,8 +29,8 @@ class Sized:
     train = range(1_281_167)
 
 
-def settled(preset, **given):
-    return recipe(preset, **given).settle(Sized())
+def settle(preset, **changes):
+    return recipe(preset, **changes).settle(Sized())
 
 
 def names(arguments):
@@ -49,7 +49,7 @@ def test_every_value_has_a_meaning_and_a_source():
 
 
 def test_deits_recipe_as_its_table_9_has_it():
-    deit = settled("deit")
+    deit = settle("deit")
     config = {f"{name}": getattr(deit, name) for name in settings()}
     changes = {name: value for name, value in config.items() if value != DEFAULTS[name][0]}
     assert changes.pop("augment") == deit.augment and changes == dict(
@@ -73,34 +73,34 @@ def test_deits_recipe_as_its_table_9_has_it():
 
 
 def test_the_other_papers_recipes():
-    coatnet = settled("coatnet")
+    coatnet = settle("coatnet")
     assert (coatnet.lr, coatnet.min_lr, coatnet.clip) == (1e-3, 1e-5, 1.0)
     steps = 300 * 1_281_167 / 4096
     assert coatnet.warmup == pytest.approx(10_000 / steps)
     assert coatnet.augment[-1].cutmix == 0
     depths = [recipe("coatnet", size=f"CoAtNet-{i}").drop_path for i in range(4)]
     assert depths == [0.2, 0.3, 0.5, 0.7]
-    early = settled("early-conv")
+    early = settle("early-conv")
     assert (early.batch_size, early.weight_decay) == (2048, 0.24)
     assert early.repeats == 1 and early.ema and "AutoAugment" in names(early)
     large = recipe("early-conv", size="C-36GF").settle(Sized())
     assert (large.lr, large.weight_decay) == (6e-4, 0.28)
     plus = recipe("convit", size="S+").settle(Sized())
     assert (plus.lr, plus.batch_size) == (4e-4, 512)
-    assert settled("convit") == settled("ceit") == settled("deit")
+    assert settle("convit") == settle("ceit") == settle("deit")
 
 
 def test_what_is_given_replaces_the_preset():
-    assert settled("deit", batch_size=256).lr == pytest.approx(2.5e-4)
-    assert settled("deit", batch_size=256, lr=0.002).lr == 0.002
-    assert settled("deit", epochs=100).warmup == pytest.approx(0.05)
-    assert settled("deit", warmup=0.2).warmup == 0.2
-    assert settled("deit", batch_size=4).min_lr == settled("deit", batch_size=4).lr < 1e-5
-    bare = settled("deit", rand_augment=None, erase=0, mixup=0, cutmix=0, augment="crop")
+    assert settle("deit", batch_size=256).lr == pytest.approx(2.5e-4)
+    assert settle("deit", batch_size=256, lr=0.002).lr == 0.002
+    assert settle("deit", epochs=100).warmup == pytest.approx(0.05)
+    assert settle("deit", warmup=0.2).warmup == 0.2
+    assert settle("deit", batch_size=4).min_lr == settle("deit", batch_size=4).lr < 1e-5
+    bare = settle("deit", rand_augment=None, erase=0, mixup=0, cutmix=0, augment="crop")
     assert bare.augment == "crop"
-    assert settled(None, epochs=3).augment == "none"
+    assert settle(None, epochs=3).augment == "none"
     assert sources("deit", clip=0.5)["clip"] == (0.5, "given")
-    in_steps = settled("deit", steps=12_512)  # ten epochs
+    in_steps = settle("deit", steps=12_512)  # ten epochs
     assert in_steps.epochs is None and in_steps.warmup == pytest.approx(0.5, abs=1e-3)
 
 
@@ -110,10 +110,10 @@ def test_what_is_given_replaces_the_preset():
         (lambda: recipe("vgg"), "'vgg'.*deit, convit"),
         (lambda: recipe("deit", momentum=1), "'momentum'.*epochs"),
         (
-            lambda: settled("deit", epochs=5),
+            lambda: settle("deit", epochs=5),
             r"warm-up of 5 epochs does not fit into epochs=5.*fraction.*warmup=0.1",
         ),
-        (lambda: settled("coatnet", seconds=60), r"warm-up of 10000 steps.*fit into seconds=60"),
+        (lambda: settle("coatnet", seconds=60), r"warm-up of 10000 steps.*fit into seconds=60"),
     ],
 )
 def test_what_cannot_be(make, message):
@@ -122,10 +122,10 @@ def test_what_cannot_be(make, message):
 
 
 def test_text_says_what_is_on_and_where_it_comes_from():
-    said = describe(sources("deit", lr=0.003))
-    assert "lr               0.003              given" in said
-    assert "repeats          3                  table 9" in said and "warmup_epochs" in said
-    assert "auto_augment" not in said and "\nwarmup  " not in said
+    text = describe(sources("deit", lr=0.003))
+    assert "lr               0.003              given" in text
+    assert "repeats          3                  table 9" in text and "warmup_epochs" in text
+    assert "auto_augment" not in text and "\nwarmup  " not in text
 
 
 # ---------------------------------------------------------------------------------------- fit
@@ -134,22 +134,24 @@ def test_text_says_what_is_on_and_where_it_comes_from():
 def test_average_of_the_weights_against_a_loop():
     states = []
 
-    def watched(model, images, targets):
+    def record_state(model, images, targets):
         states.append({k: v.clone() for k, v in model.state_dict().items()})
         return nn.functional.cross_entropy(model(images), targets)
 
-    averaged, plain = network(dropout=0), network(dropout=0)
-    run = fit(averaged, DATA, Recipe(**SHORT, ema=0.8, evaluate_every=1), loss=watched, **QUIET)
-    plain_run = fit(plain, DATA, Recipe(**SHORT, evaluate_every=1), **QUIET)
+    averaged_model, plain_model = network(dropout=0), network(dropout=0)
+    run = fit(
+        averaged_model, DATA, Recipe(**SHORT, ema=0.8, evaluate_every=1), loss=record_state, **QUIET
+    )
+    plain_run = fit(plain_model, DATA, Recipe(**SHORT, evaluate_every=1), **QUIET)
     weights = [state["5.weight"].double() for state in states[1:]]  # after the first step, ...
-    weights.append(plain.state_dict()["5.weight"].double())
+    weights.append(plain_model.state_dict()["5.weight"].double())
     expected = weights[0]
     for later in weights[1:]:
         expected = 0.8 * expected + 0.2 * later
-    assert torch.allclose(averaged[5].weight.double(), expected, atol=1e-6)
-    assert not torch.allclose(averaged[5].weight, plain[5].weight, atol=1e-4)
+    assert torch.allclose(averaged_model[5].weight.double(), expected, atol=1e-6)
+    assert not torch.allclose(averaged_model[5].weight, plain_model[5].weight, atol=1e-4)
     assert run.config["ema"] == 0.8 and "ema" not in plain_run.config
-    assert not torch.equal(averaged[1].running_mean, plain[1].running_mean)
+    assert not torch.equal(averaged_model[1].running_mean, plain_model[1].running_mean)
     assert [e["train_loss"] for e in run.curve] == [e["train_loss"] for e in plain_run.curve]
     assert run.result["loss"] != plain_run.result["loss"]
 
@@ -191,8 +193,8 @@ def test_a_teacher_in_the_loss():
     images = DATA.train.normalise(DATA.train.images[:6])
     labels = torch.full((6,), 2)
     logits = student.eval()(images)
-    says = teacher.eval()(images)
-    expected = hard_distillation_loss(logits, logits, says, labels)
+    teacher_logits = teacher.eval()(images)
+    expected = hard_distillation_loss(logits, logits, teacher_logits, labels)
     assert loss(student, images, labels).item() == pytest.approx(expected.item())
     run = fit(student, DATA, Recipe(**SHORT | dict(steps=30)), loss=loss, **QUIET)
     assert digest(loss.teacher) == before and not loss.teacher.training
@@ -218,10 +220,10 @@ def test_renormalised_images_are_as_the_teacher_knows_them():
     statistics = [tuple(v.tolist()) for v in (mean, std, to_mean, to_std)]
     change = Renormalise(*statistics[:2], to_mean=statistics[2], to_std=statistics[3])
 
-    def normalised(mean, std):
+    def normalise(mean, std):
         return (pixels - mean[:, None, None]) / std[:, None, None]
 
-    assert torch.allclose(change(normalised(mean, std)), normalised(to_mean, to_std), atol=1e-5)
+    assert torch.allclose(change(normalise(mean, std)), normalise(to_mean, to_std), atol=1e-5)
 
 
 def test_stochastic_depth_where_there_is_some():
@@ -241,11 +243,11 @@ def test_show_recipe_and_presets_print_and_train_nothing(capsys, tmp_path, monke
     monkeypatch.setattr(cli_train, "load_data", lambda args, side: DATA)
     words = ["train", "convnet", "--preset", "deit", "--batch-size", "512", "--show-recipe"]
     assert main(words) == 0
-    said = capsys.readouterr().out
-    assert "batch_size       512                given" in said
-    assert "  lr               0.0005" in said
-    assert "drop_path        0.0                convnet has no stochastic depth" in said
-    assert "augment          crop               digits are not flipped" in said
+    output = capsys.readouterr().out
+    assert "batch_size       512                given" in output
+    assert "  lr               0.0005" in output
+    assert "drop_path        0.0                convnet has no stochastic depth" in output
+    assert "augment          crop               digits are not flipped" in output
     assert main(["presets", "coatnet"]) == 0
     assert "warmup_steps     10000              table 10" in capsys.readouterr().out
     assert main(["presets"]) == 0 and not list(tmp_path.iterdir())
@@ -272,13 +274,13 @@ def test_train_with_a_preset_and_a_teacher(capsys, tmp_path, monkeypatch):
     assert "config.distill was 'hard' and is now 'soft'" in capsys.readouterr().err
     assert main(["train", "vit", *quick, "--distill", "soft"]) == 2
     assert "--distill soft needs a teacher" in capsys.readouterr().err
-    other = enlarged(data)
+    other = enlarge(data)
     monkeypatch.setattr(cli_train, "load_data", lambda args, side: other)
     assert main([*command[:-1], "elsewhere"]) == 2
     assert "teacher sees images of 8 pixels and the student of 16" in capsys.readouterr().err
 
 
-def enlarged(data):
+def enlarge(data):
     larger = copy.deepcopy(data)
     larger.train.image_size = larger.test.image_size = 16
     return larger

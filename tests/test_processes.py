@@ -23,7 +23,7 @@ RECIPE = [
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def work_folder(tmp_path, monkeypatch):
     """ImageNet's layout: train/ and val/ with a folder for each class."""
     monkeypatch.chdir(tmp_path)
     numbers = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def torchrun(*arguments):
     """Run a command of hybridlib in two processes and return what was said."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone")
-    done = subprocess.run(
+    result = subprocess.run(
         [*launcher, "--nproc-per-node", "2", "-m", "hybridlib", *arguments],
         capture_output=True,
         text=True,
@@ -49,25 +49,29 @@ def torchrun(*arguments):
         env=environment,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
 
 
-def test_torchrun_gives_the_result_of_one_process(here, capsys):
+def test_torchrun_gives_the_result_of_one_process(work_folder, capsys):
     command = ["train", "vit", "--data", "photos", *RECIPE]
     assert main([*command, "--out", "one"]) == 0
-    said = torchrun(*command, "--out", "two")
-    assert said.count("vit nano on photos: accuracy") == 1
+    output = torchrun(*command, "--out", "two")
+    assert output.count("vit nano on photos: accuracy") == 1
 
-    one, two = (json.loads((here / name / "run.json").read_text()) for name in ("one", "two"))
+    one, two = (
+        json.loads((work_folder / name / "run.json").read_text()) for name in ("one", "two")
+    )
     assert one["device"]["processes"] == 1 and two["device"]["processes"] == 2
     assert one["config"] == two["config"] and one["data"] == two["data"]
     assert one["result"] == pytest.approx(two["result"], abs=1e-5)
     for a, b in zip(one["curve"], two["curve"], strict=True):
         assert a | {"seconds": 0} == pytest.approx(b | {"seconds": 0}, abs=1e-5)
-    ours, theirs = (load_file(here / name / "weights.safetensors") for name in ("one", "two"))
+    ours, theirs = (
+        load_file(work_folder / name / "weights.safetensors") for name in ("one", "two")
+    )
     assert max(float((ours[key] - theirs[key]).abs().max()) for key in ours) < 1e-6
-    assert sorted(p.name for p in (here / "two" / "checkpoints").iterdir()) == [
+    assert sorted(p.name for p in (work_folder / "two" / "checkpoints").iterdir()) == [
         "step-000000004.safetensors",
         "step-000000006.safetensors",
     ]

@@ -76,21 +76,21 @@ def names(path):
 @pytest.mark.parametrize("step", [3, 4], ids=["an evaluation is due", "a point is due"])
 def test_a_signal_lets_the_step_end_and_saves_it(tmp_path, number, step):
     recipe, folder = replace(RECIPE, evaluate_every=3), tmp_path / "c"
-    whole, going_on = network(), network()
+    whole, resumed_model = network(), network()
     once = fit(whole, DATA, recipe, loss=plain, **QUIET)
     handler = signal.getsignal(number)
-    said = rf"stopped after step {step}; the checkpoint of step {step} is in"
-    with pytest.raises(Stopped, match=said) as stop:
+    message = rf"stopped after step {step}; the checkpoint of step {step} is in"
+    with pytest.raises(Stopped, match=message) as stop:
         loss = stopping(step, number)
         fit(network(), DATA, recipe, loss=loss, checkpoint_dir=folder, **QUIET)
     assert stop.value.number == number and signal.getsignal(number) is handler
     assert names(folder)[-1] == f"step-{step:09d}.safetensors"
-    run = fit(going_on, DATA, recipe, loss=plain, checkpoint_dir=folder, **QUIET)
-    assert digest(going_on) == digest(whole) and run.steps == 8
-    assert untimed(run.curve) == untimed(once.curve) and len(run.curve) == 8
+    run = fit(resumed_model, DATA, recipe, loss=plain, checkpoint_dir=folder, **QUIET)
+    assert digest(resumed_model) == digest(whole) and run.steps == 8
+    assert without_times(run.curve) == without_times(once.curve) and len(run.curve) == 8
 
 
-def untimed(curve):
+def without_times(curve):
     return [{key: value for key, value in entry.items() if key != "seconds"} for entry in curve]
 
 
@@ -244,20 +244,20 @@ def test_the_command_line_speaks_of_its_options(tmp_path, monkeypatch, capsys):
     assert main([*command, "2"]) == 0
     capsys.readouterr()
     assert main([*command, "3"]) == 2
-    said = capsys.readouterr().err
-    assert "Use --extend to go on with the new budget, or another --out" in said
-    assert "checkpoint_dir" not in said and "extend=" not in said
+    message = capsys.readouterr().err
+    assert "Use --extend to go on with the new budget, or another --out" in message
+    assert "checkpoint_dir" not in message and "extend=" not in message
     assert main([*command, "3", "--extend"]) == 0
     assert main([*command, "3", "--extend", "--no-resume"]) == 2
     assert "--no-resume is given; leave --no-resume out" in capsys.readouterr().err
-    for wrong, words in {
+    for option, words in {
         "--lr -1": "--lr -1.0 must be above 0, for example --lr 0.001",
         "--workers -1": "--workers -1 must be whole, from 0 on, or None, for example --workers 2",
         "--cutmix nan": "--cutmix nan must be 0 or more",
         "--seed -1": "--seed -1 must be in 0..2^32-1",
         "--checkpoint-every 0": "--checkpoint-every 0 must be whole, from 1 on",
     }.items():
-        assert main([*command, "2", "--out", "w", *wrong.split()]) == 2, wrong
+        assert main([*command, "2", "--out", "w", *option.split()]) == 2, option
         assert words in capsys.readouterr().err
 
 
@@ -369,7 +369,7 @@ def test_a_record_that_is_none_is_named(tmp_path, change):
 
 
 @pytest.mark.parametrize(
-    "loss, said",
+    "loss, message",
     [
         (lambda model, images, targets: 1.0, "loss gives float and must give one number with a"),
         (
@@ -385,8 +385,8 @@ def test_a_record_that_is_none_is_named(tmp_path, change):
         (nn.CrossEntropyLoss(), r"loss=CrossEntropyLoss.* must take three arguments, \(model, im"),
     ],
 )
-def test_a_loss_that_is_none(loss, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_loss_that_is_none(loss, message):
+    with pytest.raises(ValueError, match=message):
         fit(network(), DATA, RECIPE, loss=loss, **QUIET)
 
 
@@ -417,14 +417,14 @@ def test_a_compiled_model_keeps_its_names(tmp_path):
     """torch.compile puts `_orig_mod.` before every name; a file or checkpoint has it not."""
     for ema in (None, 0.5):
         recipe, folder = replace(RECIPE, ema=ema), tmp_path / f"{ema}"
-        plain_one, half, going_on = network(), network(), network()
+        plain_one, half, resumed_model = network(), network(), network()
         fit(plain_one, DATA, recipe, loss=plain, **QUIET)
         with pytest.raises(Stopped):
-            compiled = torch.compile(half, backend="eager")
-            fit(compiled, DATA, recipe, loss=stopping(4), checkpoint_dir=folder, **QUIET)
-        fit(going_on, DATA, recipe, loss=plain, checkpoint_dir=folder, **QUIET)
-        assert digest(going_on) == digest(plain_one)
-    save_weights(torch.compile(going_on, backend="eager"), tmp_path / "w.safetensors")
+            compiled_model = torch.compile(half, backend="eager")
+            fit(compiled_model, DATA, recipe, loss=stopping(4), checkpoint_dir=folder, **QUIET)
+        fit(resumed_model, DATA, recipe, loss=plain, checkpoint_dir=folder, **QUIET)
+        assert digest(resumed_model) == digest(plain_one)
+    save_weights(torch.compile(resumed_model, backend="eager"), tmp_path / "w.safetensors")
     other = network()
     load_weights(nn.DataParallel(other), tmp_path / "w.safetensors")
-    assert digest(other) == digest(going_on)
+    assert digest(other) == digest(resumed_model)

@@ -111,7 +111,7 @@ def test_record_is_of_a_declared_run_with_the_declared_recipe(path):
 
 def test_schema_refuses_what_is_no_record():
     good = json.loads(RECORDS[0].read_text(encoding="utf-8"))
-    broken = [
+    broken_records = [
         {k: v for k, v in good.items() if k != "seed"},
         good | {"note": "added by hand"},
         good | {"result": good["result"] | {"test_accuracy": 97.2}},
@@ -121,7 +121,9 @@ def test_schema_refuses_what_is_no_record():
     validator = jsonschema.Draft202012Validator(SCHEMA)
     validator.check_schema(SCHEMA)
     assert validator.is_valid(good)
-    assert [validator.is_valid(record) for record in broken] == [False] * len(broken)
+    assert [validator.is_valid(record) for record in broken_records] == [False] * len(
+        broken_records
+    )
 
 
 # Declared and not yet recorded to the end; the page of the studies says how far they are. A study
@@ -143,11 +145,11 @@ BEING_RECORDED = {
 def test_every_declared_run_is_recorded(name):
     """On the digits; elsewhere the page of the studies says which are missing."""
     study = catalogue.find(name)
-    left = [s.name for s in running.missing(study, study.specs(), RESULTS)]
+    missing_runs = [s.name for s in running.missing(study, study.specs(), RESULTS)]
     assert not (name in BEING_RECORDED and notes.read(name).finding)
-    if left and name in BEING_RECORDED:
-        pytest.xfail(f"{len(left)} runs are to do")
-    assert not left
+    if missing_runs and name in BEING_RECORDED:
+        pytest.xfail(f"{len(missing_runs)} runs are to do")
+    assert not missing_runs
 
 
 def test_states_count_the_digits_and_whatever_else_has_records(tmp_path):
@@ -238,9 +240,9 @@ def test_run_names_are_unique_and_seeds_count(name):
     specs = study.runs("cifar10", (0, 1, 2, 3))
     assert len({s.name for s in specs}) == len(specs)
     assert {s.seed for s in specs} == {0, 1, 2, 3}
-    drawn = study.pictures is not None  # then it runs on nothing else
-    assert all((s.data["source"] == "cifar10") is not drawn for s in specs)
-    if drawn:
+    uses_pictures = study.pictures is not None  # then it runs on nothing else
+    assert all((s.data["source"] == "cifar10") is not uses_pictures for s in specs)
+    if uses_pictures:
         with pytest.raises(ValueError, match="draws its own pictures.*leave --data out"):
             running.run_study(name, data="cifar10")
 
@@ -276,30 +278,34 @@ def killable_run(folder: Path) -> None:
 
 def test_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path):
     """SIGKILL in the middle of a run; started again, it equals one left alone, bit for bit."""
-    killed, alone = tmp_path / "killed", tmp_path / "alone"
+    killed_folder, whole_folder = tmp_path / "killed", tmp_path / "alone"
     code = "import sys, pathlib, test_studies as t; t.killable_run(pathlib.Path(sys.argv[1]))"
     paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "book" / "tools")))
     victim = subprocess.Popen(
-        [sys.executable, "-c", code, str(killed)], env=os.environ | {"PYTHONPATH": paths}
+        [sys.executable, "-c", code, str(killed_folder)], env=os.environ | {"PYTHONPATH": paths}
     )
-    while not list(killed.glob("scratch/*/*/step-*.safetensors")):
+    while not list(killed_folder.glob("scratch/*/*/step-*.safetensors")):
         assert victim.poll() is None, "it ended before it wrote a checkpoint"
         time.sleep(0.005)
     victim.send_signal(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL
-    assert not list((killed / "results").glob("*/*.json"))
-    killable_run(killed)
-    killable_run(alone)
+    assert not list((killed_folder / "results").glob("*/*.json"))
+    killable_run(killed_folder)
+    killable_run(whole_folder)
 
-    (whole,), (resumed,) = (studies.load("tiny", folder=f / "results") for f in (alone, killed))
-    assert whole["cpu_seconds"] > 0 and resumed["cpu_seconds"] is None
-    assert whole["result"] == resumed["result"]
-    losses = [[(p["step"], p["train_loss"]) for p in r["curve"]] for r in (whole, resumed)]
+    (whole_record,), (resumed_record,) = (
+        studies.load("tiny", folder=f / "results") for f in (whole_folder, killed_folder)
+    )
+    assert whole_record["cpu_seconds"] > 0 and resumed_record["cpu_seconds"] is None
+    assert whole_record["result"] == resumed_record["result"]
+    losses = [
+        [(p["step"], p["train_loss"]) for p in r["curve"]] for r in (whole_record, resumed_record)
+    ]
     assert losses[0] == losses[1]
-    files = [next(f.glob("scratch/*/*/weights.safetensors")) for f in (alone, killed)]
+    files = [next(f.glob("scratch/*/*/weights.safetensors")) for f in (whole_folder, killed_folder)]
     first, second = (read_tensors(f)[0] for f in files)
     assert first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
-    assert not list(killed.glob("scratch/*/*/step-*"))
+    assert not list(killed_folder.glob("scratch/*/*/step-*"))
 
 
 def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):
@@ -318,8 +324,8 @@ def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):
     (after,) = studies.load("tiny", folder=tmp_path / "results")
     start, end = (after["result"].pop(key)["head"] for key in ("start", "end"))
     weights_file = tmp_path / "scratch" / "tiny" / spec.name / "weights.safetensors"
-    trained = read_tensors(weights_file)[0]["head.weight"]
-    assert end == pytest.approx(float(trained.abs().sum())) and start != end
+    weight = read_tensors(weights_file)[0]["head.weight"]
+    assert end == pytest.approx(float(weight.abs().sum())) and start != end
     after.pop("measured")
     assert after == before
 
@@ -333,11 +339,11 @@ def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):
 
 
 def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys):
-    begun = []
+    names = []
 
     def pretend(spec, options, *, threads):
         """In place of a training: a process that writes a record, or fails."""
-        begun.append(spec.name)
+        names.append(spec.name)
         path = tmp_path / "tiny" / f"{spec.name}.json"
         (tmp_path / "scratch" / "tiny" / spec.name).mkdir(parents=True)
         (tmp_path / "scratch" / "tiny" / spec.name / "log.txt").write_text("the loss is nan")
@@ -352,12 +358,12 @@ def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(running, "_start", pretend)
     places = dict(results=tmp_path, scratch=tmp_path / "scratch")
     assert running.run_study("tiny", jobs=2, **places) == 1
-    assert sorted("convnet" in name for name in begun) == [False, True]
+    assert sorted("convnet" in name for name in names) == [False, True]
     assert "the loss is nan" in capsys.readouterr().out
-    begun.clear()
+    names.clear()
     (tmp_path / "scratch" / "tiny").rename(tmp_path / "old")
     assert running.run_study("tiny", jobs=1, **places) == 1
-    assert len(begun) == 1 and "vit" in begun[0]
+    assert len(names) == 1 and "vit" in names[0]
 
 
 def ctrl_c():
@@ -368,8 +374,8 @@ def terminate():
     signal.raise_signal(signal.SIGTERM)
 
 
-@pytest.mark.parametrize("end, raised", [(ctrl_c, KeyboardInterrupt), (terminate, SystemExit)])
-def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch, end, raised):
+@pytest.mark.parametrize("end, error", [(ctrl_c, KeyboardInterrupt), (terminate, SystemExit)])
+def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch, end, error):
     processes = []
 
     def sleeper(spec, options, *, threads):
@@ -385,7 +391,7 @@ def test_interrupted_runner_ends_its_processes(tmp_path, monkeypatch, end, raise
         end()
 
     monkeypatch.setattr(running, "as_completed", wait)
-    with pytest.raises(raised):
+    with pytest.raises(error):
         running.run_study("tiny", jobs=2, results=tmp_path, scratch=tmp_path)
     assert len(processes) == 2 and all(p.wait(timeout=20) == -signal.SIGTERM for p in processes)
 
@@ -426,7 +432,7 @@ def test_unknown_names_are_answered_with_the_known_ones(tmp_path):
 # ------------------------------------------------------------------------------- tables
 
 
-def made_up(model: str, size: int, seed: int, accuracy: float) -> dict:
+def make_record(model: str, size: int, seed: int, accuracy: float) -> dict:
     return dict(
         run="r",
         model=model,
@@ -436,19 +442,19 @@ def made_up(model: str, size: int, seed: int, accuracy: float) -> dict:
     )
 
 
-MADE_UP = [
-    made_up("vit", 80, 2, 0.7),
-    made_up("vit", 80, 0, 0.4),
-    made_up("vit", 80, 1, 0.1),
-    made_up("convnet", 80, 0, 0.9),
-    made_up("convnet", 160, 0, 1.0),
+SAMPLE_RECORDS = [
+    make_record("vit", 80, 2, 0.7),
+    make_record("vit", 80, 0, 0.4),
+    make_record("vit", 80, 1, 0.1),
+    make_record("convnet", 80, 0, 0.9),
+    make_record("convnet", 160, 0, 1.0),
 ]
 
 
 def test_summarise_by_hand():
     """0.1, 0.4, 0.7: mean 0.4, deviations 0.3, 0, 0.3, so the sample variance is (0.09 + 0.09) / 2
     = 0.3²."""
-    rows = studies.summarise(MADE_UP)
+    rows = studies.summarise(SAMPLE_RECORDS)
     assert [(r["model"], r["train_size"], r["n"]) for r in rows] == [
         ("convnet", 80, 1),
         ("convnet", 160, 1),
@@ -457,12 +463,14 @@ def test_summarise_by_hand():
     assert rows[2]["mean"] == pytest.approx(0.4) and rows[2]["sd"] == pytest.approx(0.3)
     assert rows[2]["values"] == [0.4, 0.1, 0.7]  # in the order of the seeds
     assert rows[0]["sd"] is None
-    (row,) = studies.summarise(MADE_UP[:1], by=(), value="result.end.x")
+    (row,) = studies.summarise(SAMPLE_RECORDS[:1], by=(), value="result.end.x")
     assert (row["mean"], row["n"]) == (7, 1)
 
 
 def test_table_by_hand():
-    text = studies.table(studies.summarise(MADE_UP, by=("train_size", "model")), across="model")
+    text = studies.table(
+        studies.summarise(SAMPLE_RECORDS, by=("train_size", "model")), across="model"
+    )
     assert text.splitlines() == [
         "train_size    convnet              vit",
         "        80   90.0 (1)  40.0 ± 30.0 (3)",
@@ -472,7 +480,7 @@ def test_table_by_hand():
 
 def test_summarise_names_what_is_missing():
     with pytest.raises(KeyError, match="no 'lr' in the record of run 'r'"):
-        studies.summarise(MADE_UP, by=("lr",))
+        studies.summarise(SAMPLE_RECORDS, by=("lr",))
 
 
 # ------------------------------------------------------------------------ command line, package
@@ -480,8 +488,8 @@ def test_summarise_names_what_is_missing():
 
 def test_command_line_lists_and_shows(capsys):
     assert cli.main(["study", "list"]) == 0
-    listed = capsys.readouterr().out
-    assert all(name in listed for name in catalogue.NAMES)
+    listing = capsys.readouterr().out
+    assert all(name in listing for name in catalogue.NAMES)
     assert cli.main(["study", "show", "sample_efficiency"]) == 0
     text = capsys.readouterr().out
     mean = studies.summarise(studies.load("sample_efficiency"))[0]["mean"]
@@ -505,10 +513,10 @@ def test_wheel_holds_packages_records_and_weights(tmp_path):
     """What `pip install git+…` gives in Colab, imported from nowhere near the checkout."""
     with zipfile.ZipFile(offer_wheel.build(tmp_path)) as archive:
         archive.extractall(tmp_path / "site")
-        packed = set(archive.namelist())
+        files = set(archive.namelist())
     for path in ROOT.glob("hybridlib/**/*"):
         if path.suffix in (".py", ".js", ".css", ".safetensors", ".md"):
-            assert path.relative_to(ROOT).as_posix() in packed
+            assert path.relative_to(ROOT).as_posix() in files
     code = (
         "import hybridlib, sys; from hybridlib import pretrained, studies\n"
         "from hybridlib.studies import catalogue, notes\n"
@@ -537,8 +545,12 @@ def test_shipped_weights_reproduce_the_recorded_accuracy(name):
     (record,) = [r for r in studies.load(header["study"]) if r["run"] == header["run"]]
     study = catalogue.find(header["study"])
     data = study.load_data(study.spec(header["run"], seeds=(record["seed"],)))
-    loaded = pretrained.load(name)
-    model, mean, std = loaded.model, loaded.preparation.mean, loaded.preparation.std
+    pretrained_model = pretrained.load(name)
+    model, mean, std = (
+        pretrained_model.model,
+        pretrained_model.preparation.mean,
+        pretrained_model.preparation.std,
+    )
     images = (data.test.images.float() / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(
         std
     )[:, None, None]
@@ -553,8 +565,8 @@ def test_shipped_weights_reproduce_the_recorded_accuracy(name):
 
 
 def test_every_system_has_trained_weights():
-    had = {pretrained.header(name)["model"] for name in pretrained.shipped()}
-    assert had == models.SIZES.keys() - {"flagship"}  # ours, and no system of the survey
+    system_names = {pretrained.header(name)["model"] for name in pretrained.shipped()}
+    assert system_names == models.SIZES.keys() - {"flagship"}  # ours, and no system of the survey
 
 
 def test_weights_are_half_precision_and_small():

@@ -84,16 +84,16 @@ def test_another_source_gets_the_longer_budget_and_no_digits(study):
 
 
 def test_convit_ablations_do_what_they_are_called(data):
-    built = {}
+    models = {}
     for name in convit.ABLATIONS:
         torch.manual_seed(0)
-        built[name] = convit.build(first(convit, system=name, fraction=1.0), data)
+        models[name] = convit.build(first(convit, system=name, fraction=1.0), data)
     for name, without in convit.ABLATIONS.items():
-        for block in built[name].local_blocks:
-            attention, frozen = block.attention, "gating" in without
-            assert attention.gate_logits.requires_grad is not frozen
-            share = torch.tensor(0.5 if frozen else 0.7311)  # sigmoid of 0 and of 1
-            assert torch.allclose(attention.gates, share, atol=1e-4)
+        for block in models[name].local_blocks:
+            attention, is_frozen = block.attention, "gating" in without
+            assert attention.gate_logits.requires_grad is not is_frozen
+            gate = torch.tensor(0.5 if is_frozen else 0.7311)  # sigmoid of 0 and of 1
+            assert torch.allclose(attention.gates, gate, atol=1e-4)
             assert torch.equal(attention.to_v.weight, torch.eye(64)) is ("start" not in without)
             strongest = attention.position_weights((6, 6)).amax(dim=-1).mean().item()
             # 1/36 is uniform; a convolution holds 0.2 and more

@@ -63,15 +63,15 @@ def test_rates_are_read_from_the_records_when_the_ladder_is_climbed(tmp_path, mo
     monkeypatch.setattr(records, "results_folder", lambda: tmp_path)
     assert tuning.choose("lookup_tuning", system="ViT") is None
 
-    def declared():
+    def declared_rates():
         specs = lookup.TUNING.runs("digits", (100,))
         return sorted(s.recipe["lr"] for s in specs if s.settings["system"] == "ViT")
 
-    assert declared() == [3e-4, 1e-3, 3e-3]
+    assert declared_rates() == [3e-4, 1e-3, 3e-3]
     for lr, accuracy in ((3e-4, 0.9), (1e-3, 0.8), (3e-3, 0.3)):
         write(tmp_path, "lookup_tuning", "ViT", lr, accuracy)
     assert tuning.choose("lookup_tuning", system="ViT") is None  # the lowest is the best so far
-    assert declared() == [1e-4, 3e-4, 1e-3, 3e-3]
+    assert declared_rates() == [1e-4, 3e-4, 1e-3, 3e-3]
     write(tmp_path, "lookup_tuning", "ViT", 1e-4, 0.4)
     assert tuning.choose("lookup_tuning", system="ViT") == 3e-4
     assert tuning.choose("lookup_tuning", system="CeiT") is None
@@ -129,7 +129,7 @@ def first(study, **settings):
     return next(s for s in study.runs("digits", (0,)) if settings.items() <= s.settings.items())
 
 
-def built(study, spec):
+def build_model(study, spec):
     torch.manual_seed(0)
     data = study.load_data(spec)
     return study.build(spec, data), data
@@ -177,8 +177,8 @@ def test_deit_looks_up_with_the_convnet_of_its_seed(tmp_path, monkeypatch):
 
 
 def test_fast_gates_move_30_times_as_far_and_change_nothing_else():
-    plain, data = built(gates.STUDY, small(first(gates.STUDY, task="match", system="ConViT")))
-    fast, _ = built(gates.STUDY, small(first(gates.STUDY, task="match", system=gates.FAST)))
+    plain, data = build_model(gates.STUDY, small(first(gates.STUDY, task="match", system="ConViT")))
+    fast, _ = build_model(gates.STUDY, small(first(gates.STUDY, task="match", system=gates.FAST)))
     images = data.train.normalise(data.train.images[:8])
     assert torch.equal(plain(images), fast(images))
     gradients = []
@@ -196,19 +196,19 @@ def test_fast_gates_move_30_times_as_far_and_change_nothing_else():
         model.zero_grad()
         recipe = Recipe(steps=2, batch_size=16, lr=1e-3, warmup=0.0)
         fit(model, data, recipe, device="cpu", progress=False)
-    moved = [
+    shifts = [
         torch.stack([b.attention.gate_logits.detach() - 1 for b in model.local_blocks])
         for model in (plain, fast)
     ]
     first_step = 1e-3 * (1 + 0.5)  # Adam's first steps have the size of the rate, cosine to 0
-    assert 0 < moved[0].abs().max() <= first_step * 1.1
-    assert moved[1].abs().max() > 10 * moved[0].abs().max()
+    assert 0 < shifts[0].abs().max() <= first_step * 1.1
+    assert shifts[1].abs().max() > 10 * shifts[0].abs().max()
 
 
 def test_gates_are_observed_with_their_mean_and_lowest():
     for system in gates.SYSTEMS:
         spec = small(first(gates.STUDY, task="lookup", system=system))
-        model, data = built(gates.STUDY, spec)
+        model, data = build_model(gates.STUDY, spec)
         observation = gates.STUDY.measure(spec, model.eval(), data)
         flat = [g for layer in observation["gates"] for g in layer]
         assert len(flat) == 12 and observation["lowest_gate"] == pytest.approx(min(flat), abs=1e-4)
@@ -226,18 +226,20 @@ def test_gates_are_observed_with_their_mean_and_lowest():
 def test_without_positions_biases_are_zero_and_stay_so():
     for task in place.TASKS:
         spec = small(first(place.STUDY, task=task, system="CoAtNet", positions="none"))
-        model, data = built(place.STUDY, spec)
+        model, data = build_model(place.STUDY, spec)
         tables = [p for n, p in model.named_parameters() if n.endswith("bias.table")]
         assert len(tables) == 3  # of the blocks in the two stages of attention
         before = model.head.weight.clone()
         fit(model, data, Recipe(**spec.recipe), device="cpu", progress=False)
         assert not any(table.any() for table in tables)
         assert not torch.equal(before, model.head.weight)
-    other, _ = built(place.STUDY, small(first(place.STUDY, system="CoAtNet", positions="relative")))
+    other, _ = build_model(
+        place.STUDY, small(first(place.STUDY, system="CoAtNet", positions="relative"))
+    )
     assert all(p.any() for n, p in other.named_parameters() if n.endswith("bias.table"))
     kinds = set()
     for positions in ("none", "absolute", "relative"):
-        model, _ = built(
+        model, _ = build_model(
             place.STUDY, small(first(place.STUDY, system="BoTNet", positions=positions))
         )
         kinds.add(type(model.stages[-1][0].spatial.positions).__name__)
@@ -258,13 +260,13 @@ def test_layouts_look_up_and_recognise_on_the_same_canvas():
 
 def test_wrong_labels_are_37_in_100_and_never_right():
     labels = torch.arange(10).repeat(1000)
-    wrong = distillation_labels.make_wrong(labels, classes=10, seed=0)
-    changed = wrong != labels
-    assert changed.sum() == 3700
-    counts = ((wrong - labels) % 10)[changed].bincount(minlength=10)
+    wrong_labels = distillation_labels.make_wrong(labels, classes=10, seed=0)
+    is_changed = wrong_labels != labels
+    assert is_changed.sum() == 3700
+    counts = ((wrong_labels - labels) % 10)[is_changed].bincount(minlength=10)
     assert counts[0] == 0 and counts[1:].min() > 300  # each other class alike: 411 expected
-    assert torch.equal(wrong, distillation_labels.make_wrong(labels, classes=10, seed=0))
-    assert not torch.equal(wrong, distillation_labels.make_wrong(labels, classes=10, seed=1))
+    assert torch.equal(wrong_labels, distillation_labels.make_wrong(labels, classes=10, seed=0))
+    assert not torch.equal(wrong_labels, distillation_labels.make_wrong(labels, classes=10, seed=1))
 
 
 def test_students_and_teachers_learn_from_the_same_wrong_labels_and_are_judged_by_right_ones(
@@ -308,8 +310,8 @@ def test_a_run_is_recorded(study, tmp_path, monkeypatch):
         study, spec, command="x", results=tmp_path / "r", scratch=tmp_path / "s", progress=False
     )
     assert [p["step"] for p in record["curve"] if "test_accuracy" in p] == [1, 2]
-    measured = {"lookup": "gap", "gates": "mean_gate"}[study.name]
-    assert measured in record["result"]["end"]
+    key = {"lookup": "gap", "gates": "mean_gate"}[study.name]
+    assert key in record["result"]["end"]
     assert record["data"]["source"] == {"lookup": "lookup", "gates": "match"}[study.name]
 
 
@@ -318,12 +320,12 @@ def test_variants_of_the_convnet_are_what_they_are_called():
     images, models = torch.randn(2, 3, 32, 32), {}
     for variant in lookup_convnet.VARIANTS:
         spec = small(first(lookup_convnet.STUDY, variant=variant))
-        model, _ = built(lookup_convnet.STUDY, spec)
+        model, _ = build_model(lookup_convnet.STUDY, spec)
         models[variant] = model
         assert model.eval()(images).shape == (2, 10)
-        moved = images.clone().requires_grad_()
-        model.features(moved)[0, :, 0, 0].sum().backward()  # the upper left cell alone
-        sees_all = moved.grad[0, :, -1, -1].abs().max().item() > 0  # the lower right pixel
+        leaf_images = images.clone().requires_grad_()
+        model.features(leaf_images)[0, :, 0, 0].sum().backward()  # the upper left cell alone
+        sees_all = leaf_images.grad[0, :, -1, -1].abs().max().item() > 0  # the lower right pixel
         assert sees_all == (variant in ("squeeze-excite", "global context")), variant
     blocks = [sum(map(len, models[v].stages)) for v in ("four times the steps", "twice the blocks")]
     assert blocks == [3, 6]

@@ -27,7 +27,7 @@ from hybridlib.studies.records import load, results_folder, summarise, value_of
 ROOT = Path(__file__).resolve().parents[1]
 
 # The ids of the claims that the book has promised to settle, chapter by chapter.
-PROMISED = """
+CLAIM_IDS = """
     1a 1b 1c 1d 1e 2a 2b 3a 3b 3c 3d 4a 4b 4c 4d 4e 4f 5a 5b 5c 6a 6b 6c 6d 7a 7b 8a 8b 8c 8d 9a
 """
 
@@ -37,7 +37,7 @@ def run_sample(folder):
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory):
+def executions(tmp_path_factory):
     """The sample notebook, run twice by two fresh kernels."""
     folder = tmp_path_factory.mktemp("run")
     return run_sample(folder), run_sample(folder)
@@ -59,47 +59,47 @@ def views(notebook):
 # Notebooks
 
 
-def test_two_runs_give_the_same_bytes(executed):
-    first, second = map(copy.deepcopy, executed)
+def test_two_runs_give_the_same_bytes(executions):
+    first, second = map(copy.deepcopy, executions)
     assert notebooks.serialise(first) != notebooks.serialise(second)  # so there was work to do
     texts = [notebooks.serialise(notebooks.normalise(notebook)) for notebook in (first, second)]
     assert texts[0] == texts[1]
 
 
-def test_normalising_again_changes_nothing(executed):
-    once = notebooks.normalise(copy.deepcopy(executed[0]))
+def test_normalising_again_changes_nothing(executions):
+    once = notebooks.normalise(copy.deepcopy(executions[0]))
     again = notebooks.normalise(copy.deepcopy(once))
     assert notebooks.serialise(once) == notebooks.serialise(again)
 
 
-def test_widgets_are_named_in_order_and_orphans_are_gone(executed):
-    notebook = notebooks.normalise(copy.deepcopy(executed[0]))
+def test_widgets_are_named_in_order_and_orphans_are_gone(executions):
+    notebook = notebooks.normalise(copy.deepcopy(executions[0]))
     ids = views(notebook)
     models = stored_models(notebook)
     assert len(ids) == 9 and ids[0] == "w1"
     assert ids[1] == ids[2]  # two views of one counter
     assert set(ids) <= set(models)
     assert set(models) == {f"w{n + 1}" for n in range(len(models))}
-    reached = set(ids) | {
+    reachable_ids = set(ids) | {
         id_ for model in models.values() for id_ in notebooks.references(model["state"])
     }
-    assert reached == set(models)
-    before = stored_models(executed[0])
+    assert reachable_ids == set(models)
+    before = stored_models(executions[0])
     kinds = [model["state"].get("_esm") for model in before.values()]
     assert kinds.count("export default { render() {} }") == 2  # the store and the orphan
     scripts = [model["state"].get("_esm") for model in models.values()]
     assert scripts.count("export default { render() {} }") == 1
 
 
-def test_buffers_stay_with_their_model(executed):
-    models = stored_models(notebooks.normalise(copy.deepcopy(executed[0])))
+def test_buffers_stay_with_their_model(executions):
+    models = stored_models(notebooks.normalise(copy.deepcopy(executions[0])))
     buffers = [model["buffers"] for model in models.values() if model.get("buffers")]
     assert len(buffers) == 1
     assert buffers[0][0]["path"] == ["table"] and buffers[0][0]["data"] == "BwD/"  # 7, 0, 255
 
 
-def test_metadata_keeps_only_what_means_something(executed):
-    source = copy.deepcopy(executed[0])
+def test_metadata_keeps_only_what_means_something(executions):
+    source = copy.deepcopy(executions[0])
     source.cells[0].metadata["tags"] = ["nbval-ignore-output"]
     notebook = notebooks.normalise(source)
     assert notebook.metadata.kernelspec.name == "python3"
@@ -127,8 +127,8 @@ def test_streams_are_merged_as_a_terminal_shows_them():
         for text in ("  0%\r", " 50%\r", "100%\n", "done\n")
     ]
     outputs.append(nbformat.v4.new_output("stream", name="stderr", text="careful\n"))
-    merged = notebooks.merge_streams(outputs)
-    assert [(o.name, o.text) for o in merged] == [
+    streams = notebooks.merge_streams(outputs)
+    assert [(o.name, o.text) for o in streams] == [
         ("stdout", "100%\ndone\n"),
         ("stderr", "careful\n"),
     ]
@@ -139,11 +139,11 @@ def test_figures_are_stored_with_a_palette_and_once_is_enough():
     image = Image.fromarray(few[np.random.default_rng(1).integers(0, 200, (64, 64))])
     file = io.BytesIO()
     image.save(file, "PNG")
-    packed = notebooks.with_a_palette(base64.b64encode(file.getvalue()).decode())
-    back = Image.open(io.BytesIO(base64.b64decode(packed)))
-    assert back.mode == "P" and len(base64.b64decode(packed)) < len(file.getvalue())
+    palette_image = notebooks.with_a_palette(base64.b64encode(file.getvalue()).decode())
+    back = Image.open(io.BytesIO(base64.b64decode(palette_image)))
+    assert back.mode == "P" and len(base64.b64decode(palette_image)) < len(file.getvalue())
     assert np.array_equal(np.asarray(back.convert("RGB")), np.asarray(image))
-    assert notebooks.with_a_palette(packed) == packed
+    assert notebooks.with_a_palette(palette_image) == palette_image
 
 
 def test_a_figures_words_are_kept_and_progress_bars_are_not():
@@ -177,25 +177,25 @@ def project(tmp_path, monkeypatch):
 
 def test_a_chapter_runs_only_when_its_inputs_change(project):
     notebooks.main([])
-    stored = project.read_bytes()
+    content = project.read_bytes()
     notebooks.main(["01_time"])
-    assert project.read_bytes() == stored  # the clock in its output shows that it did not run
+    assert project.read_bytes() == content  # the clock in its output shows that it did not run
 
-    def changed():
-        nonlocal stored
+    def has_changed():
+        nonlocal content
         notebooks.main([])
-        before, stored = stored, project.read_bytes()
-        return before != stored
+        before, content = content, project.read_bytes()
+        return before != content
 
     (project.parents[1] / "hybridlib" / "code.py").write_text("one = 2\n")
-    assert changed()
-    assert not changed()
+    assert has_changed()
+    assert not has_changed()
     # which of them counts: test_inputs.py
     (project.parents[1] / "hybridlib" / "other.py").write_text("two = 3\n")
     (project.parent / "results" / "run.json").write_text("{}")
-    assert not changed()
+    assert not has_changed()
     notebooks.main(["--force"])
-    assert project.read_bytes() != stored
+    assert project.read_bytes() != content
 
 
 def test_a_failing_chapter_is_left_as_it_was(project):
@@ -238,9 +238,9 @@ def test_tables_of_the_page_say_what_the_terminal_says(name):
     """The same titles, keys and "mean ± sd (n)", in the same order."""
     section = recorded.section(name)
     on_page = re.findall(r"<figcaption>(.*?)</figcaption><table.*?>\n(.*?)</table>", section, re.S)
-    printed = list(catalogue.find(name).tables_as_text(load(name, data=None)))
-    assert [html.unescape(title) for title, _ in on_page] == [title for title, _ in printed]
-    for (_, table), (_, text) in zip(on_page, printed):
+    text_tables = list(catalogue.find(name).tables_as_text(load(name, data=None)))
+    assert [html.unescape(title) for title, _ in on_page] == [title for title, _ in text_tables]
+    for (_, table), (_, text) in zip(on_page, text_tables):
         cells = [
             html.unescape(cell) for cell in re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", table)
         ]
@@ -333,13 +333,15 @@ def test_claims_page_is_made_from_the_data():
 
 
 def test_every_promised_claim_stands_in_the_ledger():
-    assert [claim["id"] for claim in claims.load()] == PROMISED.split()
+    assert [claim["id"] for claim in claims.load()] == CLAIM_IDS.split()
 
 
 def test_a_written_chapter_leaves_no_claim_open():
-    written = {int(path.name[:2]) for path in (ROOT / "book").glob("[0-9][0-9]_*.ipynb")}
-    left = [c["id"] for c in claims.load() if c["settled"] == "open" and c["chapter"] in written]
-    assert left == []
+    chapters = {int(path.name[:2]) for path in (ROOT / "book").glob("[0-9][0-9]_*.ipynb")}
+    open_claims = [
+        c["id"] for c in claims.load() if c["settled"] == "open" and c["chapter"] in chapters
+    ]
+    assert open_claims == []
 
 
 @pytest.mark.parametrize(
@@ -362,9 +364,10 @@ def test_a_wrong_claim_is_refused(change, message):
 
 
 @pytest.mark.parametrize(
-    "version, fits", [("3.9.18", False), ("3.10.0", True), ("3.13.1", True), ("3.14.0", False)]
+    "version, is_fitting",
+    [("3.9.18", False), ("3.10.0", True), ("3.13.1", True), ("3.14.0", False)],
 )
-def test_only_a_fitting_python_is_taken(tmp_path, version, fits):
+def test_only_a_fitting_python_is_taken(tmp_path, version, is_fitting):
     python = tmp_path / "python3"
     python.write_text(
         f"#!{sys.executable}\nimport platform, sys\n"
@@ -375,7 +378,7 @@ def test_only_a_fitting_python_is_taken(tmp_path, version, fits):
     python.chmod(0o755)
     command = ["bash", str(ROOT / "book" / "tools" / "find_python.sh"), str(python)]
     result = subprocess.run(command, capture_output=True, text=True)
-    if fits:
+    if is_fitting:
         assert (result.returncode, result.stdout) == (0, f"{python}\n")
     else:
         assert result.returncode == 1

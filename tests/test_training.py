@@ -51,22 +51,22 @@ def short(model=None, **changes):
 # -------------------------------------------------------------------------------------- interrupted
 
 
-def interrupted(tmp_path, what):
-    here = Path(__file__).parent
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(here.parent)}
-    done = subprocess.run(
-        [sys.executable, here / "interrupted.py", tmp_path, what],
+def run_interrupted(tmp_path, task):
+    tests_folder = Path(__file__).parent
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(tests_folder.parent)}
+    result = subprocess.run(
+        [sys.executable, tests_folder / "interrupted.py", tmp_path, task],
         capture_output=True,
         text=True,
         timeout=300,
         env=environment,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return json.loads(result.stdout)
 
 
 def test_killed_trainings_end_with_the_same_weights_bit_for_bit(tmp_path):
-    results = interrupted(tmp_path, "killed")
+    results = run_interrupted(tmp_path, "killed")
     assert {kind: len(results[kind]) for kind in OPTIMIZERS} == {
         kind: 29 if kind == "adamw" else 3 for kind in OPTIMIZERS
     }
@@ -76,7 +76,7 @@ def test_killed_trainings_end_with_the_same_weights_bit_for_bit(tmp_path):
 
 
 def test_killed_training_with_all_of_deits_recipe_ends_with_the_same_weights(tmp_path):
-    results = interrupted(tmp_path, "deit")
+    results = run_interrupted(tmp_path, "deit")
     assert results["same"] == {"forward 1": True, "forward 8": True, "replaced 1": True}
     config = results["expected"]["config"]
     assert config["repeats"] == 3 and config["ema"] == 0.9
@@ -87,7 +87,7 @@ def test_killed_training_with_all_of_deits_recipe_ends_with_the_same_weights(tmp
 def test_several_processes(tmp_path):
     """Two processes follow the loss of one. With BatchNorm they do not quite, but they agree among
     themselves, what they report is what the kept weights give, and they survive a kill."""
-    result = interrupted(tmp_path, "processes")
+    result = run_interrupted(tmp_path, "processes")
     (one,), (two, other) = result["one"], result["two"]
     assert len(one["curve"]) == 12 and two["digest"] == other["digest"]
     for a, b in zip(one["curve"], two["curve"], strict=True):
@@ -262,8 +262,8 @@ def test_weight_decay_acts_on_matrices_and_kernels_alone():
     model = network(dropout=0)
     before = {n: p.clone() for n, p in model.named_parameters()}
     short(model, loss=lambda m, x, y: sum(p.sum() for p in m.parameters()) * 0.0, weight_decay=0.5)
-    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
-    assert moved == {"0.weight", "5.weight"}
+    changed_names = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert changed_names == {"0.weight", "5.weight"}
 
 
 def test_another_loss_and_functions_as_augmentation():
@@ -296,9 +296,9 @@ def test_label_smoothing_and_clipping_reach_the_optimizer():
 def test_frozen_parameters_stay():
     model = network()
     model[0].requires_grad_(False)
-    frozen = model[0].weight.clone()
+    weight_before = model[0].weight.clone()
     short(model)
-    assert torch.equal(model[0].weight, frozen)
+    assert torch.equal(model[0].weight, weight_before)
     model.requires_grad_(False)
     with pytest.raises(ValueError, match="nothing to train"):
         short(model)
@@ -335,9 +335,9 @@ def test_images_from_files_train_like_images_in_memory(tmp_path):
     for workers in (0, 1):
         with pytest.raises(
             ValueError, match="^'train/class1/05.png' cannot be read as an image"
-        ) as caught:
+        ) as error:
             fit(network(), data, SHORT, workers=workers, **QUIET)
-        assert "Traceback" not in str(caught.value)
+        assert "Traceback" not in str(error.value)
 
 
 # ------------------------------------------------------------------------------------ plain answers
@@ -389,7 +389,7 @@ def test_model_for_another_number_of_classes():
 def test_diverging_loss_stops_with_the_step():
     calls = []
 
-    def failing(model, images, targets):
+    def failing_loss(model, images, targets):
         calls.append(1)
         return F.cross_entropy(model(images), targets) * (float("nan") if len(calls) == 4 else 1)
 
@@ -398,16 +398,16 @@ def test_diverging_loss_stops_with_the_step():
         TrainingError,
         match=r"the loss is nan in step 4 \(learning rate .*Lower lr=0.01, for example to 0.0033",
     ):
-        short(model, loss=failing)
+        short(model, loss=failing_loss)
     assert len(calls) == 4 and not model.training
 
 
 def test_no_checkpoint_is_written_of_a_diverged_training(tmp_path):
-    def failing(model, images, targets):
+    def failing_loss(model, images, targets):
         return F.cross_entropy(model(images), targets) * float("inf")
 
     with pytest.raises(TrainingError):
-        short(loss=failing, checkpoint_dir=tmp_path, checkpoint_every=1)
+        short(loss=failing_loss, checkpoint_dir=tmp_path, checkpoint_every=1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -463,12 +463,12 @@ def test_finished_training_is_not_trained_again(tmp_path):
 def test_checkpoint_of_another_training_is_refused_and_kept(tmp_path):
     short(checkpoint_dir=tmp_path)
     files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(CheckpointError) as error:
         short(checkpoint_dir=tmp_path, lr=0.02, seed=1)
     assert "config.lr was 0.01 and is now 0.02" in str(
-        caught.value
-    ) and "seed was 0 and is now 1" in str(caught.value)
-    assert "batch_size" not in str(caught.value)
+        error.value
+    ) and "seed was 0 and is now 1" in str(error.value)
+    assert "batch_size" not in str(error.value)
     with pytest.raises(CheckpointError, match="model.parameters was .* and is now"):
         short(network(norm=False), checkpoint_dir=tmp_path)
     with pytest.raises(ValueError, match="holds checkpoints up to step 6 and resume is False"):
@@ -476,7 +476,7 @@ def test_checkpoint_of_another_training_is_refused_and_kept(tmp_path):
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == files
 
 
-def truncated(path):
+def truncate(path):
     path.write_bytes(path.read_bytes()[:-100])
 
 
@@ -484,7 +484,7 @@ def empty(path):
     path.write_bytes(b"")
 
 
-def flipped(path):
+def flip_byte(path):
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
@@ -506,11 +506,13 @@ class Trap:
         return (Path.touch, (Path(os.environ["TRAP"]),))
 
 
-def pickled(path):
+def pickle_file(path):
     path.write_bytes(pickle.dumps(Trap()))
 
 
-@pytest.mark.parametrize("damage", [truncated, empty, flipped, lying_header, other_state, pickled])
+@pytest.mark.parametrize(
+    "damage", [truncate, empty, flip_byte, lying_header, other_state, pickle_file]
+)
 def test_damaged_checkpoint_is_reported_and_the_one_before_it_used(tmp_path, monkeypatch, damage):
     monkeypatch.setenv("TRAP", str(tmp_path / "sprung"))
     whole, _ = short()
@@ -538,7 +540,7 @@ def test_damaged_checkpoint_is_reported_and_the_one_before_it_used(tmp_path, mon
 def test_all_checkpoints_damaged_means_starting_anew(tmp_path):
     whole, _ = short(checkpoint_dir=tmp_path, checkpoint_every=3)
     for path in tmp_path.iterdir():
-        truncated(path)
+        truncate(path)
     model = network()
     with pytest.warns(UserWarning, match="damaged"):
         short(model, checkpoint_dir=tmp_path, checkpoint_every=3)
@@ -577,9 +579,9 @@ def test_weights_of_another_model_change_nothing(tmp_path):
     )
     model = network()
     before = digest(model)
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(CheckpointError) as error:
         load_weights(model, tmp_path / "w.safetensors")
-    text = str(caught.value)
+    text = str(error.value)
     assert "missing: 1.bias" in text and "too many: 2.bias, 2.weight" in text
     assert "0.weight is (5, 3, 3, 3) in the file and (6, 3, 3, 3) in the model" in text
     assert digest(model) == before
@@ -593,9 +595,9 @@ def test_files_that_hold_no_safetensors(tmp_path, monkeypatch):
     for name in ("zip.pth", "old.pth"):
         with pytest.raises(CheckpointError, match="is a pickle.*hybridlib never does.*convert it"):
             load_weights(model, tmp_path / name)
-    for text, said in (("some words", "not a whole safetensors"), ("<html>404", "a web page")):
+    for text, message in (("some words", "not a whole safetensors"), ("<html>404", "a web page")):
         (tmp_path / "text.safetensors").write_text(text)
-        with pytest.raises(CheckpointError, match=f"is {said}"):
+        with pytest.raises(CheckpointError, match=f"is {message}"):
             load_weights(model, tmp_path / "text.safetensors")
     with pytest.raises(FileNotFoundError, match="there is no file .*none.safetensors"):
         load_weights(model, tmp_path / "none.safetensors")

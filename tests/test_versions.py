@@ -12,8 +12,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_the_oldest_set_is_the_lower_bounds_of_pyproject():
     text = (ROOT / "pyproject.toml").read_text("utf-8")
-    listed = text.split("dependencies = [")[1].split("\n]")[0]
-    bounds = [line.split('"')[1].replace(">=", "==") for line in listed.splitlines() if '"' in line]
+    dependencies = text.split("dependencies = [")[1].split("\n]")[0]
+    bounds = [
+        line.split('"')[1].replace(">=", "==") for line in dependencies.splitlines() if '"' in line
+    ]
     assert sorted(versions.read_sets()["oldest"].packages) == sorted(bounds)
 
 
@@ -22,7 +24,7 @@ def test_the_tests_that_a_set_leaves_out_exist():
 
 
 @functools.cache
-def imported(path):
+def imports(path):
     """Return the packages that a test file imports as it is read, itself or through files beside
     it."""
     names = set()
@@ -34,22 +36,22 @@ def imported(path):
         else:
             continue
         for module in modules:
-            beside = (ROOT / "tests" / module.replace(".", "/")).with_suffix(".py")
-            names |= imported(beside) if beside.is_file() else {module.split(".")[0]}
+            local_file = (ROOT / "tests" / module.replace(".", "/")).with_suffix(".py")
+            names |= imports(local_file) if local_file.is_file() else {module.split(".")[0]}
     return frozenset(names)
 
 
 def test_what_a_set_does_not_install_no_file_of_its_tests_imports():
     drawing = {"axe_playwright_python", "playwright", "jupyter_book", "sphinx", "nbval", "nbdime"}
-    left = [ROOT / path for path in versions.LEFT_OUT]
+    excluded_paths = [ROOT / path for path in versions.LEFT_OUT]
     files = [
         p
         for p in (ROOT / "tests").rglob("test_*.py")
-        if not any(p == q or q in p.parents for q in left)
+        if not any(p == q or q in p.parents for q in excluded_paths)
     ]
     assert len(files) > 30
-    assert {p.name: sorted(names) for p in files if (names := imported(p) & drawing)} == {}
-    assert "axe_playwright_python" in imported(ROOT / "tests" / "test_home.py")
+    assert {p.name: sorted(names) for p in files if (names := imports(p) & drawing)} == {}
+    assert "axe_playwright_python" in imports(ROOT / "tests" / "test_home.py")
 
 
 def test_a_machine_without_colabs_python_takes_the_one_at_hand(monkeypatch, tmp_path):
@@ -67,10 +69,10 @@ def test_a_set_that_could_not_be_installed_points_to_no_log(monkeypatch, tmp_pat
     monkeypatch.setattr(versions, "find_python", lambda version: None)
     (tmp_path / "python310.log").write_text("of an earlier try")
     assert versions.main(["python310"]) == 1
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
-        said.startswith("python310: no Python 3.10 with venv is on this machine")
-        and "less" not in said
+        output.startswith("python310: no Python 3.10 with venv is on this machine")
+        and "less" not in output
     )
     assert list(tmp_path.iterdir()) == []
 

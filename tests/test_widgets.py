@@ -115,10 +115,10 @@ def test_the_script_is_one_module_that_asks_nobody(name):
     script, style = explorable._esm, explorable._css
     assert not re.search(r"^\s*import\b|\bfrom \"", script, re.MULTILINE)
     assert script.count("export default") == 1
-    defined = re.findall(
+    names = re.findall(
         r"^(?:export )?(?:async )?(?:function|const|let) (\w+)", script, re.MULTILINE
     )
-    assert len(defined) == len(set(defined))  # two files of one module may not use a name twice
+    assert len(names) == len(set(names))  # two files of one module may not use a name twice
     hosts = set(re.findall(r"https?://[^\"'\s]+", script + style))
     assert hosts <= {"http://www.w3.org/2000/svg"}  # a namespace, never fetched
     assert "url(" not in style and "@import" not in style
@@ -160,11 +160,11 @@ def test_path_counts_are_a_gradient():
     (expected,) = torch.autograd.grad(out[0, 0, out.shape[-1] // 2], image)
     np.testing.assert_array_equal(path_counts(layers, 24), expected[0, 0])
     np.testing.assert_array_equal(
-        path_counts([*layers, {"attention": True}], 24).sum(), 6 * 2 * 5 * 3 - lost(layers)
+        path_counts([*layers, {"attention": True}], 24).sum(), 6 * 2 * 5 * 3 - lost_paths(layers)
     )
 
 
-def lost(layers):
+def lost_paths(layers):
     """Paths of all output units of a 24-pixel row that start in the padding: counted with a row of
     ones and one of twos."""
     ones = torch.ones(1, 1, 24)
@@ -180,18 +180,21 @@ def test_weights_are_stored_to_within_half_a_step():
     weights = np.random.default_rng(0).random((2, 3, 5, 7)).astype(np.float32) ** 4
     weights[0, 0, 0] = 0
     codes, scales = to_bytes(weights)
-    decoded = codes * scales[..., None] / 255
+    decoded_weights = codes * scales[..., None] / 255
     assert codes.dtype == np.uint8 and (codes.max(-1)[weights.max(-1) > 0] == 255).all()
-    assert (np.abs(decoded - weights) <= weights.max(-1, keepdims=True) / 510 + 1e-7).all()
+    assert (np.abs(decoded_weights - weights) <= weights.max(-1, keepdims=True) / 510 + 1e-7).all()
 
 
 def test_small_pictures_are_stored_exactly_and_large_ones_in_the_limit():
     small = pictures(1)[0]
     np.testing.assert_array_equal(Image.open(io.BytesIO(encode(small))), small)
     photograph = middle_square(photographs()["Flower"])
-    stored = encode(photograph)
-    assert len(stored) <= LIMIT
-    assert np.abs(np.asarray(Image.open(io.BytesIO(stored))).astype(int) - photograph).mean() < 3
+    encoded_picture = encode(photograph)
+    assert len(encoded_picture) <= LIMIT
+    assert (
+        np.abs(np.asarray(Image.open(io.BytesIO(encoded_picture))).astype(int) - photograph).mean()
+        < 3
+    )
     with pytest.raises(ValueError, match="224 x 224"):
         encode(np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8))
 
@@ -209,8 +212,8 @@ def test_a_page_stays_light():
     images = pictures(3)
     maps = model.trace(torch.tensor(images).permute(0, 3, 1, 2) / 255).maps
     explorer = AttentionExplorer(images, maps)
-    spent = [len(b) for b in (explorer.codes, explorer.scales, explorer.pictures)]
-    assert sum(spent) * 4 / 3 < 330_000 and len(explorer._esm) < 40_000, spent
+    sizes = [len(b) for b in (explorer.codes, explorer.scales, explorer.pictures)]
+    assert sum(sizes) * 4 / 3 < 330_000 and len(explorer._esm) < 40_000, sizes
     drawing = live_vit()
     state = drawing.get_state()
     length = sum(len(value) for value in state.values() if isinstance(value, bytes | str))
@@ -230,7 +233,7 @@ CEIT_FILE = live.shipped("ceit_nano_digits")
 SHEETS = dict(samples=np.zeros((1, 32, 32), np.uint8), labels=["3"])
 CONVIT_FILE = live.shipped("convit_nano_digits")
 COATNET_FILE = live.shipped("coatnet_nano_digits")
-MEASURED = dict(title="x", size="nano", values={"CCTT": [93.0]})
+MEASUREMENT = dict(title="x", size="nano", values={"CCTT": [93.0]})
 GATES = dict(samples=np.zeros((2, 32, 32), np.uint8), labels="70")
 STEM_FILES = live.shipped("early_conv_nano_digits", "vit_nano_digits")
 RUNS = rate_runs()
@@ -243,17 +246,17 @@ REASON = dict(
 )
 
 
-def charted(**changes):
+def chart_with(**changes):
     return FieldChart([POINT | changes], axes=FIELD_AXES)
 
 
-def guided(**changes):
+def guide_with(**changes):
     return ChoiceGuide(
         {"ViT": "2", "CeiT": "6"}, questions={"Far?": ["yes", "no"]}, reasons=[REASON | changes]
     )
 
 
-def packed_with(**header):
+def pack_with(**header):
     return live.pack(
         live.graph_path("vit_nano_digits").read_text("utf-8"),
         pretrained.load("vit_nano_digits").model,
@@ -261,7 +264,7 @@ def packed_with(**header):
     )
 
 
-def sized(**layouts):
+def layout_sizes(**layouts):
     """Sizes of which "nano" has these layouts."""
     return {"nano": dict(sides=[32], classes=10, layouts=layouts)}
 
@@ -331,7 +334,7 @@ def sized(**layouts):
             r"'convnet_nano_digits' gives no attention maps",
         ),
         (
-            lambda: LiveViT({"mine": packed_with(mean="0.5")}, **VIT),
+            lambda: LiveViT({"mine": pack_with(mean="0.5")}, **VIT),
             r"mean in the model's file is '0\.5'.*3 numbers",
         ),
         (
@@ -427,39 +430,41 @@ def sized(**layouts):
             lambda: LayoutBuilder({"nano": dict(sides=[32], classes=10)}),
             r"size 'nano' lacks 'layouts'.*'CCTT' among",
         ),
-        (lambda: LayoutBuilder(sized(CCCC=PLAN)), r"size 'nano' lacks 'CCTT'"),
+        (lambda: LayoutBuilder(layout_sizes(CCCC=PLAN)), r"size 'nano' lacks 'CCTT'"),
         (
-            lambda: LayoutBuilder(sized(CCTT=PLAN | dict(depths=[1, 2]))),
+            lambda: LayoutBuilder(layout_sizes(CCTT=PLAN | dict(depths=[1, 2]))),
             r"depths of layout 'CCTT', size 'nano', has 2 entries: give 4",
         ),
         (
-            lambda: LayoutBuilder(sized(CCTT=PLAN, CCX=PLAN)),
+            lambda: LayoutBuilder(layout_sizes(CCTT=PLAN, CCX=PLAN)),
             r"letters is 'CCX': it must be four letters.*'ViT_REL'",
         ),
         (
-            lambda: LayoutBuilder(sized(CCTT={"widths": [1, 1, 1, 1]})),
+            lambda: LayoutBuilder(layout_sizes(CCTT={"widths": [1, 1, 1, 1]})),
             r"layout 'CCTT' of size 'nano' lacks 'stem_width'",
         ),
-        (lambda: LayoutBuilder(sized(CCTT=PLAN), letters="CTC"), r"letters is 'CTC'"),
+        (lambda: LayoutBuilder(layout_sizes(CCTT=PLAN), letters="CTC"), r"letters is 'CTC'"),
         (
-            lambda: LayoutBuilder(sized(CCTT=PLAN), letters="ViT_REL"),
+            lambda: LayoutBuilder(layout_sizes(CCTT=PLAN), letters="ViT_REL"),
             r"for which size 'nano' has no numbers; it has CCTT",
         ),
         (
-            lambda: LayoutBuilder(sized(CCTT=PLAN), size="large"),
+            lambda: LayoutBuilder(layout_sizes(CCTT=PLAN), size="large"),
             r"size is 'large': it must be one of 'nano'",
         ),
         (
-            lambda: LayoutBuilder(sized(CCTT=PLAN), side=40),
+            lambda: LayoutBuilder(layout_sizes(CCTT=PLAN), side=40),
             r"side is 40: for size 'nano' it must be one of 32",
         ),
         (
-            lambda: LayoutBuilder(sized(CCTT=PLAN), measured=[MEASURED | dict(size="large")]),
+            lambda: LayoutBuilder(
+                layout_sizes(CCTT=PLAN), measured=[MEASUREMENT | dict(size="large")]
+            ),
             r"'x' was measured of size 'large'",
         ),
         (
             lambda: LayoutBuilder(
-                sized(CCTT=PLAN), measured=[MEASURED | dict(values={"CCTT": [930]})]
+                layout_sizes(CCTT=PLAN), measured=[MEASUREMENT | dict(values={"CCTT": [930]})]
             ),
             r"'x' has \[930\] for 'CCTT': give accuracies in %",
         ),
@@ -529,12 +534,15 @@ def sized(**layouts):
         ),
         (lambda: FieldChart([{"system": "ViT"}], axes=FIELD_AXES), r"a point has no 'mark'"),
         (
-            lambda: charted(kind="new"),
+            lambda: chart_with(kind="new"),
             r"kind of 'ViT' is 'new'.*'convolution', 'attention', 'both'",
         ),
-        (lambda: charted(values=dict(speed=1.0)), r"a value of 'ViT' is 'speed'.*'macs'"),
-        (lambda: charted(values=dict(macs=0.0)), r"macs of 'ViT' is 0\.0.*above 0"),
-        (lambda: charted(values=dict(accuracy=[np.nan])), r"accuracy of 'ViT' is \[nan\].*finite"),
+        (lambda: chart_with(values=dict(speed=1.0)), r"a value of 'ViT' is 'speed'.*'macs'"),
+        (lambda: chart_with(values=dict(macs=0.0)), r"macs of 'ViT' is 0\.0.*above 0"),
+        (
+            lambda: chart_with(values=dict(accuracy=[np.nan])),
+            r"accuracy of 'ViT' is \[nan\].*finite",
+        ),
         (
             lambda: ChoiceGuide({"ViT": "2"}, questions={}, reasons=[]),
             r"systems has 1 entries.*two or more",
@@ -543,10 +551,10 @@ def sized(**layouts):
             lambda: ChoiceGuide({"ViT": "2", "CeiT": "6"}, questions={"Far?": "yes"}, reasons=[]),
             r"question 'Far\?' has the answers 'yes'",
         ),
-        (lambda: guided(answer="perhaps"), r"answer of a reason is 'perhaps'.*'yes', 'no'"),
-        (lambda: guided(system="DeiT"), r"system of a reason is 'DeiT'.*'ViT', 'CeiT'"),
-        (lambda: guided(points=1.5), r"points of a reason is 1\.5.*whole number from -3 to 3"),
-        (lambda: guided(source="heard"), r"source of a reason is 'heard'.*'measured'"),
+        (lambda: guide_with(answer="perhaps"), r"answer of a reason is 'perhaps'.*'yes', 'no'"),
+        (lambda: guide_with(system="DeiT"), r"system of a reason is 'DeiT'.*'ViT', 'CeiT'"),
+        (lambda: guide_with(points=1.5), r"points of a reason is 1\.5.*whole number from -3 to 3"),
+        (lambda: guide_with(source="heard"), r"source of a reason is 'heard'.*'measured'"),
         (lambda: LiveCeiT({}, **SHEETS), r"model is \{\}.*hybridlib\.live\.shipped"),
         (
             lambda: LiveCeiT(VIT_FILE, **SHEETS),

@@ -57,7 +57,7 @@ def test_the_systems_stand_in_the_books_order_under_their_names():
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (dict(models={}), r"models is empty: .* hybridlib\.live\.shipped\(\)"),
         (dict(models={"a": 3}, systems=["a"]), "model 'a' is a int"),
@@ -80,8 +80,8 @@ def test_the_systems_stand_in_the_books_order_under_their_names():
         (dict(classes=["one"]), "classes is"),
     ],
 )
-def test_wrong_input_is_refused_in_words(options, says):
-    with pytest.raises(ValueError, match=says):
+def test_wrong_input_is_refused_in_words(options, message):
+    with pytest.raises(ValueError, match=message):
         workbench(**options)
 
 
@@ -129,15 +129,17 @@ def test_the_tours_numbers(test_split):
         changes = []
         for axis in (2, 3):
             for by in (1, -1):
-                moved = torch.roll(images, by, axis)
+                moved_images = torch.roll(images, by, axis)
                 # what leaves does not come in at the other side
-                moved.select(axis, 0 if by == 1 else 31).zero_()
-                changes.append((answers(name, moved)[range(250), labels] - before).abs().mean())
+                moved_images.select(axis, 0 if by == 1 else 31).zero_()
+                changes.append(
+                    (answers(name, moved_images)[range(250), labels] - before).abs().mean()
+                )
         return 100 * float(torch.stack(changes).mean())
 
-    said = re.search(
+    match = re.search(
         r"by ([\d.]+) points in the convnet and by ([\d.]+) in the ViT", read("workbench_tour.js")
     )
     assert [f"{change(name):.1f}" for name in ("convnet_nano_digits", "vit_nano_digits")] == list(
-        said.groups()
+        match.groups()
     )

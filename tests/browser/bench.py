@@ -22,13 +22,13 @@ def picture(page, card=0):
 
 def answers(page, card=0):
     settle(page)
-    shares = (
+    percents = (
         page.locator(".wb-card")
         .nth(card)
         .locator(".wb-bars li")
         .evaluate_all("(l) => l.map((n) => Number(n.dataset.share))")
     )
-    return np.array(shares)
+    return np.array(percents)
 
 
 def pytorch(name, *pixels):

@@ -70,15 +70,15 @@ def javascript(browser):
     context = browser.new_context()
     page = context.new_page()
     page.evaluate("window.modules = {}")
-    loaded = set()
+    loaded_files = set()
 
     def call(file, body, argument=None):
         script = """async ([file, source, body, arg]) => {
             if (source) modules[file] = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
             return new Function("m", "arg", body)(modules[file], arg);
         }"""
-        source = None if file in loaded else bundle(file)
-        loaded.add(file)
+        source = None if file in loaded_files else bundle(file)
+        loaded_files.add(file)
         return page.evaluate(script, [file, source, body, argument])
 
     yield call

@@ -13,10 +13,10 @@ from .page import settle
 from .samples import pictures
 
 
-def normalised(name, images):
+def normalise(name, images):
     """Pictures `n 32 32 3` as the model of that name takes them."""
-    told = pretrained.header(name)
-    mean, std = (torch.tensor([float(v) for v in told[k].split()]) for k in ("mean", "std"))
+    header = pretrained.header(name)
+    mean, std = (torch.tensor([float(v) for v in header[k].split()]) for k in ("mean", "std"))
     return (torch.tensor(images).permute(0, 3, 1, 2) / 255 - mean[:, None, None]) / std[
         :, None, None
     ]
@@ -25,7 +25,7 @@ def normalised(name, images):
 def expected(name, net) -> np.ndarray:
     """The answer to the first picture in %, by PyTorch."""
     with torch.no_grad():
-        return (100 * net(normalised(name, pictures(1))).softmax(-1)[0]).numpy()
+        return (100 * net(normalise(name, pictures(1))).softmax(-1)[0]).numpy()
 
 
 def right(name, net, count=12) -> int:
@@ -33,7 +33,7 @@ def right(name, net, count=12) -> int:
     with torch.no_grad():
         return int(
             (
-                net(normalised(name, pictures(count))).argmax(-1).numpy()
+                net(normalise(name, pictures(count))).argmax(-1).numpy()
                 == load_digits().target[:count]
             ).sum()
         )
@@ -47,7 +47,7 @@ def ready(page, explorable):
     return page
 
 
-def shares(page):
+def answer_percents(page):
     """The answer on the page in %."""
     settle(page)
     return [int(text.removesuffix(" %")) for text in page.locator(".ld-share").all_text_contents()]

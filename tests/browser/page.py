@@ -72,8 +72,8 @@ document.body.dataset.ready = "yes";
 
 def files_of(explorable) -> dict[str, bytes]:
     """The models that an explorable offers to the browser."""
-    offered = getattr(explorable, "_offered", {})
-    return {name: file() if callable(file) else file for name, file in offered.items()}
+    files = getattr(explorable, "_offered", {})
+    return {name: file() if callable(file) else file for name, file in files.items()}
 
 
 def write_page(
@@ -90,7 +90,7 @@ def write_page(
     weights are equal.
     book: the page says that it is the book's, as host.js needs it.
     """
-    shown = []
+    views = []
     for explorable in explorables:
         state = {
             name: getattr(explorable, name)
@@ -99,7 +99,7 @@ def write_page(
         }
         state.pop("layout", None)
         buffers = {name: value for name, value in state.items() if isinstance(value, bytes)}
-        shown.append(
+        views.append(
             {
                 "esm": explorable._esm,
                 "css": explorable._css,
@@ -117,12 +117,12 @@ def write_page(
                 },
             }
         )
-    places = "".join(f'<div id="explorable-{i}"></div>' for i in range(len(shown)))
+    places = "".join(f'<div id="explorable-{i}"></div>' for i in range(len(views)))
     if jupyterlab:
         places = f'<div class="jp-OutputArea-output">{places}</div><style>{JUPYTERLAB}</style>'
     if book:
         places += '<script type="application/json" id="hybrid-models">{}</script>'
-    data = json.dumps(shown).replace("</", "<\\/")
+    data = json.dumps(views).replace("</", "<\\/")
     page = Path(folder) / "index.html"
     page.write_text(
         f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta'
@@ -162,9 +162,9 @@ def pixels(canvas) -> np.ndarray:
 def serious(page) -> list[tuple[str, list[str]]]:
     """axe's serious and critical findings: name, and the elements. Only these: lists of all that is
     right take it long."""
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    violations = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     return [
         (f["id"], [n["html"][:200] for n in f["nodes"]])
-        for f in found
+        for f in violations
         if f["impact"] in ("serious", "critical")
     ]

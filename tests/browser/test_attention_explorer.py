@@ -20,23 +20,23 @@ def readout(page):
 
 def strongest(page):
     """The list of the strongest patches as {(row, column): percent}, rows and columns from 0."""
-    found = [
+    matches = [
         re.fullmatch(r"row (\d+), column (\d+): ([\d.]+) %", text)
         for text in page.locator(".hx-top-patches li").all_text_contents()
     ]
-    return {(int(m[1]) - 1, int(m[2]) - 1): float(m[3]) for m in found}
+    return {(int(m[1]) - 1, int(m[2]) - 1): float(m[3]) for m in matches}
 
 
 def check(page, row):
     """The list names patches that the exact row (1 + 16 tokens) ranks highest; bytes may change the
     order of equals."""
-    shown = strongest(page)
+    weights = strongest(page)
     step = 100 * float(row.max()) / 510 + 0.06  # half a byte, and the rounding of the text
     assert all(
-        share == pytest.approx(100 * float(row[1 + 4 * r + c]), abs=step)
-        for (r, c), share in shown.items()
+        weight == pytest.approx(100 * float(row[1 + 4 * r + c]), abs=step)
+        for (r, c), weight in weights.items()
     )
-    assert sorted(shown.values()) == pytest.approx(
+    assert sorted(weights.values()) == pytest.approx(
         sorted(100 * row[1:].astype(float))[-5:], abs=step
     )
 
@@ -107,8 +107,8 @@ def test_keys_walk_over_patches_and_heads(show):
     ):
         page.keyboard.press(key)
         settle(page)
-        chosen = page.locator("[role='radio'][aria-checked='true']")
-        assert chosen.count() == 1 and chosen.get_attribute("aria-label") == name
+        radio = page.locator("[role='radio'][aria-checked='true']")
+        assert radio.count() == 1 and radio.get_attribute("aria-label") == name
         assert page.evaluate("document.activeElement.ariaLabel") == name
 
 

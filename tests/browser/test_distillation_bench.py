@@ -49,7 +49,7 @@ def test_loss_and_pulls_are_pytorchs(javascript, kind, form, heads):
         tau=2.5,
         weight=0.3,
     )
-    found = javascript(
+    result = javascript(
         "distillation_math.js",
         "return m.losses(arg);",
         {
@@ -60,12 +60,12 @@ def test_loss_and_pulls_are_pytorchs(javascript, kind, form, heads):
         },
     )
     loss, pulls = reference(kind, form, heads, **numbers)
-    assert found["total"] == pytest.approx(loss, abs=1e-9)
-    by_label, by_teacher = found["pulls"]["label"], found["pulls"]["teacher"]
-    shown = (
+    assert result["total"] == pytest.approx(loss, abs=1e-9)
+    by_label, by_teacher = result["pulls"]["label"], result["pulls"]["teacher"]
+    page_pulls = (
         [by_label, by_teacher] if heads == 2 else [[a + b for a, b in zip(by_label, by_teacher)]]
     )
-    for ours, theirs in zip(shown, pulls, strict=True):
+    for ours, theirs in zip(page_pulls, pulls, strict=True):
         assert ours == pytest.approx(theirs, abs=1e-9)
 
 
@@ -79,7 +79,7 @@ def test_a_walk_downhill_is_gradient_descent(javascript, heads):
         tau=3.0,
         weight=0.5,
     )
-    found = javascript(
+    result = javascript(
         "distillation_math.js",
         "return m.descended(arg, 25, 0.5);",
         {
@@ -93,20 +93,20 @@ def test_a_walk_downhill_is_gradient_descent(javascript, heads):
     for _ in range(25):
         _, pulls = reference("hard", "hinton", heads, **start | dict(first=now[0], second=now[-1]))
         now = [[z + 0.5 * pull for z, pull in zip(*pair)] for pair in zip(now, pulls)]
-    assert found["first"] == pytest.approx(now[0], abs=1e-9)
-    assert (found["second"] is None) == (heads == 1)
+    assert result["first"] == pytest.approx(now[0], abs=1e-9)
+    assert (result["second"] is None) == (heads == 1)
     if heads == 2:
-        assert found["second"] == pytest.approx(now[1], abs=1e-9)
+        assert result["second"] == pytest.approx(now[1], abs=1e-9)
 
 
 KIND, HEADS, LABEL, FORM = range(4)  # the choices, in their order
 
 
-def choice(page, which):
-    return page.locator(".db select").nth(which)
+def choice(page, index):
+    return page.locator(".db select").nth(index)
 
 
-def chosen(page, chart):
+def active_bar(page, chart):
     """The bar that keys move: "dog: 2.00"."""
     settle(page)
     return page.get_by_label(chart).get_attribute("aria-label").partition(". ")[2]
@@ -177,7 +177,7 @@ def test_one_head_ends_between_two_labels_and_two_heads_do_not(show):
     student = page.locator(".db-words").all_text_contents()[1::2]
     # the distillation head is sure of the teacher's class
     assert float(student[1].removesuffix(" %")) > 95
-    assert chosen(page, "Student: class head").startswith("cat: ")
+    assert active_bar(page, "Student: class head").startswith("cat: ")
 
 
 def test_keys_change_a_logit_and_the_loss(show):
@@ -187,7 +187,7 @@ def test_keys_change_a_logit_and_the_loss(show):
     page.keyboard.press("ArrowRight")
     for _ in range(3):
         page.keyboard.press("PageUp")
-    assert chosen(page, "Teacher's logits") == "dog: 5.00" and answers(page)[0] == "dog"
+    assert active_bar(page, "Teacher's logits") == "dog: 5.00" and answers(page)[0] == "dog"
     expected, _ = reference(
         "soft",
         "hinton",
@@ -201,7 +201,7 @@ def test_keys_change_a_logit_and_the_loss(show):
     )
     assert loss_of(page) == pytest.approx(expected, abs=6e-5)
     page.keyboard.press("Delete")
-    assert chosen(page, "Teacher's logits") == "dog: 0.00"
+    assert active_bar(page, "Teacher's logits") == "dog: 0.00"
 
 
 def test_a_mouse_drags_a_bar(show):
@@ -212,7 +212,7 @@ def test_a_mouse_drags_a_bar(show):
     page.mouse.down()
     page.mouse.move(x, box["y"] + box["height"] / 8, steps=4)
     page.mouse.up()
-    assert chosen(page, "Student's logits") == "lorry: 6.00"
+    assert active_bar(page, "Student's logits") == "lorry: 6.00"
     assert answers(page)[1] == "lorry"
 
 
@@ -220,7 +220,7 @@ def test_a_finger_drags_a_bar_without_scrolling(show):
     page = show(DistillationBench(), width=375, touch=True)
     chart = page.get_by_label("Teacher's logits")
     chart.scroll_into_view_if_needed()
-    scrolled = page.evaluate("window.scrollY")
+    scroll = page.evaluate("window.scrollY")
     box = chart.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     finger = page.context.new_cdp_session(page)
@@ -233,9 +233,9 @@ def test_a_finger_drags_a_bar_without_scrolling(show):
             {"type": "touchMove", "touchPoints": [{"x": x, "y": y - step * box["height"] / 10}]},
         )
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    assert chosen(page, "Teacher's logits").startswith("dog: 6.")
+    assert active_bar(page, "Teacher's logits").startswith("dog: 6.")
     # the readout may need a line more
-    assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30)
+    assert page.evaluate("window.scrollY") == pytest.approx(scroll, abs=30)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 

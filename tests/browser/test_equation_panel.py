@@ -36,8 +36,8 @@ BUSY = dict(
 @pytest.mark.parametrize(("system", "join"), CASES)
 def test_the_browser_computes_what_numpy_does(javascript, system, join):
     """Scores, maps of every head and the whole output, far from where the knobs start."""
-    shown = EquationPanel(system, join=join, **{key: BUSY[key] for key in SYSTEMS[system]["knobs"]})
-    picture, state = shown.picture(), shown.state
+    panel = EquationPanel(system, join=join, **{key: BUSY[key] for key in SYSTEMS[system]["knobs"]})
+    picture, state = panel.picture(), panel.state
     queries = [0, 9 * SIDE + 17, SIDE * SIDE - 1]
     body = """const plain = (scores) => scores && [...scores].map((v) => (v === -Infinity ? null : v));
         const made = m.equation(Float64Array.from(arg.pixels), arg.side, arg.system, arg.state, arg.kernels);
@@ -46,7 +46,7 @@ def test_the_browser_computes_what_numpy_does(javascript, system, join):
         const drawn = made.heads === 1 && (rows[1][1] || rows[1][2]);
         const table = drawn && [0, 1, 2, 3, 4, 5].map((k) => made.byOffset(arg.queries[1], -9, k - 17));
         return { rows, table, output: [...made.fill(new Float64Array(arg.pixels.length), 0, arg.side ** 2)], heads: made.heads };"""
-    told = javascript(
+    result = javascript(
         "equation_math.js",
         body,
         dict(
@@ -60,11 +60,11 @@ def test_the_browser_computes_what_numpy_does(javascript, system, join):
     )
     content, offset = numbers.content_scores(picture, state), numbers.offset_scores(picture, state)
     maps = numbers.attention(picture, state)
-    assert told["heads"] == len(maps)
+    assert result["heads"] == len(maps)
     close = lambda ours, theirs: np.testing.assert_allclose(
         np.array(ours, float), theirs, atol=1e-10, rtol=1e-10
     )
-    for q, (by_content, inside, by_offset, shown_maps) in zip(queries, told["rows"], strict=True):
+    for q, (by_content, inside, by_offset, page_maps) in zip(queries, result["rows"], strict=True):
         assert (by_content is None, by_offset is None) == (content is None, offset is None)
         if content is not None:
             close(by_content, content[q])
@@ -72,18 +72,18 @@ def test_the_browser_computes_what_numpy_does(javascript, system, join):
             close(by_offset, np.where(np.isfinite(offset[:, q]), offset[:, q], np.nan))
         if inside is not None:
             close(inside, numbers.inside_scores(picture, state)[q])
-        close(shown_maps, maps[:, q])
-    if told["table"]:  # the same by its offset, of the keys in the first row
+        close(page_maps, maps[:, q])
+    if result["table"]:  # the same by its offset, of the keys in the first row
         scores = numbers.inside_scores(picture, state) if system == "vit" else offset[0]
-        close(told["table"], scores[queries[1], :6])
-    close(told["output"], numbers.output(picture, state).ravel())
+        close(result["table"], scores[queries[1], :6])
+    close(result["output"], numbers.output(picture, state).ravel())
 
 
-READ = """(n) => [n.height, n.width, ...n.getContext("2d").getImageData(0, 0, n.width, n.height).data]"""
+READ_PIXELS = """(n) => [n.height, n.width, ...n.getContext("2d").getImageData(0, 0, n.width, n.height).data]"""
 
 
 def canvas(page, tile):
-    rows, columns, *rgba = page.locator(f".eq-tile-{tile} canvas").first.evaluate(READ)
+    rows, columns, *rgba = page.locator(f".eq-tile-{tile} canvas").first.evaluate(READ_PIXELS)
     return np.reshape(rgba, (rows, columns, 4))[..., :3]
 
 
@@ -107,42 +107,44 @@ def on(page):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_pictures_and_words_have_pythons_numbers(show, javascript, system):
-    shown = EquationPanel(system, picture="temple", query=[9, 6])
-    page = show(shown)
-    told = words(page)
-    picture = shown.picture()
-    here, made = numbers.shown_map(picture, shown.state), numbers.output(picture, shown.state)
-    values = re.search(r"Output (−?[\d.]+), where the picture has ([\d.]+)\.", told).groups()
+    panel = EquationPanel(system, picture="temple", query=[9, 6])
+    page = show(panel)
+    text = words(page)
+    picture = panel.picture()
+    weights, output = numbers.shown_map(picture, panel.state), numbers.output(picture, panel.state)
+    values = re.search(r"Output (−?[\d.]+), where the picture has ([\d.]+)\.", text).groups()
     np.testing.assert_allclose(
         [float(v.replace("−", "-")) for v in values],
-        [made[9, 6].mean(), picture[9, 6].mean()],
+        [output[9, 6].mean(), picture[9, 6].mean()],
         atol=0.00051,
     )
-    scale = "twoSided" if here.min() < 0 else "ramp"
+    scale = "twoSided" if weights.min() < 0 else "ramp"
     expected = javascript(
-        "colours.js", f"return arg.map(m.{scale})", (here / np.abs(here).max()).ravel().tolist()
+        "colours.js",
+        f"return arg.map(m.{scale})",
+        (weights / np.abs(weights).max()).ravel().tolist(),
     )
     # one step of the scale
     assert np.abs(canvas(page, "map") - np.reshape(expected, (SIDE, SIDE, 3))).max() <= 3
-    if here.min() >= 0:
-        row, column, share = re.search(
-            r"Strongest key: row (\d+), column (\d+) with ([\d.]+) %", told
+    if weights.min() >= 0:
+        row, column, percent = re.search(
+            r"Strongest key: row (\d+), column (\d+) with ([\d.]+) %", text
         ).groups()
-        assert here[int(row) - 1, int(column) - 1] == here.max() and float(share) == pytest.approx(
-            100 * here.max(), abs=0.051
-        )
+        assert weights[int(row) - 1, int(column) - 1] == weights.max() and float(
+            percent
+        ) == pytest.approx(100 * weights.max(), abs=0.051)
         cells, away = map(
-            float, re.search(r"over ([\d.]+) cells, ([\d.]+) cells away", told).groups()
+            float, re.search(r"over ([\d.]+) cells, ([\d.]+) cells away", text).groups()
         )
-        rows, columns = np.indices(here.shape)
-        assert away == pytest.approx((here * np.hypot(rows - 9, columns - 6)).sum(), abs=0.051)
-        assert cells == pytest.approx(np.exp(-(here * np.log(here + 1e-300)).sum()), rel=0.01)
+        rows, columns = np.indices(weights.shape)
+        assert away == pytest.approx((weights * np.hypot(rows - 9, columns - 6)).sum(), abs=0.051)
+        assert cells == pytest.approx(np.exp(-(weights * np.log(weights + 1e-300)).sum()), rel=0.01)
         page.wait_for_selector(".eq[data-output=whole]")
-        np.testing.assert_allclose(canvas(page, "output"), np.rint(255 * made), atol=1)
+        np.testing.assert_allclose(canvas(page, "output"), np.rint(255 * output), atol=1)
     np.testing.assert_allclose(canvas(page, "picture"), np.rint(255 * picture), atol=1)
 
 
-LIT = {
+LIGHTS = {
     "convolution": ["offset"],
     "cordonnier": ["offset"],
     "nonlocal": ["content"],
@@ -159,13 +161,15 @@ def test_the_equation_lights_the_terms_of_each_system(show):
     for system, own in SYSTEMS.items():
         page.get_by_role("button", name=own["title"], exact=True).click()
         settle(page)
-        assert state(page)["system"] == system and on(page)[0] == LIT[system]
-        assert on(page)[1] == [term for term in ("content", "offset", "s") if term in LIT[system]]
+        assert state(page)["system"] == system and on(page)[0] == LIGHTS[system]
+        assert on(page)[1] == [
+            term for term in ("content", "offset", "s") if term in LIGHTS[system]
+        ]
         assert page.locator(".eq-tile-content .eq-none").is_visible() == (
-            "content" not in LIT[system]
+            "content" not in LIGHTS[system]
         )
-        turned = len(set(own["knobs"]) - {"gate"}) + (len(own["joins"]) > 1) + (system == "convit")
-        assert page.locator(".eq-knobs label:visible").count() == turned
+        count = len(set(own["knobs"]) - {"gate"}) + (len(own["joins"]) > 1) + (system == "convit")
+        assert page.locator(".eq-knobs label:visible").count() == count
         assert page.locator(".eq-heads .eq-head:visible").count() == {
             "convolution": 9,
             "cordonnier": 9,
@@ -173,34 +177,34 @@ def test_the_equation_lights_the_terms_of_each_system(show):
         }.get(system, 0)
     colours = "(all) => all.map((n) => getComputedStyle(n).backgroundColor)"
     fills = page.locator(".eq-line .eq-content, .eq-line .eq-offset").evaluate_all(colours)
-    hexed = [
+    hex_colours = [
         "#" + "".join(f"{int(v):02x}" for v in re.findall(r"\d+", fill)[:3]) for fill in fills[:2]
     ]
-    assert hexed == [palette.PARTS["attention"], palette.PARTS["convolution"]]
+    assert hex_colours == [palette.PARTS["attention"], palette.PARTS["convolution"]]
 
 
 def test_how_they_meet_can_be_changed(show):
     page = show(EquationPanel("botnet"))
-    for join, lit in (
-        ("gate", LIT["convit"]),
+    for join, lights in (
+        ("gate", LIGHTS["convit"]),
         ("content", ["content"]),
         ("offset", ["offset"]),
         ("sum", ["content", "offset"]),
     ):
         page.get_by_label("They meet").select_option(join)
         settle(page)
-        assert on(page)[0] == lit and state(page)["join"] == join
+        assert on(page)[0] == lights and state(page)["join"] == join
         assert page.get_by_label("Gate λ").is_visible() == (join == "gate")
     assert state(page) == EquationPanel("botnet").state
 
 
 def test_a_slider_turns_the_map(show):
-    shown = EquationPanel("convit")
-    page = show(shown)
+    panel = EquationPanel("convit")
+    page = show(panel)
     page.get_by_label("Gate λ").fill("-3")
-    told = words(page)
-    expected = numbers.shown_map(shown.picture(), {**shown.state, "gate": -3.0})
-    assert f"with {100 * expected.max():.1f} %" in told and state(page)["gate"] == -3
+    text = words(page)
+    expected = numbers.shown_map(panel.picture(), {**panel.state, "gate": -3.0})
+    assert f"with {100 * expected.max():.1f} %" in text and state(page)["gate"] == -3
     assert "σ(−3) = 0.05" in page.locator(".eq-told").text_content()
     page.get_by_label("Sharpness α").focus()
     before = state(page)["alpha"]
@@ -212,8 +216,8 @@ def test_a_slider_turns_the_map(show):
 
 
 def test_one_head_or_all(show):
-    shown = EquationPanel("convolution")
-    page = show(shown)
+    panel = EquationPanel("convolution")
+    page = show(panel)
     page.get_by_role("button", name="head 1, W −1").click()
     assert "Head 1 of 9. Strongest key: row 11, column 12 with 100.0 %" in words(page)
     page.get_by_role("application", name="Picture").press("PageUp")
@@ -262,30 +266,32 @@ def test_hover_shows_a_cell_and_leaving_gives_back_the_clicked_one(show):
 
 def test_a_finger_picks_the_query_and_moves_the_table(show):
     page = show(EquationPanel("botnet"), width=320, touch=True)
-    for tile, share, check in (
+    for tile, fraction, check in (
         ("picture", 0.02, ("query", [0, 0])),
         ("side.eq-tile-offset", 0.99, ("down", 8)),
     ):
         stack = page.locator(f".eq-tile-{tile} .hx-stack")
         stack.scroll_into_view_if_needed()
         box = stack.bounding_box()
-        page.touchscreen.tap(box["x"] + share * box["width"], box["y"] + share * box["height"])
+        page.touchscreen.tap(
+            box["x"] + fraction * box["width"], box["y"] + fraction * box["height"]
+        )
         settle(page)
         assert state(page)[check[0]] == check[1]
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
 
 def test_arrow_keys_move_the_tables_centre(show):
-    shown = EquationPanel("coatnet")
-    page = show(shown)
+    panel = EquationPanel("coatnet")
+    page = show(panel)
     table = page.get_by_role("application", name="Table of offsets")
     for key in ("ArrowDown", "ArrowDown", "ArrowLeft"):
         table.press(key)
     settle(page)
     assert (state(page)["down"], state(page)["right"]) == (2, -1)
     assert "2 down, -1 right" in table.get_attribute("aria-label")
-    moved = numbers.shown_map(shown.picture(), {**shown.state, "down": 2.0, "right": -1.0})
-    assert f"with {100 * moved.max():.1f} %" in words(page)
+    moved_map = numbers.shown_map(panel.picture(), {**panel.state, "down": 2.0, "right": -1.0})
+    assert f"with {100 * moved_map.max():.1f} %" in words(page)
     page.get_by_role("button", name="Bilateral filter").click()
     settle(page)
     assert page.locator(".eq-tile-side .eq-fixed").is_visible()
@@ -300,16 +306,16 @@ def test_links_in_the_text_set_the_panel_that_they_name(show):
     )
     page.get_by_role("link", name="one").click()
     settle(page)
-    wanted = EquationPanel("convit", gate=-2.0, query=[3, 4], head=2).state
+    expected = EquationPanel("convit", gate=-2.0, query=[3, 4], head=2).state
     assert (
-        state(page) == wanted
+        state(page) == expected
         and page.evaluate("models[1].get('state')") == EquationPanel("vit").state
     )
     page.get_by_role("link", name="two").click()
     settle(page)
     assert (
         page.evaluate("models[1].get('state')") == EquationPanel("vit", positions=0.0).state
-        and state(page) == wanted
+        and state(page) == expected
     )
     page.get_by_role("link", name="three").click()  # what makes no sense is left out
     settle(page)

@@ -13,7 +13,7 @@ MARK = ".fc-mark"
 DOTS = "(all) => all.map((n) => [+n.getAttribute('cx'), +n.getAttribute('cy')])"
 
 
-def told(page):
+def readout(page):
     settle(page)
     return page.locator(".hx-readout").text_content()
 
@@ -70,16 +70,16 @@ def test_keys_walk_along_either_axis(show):
     stage = page.get_by_role("application")
     stage.focus()
     page.keyboard.press("End")
-    assert told(page).startswith("CoAtNet. accuracy, %: 61.0 ± 1.0; multiply-adds: 9M.")
+    assert readout(page).startswith("CoAtNet. accuracy, %: 61.0 ± 1.0; multiply-adds: 9M.")
     page.keyboard.press("ArrowLeft")
-    assert told(page).startswith(
+    assert readout(page).startswith(
         "CeiT. accuracy, %: 99.3 ± 0.4 (2 runs); multiply-adds: 3M. No system here beats it on"
         " both."
     )
     page.keyboard.press("ArrowDown")
-    assert told(page).startswith(("ViT", "convnet"))
+    assert readout(page).startswith(("ViT", "convnet"))
     page.keyboard.press("Home")
-    assert told(page).startswith("convnet") and "convnet" in stage.get_attribute("aria-label")
+    assert readout(page).startswith("convnet") and "convnet" in stage.get_attribute("aria-label")
 
 
 def test_a_mouse_reads_what_it_hovers_and_gives_back_what_was_clicked(show):
@@ -87,11 +87,11 @@ def test_a_mouse_reads_what_it_hovers_and_gives_back_what_was_clicked(show):
     at = dots(page)
     plot = page.locator(".fc-plot").bounding_box()
     page.mouse.click(plot["x"] + at[2][0], plot["y"] + at[2][1])
-    assert told(page).startswith("CeiT")
+    assert readout(page).startswith("CeiT")
     page.mouse.move(plot["x"] + at[3][0], plot["y"] + at[3][1])
-    assert told(page).startswith("CoAtNet")
+    assert readout(page).startswith("CoAtNet")
     page.mouse.move(1, 1)
-    assert told(page).startswith("CeiT")
+    assert readout(page).startswith("CeiT")
 
 
 def test_axes_and_data_change_the_points_and_the_table(show):
@@ -101,12 +101,12 @@ def test_axes_and_data_change_the_points_and_the_table(show):
     assert page.locator(MARK).all_text_contents() == ["1", "2", "8"]  # CeiT has no time
     assert page.evaluate("models[0].get('x')") == "seconds"
     page.get_by_label("Data").select_option("photographs")
-    assert told(page) == "No system has both figures for these data."
+    assert readout(page) == "No system has both figures for these data."
     page.get_by_label("To the right").select_option("macs")
     settle(page)
     at, plot = dots(page), page.locator(".fc-plot").bounding_box()
     page.touchscreen.tap(plot["x"] + at[1][0], plot["y"] + at[1][1])
-    assert told(page).startswith("ViT. accuracy, %: 51.0 ± 1.0")
+    assert readout(page).startswith("ViT. accuracy, %: 51.0 ± 1.0")
     page.get_by_text("The same as a table").click()
     rows = page.locator(".fc-table tbody tr").all_inner_texts()
     assert [row.split("\t") for row in rows] == [
@@ -119,7 +119,7 @@ def test_data_with_neither_figure_bring_their_own_axes(show):
     page = show(field_chart())
     page.get_by_label("To the right").select_option("accuracy")
     page.get_by_label("Data").select_option("clocks")
-    assert told(page) == "CeiT. training, s: 7 (one run); multiply-adds: 3M."
+    assert readout(page) == "CeiT. training, s: 7 (one run); multiply-adds: 3M."
     assert [page.get_by_label(axis).input_value() for axis in ("Upwards", "To the right")] == [
         "seconds",
         "macs",
@@ -133,7 +133,7 @@ def test_python_and_links_set_it(show):
     assert page.locator(MARK).count() == 2
     page.evaluate("location.hash = '#field?data=digits&x=seconds&y=accuracy&point=CoAtNet'")
     page.wait_for_function("document.querySelectorAll('.fc-mark').length === 3")
-    assert told(page).startswith("CoAtNet") and "95 ± 5" in told(page)
+    assert readout(page).startswith("CoAtNet") and "95 ± 5" in readout(page)
 
 
 @pytest.mark.parametrize("answers", [[0, 0], [1, 1], [0, 2]])
@@ -148,7 +148,7 @@ def test_the_guide_adds_up_as_python_does(show, answers):
     assert (
         list(zip(names, (int(p.replace("−", "-")) for p in points), strict=True)) == guide.ranking()
     )
-    assert told(page).startswith(f"{guide.ranking()[0][0]}: ")
+    assert readout(page).startswith(f"{guide.ranking()[0][0]}: ")
 
 
 def test_the_guide_gives_the_reasons_of_the_system_in_hand(show):
@@ -157,7 +157,7 @@ def test_the_guide_gives_the_reasons_of_the_system_in_hand(show):
     page.get_by_role("application").focus()
     page.keyboard.press("End")
     page.keyboard.press("PageDown")
-    assert told(page) == "ViT: −3. Behind convnet."
+    assert readout(page) == "ViT: −3. Behind convnet."
     assert page.locator(".cg-reasons li").all_inner_texts() == [
         "−1 large: so ViT. measured",
         "−2 few: so ViT. measured",
@@ -165,6 +165,6 @@ def test_the_guide_gives_the_reasons_of_the_system_in_hand(show):
     box = page.locator(".cg-row", has_text="CeiT").bounding_box()
     page.mouse.click(box["x"] + 40, box["y"] + 10)
     assert (
-        told(page).startswith("CeiT: 0.")
+        readout(page).startswith("CeiT: 0.")
         and "Nothing that we measured" in page.locator(".cg-reasons").text_content()
     )

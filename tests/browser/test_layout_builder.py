@@ -14,7 +14,7 @@ from .samples import ON_PATCHES, PLAN, WIDE, layout_builder
 LAYOUTS = ["".join(letters) for letters in itertools.product("CT", repeat=4)]
 
 
-def counted(javascript, plan, layout, side, classes):
+def counts(javascript, plan, layout, side, classes):
     """Parameters and multiply-adds, all and between pairs, and the side of each stage, as the page
     has them."""
     rows = javascript(
@@ -30,7 +30,7 @@ def test_the_counts_are_pytorchs(javascript, layout):
     plan = ON_PATCHES if layout == "ViT_REL" else PLAN
     model = CoAtNet(image_size=40, layout=layout, num_classes=7, **plan)
     cost = analysis.cost(model, image_size=40)
-    parameters, macs, _, sides = counted(javascript, plan, layout, 40, 7)
+    parameters, macs, _, sides = counts(javascript, plan, layout, 40, 7)
     assert (parameters, macs) == (cost.parameters, cost.macs)
     assert sides == ([10] if layout == "ViT_REL" else [20, 20, 10, 5])
 
@@ -39,7 +39,7 @@ def test_the_paper_s_size_and_the_part_of_the_pairs(javascript):
     with torch.device("meta"):
         model = CoAtNet.from_size("CoAtNet-0")
     cost = analysis.cost(model, image_size=224)
-    parameters, macs, pairs, sides = counted(javascript, WIDE, "CCTT", 224, 1000)
+    parameters, macs, pairs, sides = counts(javascript, WIDE, "CCTT", 224, 1000)
     assert (parameters, macs, sides) == (cost.parameters, cost.macs, [56, 28, 14, 7])
     assert pairs == 5 * 2 * 196**2 * 384 + 2 * 2 * 49**2 * 768
 
@@ -65,10 +65,10 @@ def test_a_press_exchanges_a_stage(show):
     settle(page)
     assert page.evaluate("window.models[0].get('letters')") == "CTTT"
     assert page.locator(".hx-facts dd").all_text_contents() != before
-    told = page.locator(".hx-readout").text_content()
+    readout = page.locator(".hx-readout").text_content()
     assert (
-        told.startswith("C-T-T-T: 1 stage of convolution, 3 of attention.")
-        and "Nobody has trained it here" in told
+        readout.startswith("C-T-T-T: 1 stage of convolution, 3 of attention.")
+        and "Nobody has trained it here" in readout
     )
     assert page.locator(".lay-record .lay-number").text_content() == "not measured"
     page.get_by_role("button", name="C-C-C-C").click()
@@ -85,8 +85,12 @@ def test_convolution_after_attention_is_explained(show):
         settle(page)
         # the keyboard keeps its place
         assert page.evaluate("document.activeElement.textContent").startswith(f"S{stage}: ")
-    told = page.locator(".hx-readout").text_content()
-    assert told.startswith("T-C-C-C") and "It has C after T." in told and "It has T in S1" in told
+    readout = page.locator(".hx-readout").text_content()
+    assert (
+        readout.startswith("T-C-C-C")
+        and "It has C after T." in readout
+        and "It has T in S1" in readout
+    )
 
 
 def test_arrow_keys_build_it(show):

@@ -11,7 +11,7 @@ from hybridlib import pretrained
 from hybridlib.models.coatnet import RelativeAttention
 
 from . import desk
-from .desk import shares, tally
+from .desk import answer_percents, tally
 from .page import settle
 from .samples import live_bias, pictures
 
@@ -22,8 +22,8 @@ def model():
     return pretrained.load(NAME).model
 
 
-normalised, expected, right = (
-    partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right)
+normalise, expected, right = (
+    partial(function, NAME) for function in (desk.normalise, desk.expected, desk.right)
 )
 ready = partial(desk.ready, explorable=".lb")
 
@@ -32,7 +32,7 @@ def attentions(net):
     return [part for part in net.modules() if isinstance(part, RelativeAttention)]
 
 
-def edited(change, only=None):
+def edited_model(change, only=None):
     """The model with change(table) in all heads, or in one: (block, head)."""
     net = model()
     for block, attention in enumerate(attentions(net)):
@@ -52,7 +52,7 @@ def near(table):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_answers_as_pytorch_does(show, theme):
     page = ready(show(live_bias(), theme=theme))
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
     assert tally(page) == right(model())
 
 
@@ -70,11 +70,11 @@ def test_what_the_buttons_set_is_what_pytorch_computes(show, button, change, sco
     page = ready(show(live_bias()))
     page.locator(".lb select").select_option(scope)
     page.get_by_role("button", name=button).click()
-    net = edited(change, None if scope == "all" else (1, 0))
-    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    net = edited_model(change, None if scope == "all" else (1, 0))
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=0.6)
     assert tally(page) == right(net)
     page.get_by_role("button", name="As trained").click()
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
 
 
 def test_bias_alone_silences_the_queries(show):
@@ -85,7 +85,7 @@ def test_bias_alone_silences_the_queries(show):
         width = attention.to_qkv.out_features // 3
         attention.to_qkv.weight.data[:width] = 0
         attention.to_qkv.bias.data[:width] = 0
-    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=0.6)
     assert tally(page) == right(net)
     assert "content 0.0" in page.locator(".hx-readout").text_content()
 
@@ -111,29 +111,29 @@ def test_keys_change_one_offset_of_one_head(show):
     before = float(attentions(model())[0].bias.table.data[1, place[0], place[1]])
     assert sheet.get_attribute("aria-label").startswith("Table of biases. 1 up, 2 right: ")
     np.testing.assert_allclose(
-        shares(page), expected(with_bias(before + 5.75, 0, 1, place)), atol=0.6
+        answer_percents(page), expected(with_bias(before + 5.75, 0, 1, place)), atol=0.6
     )
     page.keyboard.press("Delete")
-    np.testing.assert_allclose(shares(page), expected(with_bias(0, 0, 1, place)), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(with_bias(0, 0, 1, place)), atol=0.6)
 
 
 def test_the_maps_and_the_readout_are_pytorchs(show):
     page = ready(show(live_bias()))
     net = model()
     with torch.no_grad():
-        weight = net.trace(normalised(pictures(1))).maps[1].weights[0, 0, 8 * 4 + 4]
+        weight = net.trace(normalise(pictures(1))).maps[1].weights[0, 0, 8 * 4 + 4]
         bias = attentions(net)[1].bias((8, 8))[0, 8 * 4 + 4]
-    shown = [
+    pixel_maps = [
         np.reshape(
             canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4)
         )
         for canvas in page.locator(".lb-maps canvas").all()
     ]
-    assert int(shown[2][:, :3].sum(1).argmax()) == int(weight.argmax())
+    assert int(pixel_maps[2][:, :3].sum(1).argmax()) == int(weight.argmax())
     top = int(weight.argmax())
-    told = page.locator(".hx-readout").text_content()
-    assert f"listens most to row {top // 8 + 1}, column {top % 8 + 1}" in told
-    assert float(told.split("bias ")[1].rstrip(".").replace("−", "-")) == pytest.approx(
+    text = page.locator(".hx-readout").text_content()
+    assert f"listens most to row {top // 8 + 1}, column {top % 8 + 1}" in text
+    assert float(text.split("bias ")[1].rstrip(".").replace("−", "-")) == pytest.approx(
         float(bias[top]), abs=0.051
     )
 
@@ -144,7 +144,7 @@ def test_the_scores_in_the_page_are_pytorchs(javascript):
     attention = RelativeAttention(4, 4, head_dim=2, grid=(2, 3))
     attention.bias.table.data.normal_()
     x = torch.randn(1, 6, 4)
-    found = javascript(
+    result = javascript(
         "live_bias_math.js",
         """const net = { parameters: { "a.bias.table": [2, 3, 5], "a.to_qkv.weight": [12, 4] },
              parameter: () => Float32Array.from(arg.table) };
@@ -156,11 +156,11 @@ def test_the_scores_in_the_page_are_pytorchs(javascript):
             "table": attention.bias.table.flatten().tolist(),
         },
     )
-    assert found["layer"] == {"name": "a", "heads": 2, "size": [2, 3], "dim": 2} and found[
+    assert result["layer"] == {"name": "a", "heads": 2, "size": [2, 3], "dim": 2} and result[
         "places"
     ] == [[-1, 2], [0, 0]]
     _, weight = attention.trace(x, grid=(2, 3))
-    torch.testing.assert_close(torch.tensor(found["weights"]), weight[0, 1, 3])
+    torch.testing.assert_close(torch.tensor(result["weights"]), weight[0, 1, 3])
 
 
 def test_a_mouse_paints_the_table(show):
@@ -177,14 +177,14 @@ def test_a_mouse_paints_the_table(show):
     assert sheet.get_attribute("aria-label") == "Table of biases. 1 up, 3 right: 4.00"
     net = with_bias(4, 1, 0, (8, 5))
     attentions(net)[1].bias.table.data[0, 8, 4] = 4
-    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=0.6)
 
 
 def test_a_finger_paints_without_scrolling(show):
     page = ready(show(live_bias(), width=375, touch=True))
     sheet = page.get_by_role("application", name="Table of biases")
     sheet.scroll_into_view_if_needed()
-    scrolled = page.evaluate("window.scrollY")
+    scroll = page.evaluate("window.scrollY")
     box = sheet.bounding_box()
     x, y = box["x"] + 7.5 * box["width"] / 15, box["y"] + 4.5 * box["width"] / 15
     finger = page.context.new_cdp_session(page)
@@ -198,7 +198,7 @@ def test_a_finger_paints_without_scrolling(show):
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     settle(page)
     assert sheet.get_attribute("aria-label") == "Table of biases. 4 up: 4.00"
-    assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30)
+    assert page.evaluate("window.scrollY") == pytest.approx(scroll, abs=30)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
@@ -226,4 +226,6 @@ def test_a_link_in_the_text_sets_it(show):
     assert (
         "Block 1, head 2: the cell at row 5, column 4" in page.locator(".hx-readout").text_content()
     )
-    np.testing.assert_allclose(shares(page), expected(with_bias(8, 0, 1, (9, 7))), atol=0.6)
+    np.testing.assert_allclose(
+        answer_percents(page), expected(with_bias(8, 0, 1, (9, 7))), atol=0.6
+    )

@@ -11,7 +11,7 @@ import torch
 from hybridlib import pretrained
 
 from . import desk
-from .desk import shares, tally
+from .desk import answer_percents, tally
 from .page import settle
 from .samples import live_ceit, pictures
 
@@ -22,8 +22,8 @@ def model():
     return pretrained.load(NAME).model
 
 
-normalised, expected, right = (
-    partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right)
+normalise, expected, right = (
+    partial(function, NAME) for function in (desk.normalise, desk.expected, desk.right)
 )
 
 
@@ -31,19 +31,19 @@ normalised, expected, right = (
 def leff_steps(net, block):
     """What enters the LeFF of a block for the first picture, and its hidden maps: tokens, wide,
     depthwise, act, out; each `c h w`."""
-    tokens, grid = net.embed(normalised(pictures(1)))
+    tokens, grid = net.embed(normalise(pictures(1)))
     for earlier in net.blocks[:block]:
         tokens = earlier(tokens, grid=grid)
-    here = net.blocks[block]
-    tokens = here.norm2(tokens + here.attention(here.norm1(tokens)))
-    leff = here.mlp
+    encoder = net.blocks[block]
+    tokens = encoder.norm2(tokens + encoder.attention(encoder.norm1(tokens)))
+    leff = encoder.mlp
     plane = tokens[:, 1:].transpose(1, 2).unflatten(2, grid)
     wide = leff.act(leff.norm1(leff.widen(plane)))
     depthwise = leff.depthwise(wide)
     act = leff.act(leff.norm2(depthwise))
     return {
-        key: made[0]
-        for key, made in dict(
+        key: tensor[0]
+        for key, tensor in dict(
             tokens=plane, wide=wide, depthwise=depthwise, act=act, out=leff.norm3(leff.narrow(act))
         ).items()
     }
@@ -79,7 +79,7 @@ def set_channel(page, channel):
     settle(page)
 
 
-def shown(page, title, size):
+def red_minus_blue(page, title, size):
     """Red minus blue of each cell of a step's picture: above 0 where a signed map is positive."""
     canvas = page.locator(".lc-step:visible", has_text=title).locator("canvas")
     pixels = canvas.evaluate(
@@ -93,26 +93,28 @@ def assert_signs(page, title, plane):
     """The picture of a step has the signs of the plane, wherever that is not near zero."""
     strong = plane.abs() > 0.2 * plane.abs().max()
     assert strong.sum() >= 4
-    assert ((torch.tensor(shown(page, title, plane.shape)) > 0) == (plane > 0))[strong].all()
+    assert ((torch.tensor(red_minus_blue(page, title, plane.shape)) > 0) == (plane > 0))[
+        strong
+    ].all()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_answers_as_pytorch_does(show, theme):
     page = ready(show(live_ceit(), theme=theme))
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
     assert tally(page) == right(model())
 
 
 def test_image_to_tokens_shows_pytorchs_maps(show):
     page = ready(show(live_ceit()))
     set_channel(page, 3)
-    stem, x = model().patch_embedding, normalised(pictures(1))
+    stem, x = model().patch_embedding, normalise(pictures(1))
     with torch.no_grad():
         conv = stem.conv[0](x)
         norm = stem.conv[1](conv)
         pool = stem.pool(norm)
-    for title, made in {"1 Convolution": conv, "2 Norm": norm, "3 Max pooling": pool}.items():
-        assert_signs(page, title, made[0, 3])
+    for title, maps in {"1 Convolution": conv, "2 Norm": norm, "3 Max pooling": pool}.items():
+        assert_signs(page, title, maps[0, 3])
     assert_signs(page, "Its kernel", stem.conv[0].weight[3].detach().sum(0))
     assert page.locator(".lc-step:visible .hx-note").all_text_contents() == [
         "32 × 32 pixels",
@@ -130,7 +132,7 @@ def test_a_place_after_the_pooling_shows_what_it_sees(show):
     page = ready(show(live_ceit()))
     set_channel(page, 6)
     stem = model().patch_embedding
-    x = normalised(pictures(1)).requires_grad_()
+    x = normalise(pictures(1)).requires_grad_()
     norm = stem.conv(x)
     page.locator(".lc-step:visible [role='application']").focus()
     for row, column, key in (
@@ -146,14 +148,14 @@ def test_a_place_after_the_pooling_shows_what_it_sees(show):
         beyond = torch.nn.functional.pad(norm[0, 6], (1, 1, 1, 1), value=-torch.inf)
         nine = beyond[2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
         (grad,) = torch.autograd.grad(nine[nine.isfinite()].logsumexp(0), x, retain_graph=True)
-        seen = [torch.nonzero(grad.abs().sum((0, 1, other))).flatten() + 1 for other in (3, 2)]
-        told = (
+        extents = [torch.nonzero(grad.abs().sum((0, 1, other))).flatten() + 1 for other in (3, 2)]
+        sentence = (
             f"row {row + 1}, column {column + 1} after the pooling: the largest of"
             f" {int(nine.isfinite().sum())} numbers, {nine.max():.2f}."
         )
-        assert told.replace("-", "−") in readout(page)
+        assert sentence.replace("-", "−") in readout(page)
         assert "rows {} to {} and columns {} to {}".format(
-            *(int(s[i]) for s in seen for i in (0, -1))
+            *(int(s[i]) for s in extents for i in (0, -1))
         ) in readout(page)
 
 
@@ -163,24 +165,24 @@ def test_leff_shows_pytorchs_maps_and_nine_products(show, block):
     look_at(page, "leff")
     control(page, "Block").select_option(index=block)
     set_channel(page, 200)
-    made = leff_steps(model(), block)
+    steps = leff_steps(model(), block)
     for title, key in {
         "2 Expand": "wide",
         "3 Depthwise": "depthwise",
         "4 Norm, GELU": "act",
     }.items():
-        assert_signs(page, title, made[key][200])
-    tokens = made["tokens"]
+        assert_signs(page, title, steps[key][200])
+    tokens = steps["tokens"]
     assert_signs(
         page, "1 Back to the plane", torch.cosine_similarity(tokens, tokens[:, 3:4, 3:4], dim=0)
     )
     kernel = model().blocks[block].mlp.depthwise.weight[200, 0].detach()
-    products = kernel * made["wide"][200, 2:5, 2:5]  # the marked place is row 4, column 4
-    told = [
+    products = kernel * steps["wide"][200, 2:5, 2:5]  # the marked place is row 4, column 4
+    page_products = [
         float(text.replace("−", "-")) for text in page.locator(".lc-nine span").all_text_contents()
     ]
-    np.testing.assert_allclose(told, products.flatten(), atol=6e-3)
-    assert f"make {float(made['depthwise'][200, 3, 3]):.2f}.".replace("-", "−") in readout(page)
+    np.testing.assert_allclose(page_products, products.flatten(), atol=6e-3)
+    assert f"make {float(steps['depthwise'][200, 3, 3]):.2f}.".replace("-", "−") in readout(page)
 
 
 def test_beyond_the_border_stands_zero(show):
@@ -191,8 +193,8 @@ def test_beyond_the_border_stands_zero(show):
     page.keyboard.press("Home")
     page.keyboard.press("PageUp")
     settle(page)
-    told = page.locator(".lc-nine span").all_text_contents()
-    assert [told[i] for i in (0, 1, 2, 3, 6)] == ["0.00"] * 5
+    texts = page.locator(".lc-nine span").all_text_contents()
+    assert [texts[i] for i in (0, 1, 2, 3, 6)] == ["0.00"] * 5
     assert "row 1, column 1" in readout(page)
 
 
@@ -218,10 +220,10 @@ def test_what_the_buttons_make_of_the_stem_is_what_pytorch_computes(show, name):
     net = model()
     kernels = net.patch_embedding.conv[0].weight
     kernels.data = EDITS[name](kernels.data)
-    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=0.6)
     assert tally(page) == right(net)
     page.locator("button:visible", has_text="As trained").click()
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
 
 
 @pytest.mark.parametrize("scope", ["all", "one"])
@@ -234,10 +236,10 @@ def test_what_the_kernel_buttons_set_is_what_pytorch_computes(show, name, scope)
     net = model()
     for block in net.blocks if scope == "all" else net.blocks[:1]:
         block.mlp.depthwise.weight.data = EDITS[name](block.mlp.depthwise.weight.data)
-    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=0.6)
     assert tally(page) == right(net)
     page.locator("button:visible", has_text="As trained").click()
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
 
 
 def test_lca_shows_pytorchs_weights_and_what_each_layer_would_answer(show):
@@ -245,24 +247,26 @@ def test_lca_shows_pytorchs_weights_and_what_each_layer_would_answer(show):
     look_at(page, "lca")
     net = model()
     with torch.no_grad():
-        weights_ = net.trace(normalised(pictures(1))).maps[-1].weights[0, :, 0]  # h l
-        tokens, grid = net.embed(normalised(pictures(1)))
+        weights_ = net.trace(normalise(pictures(1))).maps[-1].weights[0, :, 0]  # h l
+        tokens, grid = net.embed(normalise(pictures(1)))
         answers = []
         for block in net.blocks:
             tokens = block(tokens, grid=grid)
             answers.append(net.head(net.norm(tokens[:, 0]))[0].softmax(-1))
     rows = page.locator(".lc-table tbody tr")
     for head in range(4):
-        told = [
+        percents = [
             int(text.removesuffix(" %"))
             for text in rows.nth(head).locator("td").all_text_contents()
         ]
-        np.testing.assert_allclose(told, 100 * weights_[head], atol=0.6)
-    for text, shares_ in zip(rows.nth(4).locator("td").all_text_contents(), answers, strict=True):
-        name, share = re.fullmatch(r"(\d) \((\d+) %\)", text).groups()
+        np.testing.assert_allclose(percents, 100 * weights_[head], atol=0.6)
+    for text, probabilities in zip(
+        rows.nth(4).locator("td").all_text_contents(), answers, strict=True
+    ):
+        name, percent = re.fullmatch(r"(\d) \((\d+) %\)", text).groups()
         assert (
-            int(name) == int(shares_.argmax())
-            and abs(int(share) - 100 * float(shares_.max())) < 0.6
+            int(name) == int(probabilities.argmax())
+            and abs(int(percent) - 100 * float(probabilities.max())) < 0.6
         )
 
 
@@ -284,7 +288,7 @@ def test_what_the_lca_buttons_set_is_what_pytorch_computes(show, name):
     page = ready(show(live_ceit()))
     look_at(page, "lca")
     page.get_by_role("button", name=name).click()
-    np.testing.assert_allclose(shares(page), expected(changed_lca(name)), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(changed_lca(name)), atol=0.6)
     if name == "Listen evenly":
         cells = page.locator(".lc-table tbody tr").first.locator("td").all_text_contents()
         assert cells == ["25 %"] * 4
@@ -348,15 +352,15 @@ def test_a_link_in_the_text_sets_it(show):
     net = model()
     kernels = net.blocks[2].mlp.depthwise.weight
     kernels.data = kernels.data.transpose(-2, -1)
-    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=0.6)
 
 
 def test_one_number_of_a_depthwise_convolution(javascript):
     """At a corner of a plane that is not square, beside PyTorch."""
     torch.manual_seed(0)
     plane, kernels, bias = torch.randn(2, 3, 4), torch.randn(2, 1, 3, 3), torch.randn(2)
-    wanted = torch.nn.functional.conv2d(plane[None], kernels, bias, padding=1, groups=2)[0]
-    found = javascript(
+    reference = torch.nn.functional.conv2d(plane[None], kernels, bias, padding=1, groups=2)[0]
+    result = javascript(
         "live_ceit_math.js",
         """const net = { parameters: { "b.depthwise.weight": [2, 1, 3, 3] },
              parameter: (name) => Float32Array.from(name.endsWith("weight") ? arg.kernels : arg.bias) };
@@ -370,5 +374,6 @@ def test_one_number_of_a_depthwise_convolution(javascript):
         },
     )
     torch.testing.assert_close(
-        torch.tensor(found), torch.stack([wanted[1, 0, 0], wanted[1, 1, 2], wanted[1, 2, 3]])
+        torch.tensor(result),
+        torch.stack([reference[1, 0, 0], reference[1, 1, 2], reference[1, 2, 3]]),
     )

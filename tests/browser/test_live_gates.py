@@ -11,7 +11,7 @@ import torch
 from hybridlib import pretrained
 
 from . import desk
-from .desk import shares, tally
+from .desk import answer_percents, tally
 from .page import settle
 from .samples import live_gates, pictures
 
@@ -22,8 +22,8 @@ def model():
     return pretrained.load(NAME).model
 
 
-normalised, expected, right = (
-    partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right)
+normalise, expected, right = (
+    partial(function, NAME) for function in (desk.normalise, desk.expected, desk.right)
 )
 ready = partial(desk.ready, explorable=".lg")
 
@@ -43,7 +43,7 @@ def flip(net):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_answers_as_pytorch_does(show, theme):
     page = ready(show(live_gates(), theme=theme))
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
     assert tally(page) == right(model())
 
 
@@ -58,10 +58,10 @@ def test_it_answers_as_pytorch_does(show, theme):
 def test_what_the_buttons_set_is_what_pytorch_computes(show, button, edit):
     page = ready(show(live_gates()))
     page.get_by_role("button", name=button).click()
-    np.testing.assert_allclose(shares(page), expected(edit(model())), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(edit(model())), atol=0.6)
     assert tally(page) == right(edit(model()))
     page.get_by_role("button", name="As trained").click()
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
     assert tally(page) == right(model())
 
 
@@ -76,7 +76,7 @@ def test_one_gate_one_strength_one_shift(show):
     gates(net, float(np.log(0.2 / 0.8)), 1, 2)
     alpha = 10**0.5
     scores[2] = torch.cat([-torch.ones(1), old[1:] / -old[0]]) * alpha
-    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=0.6)
     disc = page.get_by_role("button", name=re.compile("^head 3:"))
     disc.focus()
     for _ in range(3):
@@ -94,7 +94,7 @@ def test_one_gate_one_strength_one_shift(show):
         and f"{column:.1f}" == f"{-old[2].item() / (2 * old[0].item()):.1f}"
     )
     scores[2] = torch.tensor([-alpha, 2 * alpha * row, 2 * alpha * column])
-    np.testing.assert_allclose(shares(page), expected(net), atol=1.6)
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=1.6)
 
 
 def test_this_gate_for_its_block(show):
@@ -102,7 +102,7 @@ def test_this_gate_for_its_block(show):
     page.get_by_role("radio", name="block 1, head 2").click()
     page.get_by_label("Gate s").fill("0.5")
     page.get_by_role("button", name="This gate for its block").click()
-    np.testing.assert_allclose(shares(page), expected(gates(model(), 0.0, 0)), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(gates(model(), 0.0, 0)), atol=0.6)
 
 
 def test_the_maps_are_pytorchs(show):
@@ -117,7 +117,7 @@ def test_the_maps_are_pytorchs(show):
     with torch.no_grad():
         maps = {
             m.kind: m.weights[0, 0, 4 * 8 + 4]
-            for m in model().trace(normalised(pictures(1))).maps
+            for m in model().trace(normalise(pictures(1))).maps
             if m.block == 0
         }
     most = max(weights_.max() for weights_ in maps.values())
@@ -140,15 +140,15 @@ def test_a_mouse_drags_a_head_and_draws(show):
     page.mouse.move(x + unit, y + 2 * unit, steps=4)
     page.mouse.up()
     settle(page)
-    told = page.locator(".hx-readout").text_content()
+    text = page.locator(".hx-readout").text_content()
     row, column = map(
         float,
-        re.search(r"looks (\S+) patches down and (\S+) right", told.replace("−", "-")).groups(),
+        re.search(r"looks (\S+) patches down and (\S+) right", text.replace("−", "-")).groups(),
     )
     assert (row, column) == (
         pytest.approx(2.5, abs=0.25),
         pytest.approx(1.5, abs=0.25),
-    ) and "head 4" in told
+    ) and "head 4" in text
     page.get_by_role("button", name="Clear").click()
     settle(page)
     assert page.locator(".hx-readout").text_content().startswith("Draw something.")
@@ -165,7 +165,7 @@ def test_a_mouse_drags_a_head_and_draws(show):
 def test_a_finger_moves_a_head_without_scrolling(show):
     page = ready(show(live_gates(), width=375, touch=True))
     page.locator(".lg-plane").scroll_into_view_if_needed()
-    scrolled = page.evaluate("window.scrollY")
+    scroll = page.evaluate("window.scrollY")
     box = page.locator(".lg-disc .lg-dot").first.bounding_box()
     unit = page.locator(".lg-plane").bounding_box()["width"] / 7
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -180,12 +180,12 @@ def test_a_finger_moves_a_head_without_scrolling(show):
         )
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     settle(page)
-    told = page.locator(".hx-readout").text_content().replace("−", "-")
-    assert "head 1" in told and float(re.search(r"looks (\S+) patches", told)[1]) == pytest.approx(
+    text = page.locator(".hx-readout").text_content().replace("−", "-")
+    assert "head 1" in text and float(re.search(r"looks (\S+) patches", text)[1]) == pytest.approx(
         -1.55, abs=0.3
     )
     # the readout may need a line more
-    assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30)
+    assert page.evaluate("window.scrollY") == pytest.approx(scroll, abs=30)
 
 
 def test_the_keyboard_reaches_every_head(show):
@@ -211,10 +211,10 @@ def test_words_of_the_text_set_it(show):
     settle(page)
     assert "Block 2, head 1: gate 0.40" in page.locator(".hx-readout").text_content()
     np.testing.assert_allclose(
-        shares(page), expected(gates(model(), float(np.log(0.4 / 0.6)), 1, 0)), atol=0.6
+        answer_percents(page), expected(gates(model(), float(np.log(0.4 / 0.6)), 1, 0)), atol=0.6
     )
     page.get_by_role("link", name="y").click()  # a link starts from the trained weights
-    np.testing.assert_allclose(shares(page), expected(flip(model())), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(flip(model())), atol=0.6)
 
 
 def test_a_model_that_does_not_come_can_be_asked_for_again(show):
@@ -224,14 +224,14 @@ def test_a_model_that_does_not_come_can_be_asked_for_again(show):
     page.locator(".lg").scroll_into_view_if_needed()
     page.get_by_text("None here.").wait_for()
     page.evaluate(
-        "(text) => { window.models[0].files.convit_nano_digits = text; }", encoded(file[NAME])
+        "(text) => { window.models[0].files.convit_nano_digits = text; }", encode(file[NAME])
     )
     page.get_by_role("button", name="Try again").click()
     page.wait_for_selector(".ld-heads")
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
 
 
-def encoded(file):
+def encode(file):
     import base64
 
     return base64.b64encode(file() if callable(file) else file).decode("ascii")

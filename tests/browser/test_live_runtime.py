@@ -59,11 +59,11 @@ document.body.dataset.ready = "yes";
 """
 
 
-def write_page(folder, packed, *, policy=""):
+def write_page(folder, weights, *, policy=""):
     """A page as the book's will be: the runtime in the page, each model a classic script beside
     it."""
     scripts = ""
-    for name, content in packed.items():
+    for name, content in weights.items():
         (folder / f"{name}.js").write_text(
             f'packed["{name}"] = "{base64.b64encode(content).decode()}";', encoding="utf-8"
         )
@@ -82,21 +82,21 @@ def write_page(folder, packed, *, policy=""):
 def pages(browser, serve, tmp_path_factory):
     """pages[origin]: a page with all shipped models, from a file, over http, and where WebAssembly
     is forbidden."""
-    packed, context = {name: live.packed(name) for name in NAMES}, browser.new_context()
+    weights, context = {name: live.packed(name) for name in NAMES}, browser.new_context()
     plain, strict = tmp_path_factory.mktemp("live"), tmp_path_factory.mktemp("strict")
-    write_page(strict, {"vit_nano_digits": packed["vit_nano_digits"]}, policy=NO_WASM)
+    write_page(strict, {"vit_nano_digits": weights["vit_nano_digits"]}, policy=NO_WASM)
     addresses = {
-        "file": write_page(plain, packed).as_uri(),
+        "file": write_page(plain, weights).as_uri(),
         "http": f"{serve(plain)}/index.html",
         "policy": f"{serve(strict)}/index.html",
     }
-    complaints, opened = [], {}
+    complaints, open_pages = [], {}
     for origin, address in addresses.items():
-        opened[origin] = page = context.new_page()
+        open_pages[origin] = page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(address)
         page.wait_for_selector("body[data-ready]")
-    yield opened
+    yield open_pages
     context.close()
     assert complaints == []
 
@@ -109,7 +109,7 @@ def digits():
     return test.images[order[torch.arange(20) * len(order) // 20]]
 
 
-def prepared(name, digits):
+def prepare(name, digits):
     preparation = pretrained.find(name).preparation
     mean, std = (torch.tensor(v)[:, None, None] for v in (preparation.mean, preparation.std))
     return (digits / 255 - mean) / std
@@ -129,13 +129,13 @@ def close(actual, expected):
     )
 
 
-def compare(seen, model, images):
+def compare(result, model, images):
     """Logits and every map of all images."""
     with torch.no_grad():
         trace = model.trace(images)
-    close(np.reshape(seen["logits"], trace.logits.shape), trace.logits)
-    assert len(seen["maps"]) == len(trace.maps)
-    for shape, texts, expected in zip(seen["shapes"], seen["maps"], trace.maps):
+    close(np.reshape(result["logits"], trace.logits.shape), trace.logits)
+    assert len(result["maps"]) == len(trace.maps)
+    for shape, texts, expected in zip(result["shapes"], result["maps"], trace.maps):
         assert (shape["heads"], shape["queries"], shape["keys"]) == expected.weights.shape[1:]
         assert (tuple(shape["grid"]), tuple(shape["extra"])) == (expected.grid, expected.extra)
         assert (shape["block"], shape["kind"]) == (expected.block, expected.kind)
@@ -143,20 +143,20 @@ def compare(seen, model, images):
             close(decode(text, *weight.shape), weight)
 
 
-def called(model, images):
+def record_calls(model, images):
     """What every module makes when `model(images)` is called, by name, one entry for each call: not
     the exporter's way."""
-    made, handles = {}, []
+    outputs, handles = {}, []
     for name, part in model.named_modules():
         note = lambda _, args, out, name=name: (
-            made.setdefault(name, []).append(out.clone()) if torch.is_tensor(out) else None
+            outputs.setdefault(name, []).append(out.clone()) if torch.is_tensor(out) else None
         )
         handles.append(part.register_forward_hook(note))
     with torch.no_grad():
         model(images)
     for handle in handles:
         handle.remove()
-    return made
+    return outputs
 
 
 def read_off(model, name, x):
@@ -181,7 +181,7 @@ def read_off(model, name, x):
 @pytest.mark.parametrize("origin", ["file", "http"])
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_what_pytorch_says(pages, digits, name, origin):
-    page, model, x = pages[origin], pretrained.load(name).model, prepared(name, digits)
+    page, model, x = pages[origin], pretrained.load(name).model, prepare(name, digits)
     # the same script, so that a few digits, in one way, show that it runs
     x = x if origin == "file" else x[::5]
     for wasm in (True, False) if origin == "file" else (True,):
@@ -191,36 +191,37 @@ def test_it_says_what_pytorch_says(pages, digits, name, origin):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_and_modules_are_pytorchs(pages, digits, name):
-    page, model, x = pages["file"], pretrained.load(name).model, prepared(name, digits[3:6])
+    page, model, x = pages["file"], pretrained.load(name).model, prepare(name, digits[3:6])
     page.evaluate("(name) => start(name, true)", name)
-    seen, made = page.evaluate("([name, x]) => see(name, x)", [name, encode(x)]), called(model, x)
-    for i, layers in enumerate(seen["layers"]):
+    result = page.evaluate("([name, x]) => see(name, x)", [name, encode(x)])
+    outputs = record_calls(model, x)
+    for i, layers in enumerate(result["layers"]):
         assert len(layers) >= 3
         for block, logits in layers:
             with torch.no_grad():
-                expected = read_off(model, block, made[block][0])
+                expected = read_off(model, block, outputs[block][0])
             assert (logits is None) == (expected is None)
             if logits is not None:
                 close(logits, expected[i])
-    compared, calls = 0, {}
-    for module, shape, text in seen["modules"]:
+    comparisons, calls = 0, {}
+    for module, shape, text in result["modules"]:
         calls[module] = calls.get(module, -1) + 1
-        results = made.get(module, [])[calls[module] :]
+        results = outputs.get(module, [])[calls[module] :]
         expected = results[0] if results else None
         if expected is not None and len(expected) == len(x):
             expected = expected[:1]  # the first image; a table of positions has no axis for images
         if expected is not None and list(expected.shape) == shape:
             close(decode(text, *shape), expected)
-            compared += 1
-    parts = sum(module != "" for module, *_ in seen["modules"])
+            comparisons += 1
+    parts = sum(module != "" for module, *_ in result["modules"])
     # `forward` leaves out patches in a last block, and has fewer steps in some attentions
-    assert compared >= 0.75 * parts
+    assert comparisons >= 0.75 * parts
 
 
 def test_a_page_that_forbids_webassembly_gets_plain_javascript(pages, digits):
     page, name = pages["policy"], "vit_nano_digits"
     assert page.evaluate("(name) => start(name, true)", name) is False
-    x = prepared(name, digits)
+    x = prepare(name, digits)
     compare(
         page.evaluate("([name, x]) => see(name, x)", [name, encode(x)]),
         pretrained.load(name).model,
@@ -251,7 +252,7 @@ EDITS = {
 @pytest.mark.parametrize("wasm", [True, False])
 @pytest.mark.parametrize("name", EDITS)
 def test_edited_parameters_do_what_they_do_in_pytorch(pages, digits, name, wasm):
-    page, model, x = pages["file"], pretrained.load(name).model, prepared(name, digits[:3])
+    page, model, x = pages["file"], pretrained.load(name).model, prepare(name, digits[:3])
     page.evaluate("([name, wasm]) => start(name, wasm)", [name, wasm])
     for parameter in EDITS[name]:
         with torch.no_grad():
@@ -290,8 +291,8 @@ class Corners(nn.Module):
         x = self.strided(self.all(self.average(self.largest(x))))
         tokens = x.flatten(2).transpose(1, 2)[:, 1:6]
         tokens = self.token_norm(tokens) * self.scale - tokens / 3
-        shares = (tokens.transpose(1, 2) @ tokens).softmax(1)
-        return self.head(torch.cat([2 - shares, tokens], 1).mean(1))
+        weights = (tokens.transpose(1, 2) @ tokens).softmax(1)
+        return self.head(torch.cat([2 - weights, tokens], 1).mean(1))
 
 
 @needs_export
@@ -305,16 +306,16 @@ def test_a_model_of_the_readers_own(browser, tmp_path, wasm):
     page.wait_for_selector("body[data-ready]")
     page.evaluate("(wasm) => start('own', wasm)", wasm)
     x = images(6, 2, 23, 18)
-    seen = page.evaluate("(x) => see('own', x)", encode(x))
+    result = page.evaluate("(x) => see('own', x)", encode(x))
     page.close()
     with torch.no_grad():
         expected = torch.cat([model(one[None]) for one in x])
-    close(np.reshape(seen["logits"], expected.shape), expected)
+    close(np.reshape(result["logits"], expected.shape), expected)
 
 
 def test_what_is_wrong_is_said_in_words(javascript):
     file = base64.b64encode(live.packed("convnet_nano_digits")).decode()
-    said = javascript(
+    messages = javascript(
         "live_graph.js",
         """return (async () => {
           const said = [];
@@ -329,7 +330,7 @@ def test_what_is_wrong_is_said_in_words(javascript):
         })()""",
         file,
     )
-    assert said == [
+    assert messages == [
         "The image has 3 numbers; it must have 3072.",
         "The model has no weight gates; net.parameters lists them.",
         "The model's file is not whole: load the page again.",
@@ -377,13 +378,13 @@ def test_every_half_is_unpacked_as_numpy_does(javascript):
         return [...target].map((value) => (Number.isNaN(value) ? "nan" : Object.is(value, -0) ? "-0" : String(value)));""",
         base64.b64encode(halves.tobytes()).decode(),
     )
-    found = np.array(
+    values = np.array(
         [
             float("nan") if value == "nan" else float(value.replace("Infinity", "inf"))
             for value in text
         ]
     )
-    np.testing.assert_array_equal(found, halves.astype(np.float64))
+    np.testing.assert_array_equal(values, halves.astype(np.float64))
     assert [value == "-0" for value in text] == (np.signbit(halves) & (halves == 0)).tolist()
 
 
@@ -438,10 +439,10 @@ def test_the_product_against_numpy(javascript, m, n, k, wasm):
         });""",
         [numbers.tolist(), wasm, m, n, k, start[:4].tolist()],
     )
-    for result, added in zip(results, (bias, 0)):
+    for result, addend in zip(results, (bias, 0)):
         assert result.pop() is wasm
         out = np.array(result[start[3] : start[4]]).reshape(m, n + 3)
-        np.testing.assert_allclose(out[:, :n], a[:, :k] @ b[:, :k].T + added, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(out[:, :n], a[:, :k] @ b[:, :k].T + addend, rtol=0, atol=1e-5)
         assert (out[:, n:] == 7).all() and result[start[4] :] == [7.0] * 8
 
 
@@ -460,13 +461,13 @@ def test_the_benchmark_prints_size_time_and_error(browser, tmp_path):
         "--json",
         tmp_path / "live.json",
     ]
-    done = subprocess.run(
+    result = subprocess.run(
         [*command, *(["--browser", path] if path else [])],
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     record = json.loads((tmp_path / "live.json").read_text())
     assert [row["wasm"] for row in record["rows"]] == [True, False]
     for row in record["rows"]:
@@ -485,6 +486,6 @@ def test_the_benchmark_prints_size_time_and_error(browser, tmp_path):
         assert 0 < row["min_ms"] <= row["median_ms"] and row["cpu_ms"] > 0
     assert (
         record["script"] == len(bundle("live_graph.js").encode())
-        and "wasm" in done.stdout
-        and "plain" in done.stdout
+        and "wasm" in result.stdout
+        and "plain" in result.stdout
     )

@@ -13,15 +13,15 @@ from einops import rearrange
 from hybridlib import analysis, pretrained
 
 from . import desk
-from .desk import shares, tally
+from .desk import answer_percents, tally
 from .page import settle
 from .samples import live_stem, pictures
 
 NAME = "early_conv_nano_digits"
 STRIDES = ((3, 2), (3, 1), (3, 2), (1, 1))  # kernel and stride of its four steps
 
-normalised, expected, right = (
-    partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right)
+normalise, expected, right = (
+    partial(function, NAME) for function in (desk.normalise, desk.expected, desk.right)
 )
 
 
@@ -47,7 +47,7 @@ def without(step, channels):
     return net
 
 
-def told(page):
+def readout(page):
     """(step, channel, value) of the readout."""
     text = page.locator(".ls > .hx-readout").text_content().replace("−", "-")
     step, channel, value = re.search(
@@ -61,9 +61,9 @@ def value(step, channel, cell):
     with torch.no_grad():
         if step == 0:
             name = "vit_nano_digits"
-            tokens = pretrained.load(name).model.patch_embedding(desk.normalised(name, pictures(1)))
+            tokens = pretrained.load(name).model.patch_embedding(desk.normalise(name, pictures(1)))
             return rearrange(tokens, "b (h w) d -> b d h w", h=8)[0, channel][cell].item()
-        x = normalised(pictures(1))
+        x = normalise(pictures(1))
         for layer in list(model().patch_embedding)[:step]:
             x = layer(x)
         return x[0, channel][cell].item()
@@ -71,7 +71,7 @@ def value(step, channel, cell):
 
 def test_it_answers_as_pytorch_does(show):
     page = ready(show(live_stem()))
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
     assert tally(page) == right(model())
 
 
@@ -86,9 +86,9 @@ def test_every_step_shows_what_pytorch_makes(show, step):
     grid.focus()
     page.keyboard.press("ArrowDown")
     settle(page)
-    name, channel, shown = told(page)
+    name, channel, number = readout(page)
     assert channel == 11 and name == ("Patches" if step == 0 else f"Convolution {step}")
-    assert shown == pytest.approx(value(step, 10, (4, 3)), abs=0.02)
+    assert number == pytest.approx(value(step, 10, (4, 3)), abs=0.02)
 
 
 def test_the_frame_is_what_the_cell_reads(show):
@@ -109,8 +109,8 @@ def test_the_frame_is_what_the_cell_reads(show):
         y = model().train().patch_embedding[0][0](x) if step == 1 else None
         start = 3 * field.jump - (field.size - 1) // 2
         if y is not None:  # the frame of the first layer, by its gradient
-            seen = torch.autograd.grad(y[0, :, 3, 3].sum(), x)[0].abs().sum((0, 1)).nonzero()
-            assert (seen.min().item(), seen.max().item()) == (start, start + field.size - 1)
+            pixels = torch.autograd.grad(y[0, :, 3, 3].sum(), x)[0].abs().sum((0, 1)).nonzero()
+            assert (pixels.min().item(), pixels.max().item()) == (start, start + field.size - 1)
         assert round((box["x"] - whole["x"]) / unit) == max(0, start) and round(
             (box["y"] - whole["y"]) / unit
         ) == max(0, start)
@@ -121,15 +121,15 @@ def test_channels_switched_off_are_zero_in_pytorch_too(show):
     page = ready(show(live_stem()))
     page.get_by_role("button", name="Switch its row off").click()
     net = without(0, list(range(8)))
-    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=0.6)
     assert tally(page) == right(net)
     assert "8 switched off" in page.locator(".ls > .hx-readout").text_content()
     page.get_by_role("button", name="As trained").click()
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
     page.get_by_role("radio").nth(4).click()
     page.get_by_role("button", name="Switch this channel off").click()
-    np.testing.assert_allclose(shares(page), expected(without(3, [0])), atol=0.6)
-    assert told(page)[2] == 0
+    np.testing.assert_allclose(answer_percents(page), expected(without(3, [0])), atol=0.6)
+    assert readout(page)[2] == 0
     page.get_by_role("radio").first.click()
     settle(page)
     assert page.get_by_role("button", name="Switch this channel off").is_disabled()
@@ -143,7 +143,7 @@ def test_words_of_the_text_set_it(show):
     settle(page)
     text = page.locator(".ls > .hx-readout").text_content()
     assert "3 switched off. Convolution 2, channel 5, row 2, column 7" in text
-    np.testing.assert_allclose(shares(page), expected(without(1, [0, 1, 2])), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(without(1, [0, 1, 2])), atol=0.6)
 
 
 def test_a_finger_and_a_mouse_choose_channels_and_cells(show):
@@ -153,10 +153,10 @@ def test_a_finger_and_a_mouse_choose_channels_and_cells(show):
     box = all_channels.bounding_box()
     page.touchscreen.tap(box["x"] + 3.5 * box["width"] / 8, box["y"] + 0.5 * box["height"] / 4)
     settle(page)
-    assert told(page)[1] == 4
+    assert readout(page)[1] == 4
     page.mouse.move(box["x"] + 0.5 * box["width"] / 8, box["y"] + 0.5 * box["height"] / 4)
     settle(page)
-    assert told(page)[1] == 1
+    assert readout(page)[1] == 1
     page.mouse.move(5, 5)
     settle(page)
-    assert told(page)[1] == 4  # what was tapped is kept
+    assert readout(page)[1] == 4  # what was tapped is kept

@@ -11,7 +11,7 @@ from hybridlib import pretrained
 from hybridlib.layers.attention import attention_weights
 
 from . import desk
-from .desk import shares, tally
+from .desk import answer_percents, tally
 from .page import settle
 from .samples import live_tables, pictures
 
@@ -22,13 +22,13 @@ def model():
     return pretrained.load(NAME).model
 
 
-normalised, expected, right = (
-    partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right)
+normalise, expected, right = (
+    partial(function, NAME) for function in (desk.normalise, desk.expected, desk.right)
 )
 ready = partial(desk.ready, explorable=".lt")
 
 
-def edited(change, blocks=slice(None)):
+def edited_model(change, blocks=slice(None)):
     net = model()
     for block in net.stages[-1][blocks]:
         for table in (block.spatial.positions.rows, block.spatial.positions.columns):
@@ -39,7 +39,7 @@ def edited(change, blocks=slice(None)):
 def query_of(net, block, head, cell):
     """The scaled query of a cell of the first picture, and the attention it belongs to."""
     with torch.no_grad():
-        x = net.trunk(normalised(pictures(1)))
+        x = net.trunk(normalise(pictures(1)))
         for earlier in net.stages[-1][:block]:
             x = earlier(x)
         attention = net.stages[-1][block].spatial
@@ -56,7 +56,7 @@ def query_of(net, block, head, cell):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_answers_as_pytorch_does(show, theme):
     page = ready(show(live_tables(), theme=theme))
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
     assert tally(page) == right(model())
 
 
@@ -73,11 +73,11 @@ def test_what_the_buttons_set_is_what_pytorch_computes(show, button, change, sco
     page = ready(show(live_tables()))
     page.locator(".lt select").select_option(scope)
     page.get_by_role("button", name=button).click()
-    net = edited(change, slice(None) if scope == "all" else slice(1, 2))
-    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    net = edited_model(change, slice(None) if scope == "all" else slice(1, 2))
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=0.6)
     assert tally(page) == right(net)
     page.get_by_role("button", name="As trained").click()
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
 
 
 def test_a_shuffle_is_one_and_another_follows(show, javascript):
@@ -92,8 +92,8 @@ def test_a_shuffle_is_one_and_another_follows(show, javascript):
         assert all(sorted(places) == list(range(int(n))) != places for n, places in order.items())
     assert orders[0] != orders[1]
     page.get_by_role("button", name="Shuffle").click()
-    once = edited(lambda table: table[orders[0][str(len(table))]])
-    np.testing.assert_allclose(shares(page), expected(once), atol=0.6)
+    once = edited_model(lambda table: table[orders[0][str(len(table))]])
+    np.testing.assert_allclose(answer_percents(page), expected(once), atol=0.6)
 
 
 def test_a_bar_moved_by_keys_gives_pytorchs_logit_and_answer(show):
@@ -112,7 +112,7 @@ def test_a_bar_moved_by_keys_gives_pytorchs_logit_and_answer(show):
     assert float(chart.get_attribute("aria-valuenow")) == pytest.approx(target, abs=5e-3)
     with torch.no_grad():
         attention.positions.rows[row] += 8 * query / query.square().sum()
-    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=0.6)
     assert chart.get_attribute("aria-valuetext").startswith("offset −1: ")
     page.keyboard.press("Delete")
     settle(page)
@@ -127,27 +127,29 @@ def test_the_window_of_usable_offsets_follows_the_query(show):
     page.keyboard.press("PageUp")
     settle(page)
     chart = page.get_by_label("Rows table")
-    used = "(n) => [...n.querySelectorAll('.lt-bar')].map((b) => b.classList.contains('lt-used'))"
+    used_bars = (
+        "(n) => [...n.querySelectorAll('.lt-bar')].map((b) => b.classList.contains('lt-used'))"
+    )
     # from the first row all keys are at or below it
-    assert chart.evaluate(used) == [False] * 7 + [True] * 8
+    assert chart.evaluate(used_bars) == [False] * 7 + [True] * 8
     grid.focus()
     page.keyboard.press("PageDown")
     settle(page)
-    assert chart.evaluate(used) == [True] * 8 + [False] * 7
+    assert chart.evaluate(used_bars) == [True] * 8 + [False] * 7
 
 
 def test_the_maps_are_pytorchs(show):
     page = ready(show(live_tables()))
     _, _, attention, bias = query_of(model(), 1, 0, (4, 4))
-    shown = [
+    pixel_maps = [
         np.reshape(
             canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4)
         )
         for canvas in page.locator(".lt-maps canvas").all()
     ]
-    assert np.corrcoef(shown[2][:, :3].sum(1), attention)[0, 1] > 0.85
+    assert np.corrcoef(pixel_maps[2][:, :3].sum(1), attention)[0, 1] > 0.85
     strong = bias.abs() > 0.3 * bias.abs().max()
-    warm = shown[1][:, 0] > shown[1][:, 2]  # orange above zero, blue below
+    warm = pixel_maps[1][:, 0] > pixel_maps[1][:, 2]  # orange above zero, blue below
     assert (torch.tensor(warm) == (bias > 0))[strong].all() and strong.sum() > 8
     top = int(attention.argmax())
     assert (
@@ -163,7 +165,7 @@ def test_the_logits_in_the_page_are_pytorchs(javascript):
     """Rows, columns and softmax of one query, for a map that is not square."""
     torch.manual_seed(0)
     qkv, rows, columns = torch.randn(6, 12), torch.randn(3, 2), torch.randn(5, 2)
-    found = javascript(
+    result = javascript(
         "live_tables_math.js",
         """const net = { parameters: { "a.positions.rows": [3, 2], "a.positions.columns": [5, 2], "a.to_qkv.weight": [12, 4] },
              parameter: (name) => Float32Array.from(name.endsWith("rows") ? arg.rows : arg.columns) };
@@ -176,14 +178,14 @@ def test_the_logits_in_the_page_are_pytorchs(javascript):
             "columns": columns.flatten().tolist(),
         },
     )
-    assert found["layer"] == {"name": "a", "size": [2, 3], "dim": 2, "heads": 2}
+    assert result["layer"] == {"name": "a", "size": [2, 3], "dim": 2, "heads": 2}
     query = qkv[3, 2:4] * 2**-0.5
     position = torch.stack(
         [query @ (rows[r - 1 + 1] + columns[c - 0 + 2]) for r in range(2) for c in range(3)]
     )
-    torch.testing.assert_close(torch.tensor(found["position"]), position)
+    torch.testing.assert_close(torch.tensor(result["position"]), position)
     torch.testing.assert_close(
-        torch.tensor(found["weights"]), (qkv[:, 6:8] @ query + position).softmax(0)
+        torch.tensor(result["weights"]), (qkv[:, 6:8] @ query + position).softmax(0)
     )
 
 
@@ -198,8 +200,8 @@ def test_a_mouse_paints_a_table_and_draws(show):
     page.mouse.move(box["x"] + 10.5 * unit, box["y"] + 0.1 * box["height"], steps=4)
     page.mouse.up()
     settle(page)
-    told = float(chart.get_attribute("aria-valuenow"))
-    assert told > 2 and "offset +3: " in chart.get_attribute("aria-valuetext")
+    value = float(chart.get_attribute("aria-valuenow"))
+    assert value > 2 and "offset +3: " in chart.get_attribute("aria-valuetext")
     page.get_by_role("button", name="Clear").click()
     settle(page)
     assert page.locator(".hx-readout").text_content().startswith("Draw something.")
@@ -217,7 +219,7 @@ def test_a_finger_paints_a_table_without_scrolling(show):
     page = ready(show(live_tables(), width=375, touch=True))
     chart = page.get_by_label("Rows table")
     chart.scroll_into_view_if_needed()
-    scrolled = page.evaluate("window.scrollY")
+    scroll = page.evaluate("window.scrollY")
     box = chart.bounding_box()
     x, y = box["x"] + 7.5 * box["width"] / 15, box["y"] + 0.5 * box["height"]
     finger = page.context.new_cdp_session(page)
@@ -236,7 +238,7 @@ def test_a_finger_paints_a_table_without_scrolling(show):
         and float(chart.get_attribute("aria-valuenow")) > 2
     )
     # the readout may need a line more
-    assert page.evaluate("window.scrollY") == pytest.approx(scrolled, abs=30)
+    assert page.evaluate("window.scrollY") == pytest.approx(scroll, abs=30)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
@@ -264,7 +266,9 @@ def test_a_link_in_the_text_sets_it(show):
         "Block 3, head 4: the cell at row 2, column 7" in page.locator(".hx-readout").text_content()
     )
     np.testing.assert_allclose(
-        shares(page), expected(edited(lambda table: table.flip(0), slice(2, 3))), atol=0.6
+        answer_percents(page),
+        expected(edited_model(lambda table: table.flip(0), slice(2, 3))),
+        atol=0.6,
     )
 
 
@@ -280,4 +284,4 @@ def test_a_model_that_does_not_come_can_be_asked_for_again(show):
     page.evaluate("(text) => { window.models[0].files.botnet_nano_digits = text; }", text)
     page.get_by_role("button", name="Try again").click()
     page.wait_for_selector(".ld-heads")
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)

@@ -11,36 +11,36 @@ import torch
 from hybridlib import pretrained
 
 from . import desk
-from .desk import shares, tally
+from .desk import answer_percents, tally
 from .page import settle
 from .samples import live_tokens, pictures
 
 NAME = "deit_nano_digits"
 
 
-def model(*, part=0.0, swapped=False):
+def model(*, part=0.0, is_swapped=False):
     """The trained model with its tokens and their rows of positions as the reader may set them."""
     net = pretrained.load(NAME).model
     rows = net.positions.table.data[0]
     pairs = [(net.class_token.data, net.second_token.data), (rows[0], rows[1])]
     for one, two in pairs:
-        first, second = (two.clone(), one.clone()) if swapped else (one.clone(), two.clone())
+        first, second = (two.clone(), one.clone()) if is_swapped else (one.clone(), two.clone())
         one.copy_(first)
         two.copy_((1 - part) * second + part * first)
     return net
 
 
-normalised, expected, right = (
-    partial(function, NAME) for function in (desk.normalised, desk.expected, desk.right)
+normalise, expected, right = (
+    partial(function, NAME) for function in (desk.normalise, desk.expected, desk.right)
 )
 ready = partial(desk.ready, explorable=".lk")
 
 
 @torch.no_grad()
-def asked_by(net, block, head):
+def token_maps(net, block, head):
     """Attention to the patches, asked by the class and by the distillation token: two rows of
     64."""
-    return net.trace(normalised(pictures(1))).maps[block].weights[0, head, :2, 2:].numpy()
+    return net.trace(normalise(pictures(1))).maps[block].weights[0, head, :2, 2:].numpy()
 
 
 def readout(page):
@@ -57,10 +57,10 @@ def move(page, part):
 def test_it_answers_as_pytorch_does(show, theme):
     page = ready(show(live_tokens(), theme=theme))
     net = model()
-    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=0.6)
     assert tally(page) == right(net)
     with torch.no_grad():
-        heads = [100 * logits.softmax(-1)[0] for logits in net.both_logits(normalised(pictures(1)))]
+        heads = [100 * logits.softmax(-1)[0] for logits in net.both_logits(normalise(pictures(1)))]
     for i, head in enumerate(heads):
         bars = page.locator(f".lk-answers .lk-bar{i}").evaluate_all(
             "(bars) => bars.map((bar) => parseFloat(bar.style.height))"
@@ -70,17 +70,19 @@ def test_it_answers_as_pytorch_does(show, theme):
         assert f": {int(head.argmax())} " in words
 
 
-@pytest.mark.parametrize(("part", "swapped"), [(1, False), (0.5, False), (0, True), (0.25, True)])
-def test_tokens_that_are_moved_or_swapped_give_pytorchs_answers(show, part, swapped):
+@pytest.mark.parametrize(
+    ("part", "is_swapped"), [(1, False), (0.5, False), (0, True), (0.25, True)]
+)
+def test_tokens_that_are_moved_or_swapped_give_pytorchs_answers(show, part, is_swapped):
     page = ready(show(live_tokens()))
-    if swapped:
+    if is_swapped:
         page.get_by_role("button", name="Swap the two tokens").click()
     move(page, part)
-    net = model(part=part, swapped=swapped)
-    np.testing.assert_allclose(shares(page), expected(net), atol=0.6)
+    net = model(part=part, is_swapped=is_swapped)
+    np.testing.assert_allclose(answer_percents(page), expected(net), atol=0.6)
     assert tally(page) == right(net)
     page.get_by_role("button", name="As trained").click()
-    np.testing.assert_allclose(shares(page), expected(model()), atol=0.6)
+    np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
     assert (
         page.get_by_role("button", name="Swap the two tokens").get_attribute("aria-pressed")
         == "false"
@@ -94,29 +96,29 @@ def test_the_readout_gives_the_cosines_and_how_far_the_maps_differ(show):
     with torch.no_grad():
         first, last = (
             torch.cat([net.class_token, net.second_token], 1)[0],
-            net.encode_extra(normalised(pictures(1)))[0],
+            net.encode_extra(normalise(pictures(1)))[0],
         )
     at_input, at_end = (
         torch.nn.functional.cosine_similarity(*pair, dim=0).item() for pair in (first, last)
     )
-    one, two = asked_by(net, 1, 2)
-    told = readout(page)
-    found = re.search(
+    one, two = token_maps(net, 1, 2)
+    text = readout(page)
+    match = re.search(
         r"tokens: (.\S+) at the input, (\S+) behind the last block. Block 2, head 3: the two maps"
         r" differ by (\d+) %",
-        told,
+        text,
     )
-    assert float(found[1].replace("−", "-")) == pytest.approx(at_input, abs=6e-3)
-    assert float(found[2].replace("−", "-")) == pytest.approx(at_end, abs=6e-3)
-    assert int(found[3]) == pytest.approx(50 * np.abs(one - two).sum(), abs=0.6)
+    assert float(match[1].replace("−", "-")) == pytest.approx(at_input, abs=6e-3)
+    assert float(match[2].replace("−", "-")) == pytest.approx(at_end, abs=6e-3)
+    assert int(match[3]) == pytest.approx(50 * np.abs(one - two).sum(), abs=0.6)
 
 
 def test_equal_tokens_have_equal_maps(show):
     page = ready(show(live_tokens()))
     move(page, 1)
-    told = readout(page)
+    text = readout(page)
     assert (
-        "tokens: 1.00 at the input, 1.00 behind the last block" in told and "differ by 0 %" in told
+        "tokens: 1.00 at the input, 1.00 behind the last block" in text and "differ by 0 %" in text
     )
     heads = page.locator(".ld-head canvas")
     assert heads.count() == 16
@@ -130,35 +132,35 @@ def test_equal_tokens_have_equal_maps(show):
 
 def test_the_small_maps_are_both_tokens_side_by_side(show):
     page = ready(show(live_tokens()))
-    one, two = asked_by(model(), 2, 1)
+    one, two = token_maps(model(), 2, 1)
     head = page.get_by_role("radio", name="block 3, head 2")
-    painted = np.reshape(
+    pixels = np.reshape(
         head.locator("canvas").evaluate(
             "(n) => [...n.getContext('2d').getImageData(0, 0, 16, 8).data]"
         ),
         (8, 16, 4),
     )
-    for row, part in ((one, painted[:, :8]), (two, painted[:, 8:])):
+    for row, part in ((one, pixels[:, :8]), (two, pixels[:, 8:])):
         assert np.corrcoef(part[..., :3].sum(-1).ravel(), row)[0, 1] > 0.85
-    apart = 50 * np.abs(one - two).sum()
-    said = re.search(r"maps differ by (\d+) %", head.get_attribute("aria-label"))
-    assert int(said[1]) == pytest.approx(apart, abs=0.6)
+    difference = 50 * np.abs(one - two).sum()
+    match = re.search(r"maps differ by (\d+) %", head.get_attribute("aria-label"))
+    assert int(match[1]) == pytest.approx(difference, abs=0.6)
 
 
 def test_the_maps_are_pytorchs(show):
     page = ready(show(live_tokens()))
-    rows = asked_by(model(), 0, 0)
-    shown = [
+    rows = token_maps(model(), 0, 0)
+    pixel_maps = [
         np.reshape(
             canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4)
         )
         for canvas in page.locator(".lk-maps .lk-over").all()
     ]
-    for row, painted in zip(rows, shown):
-        assert np.corrcoef(painted[:, :3].sum(1), row)[0, 1] > 0.85
+    for row, pixels in zip(rows, pixel_maps):
+        assert np.corrcoef(pixels[:, :3].sum(1), row)[0, 1] > 0.85
     difference = rows[0] - rows[1]
     strong = np.abs(difference) > 0.3 * np.abs(difference).max()
-    warm = shown[2][:, 0] > shown[2][:, 2]  # orange where the class token gives more
+    warm = pixel_maps[2][:, 0] > pixel_maps[2][:, 2]  # orange where the class token gives more
     assert (warm == (difference > 0))[strong].all() and strong.sum() > 3
     assert page.locator(".hx-legend").first.text_content() == f"0 %{100 * rows.max():.0f} %"
 
@@ -177,7 +179,9 @@ def test_the_keyboard_reaches_every_head(show):
     assert "1.00 at the input" in readout(page)
     page.get_by_role("button", name="Swap the two tokens").focus()
     page.keyboard.press("Enter")
-    np.testing.assert_allclose(shares(page), expected(model(part=1, swapped=True)), atol=0.6)
+    np.testing.assert_allclose(
+        answer_percents(page), expected(model(part=1, is_swapped=True)), atol=0.6
+    )
 
 
 def test_a_mouse_draws_and_drags_the_slider(show):
@@ -228,11 +232,13 @@ def test_a_link_in_the_text_sets_it(show):
       '<a id="words" href="#tokens?part=0.5&swap=yes&block=3&head=4&digit=1">words</a>')""")
     page.locator("#words").click()
     assert "Block 3, head 4" in readout(page)
-    np.testing.assert_allclose(shares(page), expected(model(part=0.5, swapped=True)), atol=0.6)
+    np.testing.assert_allclose(
+        answer_percents(page), expected(model(part=0.5, is_swapped=True)), atol=0.6
+    )
 
 
 def test_the_numbers_that_it_computes_need_no_page(javascript):
-    found = javascript(
+    result = javascript(
         "live_tokens_math.js",
         """const map = { data: Float32Array.from(arg), queries: 3, keys: 4, grid: [1, 2], extra: ["class", "distillation"] };
            const { class: one, distillation: two, apart } = m.askedBy(map, 1);
@@ -240,7 +246,7 @@ def test_the_numbers_that_it_computes_need_no_page(javascript):
            return { one: [...one], two: [...two], apart, cosine: m.cosine([3, 4], [4, 3]), both: [...weights], size, share };""",
         [float(v) / 32 for v in range(24)],
     )
-    assert found == dict(
+    assert result == dict(
         one=[14 / 32, 15 / 32],
         two=[18 / 32, 19 / 32],
         apart=4 / 32,

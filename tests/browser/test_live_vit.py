@@ -15,18 +15,18 @@ from .samples import digits, live_vit, random_vit
 def take(page, sample=1):
     """Take a sample and wait for the answer."""
     page.get_by_role("button", name=f"sample {sample}").click()
-    answered(page)
+    wait_for_answer(page)
 
 
-def answered(page):
+def wait_for_answer(page):
     page.wait_for_function(
         "document.querySelector('.hx-readout').textContent.startsWith('The model says')"
     )
     settle(page)
 
 
-def shares(page):
-    answered(page)
+def answer_percents(page):
+    wait_for_answer(page)
     return [int(text.removesuffix(" %")) for text in page.locator(".hx-share").all_text_contents()]
 
 
@@ -34,7 +34,7 @@ def drawing(page):
     return pixels(page.locator(".hx-pad canvas"))[..., 0]
 
 
-def pytorch_shares(pixels):
+def pytorch_percents(pixels):
     """What the sample's model says of a drawing (0..255) in PyTorch."""
     model = random_vit().eval()
     with torch.no_grad():
@@ -46,14 +46,14 @@ def pytorch_shares(pixels):
 def test_it_answers_as_pytorch_does(show, theme):
     page = show(live_vit(), theme=theme)
     take(page)
-    shown = shares(page)
+    percents = answer_percents(page)
     # a sample is not softened
     np.testing.assert_array_equal(drawing(page)[8:24, 8:24], digits(1)[0])
-    np.testing.assert_allclose(shown, pytorch_shares(drawing(page)), atol=1.5)
-    best = int(np.argmax(shown))
+    np.testing.assert_allclose(percents, pytorch_percents(drawing(page)), atol=1.5)
+    best = int(np.argmax(percents))
     assert (
         page.locator(".hx-readout").first.text_content()
-        == f"The model says {best}, with {shown[best]} %."
+        == f"The model says {best}, with {percents[best]} %."
     )
 
 
@@ -90,7 +90,7 @@ def test_a_model_that_does_not_come_is_told_and_can_be_tried_again(show):
     assert again.is_visible() and set(page.locator(".hx-share").all_text_contents()) == {""}
     page.evaluate("(text) => { models[0].files.random = text; }", base64.b64encode(file).decode())
     again.click()
-    np.testing.assert_allclose(shares(page), pytorch_shares(drawing(page)), atol=1.5)
+    np.testing.assert_allclose(answer_percents(page), pytorch_percents(drawing(page)), atol=1.5)
     assert not again.is_visible()
 
 
@@ -98,29 +98,30 @@ def test_drawing_changes_answer_and_maps(show):
     """A stroke of the pen is softened: the model is shown what the page shows."""
     page = show(live_vit())
     take(page)
-    before, maps = shares(page), page.locator(".hx-overlay").evaluate("(n) => n.toDataURL()")
+    before = answer_percents(page)
+    maps = page.locator(".hx-overlay").evaluate("(n) => n.toDataURL()")
     page.get_by_role("button", name="Clear").click()
     box = page.locator(".hx-pad").bounding_box()
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.5 * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.5 * box["height"], steps=4)
     page.mouse.up()
-    drawn = shares(page)
+    after = answer_percents(page)
     ink = drawing(page)
     # across the stroke, before it is softened
     row = np.clip(1.4 + 0.5 - np.abs(np.arange(32) + 0.5 - 16), 0, 1)
     np.testing.assert_allclose(
         ink[:, 15] / 255, gaussian_filter1d(row, 1.2, mode="constant", radius=4), atol=0.03
     )
-    np.testing.assert_allclose(drawn, pytorch_shares(ink), atol=1.5)
-    assert drawn != before
+    np.testing.assert_allclose(after, pytorch_percents(ink), atol=1.5)
+    assert after != before
     assert page.locator(".hx-overlay").evaluate("(n) => n.toDataURL()") != maps
 
 
 def test_a_finger_draws_without_scrolling(show):
     page = show(live_vit(), width=375, touch=True)
     page.locator(".hx-pad").scroll_into_view_if_needed()
-    scrolled = page.evaluate("window.scrollY")
+    scroll = page.evaluate("window.scrollY")
     box = page.locator(".hx-pad").bounding_box()
     finger = page.context.new_cdp_session(page)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 4
@@ -133,7 +134,7 @@ def test_a_finger_draws_without_scrolling(show):
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     settle(page)
     assert (drawing(page)[10:22, 15:17] > 160).all()
-    assert page.evaluate("window.scrollY") == scrolled
+    assert page.evaluate("window.scrollY") == scroll
 
 
 def test_without_a_pointer(show):
@@ -151,11 +152,11 @@ def test_without_a_pointer(show):
     assert re.fullmatch(
         r"The model says \d, with \d+ %\.", page.get_by_role("status").text_content()
     )
-    inked = drawing(page)
+    ink = drawing(page)
     for _ in range(5):
         page.get_by_role("button", name="Add clutter").click()
     settle(page)
-    assert (drawing(page) >= inked).all() and (drawing(page) > inked).any()
+    assert (drawing(page) >= ink).all() and (drawing(page) > ink).any()
     pad.press("Delete")
     settle(page)
     assert drawing(page).max() == 0

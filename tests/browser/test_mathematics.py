@@ -165,13 +165,13 @@ def test_attention_sees_every_pixel_through_as_many_paths(javascript):
 
 
 def test_central_half_of_an_even_spread_holds_half(javascript):
-    share = "return m.centralShare(Float64Array.from(arg.counts), { from: arg.from, to: arg.to })"
+    body = "return m.centralShare(Float64Array.from(arg.counts), { from: arg.from, to: arg.to })"
     for counts in ([1] * 8, [1] * 7, [1, 1, 1]):
         argument = {"counts": counts, "from": 0, "to": len(counts) - 1}
-        assert javascript("receptive_field_math.js", share, argument) == pytest.approx(0.5)
+        assert javascript("receptive_field_math.js", body, argument) == pytest.approx(0.5)
     # the half spans 1.5 pixels: the middle and a quarter of each side
-    peaked = {"counts": [1, 6, 1], "from": 0, "to": 2}
-    assert javascript("receptive_field_math.js", share, peaked) == pytest.approx(6.5 / 8)
+    peak = {"counts": [1, 6, 1], "from": 0, "to": 2}
+    assert javascript("receptive_field_math.js", body, peak) == pytest.approx(6.5 / 8)
 
 
 # --- attention ---
@@ -184,7 +184,7 @@ def random_map(*, batch=2, heads=3, grid=(3, 4), extra=("class",), block=0, quer
     return AttentionMap(scores.softmax(-1), grid=grid, extra=extra, block=block)
 
 
-def stored(attention):
+def encode_map(attention):
     """The map of the first picture as the explorable gets it."""
     weights = attention.weights[:1].numpy()
     codes, scales = to_bytes(weights)
@@ -208,7 +208,7 @@ def test_rows_decode_to_within_half_a_step(javascript):
         DECODE
         + "return [0, 1, 2].map((h) => Array.from({ length: 13 }, (_, q) => [...layers[0].row(h,"
         " q)]))",
-        {"layers": [stored(attention)]},
+        {"layers": [encode_map(attention)]},
     )
     exact = attention.weights[0].numpy()
     assert (np.abs(np.array(rows) - exact) <= exact.max(-1, keepdims=True) / 510 + 1e-7).all()
@@ -219,7 +219,7 @@ def test_rollout_equals_the_library(javascript):
     joint = javascript(
         "attention_math.js",
         DECODE + "return m.rollout(layers).map((r) => [...r])",
-        {"layers": [stored(attention) for attention in maps]},
+        {"layers": [encode_map(attention) for attention in maps]},
     )
     for depth, ours in enumerate(joint, start=1):
         expected = analysis.rollout(maps[:depth])[0]
@@ -233,7 +233,7 @@ def test_distance_equals_the_library(javascript):
     ours = javascript(
         "attention_math.js",
         DECODE + "return [0, 1, 2].map((h) => m.headDistance(layers[0], h, [4, 4]))",
-        {"layers": [stored(attention)]},
+        {"layers": [encode_map(attention)]},
     )
     np.testing.assert_allclose(
         ours, analysis.attention_distance(attention, patch_size=4), rtol=5e-3
@@ -278,7 +278,7 @@ def test_the_asking_token_in_each_kind_of_layer(
 
 
 def test_rollout_says_why_it_cannot_be(javascript):
-    maps = [stored(random_map()), stored(random_map(grid=(2, 2), block=1))]
+    maps = [encode_map(random_map()), encode_map(random_map(grid=(2, 2), block=1))]
     reason = javascript(
         "attention_math.js", DECODE + "return m.rolloutBarrier(layers)", {"layers": maps}
     )
@@ -332,7 +332,7 @@ def test_what_live_vit_runs_equals_pytorch(javascript):
     ]
     header = {"mean": " ".join(map(str, mean)), "std": " ".join(map(str, std))}
     file = live.pack(live.export(model, (3, 16, 16)), model, header=header)
-    logits, shares, rows = javascript(
+    logits, probabilities, rows = javascript(
         "live_vit.js",
         """return (async () => {
         const net = await m.load(arg.file);
@@ -348,7 +348,9 @@ def test_what_live_vit_runs_equals_pytorch(javascript):
     with torch.no_grad():
         trace = model.trace(image[None])
     torch.testing.assert_close(torch.tensor(logits), trace.logits[0], rtol=0, atol=1e-4)
-    torch.testing.assert_close(torch.tensor(shares), trace.logits[0].softmax(-1), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        torch.tensor(probabilities), trace.logits[0].softmax(-1), rtol=0, atol=1e-4
+    )
     for ours, theirs in zip(rows, trace.maps, strict=True):
         torch.testing.assert_close(torch.tensor(ours), theirs.weights[0], rtol=0, atol=1e-4)
 
@@ -370,10 +372,10 @@ def test_moving_and_inking_a_drawing(javascript):
         """const ink = new Float32Array(64); m.stamp(ink, 8, 2.5, 1.5, 0.6);
         return [[...ink], [...m.moved(ink, 8, 3, 1)], [...m.moved(ink, 8, 0, -4)]]""",
     )
-    drawn, moved, gone = np.reshape(ink, (3, 8, 8))
-    assert drawn[1, 2] == 1 and drawn[1, 4] == 0
-    np.testing.assert_array_equal(moved, np.pad(drawn, ((3, 0), (1, 0)))[:8, :8])
-    assert gone.sum() < drawn.sum()
+    drawing, moved_drawing, cut_drawing = np.reshape(ink, (3, 8, 8))
+    assert drawing[1, 2] == 1 and drawing[1, 4] == 0
+    np.testing.assert_array_equal(moved_drawing, np.pad(drawing, ((3, 0), (1, 0)))[:8, :8])
+    assert cut_drawing.sum() < drawing.sum()
 
 
 # --- colours ---

@@ -13,9 +13,9 @@ from .page import settle
 def errors(page):
     """Largest error inside and at the border, as the readout says them."""
     text = page.locator(".hx-readout").text_content()
-    found = re.search(r"inside ([\d.]*\d)( × 10\S+)?, at the border ([\d.]*\d)( × 10\S+)?", text)
+    match = re.search(r"inside ([\d.]*\d)( × 10\S+)?, at the border ([\d.]*\d)( × 10\S+)?", text)
     return [
-        0.0 if tiny else float(number) for number, tiny in (found.group(1, 2), found.group(3, 4))
+        0.0 if tiny else float(number) for number, tiny in (match.group(1, 2), match.group(3, 4))
     ]
 
 
@@ -121,9 +121,9 @@ def test_a_head_can_be_dragged_off_its_pixel_and_put_back(show):
     page.mouse.up()
     settle(page)
     assert "centre 0, 2;" in head.get_attribute("aria-label")
-    applied = page.locator(".hx-applied td").all_text_contents()
+    cells = page.locator(".hx-applied td").all_text_contents()
     # the weight of the centre has moved two to the right
-    assert applied[12] == "0.00" and applied[14] == "8.00"
+    assert cells[12] == "0.00" and cells[14] == "8.00"
     head.focus()
     page.keyboard.press("ArrowLeft")
     settle(page)
@@ -139,11 +139,11 @@ def test_pictures_show_the_numbers(show):
     image = np.linspace(0, 1, 30).reshape(5, 6)
     page = show(NineHeads(image, alpha=100))
     settle(page)
-    read = """(n) => [...n.getContext("2d").getImageData(0, 0, n.width, n.height).data]"""
+    read_pixels = """(n) => [...n.getContext("2d").getImageData(0, 0, n.width, n.height).data]"""
     canvases = page.locator(".hx-four canvas")
-    shown = np.reshape(canvases.nth(0).evaluate(read), (5, 6, 4))[..., 0]
-    np.testing.assert_allclose(shown, image * 255, atol=0.6)
-    difference = np.reshape(canvases.nth(3).evaluate(read), (5, 6, 4))[..., :3]
+    pixels = np.reshape(canvases.nth(0).evaluate(read_pixels), (5, 6, 4))[..., 0]
+    np.testing.assert_allclose(pixels, image * 255, atol=0.6)
+    difference = np.reshape(canvases.nth(3).evaluate(read_pixels), (5, 6, 4))[..., :3]
     assert (difference[1:-1, 1:-1] == 238).all() and not (difference[0] == 238).all()
 
 
@@ -166,10 +166,10 @@ def test_python_can_change_the_image(show):
     image = np.linspace(0, 1, 20).round(4).reshape(4, 5)
     page.evaluate("(image) => models[0].set('image', image)", image.tolist())
     settle(page)
-    read = """(n) => [n.height, n.width, ...n.getContext("2d").getImageData(0, 0, n.width, n.height).data]"""
-    rows, cols, *shown = page.locator(".hx-four canvas").first.evaluate(read)
+    read_pixels = """(n) => [n.height, n.width, ...n.getContext("2d").getImageData(0, 0, n.width, n.height).data]"""
+    rows, cols, *pixels = page.locator(".hx-four canvas").first.evaluate(read_pixels)
     assert (rows, cols) == (4, 5)
-    np.testing.assert_allclose(np.reshape(shown, (4, 5, 4))[..., 0], image * 255, atol=0.6)
+    np.testing.assert_allclose(np.reshape(pixels, (4, 5, 4))[..., 0], image * 255, atol=0.6)
     assert page.locator(".hx-grid3 canvas").first.evaluate("(n) => [n.height, n.width]") == [4, 5]
     assert "Query pixel: row 4, column 5." in page.locator(".hx-readout").text_content()
     assert chart.get_attribute("d") != before

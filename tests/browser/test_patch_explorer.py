@@ -18,7 +18,7 @@ def facts(page):
     return page.locator("dl.hx-facts dd").all_text_contents()
 
 
-def loaded(page, name="Temple"):
+def wait_for_picture(page, name="Temple"):
     """Wait for a picture to be read and drawn."""
     page.wait_for_selector(f'canvas[aria-label="the picture: {name}"]')
     settle(page)
@@ -65,7 +65,7 @@ def test_the_slider_changes_the_number_of_tokens(show, theme):
 
 def test_a_patch_is_shown_as_the_vector_that_the_library_cuts(show):
     page = show(PatchExplorer())
-    loaded(page)
+    wait_for_picture(page)
     picture = page.get_by_role("application").first
     for key in ("PageUp", "Home", "ArrowRight", "ArrowRight", "ArrowDown"):
         picture.press(key)
@@ -104,11 +104,11 @@ def test_hover_touch_and_leaving(show):
 @pytest.mark.parametrize("calm", [False, True])
 def test_shuffling_keeps_the_patches_and_putting_back_restores_them(show, calm):
     page = show(PatchExplorer(), calm=calm)
-    loaded(page)
+    wait_for_picture(page)
 
     def patches(picture):
-        cut = picture.reshape(14, 16, 14, 16, 3).transpose(0, 2, 1, 3, 4).reshape(196, -1)
-        return sorted(map(bytes, cut.astype(np.uint8)))
+        blocks = picture.reshape(14, 16, 14, 16, 3).transpose(0, 2, 1, 3, 4).reshape(196, -1)
+        return sorted(map(bytes, blocks.astype(np.uint8)))
 
     before = pixels(page)
     page.get_by_role("button", name="Shuffle the patches").click()
@@ -124,15 +124,15 @@ def test_shuffling_keeps_the_patches_and_putting_back_restores_them(show, calm):
 
 
 def check_quarters(page):
-    loaded(page, "your own picture")
-    shown = pixels(page)
+    wait_for_picture(page, "your own picture")
+    picture = pixels(page)
     for (row, col), colour in {
         (40, 40): (255, 0, 0),
         (40, 180): (0, 255, 0),
         (180, 40): (0, 0, 255),
         (180, 180): (255,) * 3,
     }.items():
-        assert tuple(shown[row, col]) == colour
+        assert tuple(picture[row, col]) == colour
     assert "It has not left this browser" in page.locator(".hx-note").first.text_content()
     assert page.get_by_role("button", name="Temple").get_attribute("aria-pressed") == "false"
 
@@ -144,7 +144,7 @@ def test_the_reader_s_own_picture(show):
     )
     check_quarters(page)
     page.get_by_role("button", name="Temple").click()
-    loaded(page)
+    wait_for_picture(page)
     assert tuple(pixels(page)[40, 40]) != (255, 0, 0)
 
 
@@ -161,7 +161,7 @@ def test_a_dropped_picture(show):
 
 def test_a_file_that_is_no_picture_is_refused_in_words(show):
     page = show(PatchExplorer())
-    loaded(page)
+    wait_for_picture(page)
     before = pixels(page)
     page.locator("input[type=file]").set_input_files(
         {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}

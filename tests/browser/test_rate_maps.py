@@ -13,10 +13,10 @@ from .page import settle
 from .samples import rate_maps, rate_runs
 
 
-def cells(page, which):
+def cells(page, index):
     """Texts of the cells of the left (0) or right (1) map, by row and column."""
-    found = page.locator(".rm-field").nth(which).locator(".rm-cell b").all_text_contents()
-    return np.array(found, dtype=float).reshape(2, -1)
+    texts = page.locator(".rm-field").nth(index).locator(".rm-cell b").all_text_contents()
+    return np.array(texts, dtype=float).reshape(2, -1)
 
 
 def means(stem, data="digits"):
@@ -37,8 +37,8 @@ def test_cells_hold_the_means_of_their_runs(show, data):
     page = show(rate_maps())
     page.get_by_label("Pictures").select_option(data)
     settle(page)
-    for which, stem in enumerate(("patches", "convolutions")):
-        np.testing.assert_allclose(cells(page, which), means(stem, data), atol=0.051)
+    for index, stem in enumerate(("patches", "convolutions")):
+        np.testing.assert_allclose(cells(page, index), means(stem, data), atol=0.051)
 
 
 def test_the_keyboard_walks_both_maps_at_once(show):
@@ -46,8 +46,8 @@ def test_the_keyboard_walks_both_maps_at_once(show):
     page.locator(".rm [role='application']").focus()
     for key in ("Home", "ArrowDown", "ArrowRight"):
         page.keyboard.press(key)
-    said = readout(page)
-    assert said.startswith(
+    text = readout(page)
+    assert text.startswith(
         "digits, SGD, rate 0.1. Patches: 46.0 ± 1.4 %; Convolution stem: 86.0 ± 1.4 %."
     )
     rings = [
@@ -126,7 +126,7 @@ def test_runs_near_the_best_are_counted_as_in_numpy(show):
     for points in (4, 10, 0):
         page.get_by_label("Count runs within").fill(str(points))
         settle(page)
-        for which, stem in enumerate(("patches", "convolutions")):
+        for index, stem in enumerate(("patches", "convolutions")):
             counts = []
             for optimizer in ("adamw", "sgd"):
                 ends = np.array(
@@ -137,12 +137,12 @@ def test_runs_near_the_best_are_counted_as_in_numpy(show):
                     ]
                 )
                 counts.append(int((100 * (ends.max() - ends) <= points + 1e-6).sum()))
-            text = page.locator(".rm-maps .hx-note").nth(which).text_content()
+            text = page.locator(".rm-maps .hx-note").nth(index).text_content()
             assert text.startswith(
                 f"AdamW {counts[0]} of 15, SGD {counts[1]} of 15 runs within {points} points"
             )
             dots = "".join(
-                page.locator(".rm-field").nth(which).locator(".rm-dots").all_text_contents()
+                page.locator(".rm-field").nth(index).locator(".rm-dots").all_text_contents()
             )
             assert dots.count("●") == sum(counts) and len(dots) == 30
 

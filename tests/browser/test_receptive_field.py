@@ -15,7 +15,7 @@ def facts(page):
     return page.locator(FACTS).all_text_contents()
 
 
-def lit(page):
+def is_lit(page):
     """Which input pixels are lit, as an array of booleans."""
     canvas = page.locator(".hx-input canvas")
     data = canvas.evaluate(
@@ -27,11 +27,11 @@ def lit(page):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_layers_widen_the_field(show, theme):
     page = show(ReceptiveField([{"kernel": 3}]), theme=theme)
-    assert facts(page)[:3] == ["3 × 3 px", "1 px", "33 × 33"] and lit(page).sum() == 9
+    assert facts(page)[:3] == ["3 × 3 px", "1 px", "33 × 33"] and is_lit(page).sum() == 9
     page.get_by_role("button", name="Add a layer").click()
-    assert facts(page)[0] == "5 × 5 px" and lit(page).sum() == 25
+    assert facts(page)[0] == "5 × 5 px" and is_lit(page).sum() == 25
     page.locator(".hx-layers").get_by_label("kernel").nth(1).select_option("7")
-    assert facts(page)[0] == "9 × 9 px" and lit(page).sum() == 81
+    assert facts(page)[0] == "9 × 9 px" and is_lit(page).sum() == 81
     assert "r = 3 + (7 − 1) · 1 = 9" in page.locator(".hx-worked").nth(1).text_content()
     page.locator(".hx-layers").get_by_label("stride").nth(0).select_option("2")
     assert facts(page)[:3] == ["15 × 15 px", "2 px", "17 × 17"]
@@ -62,16 +62,16 @@ def test_examples(show, name, expected):
 
 def test_attention_lights_every_pixel(show):
     page = show(ReceptiveField([{"kernel": 3}], grid=17))
-    assert lit(page).sum() == 9
+    assert is_lit(page).sum() == 9
     page.get_by_label("End with an attention layer").check()
-    assert facts(page)[0] == "whole picture" and lit(page).all()
+    assert facts(page)[0] == "whole picture" and is_lit(page).all()
     page.get_by_label("End with an attention layer").uncheck()
-    assert facts(page)[0] == "3 × 3 px" and lit(page).sum() == 9
+    assert facts(page)[0] == "3 × 3 px" and is_lit(page).sum() == 9
 
 
 def test_hover_moves_the_field_and_leaving_gives_back_the_clicked_unit(show):
     page = show(ReceptiveField([{"kernel": 3}], grid=17))
-    assert lit(page)[7:10, 7:10].all()
+    assert is_lit(page)[7:10, 7:10].all()
     picture = page.get_by_role("application")
     box = picture.bounding_box()
     pixel = box["width"] / (17 + 2 * 2)  # two pixels of frame on each side for a field of three
@@ -81,14 +81,14 @@ def test_hover_moves_the_field_and_leaving_gives_back_the_clicked_unit(show):
 
     page.mouse.click(*at(4, 12))
     settle(page)
-    assert lit(page)[3:6, 11:14].all() and lit(page).sum() == 9
+    assert is_lit(page)[3:6, 11:14].all() and is_lit(page).sum() == 9
     page.mouse.move(*at(0, 0))
     settle(page)
     # the rest of the field hangs over the corner
-    assert lit(page)[:2, :2].all() and lit(page).sum() == 4
+    assert is_lit(page)[:2, :2].all() and is_lit(page).sum() == 4
     page.mouse.move(1, 1)
     settle(page)
-    assert lit(page)[3:6, 11:14].all()
+    assert is_lit(page)[3:6, 11:14].all()
     assert "row 5, column 13" in picture.get_attribute("aria-label")
 
 
@@ -97,10 +97,10 @@ def test_keys_walk_over_units_not_pixels(show):
     page.get_by_role("application").focus()
     page.keyboard.press("Home")
     settle(page)
-    first = lit(page).any(0).nonzero()[0]
+    first = is_lit(page).any(0).nonzero()[0]
     page.keyboard.press("ArrowRight")
     settle(page)
-    assert list(first) == [0, 1] and list(lit(page).any(0).nonzero()[0]) == [1, 2, 3]
+    assert list(first) == [0, 1] and list(is_lit(page).any(0).nonzero()[0]) == [1, 2, 3]
     page.keyboard.press("End")
     settle(page)
     assert "row 5, column 9 of 9 × 9" in page.locator(".hx-readout").text_content()
@@ -113,7 +113,7 @@ def test_a_touch_picks_a_unit(show):
     box = picture.bounding_box()
     page.touchscreen.tap(box["x"] + 0.99 * box["width"], box["y"] + 0.5 * box["height"])
     settle(page)
-    assert lit(page)[4, 8] and lit(page).sum() == 1
+    assert is_lit(page)[4, 8] and is_lit(page).sum() == 1
 
 
 def test_brightness_follows_the_paths(show):

@@ -25,8 +25,8 @@ def test_both_read_the_drawing_as_pytorch_does(show, theme):
     )
     agrees(page, "convnet", "vit")
     assert [answers(page, i).argmax() for i in (0, 1)] == [7, 7]
-    said = page.locator(".wb-says").all_text_contents()
-    assert [text[0] for text in said] == ["7", "7"]
+    texts = page.locator(".wb-says").all_text_contents()
+    assert [text[0] for text in texts] == ["7", "7"]
     page.get_by_role("button", name="Undo").click()
     settle(page)
     assert picture(page).max() == 0
@@ -54,7 +54,7 @@ def test_a_finger_draws_without_scrolling_on_a_narrow_page(show):
     page.get_by_role("button", name="Clear").click()
     pad = page.locator(".wb-pad").nth(1)
     pad.scroll_into_view_if_needed()
-    scrolled = page.evaluate("window.scrollY")
+    scroll = page.evaluate("window.scrollY")
     box = pad.bounding_box()
     finger = page.context.new_cdp_session(page)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 4
@@ -69,7 +69,7 @@ def test_a_finger_draws_without_scrolling_on_a_narrow_page(show):
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     settle(page)
     assert picture(page)[9:23, 15:17].min() > 180
-    assert page.evaluate("window.scrollY") == scrolled
+    assert page.evaluate("window.scrollY") == scroll
     agrees(page, "convnet", "vit")
     sticky = page.locator(".wb-both")
     assert sticky.is_visible() and re.fullmatch(
@@ -127,9 +127,9 @@ def test_covering_a_part(show):
     box = page.locator(".wb-pad").nth(1).bounding_box()
     page.mouse.move(box["x"] + 16.5 * box["width"] / 32, box["y"] + 12.5 * box["height"] / 32)
     settle(page)
-    hidden = whole.copy()
-    hidden[8:16, 12:20] = 0
-    np.testing.assert_array_equal(picture(page), hidden)
+    covered_picture = whole.copy()
+    covered_picture[8:16, 12:20] = 0
+    np.testing.assert_array_equal(picture(page), covered_picture)
     agrees(page, "convnet", "vit")
     page.mouse.move(5, 5)
     np.testing.assert_array_equal(answers(page, 1), before)
@@ -139,9 +139,9 @@ def test_covering_a_part(show):
     page.get_by_role("slider", name="Square").fill("4")
     page.get_by_label("Colour").select_option("128")
     settle(page)
-    pinned = whole.copy()
-    pinned[15:19, 14:18] = 128
-    np.testing.assert_array_equal(picture(page), pinned)
+    grey_picture = whole.copy()
+    grey_picture[15:19, 14:18] = 128
+    np.testing.assert_array_equal(picture(page), grey_picture)
     agrees(page, "convnet", "vit")
     pad.press("Delete")
     settle(page)

@@ -75,10 +75,10 @@ def test_drawings_survive_the_packing(javascript):
             out.push([/^[\\w-]*$/.test(text), text.length, String(m.unpackInk(text)) === String(ink)]);
         }
         return [out, ["", "@", "AAAA", "____", m.packInk(new Uint8Array(1024)) + "AAB"].map(m.unpackInk).map(Boolean)];"""
-    out, broken = javascript("workbench_address.js", script)
+    out, verdicts = javascript("workbench_address.js", script)
     assert [(safe, same) for safe, _, same in out] == [(True, True)] * 4
     assert out[0][1] < 16 and max(length for _, length, _ in out) < 900
-    assert broken[:4] == [False] * 4
+    assert verdicts[:4] == [False] * 4
 
 
 def photograph(digit, *, side=300, dark_paper=False):
@@ -116,11 +116,11 @@ def test_photographs(show):
             " in any picture."
         ).wait_for()
         settle(page)
-        seen = picture(page)
-        inked = [np.flatnonzero(seen.max(axis) > 60) for axis in (0, 1)]
-        assert seen[0].max() < 40 and seen.max() > 200, dark
-        assert max(np.ptp(i) for i in inked) in range(20, 28) and all(
-            abs(i.mean() - 15.5) < 2.5 for i in inked
+        image = picture(page)
+        ink = [np.flatnonzero(image.max(axis) > 60) for axis in (0, 1)]
+        assert image[0].max() < 40 and image.max() > 200, dark
+        assert max(np.ptp(i) for i in ink) in range(20, 28) and all(
+            abs(i.mean() - 15.5) < 2.5 for i in ink
         )
         agrees(page, "convnet", "vit")
         assert answers(page, 0).argmax() == 3
@@ -142,29 +142,29 @@ def test_photographs(show):
         "<svg xmlns='http://www.w3.org/2000/svg' width='90' height='90'><path d='M20 20H70L40 80'"
         " fill='none' stroke='black' stroke-width='9'/></svg>"
     )
-    given = """([how, text]) => { const data = new DataTransfer(); data.items.add(new File([text], "seven.svg", { type: "image/svg+xml" }));
+    give_file = """([how, text]) => { const data = new DataTransfer(); data.items.add(new File([text], "seven.svg", { type: "image/svg+xml" }));
         const name = how === "drop" ? "dataTransfer" : "clipboardData";
         const make = how === "drop" ? DragEvent : ClipboardEvent;
         document.querySelector(how === "drop" ? ".wb-samples" : "body").dispatchEvent(new make(how, { [name]: data, bubbles: true, cancelable: true })); }"""
-    for how in ("drop", "paste"):
-        page.evaluate(given, [how, svg])
+    for event in ("drop", "paste"):
+        page.evaluate(give_file, [event, svg])
         page.get_by_text("seven.svg, as the models see it.").wait_for()
         settle(page)
-        assert [answers(page, i).argmax() for i in (0, 1)] == [7, 7], how
+        assert [answers(page, i).argmax() for i in (0, 1)] == [7, 7], event
         page.get_by_role("button", name="take 0").click()
         settle(page)
 
 
 def test_the_tour_runs_through(show):
-    held = live.held_out()
+    digits = live.held_out()
     page = ready(
         show(
             workbench(
                 "convnet_nano_digits",
                 "vit_nano_digits",
                 "early_conv_nano_digits",
-                samples=held.pictures,
-                labels=held.labels,
+                samples=digits.pictures,
+                labels=digits.labels,
             ),
             book=True,
         )

@@ -17,9 +17,10 @@ def test_every_system_and_all_that_it_shows(show):
     """Each of the eight answers as PyTorch does, and every choice of what to lay over the picture
     draws it or says it."""
     page = ready(show(workbench(*pretrained.shipped(), systems=["vit"]), width=800), cards=1)
-    system, over = page.locator(".wb-head select").first, page.locator(".wb-show select").first
+    system = page.locator(".wb-head select").first
+    overlay_select = page.locator(".wb-show select").first
     assert system.locator("option").all_text_contents()[:2] == ["Convnet", "ViT"]
-    seen = 0
+    count = 0
     for name in pretrained.shipped():
         system.select_option(name)
         page.wait_for_function("(name) => asked.includes(name)", arg=name)
@@ -27,9 +28,9 @@ def test_every_system_and_all_that_it_shows(show):
         agrees(page, name)
         rung = page.locator(".wb-ladder li").last.locator(".wb-share").text_content()
         assert rung.startswith(f"{answers(page).argmax()} · "), name
-        options = over.locator("option").evaluate_all("(l) => l.map((n) => n.value)")
+        options = overlay_select.locator("option").evaluate_all("(l) => l.map((n) => n.value)")
         for option in options[1:-1]:
-            over.select_option(option)
+            overlay_select.select_option(option)
             settle(page)
             assert len(page.locator(".wb-maps .hx-readout").first.text_content()) > 10, (
                 name,
@@ -37,8 +38,8 @@ def test_every_system_and_all_that_it_shows(show):
             )
             flat = "LCA" if name.startswith("ceit") and option == "map-4" else ""
             assert page.locator(".wb-overlay").first.is_visible() != bool(flat), (name, option)
-            seen += 1
-    assert seen > 45
+            count += 1
+    assert count > 45
     texts = page.evaluate(
         "[...document.querySelectorAll('.wb-show option')].map((n) => n.textContent)"
     )
@@ -84,26 +85,28 @@ def test_maps_are_those_of_the_trace(show):
     ceit.locator(".wb-show select").select_option("map-4")
     ceit.get_by_role("radio", name="head 2").click()
     settle(page)
-    told = [
+    percents = [
         float(v)
         for v in re.findall(
             r"block \d: ([\d.]+) %", ceit.locator(".wb-maps .hx-readout").text_content()
         )
     ]
-    np.testing.assert_allclose(told, 100 * maps[names[1]][4].weights[0, 1, 0].numpy(), atol=0.51)
+    np.testing.assert_allclose(
+        percents, 100 * maps[names[1]][4].weights[0, 1, 0].numpy(), atol=0.51
+    )
     ceit.locator(".wb-head select").select_option(names[2])
     page.wait_for_function("asked.length === 3")
     ready(page)
     ceit.get_by_role("button", name="distillation token").click()
     settle(page)
-    shares = maps[names[2]][0].weights[0, 1, 1]
+    weights = maps[names[2]][0].weights[0, 1, 1]
     text = ceit.locator(".wb-maps .hx-readout").text_content()
     assert text.startswith("Head 2: the distillation token asks;")
-    told = [float(v) for v in re.findall(r"([\d.]+) % to the", text)]
-    np.testing.assert_allclose(told, 100 * shares[:2].numpy(), atol=0.51)
+    percents = [float(v) for v in re.findall(r"([\d.]+) % to the", text)]
+    np.testing.assert_allclose(percents, 100 * weights[:2].numpy(), atol=0.51)
     np.testing.assert_allclose(
         overlay(page, 1)[..., 3].ravel() / 255,
-        0.45 + 0.55 * (shares[2:] / shares[2:].max()).numpy(),
+        0.45 + 0.55 * (weights[2:] / weights[2:].max()).numpy(),
         atol=0.003,
     )
 
@@ -112,22 +115,22 @@ def test_what_each_layer_already_knows(show):
     page = ready(show(workbench(start=2)))
     ladder = page.locator(".wb-ladder").nth(1).locator("li")
     model = pretrained.load("vit_nano_digits").model
-    made = []
+    outputs = []
     for block in model.blocks:
         block.register_forward_hook(
-            lambda module, given, out: made.append(out[0] if isinstance(out, tuple) else out)
+            lambda module, inputs, out: outputs.append(out[0] if isinstance(out, tuple) else out)
         )
     with torch.no_grad():
         image = torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1)
         model(pretrained.find("vit_nano_digits").preparation.normalise(image))
-        read = [model.classify(tokens).softmax(-1)[0] for tokens in made]
-    told = [
+        predictions = [model.classify(tokens).softmax(-1)[0] for tokens in outputs]
+    readings = [
         re.fullmatch(r"(\d) · ([\d.]+) %", t).groups()
         for t in ladder.locator(".wb-share").all_text_contents()
     ]
-    assert [int(name) for name, _ in told] == [int(p.argmax()) for p in read]
+    assert [int(name) for name, _ in readings] == [int(p.argmax()) for p in predictions]
     np.testing.assert_allclose(
-        [float(p) for _, p in told], [100 * float(p.max()) for p in read], atol=0.51
+        [float(p) for _, p in readings], [100 * float(p.max()) for p in predictions], atol=0.51
     )
     assert page.locator(".wb-ladder").first.locator(".wb-share").all_text_contents()[:2] == [
         "–",
@@ -148,14 +151,14 @@ def test_the_map_of_what_the_answer_hangs_on_comes_in_parts_and_is_cancelled(sho
         "said.length && !/so far/.test(said.at(-1)) && !/goes over/.test(said.at(-1))"
     )
     bytes_ = picture(page)
-    covered = []
+    covered_images = []
     for row in range(8):
         for col in range(8):
             one = bytes_.copy()
             one[max(0, 4 * row - 2) : 4 * row + 6, max(0, 4 * col - 2) : 4 * col + 6] = 0
-            covered.append(one)
+            covered_images.append(one)
     top = int(answers(page, 1).argmax())
-    drops = (pytorch("vit", bytes_)[0, top] - pytorch("vit", *covered)[:, top]).reshape(8, 8)
+    drops = (pytorch("vit", bytes_)[0, top] - pytorch("vit", *covered_images)[:, top]).reshape(8, 8)
     scale = max(0.05, np.abs(drops).max())
     np.testing.assert_allclose(
         overlay(page, 1)[..., 3] / 255, (np.abs(drops) / scale) ** 0.7, atol=0.02
@@ -186,10 +189,10 @@ def test_the_whole_network_shows_numbers_of_the_drawing(show):
             torch.from_numpy(picture(page))[None, None].expand(1, 3, -1, -1)
         )
         with torch.no_grad():
-            made = vit.patch_embedding(image)
+            tokens = vit.patch_embedding(image)
         words = page.locator(".wb-network").nth(1).locator(".hx-readout").text_content()
-        told = [float(v.replace("−", "-").rstrip(".")) for v in re.findall(r"[−\d.]+\d", words)]
-        np.testing.assert_allclose(told, [made.min(), made.mean(), made.max()], atol=0.006)
+        numbers = [float(v.replace("−", "-").rstrip(".")) for v in re.findall(r"[−\d.]+\d", words)]
+        np.testing.assert_allclose(numbers, [tokens.min(), tokens.mean(), tokens.max()], atol=0.006)
 
     page.locator(".wb-network").nth(1).scroll_into_view_if_needed()
     settle(page)

@@ -25,17 +25,17 @@ from hybridlib.cli.main import main
 ROOT = Path(__file__).resolve().parents[2]
 OURS = tuple(str(ROOT / name) + os.sep for name in ("hybridlib", "benchmarks"))
 # Examples over all doors; 0: the few of `make test`.
-WANTED = int(os.environ.get("HYBRID_FUZZ", "0"))
+EXAMPLE_COUNT = int(os.environ.get("HYBRID_FUZZ", "0"))
 LIMIT = 60  # seconds for one example, on a busy machine
 LONGEST = 1500  # characters of a message
 
 
-def fuzz(few: int, share: float):
-    """Settings of a door: `few` examples that are the same each time, or with HYBRID_FUZZ its share
-    of so many, drawn anew."""
+def fuzz(few: int, fraction: float):
+    """Settings of a door: `few` examples that are the same each time, or with HYBRID_FUZZ that
+    `fraction` of so many, drawn anew."""
     return settings(
-        max_examples=max(1, round(WANTED * share)) if WANTED else few,
-        derandomize=not WANTED,
+        max_examples=max(1, round(EXAMPLE_COUNT * fraction)) if EXAMPLE_COUNT else few,
+        derandomize=not EXAMPLE_COUNT,
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -47,7 +47,7 @@ class Hang(BaseException):
 
 
 @contextlib.contextmanager
-def limited():
+def time_limit():
     """A context that ends in `Hang` where it lasts too long."""
 
     def late(*_):
@@ -62,39 +62,39 @@ def limited():
         signal.signal(signal.SIGALRM, before)
 
 
-REFUSED = object()  # what `hold` gives where the library refused
+REFUSAL = object()  # what `hold` gives where the library refused
 
 
-def hold(call, given, *, lines: int = 1):
-    """The result of `call`, or REFUSED after an error as it must be.
+def hold(call, odd_values, *, lines: int = 1):
+    """The result of `call`, or REFUSAL after an error as it must be.
 
     Args:
-        given: the odd values, of which the message must hold one.
+        odd_values: of which the message must hold one.
         lines: that the message may have, where it lists several files.
     """
     try:
-        with limited(), warnings.catch_warnings():
+        with time_limit(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return call()
     except Hang as hang:
-        raise Hang(f"{hang} of {list(given)}") from None
+        raise Hang(f"{hang} of {list(odd_values)}") from None
     except (ValueError, OSError, MemoryError) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         assert frame.filename.startswith(OURS), f"raised in {frame.filename}:{frame.lineno}"
-        check_message(str(error), given, lines=lines)
-        return REFUSED
+        check_message(str(error), odd_values, lines=lines)
+        return REFUSAL
 
 
-def check_message(message: str, given, *, lines: int = 1) -> None:
+def check_message(message: str, odd_values, *, lines: int = 1) -> None:
     """That a message is a sentence of its own that holds one of the values given."""
     assert message.strip() and len(message) < LONGEST, f"{len(message)} characters: {message[:300]}"
     assert len(message.splitlines()) <= lines, f"more than {lines} line(s): {message}"
     message.encode()  # or a terminal could not show it
-    texts = {text for value in given for text in told(value)}
+    texts = {text for value in odd_values for text in spellings(value)}
     assert any(text in message for text in texts), f"none of {texts} in: {message}"
 
 
-def told(value) -> set[str]:
+def spellings(value) -> set[str]:
     """How a message may write a value."""
     if isinstance(value, (torch.Tensor, np.ndarray)):
         kind = str(value.dtype).removeprefix("torch.")
@@ -105,7 +105,7 @@ def told(value) -> set[str]:
     if isinstance(value, (list, tuple, dict, range)):
         entries = list(value.values()) if isinstance(value, dict) else value
         texts |= {f"{len(entries)} ", f"({len(entries)},"} | {
-            t for entry in entries for t in told(entry)
+            t for entry in entries for t in spellings(entry)
         }
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):
@@ -123,31 +123,31 @@ def command(arguments: list[str], *, more=()) -> int:
     """Run the command line on odd arguments: it must end in 0, or in 2 with a sentence that holds
     one of them, or one of `more`, in the command line's own words."""
     out, err = io.StringIO(), io.StringIO()
-    with limited(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with time_limit(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = main(list(arguments))
         except SystemExit as stop:  # argparse's own
             code = stop.code
     assert code in (0, 2), f"exit {code} of {arguments}: {err.getvalue()[-500:]}"
     if code == 2:
-        said = err.getvalue().strip().splitlines()
-        assert said, f"exit 2 and not a word: {arguments}"
-        assert "Traceback" not in err.getvalue() and ": [Errno" not in said[-1], said[-1]
-        given = {word for given in arguments for word in (given, *given.split("="))}
-        check_message(said[-1], [*given, *more, *numbers(given)])
+        messages = err.getvalue().strip().splitlines()
+        assert messages, f"exit 2 and not a word: {arguments}"
+        assert "Traceback" not in err.getvalue() and ": [Errno" not in messages[-1], messages[-1]
+        words = {word for argument in arguments for word in (argument, *argument.split("="))}
+        check_message(messages[-1], [*words, *more, *numbers(words)])
         for argument in ("_size=", "_dir", "seed=", "workers=", "per_class=", "jitter="):
-            assert argument not in said[-1], f"{argument} is Python's word: {said[-1]}"
+            assert argument not in messages[-1], f"{argument} is Python's word: {messages[-1]}"
     return code
 
 
 def numbers(words) -> list:
     """The words that are numbers, as such: the message may write 1e3 as 1000.0."""
-    found = []
+    values = []
     for word in words:
         for kind in (int, float):
             with contextlib.suppress(ValueError):
-                found.append(kind(word))
-    return found
+                values.append(kind(word))
+    return values
 
 
 # ---------------------------------------------------------------------------------- odd values
@@ -208,12 +208,12 @@ OBJECTS = st.sampled_from(
 ODD = st.one_of(WHOLE, REAL, TEXT, st.none(), SEVERAL, OBJECTS)
 
 
-def changed(valid: dict, odd=ODD):
+def odd_arguments(valid: dict, odd=ODD):
     """Arguments of which one, sometimes two or three, are odd: (all of them, the odd ones)."""
     names = st.lists(st.sampled_from(sorted(valid)), min_size=1, max_size=3, unique=True)
-    few = st.one_of(names.map(lambda found: found[:1]), names)
+    few = st.one_of(names.map(lambda subset: subset[:1]), names)
 
-    def put(values: dict) -> tuple[dict, dict]:
+    def merge(values: dict) -> tuple[dict, dict]:
         return {**valid, **values}, values
 
-    return few.flatmap(lambda found: st.fixed_dictionaries({n: odd for n in found})).map(put)
+    return few.flatmap(lambda subset: st.fixed_dictionaries({n: odd for n in subset})).map(merge)

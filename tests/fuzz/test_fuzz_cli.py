@@ -39,8 +39,8 @@ NAMES = [
 @pytest.fixture(scope="module")
 def place():
     """A working folder with pictures and trained weights, in which nothing else is written to."""
-    with tempfile.TemporaryDirectory() as made:
-        root = Path(made, "a", "b")
+    with tempfile.TemporaryDirectory() as home_folder:
+        root = Path(home_folder, "a", "b")
         for part in ("train", "test"):
             for name, colour in (("red", "red"), ("blue", "blue")):
                 folder = root / "pets" / part / name
@@ -48,7 +48,7 @@ def place():
                 for i in range(4):
                     Image.new("RGB", (16, 16), colour).save(folder / f"{i}.png")
         home, before = os.environ.get("HOME"), os.getcwd()
-        os.environ["HOME"] = made
+        os.environ["HOME"] = home_folder
         os.chdir(root)
         try:
             assert command([*TRAIN, "--out", "trained"]) == 0
@@ -85,10 +85,10 @@ def word(draw, action: argparse.Action) -> list[str]:
     return [f"{name}={value}"] if draw(st.booleans()) else [name, value]
 
 
-def drawn(draw, *path: str) -> list[str]:
-    known = options(*path)
-    chosen = draw(st.lists(st.sampled_from(known), min_size=1, max_size=2))
-    return [part for action in chosen for part in word(draw, action)]
+def odd_options(draw, *path: str) -> list[str]:
+    actions = options(*path)
+    odd_actions = draw(st.lists(st.sampled_from(actions), min_size=1, max_size=2))
+    return [part for action in odd_actions for part in word(draw, action)]
 
 
 @contextlib.contextmanager
@@ -100,16 +100,22 @@ def out():
 @fuzz(40, 0.08)
 @given(data=st.data())
 def test_train(data, place):
-    with out() as where:
-        command([*TRAIN, *where, *drawn(data.draw, "train")], more=["pets", "trained"])
+    with out() as destination:
+        command([*TRAIN, *destination, *odd_options(data.draw, "train")], more=["pets", "trained"])
 
 
 @fuzz(20, 0.03)
 @given(data=st.data())
 def test_show_recipe(data, place):
-    given_ = drawn(data.draw, "train")
+    arguments = odd_options(data.draw, "train")
     command(
-        ["train", data.draw(st.sampled_from(["vit", "coatnet"])), *QUICK, *given_, "--show-recipe"]
+        [
+            "train",
+            data.draw(st.sampled_from(["vit", "coatnet"])),
+            *QUICK,
+            *arguments,
+            "--show-recipe",
+        ]
     )
 
 
@@ -120,7 +126,7 @@ def test_evaluate(data, place):
         st.sampled_from(["trained/weights.safetensors", "nowhere", "", "pets", None])
     )
     words = ["evaluate", *([] if weights is None else [weights]), *QUICK]
-    command([*words, *drawn(data.draw, "evaluate")], more=["pets", "--pretrained", "weights"])
+    command([*words, *odd_options(data.draw, "evaluate")], more=["pets", "--pretrained", "weights"])
 
 
 @fuzz(25, 0.02)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from held import HUGE, ODD, REFUSED, TEXT, changed, fuzz, hold
+from held import HUGE, ODD, REFUSAL, TEXT, fuzz, hold, odd_arguments
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,7 +18,7 @@ from hybridlib import data as sources
 
 BOARD = dict(canvas=32, jitter=0, pictures=12, test_pictures=12, judged_on="test", seed=0)
 FEW = dict(per_class=1, fraction=None)
-DRAWN = {
+SOURCES = {
     sources.digits: dict(
         canvas=16, scale=1.5, position="random", clutter=1, copies=1, test_copies=1, seed=0, **FEW
     ),
@@ -29,11 +29,11 @@ DRAWN = {
 MANY = st.one_of(ODD, HUGE)
 
 
-@pytest.mark.parametrize("source", DRAWN, ids=lambda source: source.__name__)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.__name__)
 @fuzz(10, 0.02)
 @given(data=st.data())
 def test_drawn(source, data):
-    arguments, odd = data.draw(changed(DRAWN[source], MANY))
+    arguments, odd = data.draw(odd_arguments(SOURCES[source], MANY))
     check_source(hold(lambda: source(**arguments), odd.values()))
 
 
@@ -41,22 +41,22 @@ def test_drawn(source, data):
 @given(data=st.data())
 def test_load(data):
     name = data.draw(st.sampled_from(["digits", "lookup", "match", "pointer"]))
-    valid = dict(DRAWN[getattr(sources, name)])
+    valid = dict(SOURCES[getattr(sources, name)])
     valid |= dict(source=name, image_size=valid.pop("canvas"), name="mine", root=None)
-    arguments, odd = data.draw(changed(valid, MANY))
+    arguments, odd = data.draw(odd_arguments(valid, MANY))
     check_source(hold(lambda: sources.load(**arguments), [*odd.values(), *odd]))
 
 
-def check_source(made, *, least: int = 1) -> None:
+def check_source(source, *, least: int = 1) -> None:
     """That a source is one: bytes of one size, labels of its classes, two parts that are filled."""
-    if made is REFUSED:
+    if source is REFUSAL:
         return
-    for split in (made.train, made.test):
+    for split in (source.train, source.test):
         images, labels = split.batch(first(len(split)))
         assert len(split) >= least and images.shape[1] == 3 and str(images.dtype) == "torch.uint8"
         assert images.shape[2:] == (split.image_size,) * 2
-        assert 0 <= labels.min() and labels.max() < len(made.classes)
-    assert np.isfinite([*made.mean, *made.std]).all() and min(made.std) > 0
+        assert 0 <= labels.min() and labels.max() < len(source.classes)
+    assert np.isfinite([*source.mean, *source.std]).all() and min(source.std) > 0
 
 
 def first(count: int) -> torch.Tensor:
@@ -108,20 +108,20 @@ def picture(draw) -> tuple[str, bytes]:
         )
     except (OSError, KeyError, ValueError, TypeError, AttributeError):  # a mode it does not have
         image.convert("RGB").save(buffer, format="png")
-    return ending, damaged(draw, buffer.getvalue())
+    return ending, damaged_bytes(draw, buffer.getvalue())
 
 
-def damaged(draw, content: bytes) -> bytes:
+def damaged_bytes(draw, content: bytes) -> bytes:
     """The same bytes, or cut, or with others in them, or something else in their place."""
-    how = draw(st.integers(0, 11))
-    if how == 0:
+    kind = draw(st.integers(0, 11))
+    if kind == 0:
         return draw(st.sampled_from(JUNK))
-    if how == 1:
+    if kind == 1:
         return content[: draw(st.integers(0, len(content)))]
-    if how == 2:
+    if kind == 2:
         for place in draw(st.lists(st.integers(0, max(0, len(content) - 1)), max_size=6)):
             content = content[:place] + bytes([draw(st.integers(0, 255))]) + content[place + 1 :]
-    if how == 3:
+    if kind == 3:
         place = draw(st.integers(0, len(content)))
         content = content[:place] + draw(st.binary(max_size=9)) + content[place:]
     return content
@@ -131,27 +131,27 @@ def damaged(draw, content: bytes) -> bytes:
 @given(data=st.data())
 def test_pictures(data):
     ending, content = picture(data.draw)
-    prepared = sources.Preparation(
+    preparation = sources.Preparation(
         8, (0.5,) * 3, (0.5,) * 3, crop=data.draw(st.sampled_from([1, 0.1]))
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"picture.{ending}")
         path.write_bytes(content)
         image = hold(lambda: sources.read_image(path, 8), [path.name])
-        seen = hold(lambda: prepared.square(path), [path.name])
-    assert (image is REFUSED) == (seen is REFUSED)
-    if image is not REFUSED:
-        assert image.shape == seen.shape == (3, 8, 8)
+        square = hold(lambda: preparation.square(path), [path.name])
+    assert (image is REFUSAL) == (square is REFUSAL)
+    if image is not REFUSAL:
+        assert image.shape == square.shape == (3, 8, 8)
 
 
 @fuzz(20, 0.02)
 @given(data=st.data())
 def test_arguments_of_pictures(data):
     valid = dict(image_size=8, mean=(0.5,) * 3, std=(0.5,) * 3, crop=0.9, interpolation="bicubic")
-    arguments, odd = data.draw(changed(valid))
+    arguments, odd = data.draw(odd_arguments(valid))
     hold(lambda: sources.Preparation(**arguments), odd.values())
-    prepared, value = sources.Preparation(**valid), data.draw(ODD)
-    hold(lambda: prepared(value), [value, type(value).__name__])
+    preparation, value = sources.Preparation(**valid), data.draw(ODD)
+    hold(lambda: preparation(value), [value, type(value).__name__])
 
 
 # ------------------------------------------------------------------------------------------- folders
@@ -163,7 +163,7 @@ def folder(draw, root: Path) -> list[str]:
     tops = draw(st.lists(names, max_size=4, unique_by=as_here))
     split = draw(st.sampled_from([[], [], ["train", "test"], ["Training", "valid"], ["train"]]))
     places = [root / part / top for part in split or [""] for top in tops]
-    made = [*split, *tops]
+    entries = [*split, *tops]
     one = lambda: good() if draw(st.integers(0, 9)) else picture(draw)
     for place in places:
         kind = draw(st.integers(0, 11))
@@ -184,14 +184,14 @@ def folder(draw, root: Path) -> list[str]:
                     st.sampled_from([f"{number}", "caf\udce9", "é", ".x", "a\n", f"i{number}"])
                 )
                 file = below / f"{name}.{ending}"
-                made.append(file.name)
+                entries.append(file.name)
                 if file.exists() or file.is_symlink():
                     continue
                 if kind == 3:
                     file.symlink_to(draw(st.sampled_from(["nowhere", file.name, ".."])))
                 else:
                     file.write_bytes(content)
-    return [unicodedata.normalize("NFC", name) for name in made] + made
+    return [unicodedata.normalize("NFC", name) for name in entries] + entries
 
 
 def as_here(name: str) -> str:
@@ -208,26 +208,26 @@ def good() -> tuple[str, bytes]:
 @fuzz(60, 0.1)
 @given(data=st.data())
 def test_folders(data):
-    with tempfile.TemporaryDirectory() as made:
-        root = Path(made, "pictures")
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary, "pictures")
         root.mkdir()
         names = [*folder(data.draw, root), "pictures"]
         names += [repr(name)[1:-1] for name in names]
         lazy = data.draw(st.booleans())
-        found = hold(
+        source = hold(
             lambda: sources.folder(root, image_size=8, in_memory=not lazy), names, lines=11
         )
-        if found is not REFUSED:
-            hold(lambda: check_source(found), names)
-            assert len(found.classes) >= 2 and len(set(found.classes)) == len(found.classes)
+        if source is not REFUSAL:
+            hold(lambda: check_source(source), names)
+            assert len(source.classes) >= 2 and len(set(source.classes)) == len(source.classes)
             count = sum(len(files) for _, _, files in os.walk(root))
-            assert len(found.train) + len(found.test) <= count
-            hold(found.describe, names)
-        prepared = sources.Preparation(8, (0.5,) * 3, (0.5,) * 3)
+            assert len(source.train) + len(source.test) <= count
+            hold(source.describe, names)
+        preparation = sources.Preparation(8, (0.5,) * 3, (0.5,) * 3)
         classes = data.draw(st.one_of(st.none(), st.just(["cat", "dog"]), st.just(names)))
-        judged = hold(lambda: sources.held_out(root, prepared, classes=classes), names)
-        if judged is not REFUSED:
-            hold(lambda: judged[1].batch(first(len(judged[1]))), names)
+        held_out = hold(lambda: sources.held_out(root, preparation, classes=classes), names)
+        if held_out is not REFUSAL:
+            hold(lambda: held_out[1].batch(first(len(held_out[1]))), names)
 
 
 @fuzz(15, 0.02)
@@ -236,13 +236,13 @@ def test_arguments_of_folders(data):
     valid = dict(
         image_size=8, per_class=1, fraction=None, seed=0, test_fraction=0.3, in_memory=None
     )
-    with tempfile.TemporaryDirectory() as made:
-        root = Path(made)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
         for name in ("cat", "dog"):
             (root / name).mkdir()
             for i in range(3):
                 (root / name / f"{i}.png").write_bytes(good()[1])
-        arguments, odd = data.draw(changed(dict(path=root, **valid), MANY))
+        arguments, odd = data.draw(odd_arguments(dict(path=root, **valid), MANY))
         check_source(hold(lambda: sources.folder(**arguments), odd.values()))
         source = data.draw(st.one_of(TEXT, ODD))
         hold(lambda: sources.load(source, image_size=8), [source, Path.home()])

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from held import ODD, REFUSED, TEXT, changed, fuzz, hold
+from held import ODD, REFUSAL, TEXT, fuzz, hold, odd_arguments
 from hypothesis import given
 from hypothesis import strategies as st
 from interrupted import network, source
@@ -30,8 +30,8 @@ JUNK = [
     (2**40).to_bytes(8, "little") + b"{}",
     (2).to_bytes(8, "little") + b"{}",
 ]
-KNOWN = dict(model="vit", size="nano", image_size=16, classes=list("abcde"), mean=[0.5] * 3)
-KNOWN |= dict(std=[0.5] * 3, tested_on="0")
+METADATA = dict(model="vit", size="nano", image_size=16, classes=list("abcde"), mean=[0.5] * 3)
+METADATA |= dict(std=[0.5] * 3, tested_on="0")
 VALUES = [None, 0, -1, 1.5, "x", "F64", "I8", "BOOL", "F4", [], [2, 2], {}, [0, 8], [8, 0], True]
 VALUES += [2**63, 10**30, "vit", ["a"], "\ud800"]
 
@@ -45,7 +45,7 @@ def model():
 def weights() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "weights.safetensors")
-        save_weights(model(), path, metadata={"hybridlib": json.dumps(KNOWN)})
+        save_weights(model(), path, metadata={"hybridlib": json.dumps(METADATA)})
         return path.read_bytes()
 
 
@@ -56,47 +56,47 @@ def archive() -> bytes:
     return buffer.getvalue()
 
 
-def damaged(draw, content: bytes) -> bytes:
+def damaged_bytes(draw, content: bytes) -> bytes:
     """The same bytes with something wrong: cut, other bytes, more bytes, or another file."""
-    how = draw(st.integers(0, 4))
+    kind = draw(st.integers(0, 4))
     place = draw(st.one_of(st.integers(0, 200), st.integers(0, max(0, len(content) - 1))))
-    if how == 0:
+    if kind == 0:
         return draw(st.sampled_from(JUNK))
-    if how == 1:
+    if kind == 1:
         return content[:place]
-    if how == 2:
+    if kind == 2:
         return content[:place] + draw(st.binary(min_size=1, max_size=8)) + content[place + 1 :]
-    if how == 3:
+    if kind == 3:
         return content[:place] + draw(st.binary(min_size=1, max_size=8)) + content[place:]
     return content + draw(st.binary(max_size=8))
 
 
-def altered(draw, value):
+def altered_json(draw, value):
     """A JSON value with one place in it that is another, missing or more."""
     if isinstance(value, (dict, list)) and value and draw(st.integers(0, 3)):
         keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-        key, how = draw(st.sampled_from(keys)), draw(st.integers(0, 5))
+        key, kind = draw(st.sampled_from(keys)), draw(st.integers(0, 5))
         copy = value.copy()
-        if how == 0:
+        if kind == 0:
             del copy[key]
-        elif how == 1 and isinstance(value, dict):
+        elif kind == 1 and isinstance(value, dict):
             copy[draw(TEXT)] = copy.pop(key)
         else:
-            copy[key] = altered(draw, value[key])
+            copy[key] = altered_json(draw, value[key])
         return copy
     return draw(st.sampled_from(VALUES))
 
 
-def header_altered(draw, content: bytes) -> bytes:
+def altered_header(draw, content: bytes) -> bytes:
     """A safetensors file with something else in its header."""
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     inner = next((key for key in header.get("__metadata__", {})), None)
     if inner is not None and draw(st.booleans()):
-        known = altered(draw, json.loads(header["__metadata__"][inner]))
-        header["__metadata__"][inner] = json.dumps(known)
+        metadata = altered_json(draw, json.loads(header["__metadata__"][inner]))
+        header["__metadata__"][inner] = json.dumps(metadata)
     else:
-        header = altered(draw, header)
+        header = altered_json(draw, header)
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
@@ -104,21 +104,21 @@ def header_altered(draw, content: bytes) -> bytes:
 @fuzz(50, 0.1)
 @given(data=st.data())
 def test_weights(data):
-    changes = st.sampled_from([damaged, header_altered])
+    changes = st.sampled_from([damaged_bytes, altered_header])
     content = data.draw(changes)(data.draw, weights())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "mine.safetensors")
         path.write_bytes(content)
         before = model().state_dict()
         before = {name: tensor.clone() for name, tensor in before.items()}
-        read = hold(lambda: read_tensors(path), [path.name])
-        loaded = hold(lambda: load_weights(model(), path), [path.name])
+        tensors = hold(lambda: read_tensors(path), [path.name])
+        load_result = hold(lambda: load_weights(model(), path), [path.name])
         hold(lambda: pretrained.load_file(path, model()), [path.name])
-        saved = hold(lambda: read_saved(path), [path.name])
-        if saved is not REFUSED:
-            hold(lambda: saved.build(num_classes=5, image_size=16), [path.name])
-        if read is REFUSED:
-            assert loaded is REFUSED and saved is REFUSED
+        saved_model = hold(lambda: read_saved(path), [path.name])
+        if saved_model is not REFUSAL:
+            hold(lambda: saved_model.build(num_classes=5, image_size=16), [path.name])
+        if tensors is REFUSAL:
+            assert load_result is REFUSAL and saved_model is REFUSAL
             after = model().state_dict()
             assert all(torch.equal(before[name], after[name]) for name in before)
         model().load_state_dict(before)
@@ -127,7 +127,7 @@ def test_weights(data):
 @fuzz(12, 0.03)
 @given(data=st.data())
 def test_archives(data):
-    content = damaged(data.draw, archive())
+    content = damaged_bytes(data.draw, archive())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, data.draw(st.sampled_from(["mine.pth", "mine.safetensors"])))
         path.write_bytes(content)
@@ -140,7 +140,7 @@ QUIET = dict(progress=False, device="cpu", checkpoint_every=1)
 
 
 @functools.cache
-def interrupted() -> str:
+def training_folder() -> str:
     """A folder with the checkpoints of a training, and its record."""
     folder = tempfile.mkdtemp()
     run = fit(network(), DATA, STEPS, checkpoint_dir=Path(folder, "c"), **QUIET)
@@ -153,29 +153,29 @@ def interrupted() -> str:
 def test_checkpoints(data):
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "copy")
-        shutil.copytree(interrupted(), copy)
+        shutil.copytree(training_folder(), copy)
         files = sorted((copy / "c").glob("step-*.safetensors"))
         for path in files[-data.draw(st.integers(1, 2)) :]:
-            change = data.draw(st.sampled_from([damaged, header_altered]))
+            change = data.draw(st.sampled_from([damaged_bytes, altered_header]))
             path.write_bytes(change(data.draw, path.read_bytes()))
         call = lambda: fit(network(), DATA, STEPS, checkpoint_dir=copy / "c", **QUIET)
         run = hold(call, [str(copy / "c"), *(path.name for path in files)])
-        assert run is REFUSED or run.steps == 2
+        assert run is REFUSAL or run.steps == 2
 
 
 @fuzz(30, 0.05)
 @given(data=st.data())
 def test_records(data):
-    text = Path(interrupted(), "run.json").read_bytes()
+    text = Path(training_folder(), "run.json").read_bytes()
     if data.draw(st.booleans()):
-        text = damaged(data.draw, text)
+        text = damaged_bytes(data.draw, text)
     else:
-        text = json.dumps(altered(data.draw, json.loads(text))).encode()
+        text = json.dumps(altered_json(data.draw, json.loads(text))).encode()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "run.json")
         path.write_bytes(text)
         run = hold(lambda: Run.from_json(path), [path.name])
-        if run is not REFUSED:
+        if run is not REFUSAL:
             hold(lambda: run.accuracy, [path.name])
             hold(run.to_json, [path.name])
 
@@ -191,8 +191,8 @@ def test_names(data):
         hold(partial(function, name), [name])
     for function in (live.packed, live.shipped, live.store):
         hold(partial(function, name), [name])
-    known = dict(name="vit_nano_digits", file=None, num_classes=None, image_size=32, cache=None)
-    arguments, odd = data.draw(changed(known))
+    valid = dict(name="vit_nano_digits", file=None, num_classes=None, image_size=32, cache=None)
+    arguments, odd = data.draw(odd_arguments(valid))
     hold(lambda: pretrained.load(**arguments), odd.values())
 
 
@@ -205,7 +205,7 @@ def test_files_that_are_none(data):
     hold(lambda: load_weights(model(), value), [value])
     hold(lambda: Run.from_json(value), [value])
     arguments, odd = data.draw(
-        changed(dict(path="nowhere", model=model(), head=None, same_settings=False))
+        odd_arguments(dict(path="nowhere", model=model(), head=None, same_settings=False))
     )
     hold(
         lambda: pretrained.load_file(**arguments),
@@ -217,9 +217,9 @@ def test_files_that_are_none(data):
 @given(data=st.data())
 def test_exports(data):
     valid = dict(model=torch.nn.Flatten(), image_shape=(3, 8, 8), read={}, about={"a": "b"})
-    arguments, odd = data.draw(changed(valid))
+    arguments, odd = data.draw(odd_arguments(valid))
     graph = hold(
         lambda: live.export(**arguments), [*odd.values(), *(type(v).__name__ for v in odd.values())]
     )
-    if graph is not REFUSED:
+    if graph is not REFUSAL:
         hold(lambda: live.pack(graph, torch.nn.Flatten()), [])

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from held import HUGE, ODD, REFUSED, TEXT, WHOLE, changed, fuzz, hold
+from held import HUGE, ODD, REFUSAL, TEXT, WHOLE, fuzz, hold, odd_arguments
 from hypothesis import given
 from hypothesis import strategies as st
-from test_errors import VALID as KNOWN
+from test_errors import VALID
 
 from hybridlib import models
 from hybridlib.checks import check_positive, check_share
@@ -13,7 +13,7 @@ from hybridlib.layers import convolution, position
 from hybridlib.models import botnet, coatnet, convnet, deit, flagship
 
 PLACE = dict(num_classes=5, in_channels=3)
-MODELS = {kind: arguments for kind, arguments in KNOWN.items() if kind in models.CLASSES.values()}
+MODELS = {kind: arguments for kind, arguments in VALID.items() if kind in models.CLASSES.values()}
 MODELS |= {
     botnet.BoTNet: dict(
         image_size=16,
@@ -44,7 +44,7 @@ MODELS |= {
 }
 LAYERS = {
     kind: arguments
-    for kind, arguments in KNOWN.items()
+    for kind, arguments in VALID.items()
     if kind not in {check_positive, check_share, *MODELS}
 }
 LAYERS |= {
@@ -92,14 +92,14 @@ def images(draw, *, side: int = 16):
 @fuzz(18, 0.018)
 @given(data=st.data())
 def test_models(kind, data):
-    arguments, odd = data.draw(changed(MODELS[kind]))
-    made = hold(lambda: kind(**arguments), odd.values())
-    if made is REFUSED:
+    arguments, odd = data.draw(odd_arguments(MODELS[kind]))
+    model = hold(lambda: kind(**arguments), odd.values())
+    if model is REFUSAL:
         return
     sides = arguments["image_size"]
     size = tuple(sides) if isinstance(sides, (tuple, list)) else (sides, sides)
-    made.eval()
-    logits = hold(lambda: made(torch.zeros(2, int(made.in_channels), *map(int, size))), [])
+    model.eval()
+    logits = hold(lambda: model(torch.zeros(2, int(model.in_channels), *map(int, size))), [])
     assert logits.shape == (2, arguments["num_classes"]) and logits.isfinite().all()
 
 
@@ -107,7 +107,7 @@ def test_models(kind, data):
 @fuzz(6, 0.006)
 @given(data=st.data())
 def test_layers(kind, data):
-    arguments, odd = data.draw(changed(LAYERS[kind]))
+    arguments, odd = data.draw(odd_arguments(LAYERS[kind]))
     hold(lambda: kind(**arguments), odd.values())
 
 
@@ -119,7 +119,7 @@ def test_create(data):
     )
     valid |= dict(model=data.draw(st.sampled_from(list(models.CLASSES))))
     valid |= {} if models.has_drop_path(valid["model"]) else dict(drop_path=0.0)
-    arguments, odd = data.draw(changed(valid))
+    arguments, odd = data.draw(odd_arguments(valid))
     hold(lambda: models.create(**arguments), odd.values())
     size, given_size = data.draw(TEXT), arguments["size"]
     del given_size
@@ -133,24 +133,24 @@ def test_huge_sizes_take_no_memory(data):
     valid = {
         k: v for k, v in MODELS[kind].items() if k not in ("depth", "local_depth", "attention")
     }
-    arguments, odd = data.draw(changed(valid, st.one_of(HUGE, WHOLE)))
+    arguments, odd = data.draw(odd_arguments(valid, st.one_of(HUGE, WHOLE)))
     arguments = MODELS[kind] | arguments
     with torch.device("meta"):
         hold(lambda: kind(**arguments), odd.values())
 
 
-BUILT = {}
+MODEL_CACHE = {}
 
 
 @pytest.mark.parametrize("kind", MODELS, ids=lambda kind: kind.__name__)
 @fuzz(12, 0.012)
 @given(data=st.data())
 def test_images(kind, data):
-    model = BUILT.setdefault(kind, kind(**MODELS[kind])).train(data.draw(st.booleans()))
+    model = MODEL_CACHE.setdefault(kind, kind(**MODELS[kind])).train(data.draw(st.booleans()))
     x = images(data.draw)
     call = data.draw(st.sampled_from([model, model.trace]))
     out = hold(lambda: call(x), [x, type(x).__name__])
-    if out is not REFUSED:
+    if out is not REFUSAL:
         logits = out if call is model else out.logits
         assert logits.shape == (len(x), 5)
         assert logits.dtype == torch.float32 and logits.isfinite().all()

@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 import torch
-from held import HUGE, ODD, REFUSED, changed, fuzz, hold
+from held import HUGE, ODD, REFUSAL, fuzz, hold, odd_arguments
 from hypothesis import given
 from hypothesis import strategies as st
 from interrupted import source
@@ -25,31 +25,32 @@ LONG = ("epochs", "seconds", "steps")
 
 
 def model():
-    made = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, len(DATA.classes)))
-    return made
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, len(DATA.classes)))
 
 
-def short(made: Recipe) -> Recipe:
+def short(settings: Recipe) -> Recipe:
     """The same recipe with one step, or nearly no time."""
-    unit, _ = made.budget
-    return dataclasses.replace(made, **{unit: {"steps": 1, "epochs": 0.1, "seconds": 0.01}[unit]})
+    unit, _ = settings.budget
+    return dataclasses.replace(
+        settings, **{unit: {"steps": 1, "epochs": 0.1, "seconds": 0.01}[unit]}
+    )
 
 
 @fuzz(60, 0.12)
 @given(data=st.data())
 def test_recipes(data):
-    arguments, odd = data.draw(changed(FIELDS, MANY))
-    made = hold(lambda: Recipe(**arguments), [*odd.values(), *odd])
-    if made is REFUSED:
+    arguments, odd = data.draw(odd_arguments(FIELDS, MANY))
+    settings = hold(lambda: Recipe(**arguments), [*odd.values(), *odd])
+    if settings is REFUSAL:
         return
-    made = hold(lambda: short(made), [*odd.values(), *odd])
-    if made is REFUSED:
+    settings = hold(lambda: short(settings), [*odd.values(), *odd])
+    if settings is REFUSAL:
         return
     run = hold(
-        lambda: fit(model(), DATA, made, progress=False, device="cpu", workers=0),
+        lambda: fit(model(), DATA, settings, progress=False, device="cpu", workers=0),
         [*odd.values(), *odd],
     )
-    if run is not REFUSED:
+    if run is not REFUSAL:
         assert run.steps >= 1 and 0 <= run.accuracy <= 1
         run.to_json()
 
@@ -58,7 +59,7 @@ def test_recipes(data):
 @given(data=st.data())
 def test_presets(data):
     preset = data.draw(st.sampled_from([*PRESETS, None]))
-    arguments, odd = data.draw(changed(FIELDS, MANY))
+    arguments, odd = data.draw(odd_arguments(FIELDS, MANY))
     del arguments
     size = data.draw(st.one_of(st.none(), ODD))
     hold(lambda: recipe(preset, size=size, **odd), [*odd.values(), *odd, size, "none"])
@@ -88,7 +89,7 @@ MANY_WORKERS = 8
 @fuzz(40, 0.05)
 @given(data=st.data())
 def test_fit(data):
-    arguments, odd = data.draw(changed(ARGUMENTS | dict(model=model()), MANY))
+    arguments, odd = data.draw(odd_arguments(ARGUMENTS | dict(model=model()), MANY))
     workers = arguments["workers"]
     if isinstance(workers, (int, float)) and workers > 0:
         arguments["workers"] = 0
@@ -97,7 +98,7 @@ def test_fit(data):
             lambda: fit(**arguments, checkpoint_dir=folder),
             [*odd.values(), *odd, *(type(v).__name__ for v in odd.values())],
         )
-    if run is not REFUSED:
+    if run is not REFUSAL:
         assert run.steps == 1
         run.to_json()
 
@@ -107,11 +108,11 @@ def test_fit(data):
 def test_evaluate(data):
     valid = dict(model=model(), dataset=DATA.test, batch_size=8, device="cpu", mixed_precision=None)
     valid |= dict(channels_last=False, workers=0, shared=False)
-    arguments, odd = data.draw(changed(valid, MANY))
-    found = hold(
+    arguments, odd = data.draw(odd_arguments(valid, MANY))
+    result = hold(
         lambda: evaluate(**arguments), [*odd.values(), *(type(v).__name__ for v in odd.values())]
     )
-    assert found is REFUSED or found.count == len(DATA.test)
+    assert result is REFUSAL or result.count == len(DATA.test)
 
 
 # ------------------------------------------------------------------------------------------ analysis
@@ -153,7 +154,7 @@ TENSORS = st.sampled_from(
 @fuzz(8, 0.008)
 @given(data=st.data())
 def test_analysis(function, data):
-    arguments, odd = data.draw(changed(ANALYSES[function], st.one_of(TENSORS, ODD)))
+    arguments, odd = data.draw(odd_arguments(ANALYSES[function], st.one_of(TENSORS, ODD)))
     hold(
         lambda: function(**arguments),
         [*odd.values(), *odd, *(type(value).__name__ for value in odd.values())],

@@ -230,12 +230,12 @@ def test_a_block_starts_as_its_shortcut():
 def test_without_positions_order_does_not_matter():
     x, order = images(2, 16, 4, 4), torch.randperm(16, generator=torch.Generator().manual_seed(0))
 
-    def shuffled(tensor):
+    def shuffle(tensor):
         return tensor.flatten(2)[:, :, order].unflatten(2, (4, 4))
 
     def change(positions):
         attention = randomise(BottleneckAttention(16, grid=(4, 4), positions=positions), seed=4)
-        return (attention(shuffled(x)) - shuffled(attention(x))).abs().max()
+        return (attention(shuffle(x)) - shuffle(attention(x))).abs().max()
 
     assert change("none") < 1e-5
     assert change("absolute") > 1e-2 and change("relative") > 1e-2
@@ -259,7 +259,7 @@ def test_other_sizes_are_refused(positions):
 
 
 @pytest.mark.parametrize(
-    "wrong, message",
+    "wrong_arguments, message",
     [
         (dict(positions="rotary"), "unknown name 'rotary'; there are relative, absolute, none"),
         (
@@ -274,8 +274,8 @@ def test_other_sizes_are_refused(positions):
         (dict(image_size=0), "image_size=0 must be greater than 0"),
     ],
 )
-def test_errors(wrong, message):
+def test_errors(wrong_arguments, message):
     valid = dict(image_size=32, stem="small", widths=(16, 32), depths=(1, 1), num_classes=5)
     BoTNet(**valid)
     with pytest.raises(ValueError, match=message):
-        BoTNet(**{**valid, **wrong})
+        BoTNet(**{**valid, **wrong_arguments})

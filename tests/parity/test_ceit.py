@@ -77,9 +77,9 @@ def second_writing(state, x, *, heads, depth, training=False, patch=2):
     def leff(name, x, rows, columns):
         image = x[:, 1:].transpose(1, 2).unflatten(2, (rows, columns))
         image = F.gelu(batch_norm(f"{name}.bn1", conv(f"{name}.conv1", image)))
-        hidden = image.shape[1]
+        hidden_width = image.shape[1]
         image = F.gelu(
-            batch_norm(f"{name}.bn2", conv(f"{name}.conv2", image, padding=1, groups=hidden))
+            batch_norm(f"{name}.bn2", conv(f"{name}.conv2", image, padding=1, groups=hidden_width))
         )
         image = batch_norm(f"{name}.bn3", conv(f"{name}.conv3", image))
         return torch.cat([x[:, :1], image.flatten(2).transpose(1, 2)], dim=1)
@@ -194,26 +194,29 @@ def test_gradients(case, ours, training):
     x = images(4, 3, 64, 64, dtype=torch.float64)
     target = torch.tensor([0, 3, 7, 9])
     state = as_double(case.state)
-    learned = [
+    parameter_names = [
         name
         for name in state
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
     ]
-    for name in learned:
+    for name in parameter_names:
         state[name].requires_grad_()
     logits, _, _, statistics = second_writing(state, x, heads=4, depth=3, training=training)
     assert_equal(model(x), logits)  # in training this moves the statistics
     for name, tensor in convert(statistics).items():
         assert_equal(model.state_dict()[name], tensor)
-    theirs = torch.autograd.grad(F.cross_entropy(logits, target), [state[name] for name in learned])
-    expected = convert(dict(zip(learned, theirs)))
+    theirs = torch.autograd.grad(
+        F.cross_entropy(logits, target), [state[name] for name in parameter_names]
+    )
+    expected = convert(dict(zip(parameter_names, theirs)))
     mine = gradients(model, F.cross_entropy(model(x), target))
     assert mine.keys() == expected.keys()
     for name, gradient in mine.items():
-        unheard = name.startswith("blocks.2.mlp")  # the patches of the last block are thrown away
+        # the patches of the last block are thrown away
+        is_unheard = name.startswith("blocks.2.mlp")
         # by the BatchNorm
-        cancelled = training and name.endswith(("widen.bias", "depthwise.bias", "narrow.bias"))
-        assert (gradient.abs().max() > 1e-12) != (unheard or cancelled), name
+        is_cancelled = training and name.endswith(("widen.bias", "depthwise.bias", "narrow.bias"))
+        assert (gradient.abs().max() > 1e-12) != (is_unheard or is_cancelled), name
         assert_equal(gradient, expected[name])
 
 
@@ -257,11 +260,11 @@ def test_one_off(case, ours, switch):
     assert_equal(model.trace(x).logits, model(x))
     parts = {"i2t": "patch_embedding.", "leff": ".mlp.", "lca": "lca."}
     whole, rest = ours.state_dict(), model.state_dict()
-    missing, unexpected = model.load_state_dict(
+    missing_keys, unexpected_keys = model.load_state_dict(
         {k: v for k, v in whole.items() if parts[switch] not in k}, strict=False
     )
-    assert not unexpected and all(parts[switch] in name for name in missing)
-    assert bool(missing) is (switch != "lca")
+    assert not unexpected_keys and all(parts[switch] in name for name in missing_keys)
+    assert bool(missing_keys) is (switch != "lca")
     assert {k for k in rest if parts[switch] not in k} == {
         k for k in whole if parts[switch] not in k
     }
@@ -302,16 +305,16 @@ def count_by_hand(
     stem = 3 * 64 * 49 + 2 * 64 + 64 * (patch_size // 4) ** 2 * dim + dim
     tokens = (1 + (image_size // patch_size) ** 2) * dim + dim
     attention = 3 * dim * dim + 3 * dim + dim * dim + dim
-    hidden = 4 * dim
+    hidden_width = 4 * dim
     leff = (
-        (dim * hidden + hidden)
-        + 2 * hidden
-        + (9 * hidden + hidden)
-        + 2 * hidden
-        + (hidden * dim + dim)
+        (dim * hidden_width + hidden_width)
+        + 2 * hidden_width
+        + (9 * hidden_width + hidden_width)
+        + 2 * hidden_width
+        + (hidden_width * dim + dim)
         + 2 * dim
     )
-    mlp = dim * hidden + hidden + hidden * dim + dim
+    mlp = dim * hidden_width + hidden_width + hidden_width * dim + dim
     norms = 2 * 2 * dim
     lca = attention + mlp + norms + depth * dim
     return (

@@ -194,10 +194,10 @@ def test_gradients_and_statistics(training, dtype):
     # Of the largest entry, as gradients differ in size. Some are zero in theory (a bias before
     # BatchNorm in training, a key's bias before the softmax) and noise in practice: the second
     # term.
-    share, noise = (1e-3, 1e-6) if dtype == torch.float32 else (1e-9, 1e-13)
+    rtol, atol = (1e-3, 1e-6) if dtype == torch.float32 else (1e-9, 1e-13)
     for name in expected:
         size = expected[name].abs().max()
-        assert (actual[name] - expected[name]).abs().max() <= share * size + noise, name
+        assert (actual[name] - expected[name]).abs().max() <= rtol * size + atol, name
     assert sum(e.abs().max() > 1e-4 for e in expected.values()) > 0.8 * len(expected)
     state = ours.state_dict()  # in training the running statistics have moved by one batch
     for name, tensor in convert(peer.state_dict()).items():
@@ -323,7 +323,7 @@ def test_drop_path_leaves_branches_out():
 
 
 @pytest.mark.parametrize(
-    "wrong, message",
+    "wrong_arguments, message",
     [
         (
             dict(layout="CCXT"),
@@ -353,7 +353,7 @@ def test_drop_path_leaves_branches_out():
         (dict(drop_path=1.5), "drop_path=1.5 must be between 0 and 1"),
     ],
 )
-def test_errors(wrong, message):
+def test_errors(wrong_arguments, message):
     valid = dict(
         image_size=64,
         stem_width=16,
@@ -364,7 +364,7 @@ def test_errors(wrong, message):
     )
     CoAtNet(**valid)
     with pytest.raises(ValueError, match=message):
-        CoAtNet(**{**valid, **wrong})
+        CoAtNet(**{**valid, **wrong_arguments})
 
 
 @pytest.mark.parametrize(

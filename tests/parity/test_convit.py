@@ -74,11 +74,11 @@ def test_stored_maps(case, ours):
     x = case.inputs["x"]
     trace = ours.trace(x)
     assert_equal(trace.logits, case.outputs["logits"])
-    stored = {"content": "attn_content", "gated": "attn", "position": "attn_pos"}
+    output_names = {"content": "attn_content", "gated": "attn", "position": "attn_pos"}
     expected = [(i, kind) for i in range(3) for kind in ("content", "position", "gated")]
     assert [(m.block, m.kind) for m in trace.maps] == [*expected, (3, "content")]
     for attention in trace.maps[:9]:
-        weights = case.outputs[f"{stored[attention.kind]}/{attention.block}"]
+        weights = case.outputs[f"{output_names[attention.kind]}/{attention.block}"]
         assert_equal(attention.weights, weights.expand(2, -1, -1, -1))
         assert (attention.grid, attention.extra) == ((8, 8), ())
     assert_equal(trace.maps[9].weights, case.outputs["attn/3"])
@@ -110,10 +110,10 @@ def test_other_sizes(side, dtype):
     state["pos_embed"] = resample_abs_pos_embed(
         state["pos_embed"], [side // 4] * 2, num_prefix_tokens=0
     )
-    resized = make_peer(img_size=side).to(dtype)
-    resized.load_state_dict(state)
+    resized_peer = make_peer(img_size=side).to(dtype)
+    resized_peer.load_state_dict(state)
     x = images(2, 3, side, side, dtype=dtype)
-    logits, maps = record_attention(resized, x)
+    logits, maps = record_attention(resized_peer, x)
     trace = ours.trace(x)
     assert_equal(ours(x), logits)
     assert_equal(trace.logits, logits)
@@ -155,14 +155,14 @@ LOCAL = load_case("convit_local_init").outputs
 def test_stored_local_start(heads, alpha):
     """With 5 heads only 4 have a place; the fifth starts random, and its stored v gives its map."""
     layer = GatedPositionalSelfAttention(8 * heads, num_heads=heads, locality_strength=alpha)
-    stored = LOCAL[f"pos_proj_weight/h{heads}_alpha{alpha}"].flip(1)
-    placed = int(heads**0.5) ** 2
+    reference = LOCAL[f"pos_proj_weight/h{heads}_alpha{alpha}"].flip(1)
+    places = int(heads**0.5) ** 2
     v = layer.to_position_scores.weight
-    assert_equal(v[:placed], stored[:placed])
-    assert v[placed:].abs().max() < 0.1 * alpha if placed < heads else placed == heads
+    assert_equal(v[:places], reference[:places])
+    assert v[places:].abs().max() < 0.1 * alpha if places < heads else places == heads
     assert torch.equal(layer.to_v.weight, torch.eye(8 * heads))
     assert LOCAL[f"v_weight_is_eye/h{heads}_alpha{alpha}"].item() == 1
-    v[placed:] = stored[placed:]
+    v[places:] = reference[places:]
     expected = LOCAL[f"pos_attn_5x5/h{heads}_alpha{alpha}"]
     assert_equal(layer.position_weights((5, 5)), expected)
     rows, columns = layer.position_factors((5, 5))
@@ -172,14 +172,14 @@ def test_stored_local_start(heads, alpha):
 
 def test_stored_gates_and_encoding(case):
     assert_equal(GatedPositionalSelfAttention(10, num_heads=5).gate_logits, LOCAL["gating_init"])
-    for side, stored in ((4, LOCAL["rel_indices_4x4"]), (8, case.outputs["rel_indices"])):
-        assert_equal(quadratic_encoding(relative_offsets((side, side))).flip(-1), stored[0])
+    for side, reference in ((4, LOCAL["rel_indices_4x4"]), (8, case.outputs["rel_indices"])):
+        assert_equal(quadratic_encoding(relative_offsets((side, side))).flip(-1), reference[0])
 
 
 def test_whole_model_starts_local():
     for block in ConViT.from_size("nano 9 heads").local_blocks:
-        stored = LOCAL["pos_proj_weight/h9_alpha1.0"].flip(1)
-        assert_equal(block.attention.to_position_scores.weight, stored)
+        reference = LOCAL["pos_proj_weight/h9_alpha1.0"].flip(1)
+        assert_equal(block.attention.to_position_scores.weight, reference)
         assert torch.equal(block.attention.to_v.weight, torch.eye(63))
         assert_equal(block.attention.gates, torch.full((9,), 0.7310586))
 

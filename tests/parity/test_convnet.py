@@ -98,9 +98,9 @@ def test_parameter_count(size):
 def test_convert_reaches_every_entry_once(size):
     with torch.device("meta"):
         ours, theirs = ConvNet.from_size(size), PEERS[size]()
-    converted = convert(theirs.state_dict())
-    assert len(converted) == len(theirs.state_dict())
-    assert {k: v.shape for k, v in converted.items()} == {
+    converted_state = convert(theirs.state_dict())
+    assert len(converted_state) == len(theirs.state_dict())
+    assert {k: v.shape for k, v in converted_state.items()} == {
         k: v.shape for k, v in ours.state_dict().items()
     }
 

@@ -129,11 +129,11 @@ def test_logits_in_training_are_one_tensor():
 def test_second_class_token():
     """The paper's control is the same network; only its name for the second token differs."""
     torch.manual_seed(0)
-    distilled = DeiT.from_size("nano distilled", num_classes=10)
+    distilled_model = DeiT.from_size("nano distilled", num_classes=10)
     torch.manual_seed(0)
     control = DeiT.from_size("nano two class", num_classes=10)
     x = images(1, 3, 32, 32)
-    assert torch.equal(distilled(x), control(x))
+    assert torch.equal(distilled_model(x), control(x))
     assert control.trace(x).maps[0].extra == ("class", "second class")
 
 

@@ -10,7 +10,7 @@ from reference import assert_equal, load_case
 from hybridlib.models.deit import hard_distillation_loss, soft_distillation_loss, tempered_kl
 
 CASE = load_case("deit_distillation_loss")
-STORED = {key for key in CASE.outputs if not key.startswith("kl_")}
+OUTPUT_KEYS = {key for key in CASE.outputs if not key.startswith("kl_")}
 STUDENT, STUDENT_KD, TEACHER = (
     CASE.inputs[f"logits_{name}"] for name in ("class", "dist", "teacher")
 )
@@ -27,7 +27,7 @@ def parse(key: str) -> tuple[str, float, float, dict]:
     return kind, float(alpha.removeprefix("alpha")), float(tau.removeprefix("tau")), truth
 
 
-@pytest.mark.parametrize("key", sorted(STORED))
+@pytest.mark.parametrize("key", sorted(OUTPUT_KEYS))
 def test_stored_losses(key):
     kind, alpha, tau, truth = parse(key)
     logits = (STUDENT, STUDENT_KD, TEACHER)
@@ -55,8 +55,8 @@ def test_stored_divergences(tau):
 
 
 def test_every_stored_value_is_used():
-    assert len(STORED) == 21 and len(CASE.outputs) == 27
-    for key in STORED:  # the JSON and the tensors tell the same story
+    assert len(OUTPUT_KEYS) == 21 and len(CASE.outputs) == 27
+    for key in OUTPUT_KEYS:  # the JSON and the tensors tell the same story
         assert math.isclose(CASE.config["values"][key], CASE.outputs[key].item(), abs_tol=1e-6)
 
 

@@ -156,9 +156,9 @@ def test_oblong_images():
     assert ours(x).shape == (1, 10)
     assert ours.trace(x).maps[0].grid == (4, 8)
     whole = ours.patch_embedding(x).unflatten(1, (4, 8))
-    left = ours.patch_embedding(x[..., :64]).unflatten(1, (4, 4))
-    assert_equal(whole[:, :, :3], left[:, :, :3])
-    assert (whole[:, :, 4] - left[:, :, 3]).abs().max() > 1e-3
+    left_half = ours.patch_embedding(x[..., :64]).unflatten(1, (4, 4))
+    assert_equal(whole[:, :, :3], left_half[:, :, :3])
+    assert (whole[:, :, 4] - left_half[:, :, 3]).abs().max() > 1e-3
 
 
 # Sizes
@@ -176,14 +176,14 @@ def test_every_paper_size_is_in_the_table():
 def test_parameters_and_operations(size):
     with torch.device("meta"):
         ours, peer = EarlyConvViT.from_size(size), torchvision_vit(SIZES[size])
-        measured = cost(ours, image_size=224)
+        model_cost = cost(ours, image_size=224)
     parameters = sum(p.numel() for p in ours.parameters())
     assert parameters == sum(p.numel() for p in peer.parameters()) == PARAMETERS[size]
     millions, billions = TABLE[size]
     assert parameters / 1e6 == pytest.approx(millions, abs=0.15 if size == "P-18GF" else 0.0501)
     # the table cuts where it could round: P-36GF has 35.97
-    assert measured.macs / 1e9 == pytest.approx(billions, abs=0.1)
-    assert measured.macs == macs_by_hand(**SIZES[size])
+    assert model_cost.macs / 1e9 == pytest.approx(billions, abs=0.1)
+    assert model_cost.macs == macs_by_hand(**SIZES[size])
 
 
 def macs_by_hand(
@@ -249,10 +249,10 @@ def test_stem_starts_as_in_torchvision():
             continue
         expected, n = theirs[name], tensor.numel()
         assert tensor.shape == expected.shape
-        spread = expected.std().item()
-        assert tensor.std().item() == pytest.approx(spread, rel=5 / n**0.5, abs=1e-12), name
+        std = expected.std().item()
+        assert tensor.std().item() == pytest.approx(std, rel=5 / n**0.5, abs=1e-12), name
         assert tensor.mean().item() == pytest.approx(
-            expected.mean().item(), abs=6 * spread / n**0.5 + 1e-12
+            expected.mean().item(), abs=6 * std / n**0.5 + 1e-12
         ), name
     assert ours.head.weight.std() > 0 and peer.heads.head.weight.std() == 0
 

@@ -65,5 +65,5 @@ def whole(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def seen(whole, photograph):
-    loaded = {name: pretrained.load(name, cache=whole[0]) for name in whole[1]}
-    return {name: model.see(photograph) for name, model in loaded.items()}
+    models = {name: pretrained.load(name, cache=whole[0]) for name in whole[1]}
+    return {name: model.see(photograph) for name, model in models.items()}

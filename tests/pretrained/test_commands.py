@@ -45,11 +45,11 @@ def test_train_from_public_weights(pets, whole, monkeypatch, capsys):
     assert DISTILLED in out.name
     record = json.loads((out / "run.json").read_text())
     assert record["data"]["normalised_as"] == DISTILLED and DISTILLED in record["name"]
-    trained = create("deit", "Ti distilled", num_classes=2, image_size=32)
-    load_file(out / "weights.safetensors", trained)
+    trained_model = create("deit", "Ti distilled", num_classes=2, image_size=32)
+    load_file(out / "weights.safetensors", trained_model)
     expected = pretrained.load(DISTILLED, cache=cache, num_classes=2, image_size=32).model
-    assert_equal(trained.positions.table, expected.positions.table)
-    assert_equal(trained.blocks[3].mlp[0].weight, expected.blocks[3].mlp[0].weight)
+    assert_equal(trained_model.positions.table, expected.positions.table)
+    assert_equal(trained_model.blocks[3].mlp[0].weight, expected.blocks[3].mlp[0].weight)
     assert (
         main(["evaluate", str(out / "weights.safetensors"), "--data", "pets", "--device", "cpu"])
         == 0
@@ -65,13 +65,13 @@ def test_train_from_a_file(pets, capsys):
     assert main([*command, "--init", "nowhere"]) == 2
     assert "--init 'nowhere' is neither a file nor one of vit_tiny" in capsys.readouterr().err
     assert main([*command, "--init", "nine.safetensors"]) == 0
-    trained = create("convnet", "nano", num_classes=2)
-    load_file("a/weights.safetensors", trained)
+    trained_model = create("convnet", "nano", num_classes=2)
+    load_file("a/weights.safetensors", trained_model)
     source = create("convnet", "nano", num_classes=9)
     load_file("nine.safetensors", source)
     pairs = [
         (p, source.get_parameter(n))
-        for n, p in trained.named_parameters()
+        for n, p in trained_model.named_parameters()
         if not n.startswith("head")
     ]
     assert len(pairs) > 10

@@ -66,14 +66,14 @@ def test_what_is_no_picture(picture, message):
 
 
 def test_preparation_checks_itself():
-    for wrong, message in (
+    for changes, message in (
         (dict(crop=0), "crop=0"),
         (dict(crop=1.1), "crop=1.1"),
         (dict(image_size=0), "image_size=0"),
         (dict(interpolation="nearest"), "'nearest' must be 'bicubic' or 'bilinear'"),
     ):
         with pytest.raises(ValueError, match=message):
-            Preparation(**{**dict(image_size=8, mean=(0,) * 3, std=(1,) * 3), **wrong})
+            Preparation(**{**dict(image_size=8, mean=(0,) * 3, std=(1,) * 3), **changes})
 
 
 @torch.no_grad()
@@ -93,10 +93,10 @@ def test_see_gives_what_timm_gives(seen, whole, photograph):
 
 
 def test_several_pictures(whole, photograph):
-    loaded = pretrained.load(TINY, cache=whole[0])
-    both = loaded.see(photograph, photograph[:, ::-1].copy())
+    pretrained_model = pretrained.load(TINY, cache=whole[0])
+    both = pretrained_model.see(photograph, photograph[:, ::-1].copy())
     assert both.images.shape[0] == len(both.predictions) == 2 == both.maps[0].weights.shape[0]
-    assert_equal(both.logits[:1], loaded.see(photograph).logits)
+    assert_equal(both.logits[:1], pretrained_model.see(photograph).logits)
 
 
 SIZES_IN_BYTES = {
@@ -128,15 +128,15 @@ def test_a_selection_is_as_small_as_documented():
     maps = [analysis.AttentionMap(weights, (14, 14), ("class",), block) for block in range(12)]
     picture = np.zeros((1, 224, 224, 3), np.uint8)
 
-    def stored(maps):
+    def byte_count(maps):
         explorer = AttentionExplorer(picture, maps)
         return len(explorer.codes) + len(explorer.scales)
 
-    assert stored(maps) == 12 * 12 * 197 * 201 == 5_701_968
-    assert stored(analysis.select(maps, heads="mean")) == 12 * 197 * 201 == 475_164
-    assert 4 / 3 * stored(analysis.select(maps, heads="mean")) < 700_000  # a page, in base64
-    assert stored(analysis.select(maps, extra_rows=True)) == 12 * 12 * 201 == 28_944
-    assert stored(analysis.select(maps, blocks=[0, 11], heads=[3])) == 2 * 197 * 201
+    assert byte_count(maps) == 12 * 12 * 197 * 201 == 5_701_968
+    assert byte_count(analysis.select(maps, heads="mean")) == 12 * 197 * 201 == 475_164
+    assert 4 / 3 * byte_count(analysis.select(maps, heads="mean")) < 700_000  # a page, in base64
+    assert byte_count(analysis.select(maps, extra_rows=True)) == 12 * 12 * 201 == 28_944
+    assert byte_count(analysis.select(maps, blocks=[0, 11], heads=[3])) == 2 * 197 * 201
 
 
 def test_select(seen):
@@ -148,13 +148,13 @@ def test_select(seen):
     for same, attention in zip(analysis.select(maps), maps, strict=True):
         assert vars(same) == vars(attention) | {"weights": same.weights}
         assert torch.equal(same.weights, attention.weights)
-    for wrong, message in (
+    for arguments, message in (
         (dict(blocks=[12]), "no map of block 12"),
         (dict(heads=[3]), "no head 3 in block 0; it has 0 to 2"),
         (dict(heads="nano"), "heads='nano' must be 'mean' or numbers of heads"),
     ):
         with pytest.raises(ValueError, match=message):
-            analysis.select(maps, **wrong)
+            analysis.select(maps, **arguments)
     with pytest.raises(ValueError, match="gated map of block 0 has no extra tokens"):
         analysis.select(analysis.applied(seen[CONVIT].maps), extra_rows=True)
     assert len(analysis.select(seen[CONVIT].maps, blocks=[0, 11])) == 4
@@ -166,15 +166,15 @@ def test_rollout_of_a_late_class_token(seen):
     assert [m.kind for m in maps] == ["gated"] * 10 + ["content"] * 2 and [
         m.block for m in maps
     ] == list(range(12))
-    padded = []
+    padded_maps = []
     for m in maps:
         whole = torch.eye(197).repeat(1, 4, 1, 1)
         skip = 1 - len(m.extra)
         whole[:, :, skip:, skip:] = m.weights
-        padded.append(replace(m, weights=whole, extra=("class",)))
+        padded_maps.append(replace(m, weights=whole, extra=("class",)))
     joint = analysis.rollout(maps)
     assert joint.shape == (1, 197, 197)
-    assert_equal(joint, analysis.rollout(padded))
+    assert_equal(joint, analysis.rollout(padded_maps))
     assert_equal(joint.sum(-1), torch.ones(1, 197))
     assert analysis.rollout(maps[:10]).shape == (1, 196, 196)
 

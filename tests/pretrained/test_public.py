@@ -22,8 +22,8 @@ def test_catalogue_says_what_timm_says(name):
     assert name in timm.list_pretrained(architecture(name))
     assert theirs.hf_hub_id == ours.hub and theirs.license == ours.licence
     assert theirs.num_classes == pretrained.IMAGENET_CLASSES
-    prepared = resolve_data_config(pretrained_cfg=theirs.to_dict())
-    assert prepared == {
+    config = resolve_data_config(pretrained_cfg=theirs.to_dict())
+    assert config == {
         "input_size": (3, ours.preparation.image_size, ours.preparation.image_size),
         "mean": ours.preparation.mean,
         "std": ours.preparation.std,
@@ -38,8 +38,8 @@ def test_catalogue_has_all_that_fits():
     stems = [stem for stem in ARCHITECTURES if not stem.startswith("ceit")]
     sides = [f"{stem}{side}" for stem in stems for side in ("", "_224", "_384")]
     names = [name for side in sides for name in timm.list_pretrained(f"{side}.*")]
-    fitting = {name for name in names if get_pretrained_cfg(name).num_classes == 1000}
-    assert fitting == set(ON_HUB) and len(fitting) == 27
+    fitting_names = {name for name in names if get_pretrained_cfg(name).num_classes == 1000}
+    assert fitting_names == set(ON_HUB) and len(fitting_names) == 27
 
 
 @pytest.mark.parametrize("name", ON_HUB)
@@ -50,9 +50,9 @@ def test_every_name_has_the_shape_of_our_model(name, tmp_path):
     with torch.device("meta"):
         peer = timm.create_model(architecture(name))
         ours = create(public.model, public.size, image_size=side)
-    converted = pretrained.names.convert(public.model, peer.state_dict())
+    converted_state = pretrained.names.convert(public.model, peer.state_dict())
     shapes = {key: tensor.shape for key, tensor in ours.state_dict().items()}
-    assert {key: tensor.shape for key, tensor in converted.items()} == shapes
+    assert {key: tensor.shape for key, tensor in converted_state.items()} == shapes
     mine = [module.num_heads for module in ours.modules() if hasattr(module, "num_heads")]
     theirs = [block.attn.num_heads for block in peer.blocks]
     assert mine == theirs and {
@@ -63,10 +63,12 @@ def test_every_name_has_the_shape_of_our_model(name, tmp_path):
 def test_class_names_are_imagenet_s_in_order():
     """timm describes a class by its WordNet synonyms; torchvision's name is nearly always one."""
     classes, info = pretrained.loading.imagenet_classes(), ImageNetInfo()
-    described = [info.index_to_description(k).lower() for k in range(1000)]
-    agree = sum(name.lower() in text for name, text in zip(classes, described, strict=True))
-    shifted = sum(name.lower() in text for name, text in zip(classes[1:], described, strict=False))
-    assert agree > 900 and shifted < 100 and len(set(classes)) == 1000
+    descriptions = [info.index_to_description(k).lower() for k in range(1000)]
+    matches = sum(name.lower() in text for name, text in zip(classes, descriptions, strict=True))
+    shifted_matches = sum(
+        name.lower() in text for name, text in zip(classes[1:], descriptions, strict=False)
+    )
+    assert matches > 900 and shifted_matches < 100 and len(set(classes)) == 1000
 
 
 SHALLOW = [name for name in ON_HUB if "_384" not in name and "large" not in name]
@@ -77,20 +79,19 @@ ONE_EACH = list({architecture(name): name for name in SHALLOW}.values())
 @torch.no_grad()
 def test_each_architecture_from_the_cache(name, tmp_path, shallow):
     peer = make_peer(name, **shallow(name))
-    loaded = pretrained.load(name, cache=put_in_cache(tmp_path, name, peer.state_dict()))
+    pretrained_model = pretrained.load(name, cache=put_in_cache(tmp_path, name, peer.state_dict()))
     assert (
-        not loaded.model.training
-        and loaded.entry is PUBLIC[name]
-        and loaded.preparation is not None
+        not pretrained_model.model.training
+        and pretrained_model.entry is PUBLIC[name]
+        and pretrained_model.preparation is not None
     )
-    assert loaded.source.endswith("model.safetensors") and loaded.classes[:2] == (
-        "tench",
-        "goldfish",
-    )
+    assert pretrained_model.source.endswith("model.safetensors") and pretrained_model.classes[
+        :2
+    ] == ("tench", "goldfish")
     x = images(1, 3, 224, 224)
     logits, maps = record_attention(peer, x)
-    trace = loaded.model.trace(x)
-    assert_equal(loaded.model(x), logits)
+    trace = pretrained_model.model.trace(x)
+    assert_equal(pretrained_model.model(x), logits)
     assert_equal(trace.logits, logits)
     for attention, expected in zip(analysis.applied(trace.maps), maps, strict=True):
         assert_equal(attention.weights, expected)
@@ -111,8 +112,11 @@ def test_another_image_size(name, tmp_path, shallow):
     options = shallow(name)
     peer = make_peer(name, **options)
     cache = put_in_cache(tmp_path, name, peer.state_dict())
-    loaded = pretrained.load(name, cache=cache, image_size=160)
-    assert loaded.model.positions.grid == (10, 10) and loaded.preparation.image_size == 160
+    pretrained_model = pretrained.load(name, cache=cache, image_size=160)
+    assert (
+        pretrained_model.model.positions.grid == (10, 10)
+        and pretrained_model.preparation.image_size == 160
+    )
     larger = timm.create_model(architecture(name), img_size=160, **options).eval()
     state = peer.state_dict()
     prefix = 0 if name == CONVIT else peer.num_prefix_tokens
@@ -121,7 +125,7 @@ def test_another_image_size(name, tmp_path, shallow):
     )
     larger.load_state_dict(state)
     x = images(2, 3, 160, 160)
-    assert_equal(loaded.model(x), larger(x))
+    assert_equal(pretrained_model.model(x), larger(x))
 
 
 @torch.no_grad()
@@ -129,15 +133,21 @@ def test_another_number_of_classes(whole):
     """Fresh heads that start as a new model's do; all else is the file's."""
     cache, peers = whole
     torch.manual_seed(5)
-    loaded = pretrained.load(DISTILLED, cache=cache, num_classes=7)
+    pretrained_model = pretrained.load(DISTILLED, cache=cache, num_classes=7)
     torch.manual_seed(5)
     fresh = create("deit", "Ti distilled", num_classes=7)
     for head in ("head", "second_head"):
-        assert torch.equal(getattr(loaded.model, head).weight, getattr(fresh, head).weight)
-    assert loaded.classes == ()
+        assert torch.equal(
+            getattr(pretrained_model.model, head).weight, getattr(fresh, head).weight
+        )
+    assert pretrained_model.classes == ()
     x = images(1, 3, 224, 224)
-    assert_equal(loaded.model.encode_extra(x), peers[DISTILLED].forward_features(x)[:, :2])
-    assert loaded.see(np.zeros((8, 8, 3), np.uint8)).predictions[0][0].startswith("class ")
+    assert_equal(
+        pretrained_model.model.encode_extra(x), peers[DISTILLED].forward_features(x)[:, :2]
+    )
+    assert (
+        pretrained_model.see(np.zeros((8, 8, 3), np.uint8)).predictions[0][0].startswith("class ")
+    )
 
 
 def test_second_call_leaves_the_network_alone(whole, sockets):

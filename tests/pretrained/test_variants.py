@@ -37,7 +37,7 @@ COATNET = dict(
 )
 
 
-def saved(peer, folder):
+def save(peer, folder):
     save_file(peer.state_dict(), folder / "peer.safetensors")
     return folder / "peer.safetensors"
 
@@ -61,7 +61,7 @@ def differ(ours, peer, side):
 @torch.no_grad()
 def test_names_of_torchvision_and_timm(make, peer, row, tmp_path):
     peer, ours = stir(peer(row), seed=1).eval(), make(**row).eval()
-    load_file(saved(peer, tmp_path), ours)
+    load_file(save(peer, tmp_path), ours)
     x = images(2, 3, 32, 32)
     assert_equal(ours(x), peer(x))
 
@@ -69,7 +69,7 @@ def test_names_of_torchvision_and_timm(make, peer, row, tmp_path):
 @torch.no_grad()
 def test_a_stem_does_not_go_into_patches(tmp_path):
     with pytest.raises(CheckpointError, match="too many: patch_embedding.0"):
-        load_file(saved(torchvision_vit(STEM), tmp_path), EarlyConvViT(**PATCHES))
+        load_file(save(torchvision_vit(STEM), tmp_path), EarlyConvViT(**PATCHES))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_stem_does_not_go_into_patches(tmp_path):
 @torch.no_grad()
 def test_what_the_tensors_do_not_tell_must_be_said(make, peer, row, tmp_path):
     peer, ours = stir(peer(row), seed=1).eval(), make(**row).eval()
-    path = saved(peer, tmp_path)
+    path = save(peer, tmp_path)
     before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
     setting = {BoTNet: "scale_pos_embed=True", CoAtNet: "conv_stride_mode='1x1'"}[make]
     with pytest.raises(CheckpointError, match=f"{setting}.*give same_settings=True"):
@@ -96,7 +96,7 @@ def test_why_coatnet_needs_the_word(change, tmp_path):
     refused."""
     peer, ours = stir(timm_coatnet(COATNET, **change), seed=1), CoAtNet(**COATNET)
     with pytest.raises(CheckpointError, match="timm's tensors do not tell"):
-        load_file(saved(peer, tmp_path), ours)
+        load_file(save(peer, tmp_path), ours)
     load_file(tmp_path / "peer.safetensors", ours, same_settings=True)
     assert differ(ours, peer, 64) > 0.01
 
@@ -105,13 +105,13 @@ def test_why_coatnet_needs_the_word(change, tmp_path):
 def test_why_botnet_needs_the_word():
     from timm.layers.bottleneck_attn import BottleneckAttn
 
-    unscaled = randomise(BottleneckAttn(32, feat_size=(4, 4), num_heads=4), seed=1)
+    unscaled_peer = randomise(BottleneckAttn(32, feat_size=(4, 4), num_heads=4), seed=1)
     with pytest.raises(ValueError, match="timm's tensors do not tell"):
-        names.convert("botnet", unscaled.state_dict())
+        names.convert("botnet", unscaled_peer.state_dict())
     ours = BottleneckAttention(32, grid=(4, 4))
-    ours.load_state_dict(names.convert("botnet", unscaled.state_dict(), same_settings=True))
+    ours.load_state_dict(names.convert("botnet", unscaled_peer.state_dict(), same_settings=True))
     x = images(2, 32, 4, 4)
-    assert (ours(x) - unscaled(x)).abs().max() > 0.01
+    assert (ours(x) - unscaled_peer(x)).abs().max() > 0.01
 
 
 def test_models_of_timm_that_are_others_are_refused_whatever_is_said(tmp_path):
@@ -123,7 +123,7 @@ def test_models_of_timm_that_are_others_are_refused_whatever_is_said(tmp_path):
         with torch.device("meta"):
             ours = make.from_size(size)
         ours = ours.to_empty(device="cpu")
-        path = saved(timm.create_model(name), tmp_path)
+        path = save(timm.create_model(name), tmp_path)
         with pytest.raises(CheckpointError, match="does not hold the weights of"):
             load_file(path, ours, same_settings=True)
 

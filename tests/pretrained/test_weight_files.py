@@ -70,10 +70,13 @@ def test_ceit_by_its_name(tmp_path, monkeypatch):
         pretrained.load("ceit_tiny_patch16_224")
     model = randomise(create("ceit", "T"), seed=0)
     save_weights(model, tmp_path / "ours.safetensors")  # by our names: no conversion
-    loaded = pretrained.load(
+    pretrained_model = pretrained.load(
         "ceit_tiny_patch16_384", file=tmp_path / "ours.safetensors", image_size=224
     )
-    assert torch.equal(loaded.model.lca.layers, model.lca.layers) and loaded.entry.licence is None
+    assert (
+        torch.equal(pretrained_model.model.lca.layers, model.lca.layers)
+        and pretrained_model.entry.licence is None
+    )
     larger = pretrained.load("ceit_tiny_patch16_384", file=tmp_path / "ours.safetensors")
     assert_equal(larger.model.positions.table, model.positions.for_grid((24, 24)))
 
@@ -198,7 +201,7 @@ def test_what_is_no_weights_file(name, write, message, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("write", "said"),
+    ("write", "message"),
     [
         (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1"), "Git LFS pointer"),
         (lambda p: p.write_text("<!DOCTYPE html>"), "is a web page"),
@@ -207,7 +210,7 @@ def test_what_is_no_weights_file(name, write, message, tmp_path):
     ],
 )
 def test_every_door_says_the_same_of_what_is_no_weights_file(
-    write, said, tmp_path, monkeypatch, capsys
+    write, message, tmp_path, monkeypatch, capsys
 ):
     """Python, `evaluate`, `--teacher`, `--init`, and a checkpoint of `fit`."""
     monkeypatch.chdir(tmp_path)
@@ -221,7 +224,7 @@ def test_every_door_says_the_same_of_what_is_no_weights_file(
         lambda: Checkpoints(tmp_path, {}).read(1),
     ]
     for door in doors:
-        with pytest.raises(CheckpointError, match=said):
+        with pytest.raises(CheckpointError, match=message):
             door()
     for command in (
         "evaluate w.safetensors --model vit --size nano --device cpu".split(),
@@ -229,7 +232,7 @@ def test_every_door_says_the_same_of_what_is_no_weights_file(
         [*train, "--init", "w.safetensors"],
     ):
         assert main(command) == 2
-        assert re.search(said, capsys.readouterr().err)
+        assert re.search(message, capsys.readouterr().err)
 
 
 @torch.no_grad()
@@ -295,9 +298,9 @@ def test_wrong_tensors_are_named(state, message, tmp_path):
     save_file(state, tmp_path / "w.safetensors")
     model = DeiT(image_size=32, patch_size=4, dim=64, depth=1, num_heads=4, num_classes=5)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(CheckpointError, match=message) as caught:
+    with pytest.raises(CheckpointError, match=message) as error:
         load_file(tmp_path / "w.safetensors", model)
-    assert "does not hold the weights of this DeiT" in str(caught.value)
+    assert "does not hold the weights of this DeiT" in str(error.value)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -354,7 +357,7 @@ def test_wrong_arguments(whole):
 def test_no_network(tmp_path, sockets, monkeypatch):
     """The hub's client really tries, and the message says what was wanted and what helps."""
     monkeypatch.setattr(time, "sleep", lambda _: None)  # between its attempts
-    with pytest.raises(ConnectionError) as caught:
+    with pytest.raises(ConnectionError) as error:
         pretrained.load(TINY, cache=tmp_path)
     for part in (
         f"'{TINY}' are not in the cache and model.safetensors could not be downloaded",
@@ -362,7 +365,7 @@ def test_no_network(tmp_path, sockets, monkeypatch):
         "Check the network",
         f'load("{TINY}", file="PATH/model.safetensors")',
     ):
-        assert part in str(caught.value)
+        assert part in str(error.value)
     assert sockets
     sockets.clear()
 
