@@ -16,7 +16,7 @@ DIGITS: dict[str, Any] = dict(
 )
 # one of each class, which all eight shipped models read
 READ = (543, 63, 707, 422, 201, 20, 391, 853, 27, 805)
-MISREAD = (355, 644, 609, 309)  # which at least three of them misread
+MISREAD = (962, 644, 309, 56)  # which at least three of them misread
 
 
 class HeldOut(NamedTuple):

@@ -98,9 +98,9 @@ export const TOUR = [
   {
     title: "One pixel, another answer",
     lit: ".wb-says",
-    text: "A 5, picked because it is hard. Move it down by one pixel, then on: the convnet goes on reading a 5, the ViT takes it for a 6 here and a 5 there. That is a picked case: over 250 test digits a pixel changes the probability of the right class by 0.4 points in the convnet and by 2.6 in the ViT. From here on the bench is yours.",
+    text: "A 9, picked because it is hard. Move it down by one pixel, then on: the convnet goes on reading a 9, the ViT takes it for an 8 here, a 7 there and a 9 further on. That is a picked case: over 250 test digits a pixel changes the probability of the right class by 0.3 points in the convnet and by 1.4 in the ViT. From here on the bench is yours.",
     state: {
-      sample: "a 5",
+      sample: "a 9",
       tool: "move",
       systems: [
         ["convnet", "activity-0"],
