@@ -3,7 +3,7 @@ per cent of each other. And after as many pictures as are enough for all of them
 that explorables may set them side by side.
 
 The digits are those of `vit_digits`: large, so that their parts must be put together. The weights
-of the first seed ship with the package; of `alike` whatever their accuracy.
+of the first seed of `alike` ship with the package, whatever their accuracy.
 """
 
 from functools import partial
