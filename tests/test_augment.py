@@ -309,3 +309,4 @@ def test_repeated_augmentation_repeats_the_same_stream():
     stream = torch.cat([plain.positions(s) for s in range(6)]).tolist()
     repeated_stream = torch.cat([three.positions(s) for s in range(15)]).tolist()
     assert repeated_stream == [image for image in stream[:20] for _ in range(3)]
+    assert Order(10, 4, seed=0, repeats=2**40).positions(3).tolist() == stream[:1] * 4

@@ -66,8 +66,8 @@ class Order:
             number, offset = divmod(start, self.count)
             parts.append(self.epoch(number)[offset : offset + left])
             start, left = start + len(parts[-1]), left - len(parts[-1])
-        repeated = torch.cat(parts).repeat_interleave(self.repeats)
-        return repeated[skip : skip + self.batch_size]
+        places = skip + torch.arange(self.batch_size)
+        return torch.cat(parts)[places // self.repeats]
 
 
 @dataclass(frozen=True)
