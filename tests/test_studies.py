@@ -131,10 +131,6 @@ def test_schema_refuses_what_is_no_record():
 BEING_RECORDED = {
     "reach",
     "alike",
-    "pointer_tuning",
-    "pointer",
-    "match_tuning",
-    "match",
     "lookup_layouts_tuning",
     "lookup_layouts",
     "place",
