@@ -40,6 +40,15 @@ ONE_AT_A_TIME = FileLock(
 )
 
 
+# Files of minutes. They begin first: `make test` gives whole files to its processes, and one that
+# began last would leave the others idle.
+LONGEST = ("test_site.py", "test_colab.py", "test_models_generic.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def installed_browser():
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
@@ -95,12 +104,19 @@ def book():
 
 @pytest.fixture(scope="session")
 def sample_book(tmp_path_factory):
-    """The pages of a small book with this book's settings and one notebook full of widgets."""
+    """The pages of a small book with this book's settings and one notebook full of widgets. Test
+    processes share it."""
     import sample
 
-    folder = tmp_path_factory.mktemp("sample")
-    sample.write(folder)
-    return build(folder)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "sample"
+    with ONE_AT_A_TIME:
+        if not (folder / "_build" / "html" / ".built").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            sample.write(folder)
+            build(folder)
+    return folder / "_build" / "html"
 
 
 @pytest.fixture(scope="session")

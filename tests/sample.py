@@ -110,7 +110,7 @@ def notebook():
 
 def write(folder):
     """Write the book's sources into `folder`, the notebook executed as a chapter is."""
-    for name in ("site_assets", "tools", "results"):
+    for name in ("site_assets", "tools"):
         shutil.copytree(ROOT / "book" / name, folder / "book" / name)
     for name in ("Makefile", "README.md"):
         shutil.copy(ROOT / name, folder / name)
@@ -121,3 +121,5 @@ def write(folder):
         shutil.copy(ROOT / "book" / name, folder / "book" / name)
     executed_notebook = notebooks.normalise(notebooks.execute(notebook(), cwd=folder))
     (folder / "book" / "sample.ipynb").write_text(notebooks.serialise(executed_notebook), "utf-8")
+    for name in ("claims.md", "speed.md", "recorded.md"):  # made, so that nothing makes them again
+        shutil.copy(ROOT / "book" / name, folder / "book" / name)
