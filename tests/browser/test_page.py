@@ -1,6 +1,7 @@
 """What the tests of pages rest on."""
 
 import pytest
+
 from browser.page import serious
 
 WORD = '<span style="color: #005cc5">word</span> '
