@@ -477,10 +477,12 @@ def test_compile_without_a_break(nano):
     torch.compiler.reset()
     compiled = torch.compile(nano, backend="eager", fullgraph=True)
     x = pictures()
-    outputs = [model(x) for model in (compiled, nano)]
-    assert_close(outputs[0], outputs[1], 1e-5)
+    with torch.no_grad():  # takes another way through attention
+        assert_close(compiled(x), nano(x), 1e-5)
     parameters = list(nano.parameters())
-    gradients = [torch.autograd.grad(out.square().sum(), parameters) for out in outputs]
+    gradients = [
+        torch.autograd.grad(model(x).square().sum(), parameters) for model in (compiled, nano)
+    ]
     for ours, theirs in zip(*gradients):
         assert_close(ours, theirs, 1e-4 * float(theirs.abs().max()) + 1e-7)
 
