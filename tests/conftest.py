@@ -95,12 +95,19 @@ def book():
 
 @pytest.fixture(scope="session")
 def sample_book(tmp_path_factory):
-    """The pages of a small book with this book's settings and one notebook full of widgets."""
+    """The pages of a small book with this book's settings and one notebook full of widgets. Test
+    processes share it."""
     import sample
 
-    folder = tmp_path_factory.mktemp("sample")
-    sample.write(folder)
-    return build(folder)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "sample"
+    with ONE_AT_A_TIME:
+        if not (folder / "_build" / "html" / ".built").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            sample.write(folder)
+            build(folder)
+    return folder / "_build" / "html"
 
 
 @pytest.fixture(scope="session")

@@ -121,3 +121,5 @@ def write(folder):
         shutil.copy(ROOT / "book" / name, folder / "book" / name)
     executed = notebooks.normalise(notebooks.execute(notebook(), cwd=folder))
     (folder / "book" / "sample.ipynb").write_text(notebooks.serialise(executed), "utf-8")
+    for name in ("claims.md", "speed.md", "recorded.md"):  # made, so that nothing makes them again
+        shutil.copy(ROOT / "book" / name, folder / "book" / name)
