@@ -40,6 +40,15 @@ ONE_AT_A_TIME = FileLock(
 )
 
 
+# Files of minutes. They begin first: `make test` gives whole files to its processes, and one that
+# began last would leave the others idle.
+LONGEST = ("test_site.py", "test_colab.py", "test_models_generic.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def installed_browser():
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
