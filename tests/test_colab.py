@@ -10,7 +10,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import inputs
 import nbformat
 import notebooks
 import pytest
@@ -93,85 +92,21 @@ class Evaluated(ast.NodeTransformer):
         return ast.copy_location(ast.Expr(node.test), node)
 
 
-class Fewer(ast.NodeTransformer):
-    """Of the thousand test pictures that `torch.arange` counts, each fiftieth."""
-
-    def visit_Call(self, node):
-        self.generic_visit(node)
-        match ast.unparse(node.func), [ast.unparse(word) for word in node.args]:
-            case "torch.arange", ["1000"] | ["0", "1000", "2" | "4" | "5"]:
-                node.args = [ast.Constant(number) for number in (0, 1000, 50)]
-        return node
-
-
-FILLING = ("add", "append", "extend", "insert", "load_state_dict", "setdefault", "update")
-
-
-def root(node):
-    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else None
-
-
-def reads_and_changes(statement):
-    """The names that a statement reads, and those that it sets or fills."""
-    reads, changes = set(), set()
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Name):
-            (reads if isinstance(node.ctx, ast.Load) else changes).add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            changes.add(node.name)
-        elif isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store):
-            changes.add(root(node))
-        elif isinstance(node, ast.Attribute) and node.attr in FILLING:
-            changes.add(root(node))
-    return reads, changes
-
-
 def shorten(notebook):
-    """Trainings of 10 steps and tests of 20 pictures, in place. Assertions of what a training gave
-    only compute what they ask: so short a one need not have learned anything. All others are
-    judged. Returns how many trainings there are.
+    """Trainings of 10 steps, in place. From the first on, assertions only compute what they ask:
+    so short a training need not have learned anything. Returns how many there are.
 
     nbval runs the chapters at full length, and so does `make versions SET=colab`.
     """
-    count, differs, modules = 0, set(), set()
+    count = 0
     for cell in notebook.cells:
-        if cell.cell_type != "code" or inputs.INSTALL in cell.metadata.get("tags", ()):
+        if cell.cell_type != "code":
             continue
         cell.source, found = STEPS.subn(r"\1 = 10", cell.source)
         count += found
-        tree = ast.parse(cell.source)
-        for i, statement in enumerate(tree.body):
-            if isinstance(statement, ast.Import | ast.ImportFrom):
-                modules |= {name.asname or name.name for name in statement.names}
-                continue
-            statement = tree.body[i] = Fewer().visit(statement)
-            reads, changes = reads_and_changes(statement)
-            if reads & differs or (found and changes & {"steps", "STEPS"}):
-                differs |= changes - modules
-                tree.body[i] = Evaluated().visit(statement)
-        cell.source = ast.unparse(ast.fix_missing_locations(tree))
+        if count and "assert" in cell.source:
+            cell.source = ast.unparse(Evaluated().visit(ast.parse(cell.source)))
     return count
-
-
-def test_only_assertions_of_a_training_are_not_judged():
-    cells = [
-        "import torch",
-        "steps = 250 if device == 'cpu' else 3000\nassert torch\nrun = torch.fit(steps)",
-        "found = []\nfor x in torch.arange(0, 1000, 4):\n    found.append(run(x))",
-        "def by_hand(x):\n    return sum(found)",
-        "assert by_hand(1) == 1\nassert torch.allclose(a, b)\nassert len(torch.arange(40)) == 40",
-    ]
-    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
-    assert shorten(notebook) == 1
-    assert [cell.source for cell in notebook.cells] == [
-        "import torch",
-        "steps = 10\nassert torch\nrun = torch.fit(steps)",
-        "found = []\nfor x in torch.arange(0, 1000, 50):\n    found.append(run(x))",
-        "def by_hand(x):\n    return sum(found)",
-        "by_hand(1) == 1\nassert torch.allclose(a, b)\nassert len(torch.arange(40)) == 40",
-    ]
 
 
 @pytest.mark.parametrize("path", notebooks.chapters(), ids=lambda path: path.stem)
