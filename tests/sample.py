@@ -110,7 +110,7 @@ def notebook():
 
 def write(folder):
     """Write the book's sources into `folder`, the notebook executed as a chapter is."""
-    for name in ("site_assets", "tools"):
+    for name in ("site_assets", "tools", "results"):
         shutil.copytree(ROOT / "book" / name, folder / "book" / name)
     for name in ("Makefile", "README.md"):
         shutil.copy(ROOT / name, folder / name)

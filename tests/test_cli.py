@@ -160,7 +160,7 @@ def test_weights_serve_another_resolution(capsys, work_folder, model):
     assert tables and all(tensors[name].numel() > small[name].numel() for name in tables)
 
 
-def test_a_seed_that_no_generator_takes_is_refused(capsys, here):
+def test_a_seed_that_no_generator_takes_is_refused(capsys, work_folder):
     message = fails(capsys, "train", "convnet", "--data", "pets", "--seed", str(10**30), *QUICK)
     assert f"--seed {10**30} must be in 0..2^32-1" in message
 

@@ -144,7 +144,7 @@ SLIPS = {
     "Exercise 7 of 02_vit": [
         (
             "def drop_when_blacked_out(patch_index): return 0.0",
-            "For patch 42 your function gives 0.000",
+            "For patch 43 your function gives 0.000",
         ),
         (
             "def drop_when_blacked_out(patch_index): return patch_index / 64",

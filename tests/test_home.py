@@ -157,20 +157,20 @@ def test_a_pixel_turns_one_of_the_two(front):
     """As the text beside it says. What they say of the first picture comes without any model."""
     assert [url for url in front.requests if "/live/" in url] == []
     agrees(front)
-    assert read_answers(front)[0] == [5, 6]
+    assert read_answers(front)[0] == [9, 8]
     pad = front.page.locator(".gl-pad")
     before = ink(front)
     pad.press("ArrowDown")
-    front.page.wait_for_function("document.querySelectorAll('.gl-digit')[1].textContent === '5'")
+    front.page.wait_for_function("document.querySelectorAll('.gl-digit')[1].textContent === '7'")
     np.testing.assert_array_equal(ink(front), np.roll(before, 1, 0))
     agrees(front)
-    assert read_answers(front)[0] == [5, 5]
+    assert read_answers(front)[0] == [9, 7]
     front.page.wait_for_function(
-        "document.querySelector('.gl [role=status]').textContent.startsWith('Convnet says 5')"
+        "document.querySelector('.gl [role=status]').textContent.startsWith('Convnet says 9')"
     )
     front.page.get_by_role("button", name="move it up by a pixel").click()
     agrees(front)
-    assert read_answers(front)[0] == [5, 6]
+    assert read_answers(front)[0] == [9, 8]
 
 
 def test_a_drawing_is_read_and_taken_to_the_workbench(front):

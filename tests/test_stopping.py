@@ -253,7 +253,7 @@ def test_the_command_line_speaks_of_its_options(tmp_path, monkeypatch, capsys):
     for option, words in {
         "--lr -1": "--lr -1.0 must be above 0, for example --lr 0.001",
         "--workers -1": "--workers -1 must be whole, from 0 on, or None, for example --workers 2",
-        "--cutmix nan": "--cutmix nan must be 0 or more",
+        "--cutmix nan": "--cutmix nan must be 0, or 0.001 or more",
         "--seed -1": "--seed -1 must be in 0..2^32-1",
         "--checkpoint-every 0": "--checkpoint-every 0 must be whole, from 1 on",
     }.items():
