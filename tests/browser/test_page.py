@@ -2,7 +2,7 @@
 
 import pytest
 
-from browser.page import serious
+from .page import serious
 
 WORD = '<span style="color: #005cc5">word</span> '
 PAGE = """<html lang="en"><title>Words</title><main><h1>Words</h1>
