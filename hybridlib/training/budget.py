@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from accelerate.utils import broadcast
 
+from hybridlib.checks import shown
 from hybridlib.training.rules import SettingError
 
 
@@ -129,8 +130,8 @@ def warmup_fraction(
             continue
         if length * size >= whole:
             raise SettingError(
-                f"a warm-up of {length} {name} does not fit into {unit}={amount}; give it as a"
-                " fraction of the budget, for example warmup=0.1"
+                f"a warm-up of {shown(length)} {name} does not fit into {unit}={amount}; give it"
+                " as a fraction of the budget, for example warmup=0.1"
             )
         return length * size / whole
     return fraction

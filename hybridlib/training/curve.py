@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import torch
 from accelerate import Accelerator
@@ -77,7 +78,8 @@ class Curve:
         amount = self.budget.amount_used(step, elapsed)
 
         def after(spacing: float) -> float:
-            return (math.floor(amount / spacing) + 1) * spacing
+            count = amount / max(spacing, sys.float_info.min)
+            return (math.floor(count) + 1) * spacing if math.isfinite(count) else amount
 
         every = self.recipe.evaluate_every
         self.next_point = after(self.budget.amount / POINTS)

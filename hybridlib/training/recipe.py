@@ -130,7 +130,7 @@ class Recipe:
     )
     repeats: int = setting(
         1,
-        rules.count(1),
+        Rule("whole, from 1 on and below 2^31", rules.whole(1, 2**31), 3),
         "each image comes so many times in a row, each time changed in another way; an epoch then"
         " holds fewer different images (repeated augmentation; DeiT takes 3)",
     )
@@ -158,7 +158,10 @@ class Recipe:
             value = getattr(self, each.name)
             each.metadata["rule"].check(each.name, value)
             if isinstance(value, np.generic):  # is not JSON's, and the record is JSON
-                object.__setattr__(self, each.name, value.item())
+                value = value.item()
+            if isinstance(value, float) and str(each.type).startswith("int"):  # 8.0 images
+                value = int(value)
+            object.__setattr__(self, each.name, value)
         budgets = {unit: getattr(self, unit) for unit in UNITS if getattr(self, unit) is not None}
         if len(budgets) != 1:
             got = ", ".join(f"{unit}={value}" for unit, value in budgets.items()) or "none"

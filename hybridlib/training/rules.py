@@ -37,15 +37,21 @@ class Rule:
         if value is None and self.optional:
             return
         try:
-            good = self.holds(value)
-        except (TypeError, ValueError):  # of a type that cannot be compared
+            good = bool(self.holds(value))
+        except (TypeError, ValueError, RuntimeError):  # cannot be compared, or has many answers
             good = False
         if not good:
+            size = " and below 1e300" if too_large(value) else ""
             none = ", or None" if self.optional else ""
             raise SettingError(
-                f"{name}={shown(value)} must be {self.words}{none}, for example"
+                f"{name}={shown(value)} must be {self.words}{size}{none}, for example"
                 f" {name}={self.example!r}"
             )
+
+
+def too_large(value: Any) -> bool:
+    """Whether a value is a number with which nothing can be reckoned."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and bool(value >= 1e300)
 
 
 def number(low: float, high: float, *, above: bool = False) -> Callable[[Any], bool]:
@@ -53,7 +59,7 @@ def number(low: float, high: float, *, above: bool = False) -> Callable[[Any], b
 
     def holds(value: Any) -> bool:
         kinds = (int, float, np.integer, np.floating)
-        real = isinstance(value, kinds) and not isinstance(value, bool)
+        real = isinstance(value, kinds) and not isinstance(value, bool) and not too_large(value)
         return real and (value > low if above else value >= low) and value < high
 
     return holds
