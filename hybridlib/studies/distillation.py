@@ -74,7 +74,7 @@ def choose_teacher(teacher: str, *, data: str, seed: int) -> dict:
         FileNotFoundError: if there is no record of a teacher on that data.
         ValueError: for another teacher, or a seed whose records are missing.
     """
-    records = [r for r in load(TEACHERS.name, data=label(data)) if r["seed"] == seed]
+    records = [r for r in load("distillation_teachers", data=label(data)) if r["seed"] == seed]
     records.sort(key=lambda record: record["steps"])
     vits, convnets = ([r for r in records if r["model"] == m] for m in ("vit", "convnet"))
     if not (vits and convnets):

@@ -54,9 +54,11 @@ def ship(study: Study, *, scratch: Path = SCRATCH, folder: Path = SHIPPED_FOLDER
     written = []
     for name, run in study.ship.items():
         if run not in records:
+            own = run.startswith(study.pictures or "digits")
             raise FileNotFoundError(
                 f"run {run!r} has no record, so {name} is not written; make it with: python -m "
-                f"hybridlib study run {study.name}"
+                f"hybridlib study run {study.name} --only {run}"
+                + ("" if own else " --data and the pictures that its name begins with")
             )
         record, weights = records[run], scratch / study.name / run / "weights.safetensors"
         if not weights.is_file():
