@@ -25,6 +25,7 @@ from hybridlib.cli import main as cli
 from hybridlib.data import DRAWN, choose_few, load
 from hybridlib.studies import (
     catalogue,
+    early_conv,
     notes,
     one_run,
     records,
@@ -34,7 +35,7 @@ from hybridlib.studies import (
 )
 from hybridlib.studies.records import data_of
 from hybridlib.studies.study import RunSpec, Study, Table
-from hybridlib.training import Recipe, fit
+from hybridlib.training import Recipe, TrainingError, fit
 from hybridlib.weight_files import read_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,7 +129,14 @@ def test_schema_refuses_what_is_no_record():
 
 # Declared and not yet recorded to the end; the page of the studies says how far they are. A study
 # leaves the list when its records are whole, before its notes say what it shows.
-BEING_RECORDED = {"reach", "alike", "lookup_layouts_tuning", "lookup_layouts", "place"}
+BEING_RECORDED = {
+    "early_conv_unclipped",
+    "reach",
+    "alike",
+    "lookup_layouts_tuning",
+    "lookup_layouts",
+    "place",
+}
 
 
 @pytest.mark.parametrize("name", catalogue.NAMES)
@@ -296,6 +304,25 @@ def test_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path):
     first, second = (read_tensors(f)[0] for f in files)
     assert first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
     assert not list(killed_folder.glob("scratch/*/*/step-*"))
+
+
+def test_a_run_that_diverges_is_a_result_where_the_study_says_so(tmp_path):
+    study = early_conv.UNCLIPPED
+    spec = small(study.specs()[0], steps=30)
+    spec = replace(spec, recipe=spec.recipe | dict(optimizer="sgd", lr=1e9))
+    places = dict(results=tmp_path / "results", scratch=tmp_path / "scratch")
+    for _ in range(2):  # from its checkpoint too
+        record = one_run.run_one(
+            study, spec, command="python -m hybridlib study", progress=False, **places
+        )
+        assert record["steps"] < 30 and record["curve"][-1]["step"] == record["steps"]
+        assert record["result"]["test_accuracy"] == record["curve"][-1]["test_accuracy"] <= 0.3
+        jsonschema.Draft202012Validator(
+            SCHEMA["properties"]["result"] | {"$defs": SCHEMA["$defs"]}
+        ).validate(record["result"])
+    places["scratch"] = tmp_path / "other"
+    with pytest.raises(TrainingError, match="has diverged"):
+        one_run.run_one(early_conv.STUDY, spec, command="", progress=False, **places)
 
 
 def test_measuring_again_changes_the_measurements_alone(tmp_path, monkeypatch):

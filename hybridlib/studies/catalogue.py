@@ -33,6 +33,7 @@ STUDIES = (
     vit_digits.INIT,
     tuning.STUDY,
     early_conv.STUDY,
+    early_conv.UNCLIPPED,
     distillation.TEACHERS,
     distillation.STUDY,
     convit.STUDY,

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -17,7 +18,9 @@ from torch import nn
 from hybridlib.data import ImageData
 from hybridlib.studies.records import PACKAGE, SCRATCH, data_of, read, save
 from hybridlib.studies.study import RunSpec, Study
-from hybridlib.training import Recipe, evaluate, fit, load_weights, save_weights
+from hybridlib.training import Recipe, evaluate, load_weights, save_weights
+from hybridlib.training.curve import Diverged
+from hybridlib.training.fit import begun
 from hybridlib.training.record import Run
 
 RANDOM = threading.Lock()  # PyTorch's global random numbers: for one thread at a time
@@ -56,15 +59,8 @@ def run_one(
         prepared = prepare(study, spec)
         # Of this process alone: after an interruption it is that of the last part, and None says so
         whole, start = not any(folder.glob("step-*")), time.process_time()
-        run = fit(
-            prepared.model,
-            prepared.data,
-            Recipe(**spec.recipe),
-            device=device,
-            checkpoint_dir=folder,
-            progress=progress,
-            command=command,
-            **prepared.options,
+        run = train(
+            prepared, device=device, checkpoint_dir=folder, progress=progress, command=command
         )
         cpu = round(time.process_time() - start, 1) if whole else None
         record = finish(prepared, run, cpu_seconds=cpu, results=results, scratch=scratch)
@@ -131,6 +127,25 @@ def prepare(study: Study, spec: RunSpec, *, data: ImageData | None = None) -> Pr
     )
 
 
+def train(prepared: Prepared, **options: Any) -> Run:
+    """Train a run to its end or, where the study takes that for a result, until it diverges.
+
+    Args:
+        prepared: the run.
+        options: of `fit`, besides those of the run.
+    """
+    recipe = Recipe(**prepared.spec.recipe)
+    with begun(prepared.model, prepared.data, recipe, **prepared.options, **options) as training:
+        try:
+            for _ in training.steps():
+                pass
+        except Diverged:
+            if not prepared.study.may_diverge:
+                raise
+            training.note(training.score(training.evaluated_model, training.accelerator))
+    return training.report()
+
+
 def finish(
     prepared: Prepared, run: Run, *, cpu_seconds: float | None, results: Path, scratch: Path
 ) -> dict:
@@ -138,7 +153,7 @@ def finish(
 
     Args:
         prepared: the run, with its trained model.
-        run: what `fit` said.
+        run: what the training came to.
         cpu_seconds: of processor time that the training took; None if it cannot be known.
         results: folder of all records.
         scratch: folder for checkpoints and weights.

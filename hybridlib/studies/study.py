@@ -98,6 +98,8 @@ class Study:
         seeds: of its runs.
         threads: of each run on a CPU.
         pictures: what lists call its pictures, if it draws its own and so runs on no other data.
+        may_diverge: whether a run whose loss is no longer a number is a result, judged as it stands
+            at that step, and no failure.
         ship: runs whose weights go into the package, by the name that they have there.
         load_data, build, make_loss: replace the functions of the same name above.
         observe: gives numbers to note at each evaluation; they go into that point of the curve.
@@ -112,6 +114,7 @@ class Study:
     seeds: Seeds = (0, 1, 2)
     threads: int = 1
     pictures: str | None = None
+    may_diverge: bool = False
     ship: dict[str, str] = field(default_factory=dict)
     load_data: Callable[[RunSpec], ImageData] = load_data
     build: Callable[[RunSpec, ImageData], nn.Module] = build

@@ -21,6 +21,10 @@ class TrainingError(RuntimeError):
     """A training that cannot go on; the message says at which step and what to change."""
 
 
+class Diverged(TrainingError):
+    """A training whose loss is no longer a number."""
+
+
 # What a person can put right; the message says how.
 MISTAKES = (ValueError, OSError, MemoryError, TrainingError)
 
@@ -107,7 +111,7 @@ class Curve:
             rate: learning rate of the last of them.
 
         Raises:
-            TrainingError: if one is not a number.
+            Diverged: if one is not a number.
         """
         if not self.unseen:
             return
@@ -118,7 +122,7 @@ class Curve:
         self.unseen.clear()
         for number, value in enumerate(values, start=step - len(values) + 1):
             if not math.isfinite(value):
-                raise TrainingError(self._diverged(value, number, rate))
+                raise Diverged(self._diverged(value, number, rate))
         self.pending.extend(values)
 
     def _diverged(self, value: float, step: int, rate: float) -> str:

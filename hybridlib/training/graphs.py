@@ -212,7 +212,7 @@ class GraphTraining(Training):
         """Read the losses and evaluations back into the curve.
 
         Raises:
-            TrainingError: if a loss is not a number.
+            Diverged: if a loss is not a number.
         """
         losses, first = self.losses.cpu(), 0
         for entry, evaluation in self.open:
