@@ -153,7 +153,7 @@ function render({ model, el }) {
     const [, where] = sources.find(([key]) => key === state.data);
     readout.textContent =
       `${where}, ${nameOfCell(state.cell)}. ` +
-      shown.map((cell, i) => `${stems[i][1]}: ${inPercent(cell)}`).join("; ") +
+      shown.map((cell, i) => `${stems[i][1]}: ${inPercent(cell)}${divergedIn(cell)}`).join("; ") +
       ".";
   }
 
@@ -181,16 +181,22 @@ function render({ model, el }) {
 const inPercent = ({ mean, sd }) =>
   `${fixed(100 * mean, 1)}${sd === null ? "" : ` ± ${fixed(100 * sd, 1)}`} %`;
 
+function divergedIn({ runs }) {
+  const lost = runs.filter(({ diverged }) => diverged).length;
+  return lost ? `, ${lost} of ${runs.length} diverged` : "";
+}
+
 function drawRate(node, cell, near) {
   node.hidden = !cell;
   if (!cell) return;
   const colour = ramp((cell.mean - LOWEST) / (1 - LOWEST));
   Object.assign(node.style, { background: css(colour), color: inkOn(colour) });
-  const full = "●".repeat(near) + "○".repeat(cell.runs.length - near);
+  const lost = cell.runs.filter(({ diverged }) => diverged).length;
+  const dots = "●".repeat(near) + "○".repeat(cell.runs.length - near - lost) + "×".repeat(lost);
   node.replaceChildren(
     h("span", { class: "rm-rate" }, String(cell.lr)),
     h("b", {}, fixed(100 * cell.mean, 1)),
-    h("span", { class: "rm-dots" }, full),
+    h("span", { class: "rm-dots" }, dots),
   );
 }
 

@@ -26,7 +26,8 @@ class RateMaps(Explorable):
     Args:
         runs: a mapping for each run with `data`, `stem` and `optimizer`, names; `lr`; `accuracy` at
             the end, 0 to 1; `loss`, (step, training loss) pairs, and `tests`, (step, accuracy)
-            pairs, at the same steps in all runs of one `data`.
+            pairs, at the same steps in all runs of one `data`; and, where it did, `diverged`: true,
+            with curves that end early.
         stems: name of the left and of the right map's stem, each with its title.
         sources: each name in `data` with its title, the first is shown first.
         within: where the slider starts, in points of accuracy.

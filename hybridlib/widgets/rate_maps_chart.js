@@ -57,8 +57,10 @@ export function rateChart(colours) {
       "aria-label",
       groups
         .map((runs, g) => {
-          const ends = meanLine(runs).at(-1)[1];
-          return `${["left", "right"][g]} map: mean at the end ${percent ? `${(100 * ends).toFixed(0)} %` : ends.toFixed(2)}`;
+          const end = meanLine(runs).at(-1)?.[1];
+          const side = ["left", "right"][g];
+          if (end === undefined) return `${side} map: diverged at once`;
+          return `${side} map: mean at the end ${percent ? `${(100 * end).toFixed(0)} %` : end.toFixed(2)}`;
         })
         .join("; "),
     );
@@ -66,10 +68,13 @@ export function rateChart(colours) {
   return { node: h("div", {}, node), draw };
 }
 
-// The mean of runs that were noted at the same steps.
+// The mean of runs at the steps that all of them have; one that diverged ends early.
 function meanLine(runs) {
-  return runs[0].map(([step], i) => [
-    step,
-    runs.reduce((sum, points) => sum + points[i][1], 0) / runs.length,
-  ]);
+  const [first, ...others] = runs.map((points) => new Map(points));
+  return [...first]
+    .filter(([step]) => others.every((points) => points.has(step)))
+    .map(([step, value]) => [
+      step,
+      others.reduce((sum, points) => sum + points.get(step), value) / runs.length,
+    ]);
 }

@@ -2,7 +2,7 @@
 
 import { spreadOf } from "./spread.js";
 
-// runs: { data, optimizer, lr, stem, accuracy (0 to 1), … } each
+// runs: { data, optimizer, lr, stem, accuracy (0 to 1), diverged, … } each
 //   -> [{ optimizer, cells: [{ lr, runs, mean, sd }] }], rates rising
 export function rateRows(runs, data, stem) {
   const mine = runs.filter((run) => run.data === data && run.stem === stem);
@@ -27,10 +27,13 @@ function rateCell(lr, runs) {
   return { lr, runs, ...spreadOf(runs.map(({ accuracy }) => accuracy)) };
 }
 
-// How many runs of each cell of a row end at most so many points below the row's best run.
+// How many runs of each cell of a row end at most so many points below the row's best run; none that
+// diverged does.
 export function nearBest({ cells }, points) {
   const best = Math.max(...cells.flatMap(({ runs }) => runs.map(({ accuracy }) => accuracy)));
   return cells.map(
-    ({ runs }) => runs.filter(({ accuracy }) => 100 * (best - accuracy) <= points + 1e-6).length,
+    ({ runs }) =>
+      runs.filter(({ accuracy, diverged }) => !diverged && 100 * (best - accuracy) <= points + 1e-6)
+        .length,
   );
 }

@@ -158,3 +158,28 @@ def test_words_of_the_text_set_it(show):
         page.get_by_label("Curves").input_value() == "tests"
         and page.get_by_label("Pictures").input_value() == "photographs"
     )
+
+
+def test_a_run_that_diverged_is_a_cross_and_ends_its_curve(show):
+    runs = rate_runs()
+    mine = [r for r in runs if (r["data"], r["stem"], r["lr"]) == ("digits", "patches", 0.1)]
+    lost = next(run for run in mine if run["optimizer"] == "adamw")
+    lost |= dict(diverged=True, accuracy=0.1, loss=lost["loss"][:1] + [(7, 9.0)], tests=[(7, 0.1)])
+    stems = {"patches": "Patches", "convolutions": "Convolution stem"}
+    page = show(RateMaps(runs, stems=stems, sources={"digits": "digits"}, within=20))
+    cell = page.locator(".rm-field").first.locator(".rm-cell").nth(2)
+    dots = cell.locator(".rm-dots").text_content()
+    assert dots.count("×") == 1 and len(dots) == sum(run["optimizer"] == "adamw" for run in mine)
+    page.locator(".rm [role='application']").focus()
+    for key in ("Home", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    assert (
+        f"Patches: {100 * np.mean([r['accuracy'] for r in mine if r['optimizer'] == 'adamw']):.1f}"
+        in readout(page)
+    )
+    assert f", 1 of {len(dots)} diverged; Convolution stem" in readout(page)
+    assert "diverged" not in readout(page).partition("; Convolution")[2]
+    page.get_by_label("Curves").select_option("tests")
+    settle(page)
+    label = page.locator(".rm-chart").get_attribute("aria-label")
+    assert label.startswith("left map: diverged at once; right map: mean at the end")
