@@ -10,9 +10,8 @@ import { headGrid } from "./live_heads.js";
 // layersOf(net)                       each { name, heads, size: [rows, columns] }
 // rowOf(net, layer, qkv, head, cell)  of the query at that cell: numbers for each of the titles
 // onRow(row, cell)                    after every run; gives the score that has the full colour
-// Gives the desk, and { layer(), layers(), head(), maps, weights, choices, obey(said) }:
-// what is chosen, nodes, and what chooses anew; `obey` takes from a link what every desk of a query
-// knows: block, head, query, digit.
+// Gives the desk, and { layer(), layers(), head(), maps, weights, choices, obey(said) }: what is
+// chosen, nodes, and what takes from a link what every such desk knows: block, head, query, digit.
 export function queryDesk({ model, say, titles, layersOf, rowOf, onRow }) {
   // at: the cell that asks, in parts of the map, as layers differ in size
   const state = { layer: model.get("block"), head: model.get("head"), at: [0.5, 0.5] };
@@ -21,10 +20,6 @@ export function queryDesk({ model, say, titles, layersOf, rowOf, onRow }) {
   const desk = deskOf({ model, say, onModel, onDraw });
   const layer = () => layers[state.layer];
   const cellOf = (size) => state.at.map((v, i) => Math.min(size[i] - 1, Math.floor(v * size[i])));
-  const choose = (patch) => {
-    Object.assign(state, patch);
-    desk.respond();
-  };
 
   const maps = Object.entries(titles).map(([kind, title]) => {
     const canvas = h("canvas", { "aria-hidden": "true" });
@@ -49,7 +44,10 @@ export function queryDesk({ model, say, titles, layersOf, rowOf, onRow }) {
 
   function onModel(net) {
     layers = layersOf(net);
-    heads = headGrid(layers, (l, head) => choose({ layer: l, head }));
+    heads = headGrid(layers, (l, head) => {
+      Object.assign(state, { layer: l, head });
+      desk.respond();
+    });
     choices.replaceChildren(heads.node);
   }
 
