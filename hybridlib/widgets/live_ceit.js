@@ -1,7 +1,7 @@
 // CeiT's three parts step by step, on what the reader draws: image to tokens, LeFF, and LCA.
 
 import { button, choice, fixed, frame, gridCursor, h, place, slider } from "./common.js";
-import { deskOf } from "./live_desk.js";
+import { counted, deskOf, scopeOf } from "./live_desk.js";
 import { softmax } from "./live_ink.js";
 import {
   KERNEL_EDITS,
@@ -20,7 +20,6 @@ import {
 } from "./live_ceit_math.js";
 import { SIDE } from "./workbench_ink.js";
 import { layerTable, nineProducts, step } from "./live_ceit_parts.js";
-import { stateLinks } from "./state_links.js";
 
 const LOOKED_AT = {
   i2t: "I2T: image to tokens",
@@ -53,25 +52,17 @@ function render({ model, el }) {
     hint: "draw a digit, choose a part, and follow one channel from step to step.",
   });
   root.classList.add("lc");
-  const state = {
-    part: model.get("part"),
-    block: 0,
-    channel: model.get("channel"),
-    at: [3, 3],
-    everywhere: true,
-  };
+  const state = { part: model.get("part"), block: 0, channel: model.get("channel"), at: [3, 3] };
   let layers = [];
   let table = null;
   const change = (patch) => {
     Object.assign(state, patch);
     arrange(Number(channel.input.max));
-    desk.redraw();
-    desk.speak();
+    desk.respond();
   };
   const pick = (cell, settled) => {
     state.at = cell;
-    desk.redraw();
-    if (settled) desk.speak();
+    desk.respond(settled);
   };
   const PLACES = { describe: place, size: () => [8, 8], onPick: pick };
 
@@ -112,23 +103,13 @@ function render({ model, el }) {
     value: 1,
     onInput: (value) => change({ channel: value - 1 }),
   });
-  const scope = choice({
-    label: "In",
-    options: [
-      ["all", "all blocks"],
-      ["one", "this block"],
-    ],
-    value: "all",
-    onInput: (value) => {
-      state.everywhere = value === "all";
-    },
-  });
+  const scope = scopeOf("all blocks", "this block");
   const press = (how) => {
     if (!desk.net()) return;
     if (how in LCA_EDITS) LCA_EDITS[how](desk.net());
     else if (state.part === "i2t") editKernels(desk.net(), STEM, how);
     else
-      for (const { name } of state.everywhere ? layers : [layers[state.block]])
+      for (const { name } of scope.wide() ? layers : [layers[state.block]])
         editKernels(desk.net(), `${name}.depthwise.weight`, how);
     desk.edited();
   };
@@ -198,9 +179,6 @@ function render({ model, el }) {
   function onModel(net) {
     layers = leffLayers(net);
     block.input.replaceChildren(...layers.map((_, i) => h("option", { value: i }, String(i + 1))));
-    requestAnimationFrame(() => {
-      if (linked) follow(linked);
-    });
   }
 
   // What belongs to the part in hand is shown. `channels` are those that can be followed in it.
@@ -308,38 +286,25 @@ function render({ model, el }) {
   // href="#steps?part=leff&block=1&channel=9&cell=3,4&edit=swap&in=all&digit=1">words</a>, all
   // counted from 1. What it leaves out stays; whatever it edits, it begins with the weights as
   // trained.
-  let linked = null; // a link that came before the model
   function follow(said) {
-    if (!desk.net()) {
-      linked = said;
-      return;
-    }
-    const number = (key, most) => Math.max(0, Math.min(most, Number(said[key]) || 1) - 1);
     if (said.part in LOOKED_AT) {
       state.part = said.part;
       part.set(said.part);
     }
-    if (said.in) {
-      state.everywhere = said.in === "all";
-      scope.set(state.everywhere ? "all" : "one");
-    }
+    if (said.in) scope.set(said.in);
     if (said.block) {
-      state.block = number("block", layers.length);
+      state.block = counted(said.block, layers.length);
       block.set(state.block);
     }
-    if (said.channel) state.channel = number("channel", layers[state.block].hidden);
+    if (said.channel) state.channel = counted(said.channel, layers[state.block].hidden);
     if (said.cell)
       state.at = said.cell.split(",").map((v) => Math.max(0, Math.min(7, Number(v) - 1)));
     if (said.digit) desk.take(Number(said.digit) - 1);
     if (said.edit) desk.restore();
     if (said.edit in KERNEL_EDITS || said.edit in LCA_EDITS) press(said.edit);
-    else {
-      desk.redraw();
-      desk.speak();
-    }
+    else desk.respond();
   }
-  const close = [desk.start(root), stateLinks(model.get("name"), root, follow)];
-  return () => close.forEach((stop) => stop());
+  return desk.start(root, follow);
 }
 
 export default { render };

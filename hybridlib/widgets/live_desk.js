@@ -1,10 +1,11 @@
 // The desk of an explorable whose model the reader edits: a pad to draw on, samples to take, the
 // answer beside the one of the model as trained, and a test of all samples once the reader rests.
 
-import { button, bytes, h, oncePerFrame } from "./common.js";
+import { button, bytes, choice, h, oncePerFrame } from "./common.js";
 import { grey, paint } from "./colours.js";
 import { softmax, toInput } from "./live_ink.js";
 import { openModel } from "./live_models.js";
+import { stateLinks } from "./state_links.js";
 import { SIDE, blank, dot, isBlank, line, seen, shifted } from "./workbench_ink.js";
 import { pad } from "./workbench_pad.js";
 
@@ -18,9 +19,11 @@ const WAITING = "The model is fetched when this comes into sight …";
 //   backs                        canvases that show the drawing too
 //   onModel(net)                 once, when the model has come
 //   onDraw(result, said)         after every run: what the net gave, and a sentence that says its
-// answer Gives { net(), nodes, readout, take(sample), redraw(), speak(), edited(), restore(),
-// start(root) }; `edited` follows a change of weights, `restore` takes all changes back, and
-// `start` returns what stops it.
+//                                answer
+// Gives { net(), nodes, readout, take(sample), redraw(), speak(), respond(settled), edited(),
+// restore(), start(root, follow) }; `respond` follows a change of what is shown, `edited` one of
+// weights, `restore` takes all changes back, and `start` returns what stops it. `follow(said)` obeys
+// a link of the text (state_links.js); one that comes before the model waits for it.
 export function deskOf({ model, say, backs = [], onModel, onDraw }) {
   const name = model.get("model");
   const all = bytes(model.get("samples"));
@@ -32,14 +35,18 @@ export function deskOf({ model, say, backs = [], onModel, onDraw }) {
   let [net, trained, kept] = [null, null, []];
   let before = null; // the answer as trained to what is drawn now
   let timer = 0;
+  let waiting = () => {}; // a link that came before the model
   const redraw = oncePerFrame(draw);
   const speak = () =>
     requestAnimationFrame(() => requestAnimationFrame(() => say(readout.textContent)));
+  const respond = (settled = true) => {
+    redraw();
+    if (settled) speak();
+  };
   const change = (patch) => {
     Object.assign(state, patch);
     before = null;
-    redraw();
-    speak();
+    respond();
   };
 
   const canvas = h("canvas", { "aria-hidden": "true" });
@@ -125,6 +132,7 @@ export function deskOf({ model, say, backs = [], onModel, onDraw }) {
       ]);
       kept = Object.keys(net.parameters).map((key) => [key, net.parameter(key).slice()]);
       onModel(net);
+      requestAnimationFrame(() => waiting());
       test();
     } catch (error) {
       readout.textContent = error.message;
@@ -194,7 +202,8 @@ export function deskOf({ model, say, backs = [], onModel, onDraw }) {
     kept.forEach(([key, values]) => net.parameter(key).set(values));
     edited();
   };
-  const start = (root) => {
+  const start = (root, follow) => {
+    const stops = [() => clearTimeout(timer)];
     redraw();
     if (!globalThis.IntersectionObserver) open();
     else {
@@ -205,17 +214,40 @@ export function deskOf({ model, say, backs = [], onModel, onDraw }) {
         }
       });
       near.observe(root);
-      return () => {
-        near.disconnect();
-        clearTimeout(timer);
-      };
+      stops.push(() => near.disconnect());
     }
-    return () => clearTimeout(timer);
+    const onLink = (said) => {
+      if (net) follow(said);
+      else waiting = () => follow(said);
+    };
+    stops.push(stateLinks(model.get("name"), root, onLink));
+    return () => stops.forEach((stop) => stop());
   };
   const take = (index) => {
     if (samples[index]) change({ sample: samples[index], ink: blank() });
   };
-  return { nodes, readout, take, redraw, speak, edited, restore, start, net: () => net };
+  return { nodes, readout, take, redraw, speak, respond, edited, restore, start, net: () => net };
+}
+
+// A number of a link, which counts from 1, as one of `count` counted from 0.
+export const counted = (text, count) => Math.max(0, Math.min(count, Number(text) || 1) - 1);
+
+// Whether a button edits all that there is or what is chosen. wide() tells; set("all" or "one")
+export function scopeOf(all, one) {
+  const { node, input, set } = choice({
+    label: "In",
+    options: [
+      ["all", all],
+      ["one", one],
+    ],
+    value: "all",
+    onInput: () => {},
+  });
+  return {
+    node,
+    wide: () => input.value === "all",
+    set: (said) => set(said === "all" ? said : "one"),
+  };
 }
 
 // Bars with a line where they stood before anything was edited. draw(shares, before), or draw(null)

@@ -6,7 +6,6 @@ import { deskOf } from "./live_desk.js";
 import { headGrid } from "./live_heads.js";
 import { gatedLayers, readHead, rowsOf, writeHead } from "./live_gates_math.js";
 import { centrePlane } from "./live_gates_parts.js";
-import { stateLinks } from "./state_links.js";
 
 const KINDS = { content: "Content", position: "+ position", gated: "= mixture" };
 const STRENGTH = { least: -1, most: 1.5 }; // powers of ten of alpha
@@ -44,8 +43,7 @@ function render({ model, el }) {
   const desk = deskOf({ model, say, backs: maps.map(({ base }) => base), onModel, onDraw });
   const change = (patch) => {
     Object.assign(state, patch);
-    desk.redraw();
-    desk.speak();
+    desk.respond();
   };
   const scale = legend(ramp, "0 %", "");
   const cursor = gridCursor(maps[0].stack, {
@@ -55,8 +53,7 @@ function render({ model, el }) {
     also: maps.slice(1).map(({ stack }) => stack),
     onPick: (cell, settled) => {
       state.query = cell;
-      desk.redraw();
-      if (settled) desk.speak();
+      desk.respond(settled);
     },
   });
 
@@ -155,9 +152,6 @@ function render({ model, el }) {
       }),
     );
     choices.replaceChildren(heads.node);
-    requestAnimationFrame(() => {
-      if (linked) follow(linked);
-    });
   }
 
   function onDraw({ maps: all }, said) {
@@ -210,12 +204,7 @@ function render({ model, el }) {
 
   // A link sets everything anew: gate=0.2 or alpha=4 for all heads, or for that of block=1&head=3;
   // shifts=flip.
-  let linked = null; // a link that came before the model
   function follow(said) {
-    if (!desk.net()) {
-      linked = said;
-      return;
-    }
     const { gate: share, alpha, block, head, shifts } = said;
     desk.restore();
     const one = block && head ? [Number(block) - 1, Number(head) - 1] : null;
@@ -226,8 +215,7 @@ function render({ model, el }) {
       one ? [one] : everyHead(),
     );
   }
-  const close = [desk.start(root), stateLinks(model.get("name"), root, follow)];
-  return () => close.forEach((stop) => stop());
+  return desk.start(root, follow);
 }
 
 export default { render };

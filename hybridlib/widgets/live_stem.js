@@ -2,11 +2,10 @@
 
 import { button, fixed, frame, gridCursor, h, place, ring } from "./common.js";
 import { legend, paint, ramp, twoSided } from "./colours.js";
-import { deskOf } from "./live_desk.js";
+import { counted, deskOf } from "./live_desk.js";
 import { toInput } from "./live_ink.js";
 import { openModel } from "./live_models.js";
 import { muteChannel, patchStep, stemMaps, stemSteps } from "./live_stem_math.js";
-import { stateLinks } from "./state_links.js";
 import { SIDE } from "./workbench_ink.js";
 
 const ACROSS = 8; // channels in a row
@@ -32,29 +31,21 @@ function render({ model, el }) {
   const oneStack = h("div", { class: "hx-stack" }, one, oneMark);
   const allStack = h("div", { class: "hx-stack ls-all" }, all, allMark);
   const desk = deskOf({ model, say, backs: [picture], onModel, onDraw });
-  const change = (patch) => {
+  const change = (patch, settled) => {
     Object.assign(state, patch);
-    desk.redraw();
-    desk.speak();
-  };
-  const hover = (patch, settled) => {
-    if (settled) change(patch);
-    else {
-      Object.assign(state, patch);
-      desk.redraw();
-    }
+    desk.respond(settled);
   };
   const cellCursor = gridCursor(oneStack, {
     label: "Map: choose a cell",
     describe: place,
     size: () => size,
-    onPick: (cell, settled) => hover({ cell }, settled),
+    onPick: (cell, settled) => change({ cell }, settled),
   });
   const channelCursor = gridCursor(allStack, {
     label: "Channels",
     describe: ([r, c]) => `channel ${r * ACROSS + c + 1}`,
     size: () => [rows, ACROSS],
-    onPick: ([r, c], settled) => hover({ channel: r * ACROSS + c }, settled),
+    onPick: ([r, c], settled) => change({ channel: r * ACROSS + c }, settled),
   });
   const scale = legend(ramp, "0", "");
   const signed = legend(twoSided, "", "", -1);
@@ -209,20 +200,15 @@ function render({ model, el }) {
       linked = said;
       return;
     }
-    const number = (text, count) => Math.max(0, Math.min(count, Number(text) || 1) - 1);
     if (said.digit) desk.take(Number(said.digit) - 1);
-    if (said.step) Object.assign(state, { step: number(said.step, steps.length), channel: 0 });
-    if (said.channel) state.channel = number(said.channel, 64);
-    if (said.cell) state.cell = said.cell.split(",").map((v) => number(v, SIDE));
+    if (said.step) Object.assign(state, { step: counted(said.step, steps.length), channel: 0 });
+    if (said.channel) state.channel = counted(said.channel, 64);
+    if (said.cell) state.cell = said.cell.split(",").map((v) => counted(v, SIDE));
     restore();
-    if (said.off) off(said.off.split(",").map((v) => number(v, 64)));
-    else {
-      desk.redraw();
-      desk.speak();
-    }
+    if (said.off) off(said.off.split(",").map((v) => counted(v, 64)));
+    else desk.respond();
   }
-  const close = [desk.start(root), stateLinks(model.get("name"), root, follow)];
-  return () => close.forEach((stop) => stop());
+  return desk.start(root, follow);
 }
 
 export default { render };

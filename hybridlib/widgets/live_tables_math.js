@@ -3,6 +3,8 @@
 // A layer is { name, size: [H, W], dim, heads }: `${name}.positions.rows` has 2H - 1 vectors of
 // `dim` numbers, that at offset + H - 1 for the offset key - query; the columns alike.
 
+import { softmax } from "./live_ink.js";
+
 export const AXES = ["rows", "columns"];
 const TABLES = /^(.+)\.positions\.rows$/;
 const tableOf = (net, layer, axis) => net.parameter(`${layer.name}.positions.${AXES[axis]}`);
@@ -57,18 +59,11 @@ export function logitsOf(net, layer, qkv, head, [row, column]) {
     tables,
     content,
     position,
-    weights: Float32Array.from(softmaxOf(content.map((v, i) => v + position[i]))),
+    weights: Float32Array.from(softmax(content.map((v, i) => v + position[i]))),
   };
 }
 
 const inner = (a, b) => a.reduce((sum, v, i) => sum + v * b[i], 0);
-
-function softmaxOf(values) {
-  const most = values.reduce((a, b) => Math.max(a, b), -Infinity);
-  const powers = values.map((v) => Math.exp(v - most));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((v) => v / sum);
-}
 
 // Moves the vector of one offset along the query, no further than it takes for its logit to be
 // `value`. Takes effect with the net's next prepare(). A query of zero has no direction: nothing

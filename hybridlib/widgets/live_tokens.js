@@ -3,12 +3,11 @@
 
 import { button, fixed, frame, h, slider } from "./common.js";
 import { legend, paint, ramp, twoSided } from "./colours.js";
-import { deskOf } from "./live_desk.js";
+import { counted, deskOf } from "./live_desk.js";
 import { headGrid } from "./live_heads.js";
 import { softmax } from "./live_ink.js";
 import { askedBy, cosine, readTokens, sideBySide, writeTokens } from "./live_tokens_math.js";
 import { headAnswers } from "./live_tokens_parts.js";
-import { stateLinks } from "./state_links.js";
 
 const MAPS = {
   class: "Class token",
@@ -100,17 +99,13 @@ function render({ model, el }) {
     layers = net.run(new Float32Array(net.input.reduce((a, b) => a * b, 1))).maps;
     heads = headGrid(layers, (layer, head) => {
       Object.assign(state, { layer, head });
-      desk.redraw();
-      desk.speak();
+      desk.respond();
     });
     heads.node.style.gridTemplateColumns = heads.node.style.gridTemplateColumns.replace(
       "4.2rem",
       "7.5rem",
     ); // a pair is twice as wide
     choices.replaceChildren(heads.node);
-    requestAnimationFrame(() => {
-      if (linked) follow(linked);
-    });
   }
 
   function onDraw({ modules, maps: all }, said) {
@@ -142,25 +137,15 @@ function render({ model, el }) {
 
   // <a href="#tokens?part=1&swap=yes&block=1&head=2&digit=3">words</a>, counted from 1; part from 0
   // to 1. Without `part` the tokens stay.
-  let linked = null; // a link that came before the model
   function follow(said) {
-    if (!trained) {
-      linked = said;
-      return;
-    }
-    const number = (key, most) => Math.max(0, Math.min(most, Number(said[key]) || 1) - 1);
     if (said.digit) desk.take(Number(said.digit) - 1);
-    if (said.block) state.layer = number("block", layers.length);
-    if (said.head) state.head = number("head", layers[state.layer].heads);
+    if (said.block) state.layer = counted(said.block, layers.length);
+    if (said.head) state.head = counted(said.head, layers[state.layer].heads);
     if (said.part)
       put({ part: Math.max(0, Math.min(1, Number(said.part))), swapped: said.swap === "yes" });
-    else {
-      desk.redraw();
-      desk.speak();
-    }
+    else desk.respond();
   }
-  const close = [desk.start(root), stateLinks(model.get("name"), root, follow)];
-  return () => close.forEach((stop) => stop());
+  return desk.start(root, follow);
 }
 
 export default { render };

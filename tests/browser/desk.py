@@ -1,7 +1,9 @@
 """A model at a desk (live_desk.js) as the tests read it, beside the same model in PyTorch on the
 same pictures."""
 
+import base64
 import re
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from hybridlib import pretrained
 
-from .page import settle
+from .page import files_of, settle
 from .samples import pictures
 
 
@@ -39,6 +41,11 @@ def right(name, net, count=12) -> int:
         )
 
 
+def pytorch(name):
+    """`normalise`, `expected` and `right` of the model of that name."""
+    return (partial(function, name) for function in (normalise, expected, right))
+
+
 def ready(page, explorable):
     """The page once the model has come and its heads are drawn."""
     page.locator(explorable).scroll_into_view_if_needed()
@@ -57,3 +64,30 @@ def tally(page):
     """How many samples the page says are named right."""
     page.wait_for_function("document.querySelector('.ld-tally').textContent.startsWith('Of ')")
     return int(re.search(r"names (\d+) right", page.locator(".ld-tally").text_content())[1])
+
+
+def draw(page):
+    """A stroke down the middle of the pad, by mouse."""
+    page.locator(".ld-pad").scroll_into_view_if_needed()
+    pad = page.locator(".ld-pad").bounding_box()
+    page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + pad["height"] / 5)
+    page.mouse.down()
+    page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + 4 * pad["height"] / 5, steps=8)
+    page.mouse.up()
+    settle(page)
+
+
+def asked_again(show, explorable, name):
+    """The page of an explorable whose model does not come until it is asked for again."""
+    file = files_of(explorable)[name]
+    explorable._offered = {}
+    page = show(explorable)
+    page.locator(".hx").scroll_into_view_if_needed()
+    page.get_by_text("None here.").wait_for()
+    page.evaluate(
+        "([name, text]) => { window.models[0].files[name] = text; }",
+        [name, base64.b64encode(file).decode("ascii")],
+    )
+    page.get_by_role("button", name="Try again").click()
+    page.wait_for_selector(".ld-heads")
+    return page

@@ -148,6 +148,27 @@ def settle(page) -> None:
     )
 
 
+def add_link(page, href):
+    """A link in the text, such as sets an explorable, for the test to follow."""
+    page.evaluate(
+        """(href) => document.querySelector("main").insertAdjacentHTML("beforeend",
+          `<a class="words" href="${href}">words</a>`)""",
+        href,
+    )
+    return page.locator(".words").last
+
+
+def swipe(page, x, y, down, steps=4):
+    """A finger that goes down, or up where `down` is negative, by so many pixels."""
+    finger = page.context.new_cdp_session(page)
+    touches = [("touchStart", y)]
+    touches += [("touchMove", y + step * down / steps) for step in range(1, steps + 1)]
+    for kind, at in touches:
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": at}]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    settle(page)
+
+
 def pixels(canvas) -> np.ndarray:
     """What a canvas shows, `height width 4`. As text: Playwright is slow with long lists of
     numbers."""

@@ -9,7 +9,7 @@ import torch
 from hybridlib.models.deit import hard_distillation_loss, soft_distillation_loss
 from hybridlib.widgets import DistillationBench
 
-from .page import settle
+from .page import add_link, settle, swipe
 
 FORMS = {
     "hinton": {},
@@ -223,16 +223,7 @@ def test_a_finger_drags_a_bar_without_scrolling(show):
     scroll = page.evaluate("window.scrollY")
     box = chart.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    finger = page.context.new_cdp_session(page)
-    finger.send(
-        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
-    )
-    for step in range(1, 5):
-        finger.send(
-            "Input.dispatchTouchEvent",
-            {"type": "touchMove", "touchPoints": [{"x": x, "y": y - step * box["height"] / 10}]},
-        )
-    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    swipe(page, x, y, -0.4 * box["height"])
     assert active_bar(page, "Teacher's logits").startswith("dog: 6.")
     # the readout may need a line more
     assert page.evaluate("window.scrollY") == pytest.approx(scroll, abs=30)
@@ -241,11 +232,10 @@ def test_a_finger_drags_a_bar_without_scrolling(show):
 
 def test_a_link_in_the_text_sets_it(show):
     page = show(DistillationBench())
-    page.evaluate(
-        """document.querySelector("main").insertAdjacentHTML("beforeend",
-      '<a id="words" href="#bench?kind=soft&form=printed&heads=2&label=2&teacher=1,4,0&student=0,0,1&tau=5&weight=0.4">words</a>')"""
-    )
-    page.locator("#words").click()
+    add_link(
+        page,
+        "#bench?kind=soft&form=printed&heads=2&label=2&teacher=1,4,0&student=0,0,1&tau=5&weight=0.4",
+    ).click()
     settle(page)
     expected, _ = reference(
         "soft",

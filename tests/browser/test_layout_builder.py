@@ -8,7 +8,7 @@ import torch
 from hybridlib import analysis
 from hybridlib.models.coatnet import SIZES, CoAtNet
 
-from .page import settle
+from .page import add_link, settle
 from .samples import ON_PATCHES, PLAN, WIDE, layout_builder
 
 LAYOUTS = ["".join(letters) for letters in itertools.product("CT", repeat=4)]
@@ -132,9 +132,7 @@ def test_patches_and_back(show):
 
 def test_a_link_in_the_text_sets_it(show):
     page = show(layout_builder(), width=375, touch=True)
-    page.evaluate("""document.querySelector("main").insertAdjacentHTML("beforeend",
-      '<a id="words" href="#layout?layout=TCTT&size=CoAtNet-0&side=384">words</a>')""")
-    page.locator("#words").tap()
+    add_link(page, "#layout?layout=TCTT&size=CoAtNet-0&side=384").tap()
     settle(page)
     state = page.evaluate("['size', 'letters', 'side'].map((key) => window.models[0].get(key))")
     assert state == ["CoAtNet-0", "TCTT", 384]

@@ -12,7 +12,7 @@ from hybridlib.models.coatnet import RelativeAttention
 
 from . import desk
 from .desk import answer_percents, tally
-from .page import settle
+from .page import add_link, pixels, settle, swipe
 from .samples import live_bias, pictures
 
 NAME = "coatnet_nano_digits"
@@ -22,9 +22,7 @@ def model():
     return pretrained.load(NAME).model
 
 
-normalise, expected, right = (
-    partial(function, NAME) for function in (desk.normalise, desk.expected, desk.right)
-)
+normalise, expected, right = desk.pytorch(NAME)
 ready = partial(desk.ready, explorable=".lb")
 
 
@@ -123,12 +121,7 @@ def test_the_maps_and_the_readout_are_pytorchs(show):
     with torch.no_grad():
         weight = net.trace(normalise(pictures(1))).maps[1].weights[0, 0, 8 * 4 + 4]
         bias = attentions(net)[1].bias((8, 8))[0, 8 * 4 + 4]
-    pixel_maps = [
-        np.reshape(
-            canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4)
-        )
-        for canvas in page.locator(".lb-maps canvas").all()
-    ]
+    pixel_maps = [pixels(canvas).reshape(64, 4) for canvas in page.locator(".lb-maps canvas").all()]
     assert int(pixel_maps[2][:, :3].sum(1).argmax()) == int(weight.argmax())
     top = int(weight.argmax())
     text = page.locator(".hx-readout").text_content()
@@ -187,16 +180,7 @@ def test_a_finger_paints_without_scrolling(show):
     scroll = page.evaluate("window.scrollY")
     box = sheet.bounding_box()
     x, y = box["x"] + 7.5 * box["width"] / 15, box["y"] + 4.5 * box["width"] / 15
-    finger = page.context.new_cdp_session(page)
-    finger.send(
-        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
-    )
-    finger.send(
-        "Input.dispatchTouchEvent",
-        {"type": "touchMove", "touchPoints": [{"x": x, "y": y - box["width"] / 15}]},
-    )
-    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    settle(page)
+    swipe(page, x, y, -box["width"] / 15, steps=1)
     assert sheet.get_attribute("aria-label") == "Table of biases. 4 up: 4.00"
     assert page.evaluate("window.scrollY") == pytest.approx(scroll, abs=30)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
@@ -217,11 +201,7 @@ def test_the_keyboard_reaches_layers_with_more_heads(show):
 
 def test_a_link_in_the_text_sets_it(show):
     page = ready(show(live_bias()))
-    page.evaluate(
-        """document.querySelector("main").insertAdjacentHTML("beforeend",
-      '<a id="words" href="#bias?edit=none&block=1&head=2&offset=-2,0&value=8&query=5,4">words</a>')"""
-    )
-    page.locator("#words").click()
+    add_link(page, "#bias?edit=none&block=1&head=2&offset=-2,0&value=8&query=5,4").click()
     settle(page)
     assert (
         "Block 1, head 2: the cell at row 5, column 4" in page.locator(".hx-readout").text_content()

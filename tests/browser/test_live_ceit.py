@@ -2,7 +2,6 @@
 edited."""
 
 import re
-from functools import partial
 
 import numpy as np
 import pytest
@@ -11,8 +10,8 @@ import torch
 from hybridlib import pretrained
 
 from . import desk
-from .desk import answer_percents, tally
-from .page import settle
+from .desk import answer_percents, draw, tally
+from .page import add_link, pixels, settle
 from .samples import live_ceit, pictures
 
 NAME = "ceit_nano_digits"
@@ -22,9 +21,7 @@ def model():
     return pretrained.load(NAME).model
 
 
-normalise, expected, right = (
-    partial(function, NAME) for function in (desk.normalise, desk.expected, desk.right)
-)
+normalise, expected, right = desk.pytorch(NAME)
 
 
 @torch.no_grad()
@@ -82,11 +79,8 @@ def set_channel(page, channel):
 def red_minus_blue(page, title, size):
     """Red minus blue of each cell of a step's picture: above 0 where a signed map is positive."""
     canvas = page.locator(".lc-step:visible", has_text=title).locator("canvas")
-    pixels = canvas.evaluate(
-        "(n) => [...n.getContext('2d').getImageData(0, 0, n.width, n.height).data]"
-    )
-    pixels = np.reshape(pixels, (*size, 4)).astype(int)
-    return pixels[..., 0] - pixels[..., 2]
+    red, _, blue, _ = np.moveaxis(pixels(canvas).reshape(*size, 4), -1, 0)
+    return red - blue
 
 
 def assert_signs(page, title, plane):
@@ -306,13 +300,7 @@ def test_a_mouse_draws_and_picks_a_place(show):
     page.get_by_role("button", name="Clear").click()
     settle(page)
     assert readout(page).startswith("Draw something.")
-    page.locator(".ld-pad").scroll_into_view_if_needed()
-    pad = page.locator(".ld-pad").bounding_box()
-    page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + pad["height"] / 5)
-    page.mouse.down()
-    page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + 4 * pad["height"] / 5, steps=8)
-    page.mouse.up()
-    settle(page)
+    draw(page)
     assert readout(page).startswith("It says ")
 
 
@@ -342,11 +330,7 @@ def test_only_the_part_in_hand_is_shown(show):
 
 def test_a_link_in_the_text_sets_it(show):
     page = ready(show(live_ceit()))
-    page.evaluate(
-        """document.querySelector("main").insertAdjacentHTML("beforeend",
-      '<a id="words" href="#steps?part=leff&edit=swap&in=one&block=3&channel=77&cell=2,7">words</a>')"""
-    )
-    page.locator("#words").click()
+    add_link(page, "#steps?part=leff&edit=swap&in=one&block=3&channel=77&cell=2,7").click()
     settle(page)
     assert "Block 3, channel 77, row 2, column 7" in readout(page)
     net = model()

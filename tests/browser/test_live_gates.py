@@ -11,8 +11,8 @@ import torch
 from hybridlib import pretrained
 
 from . import desk
-from .desk import answer_percents, tally
-from .page import settle
+from .desk import answer_percents, draw, tally
+from .page import add_link, pixels, settle, swipe
 from .samples import live_gates, pictures
 
 NAME = "convit_nano_digits"
@@ -22,9 +22,7 @@ def model():
     return pretrained.load(NAME).model
 
 
-normalise, expected, right = (
-    partial(function, NAME) for function in (desk.normalise, desk.expected, desk.right)
-)
+normalise, expected, right = desk.pytorch(NAME)
 ready = partial(desk.ready, explorable=".lg")
 
 
@@ -122,8 +120,7 @@ def test_the_maps_are_pytorchs(show):
         }
     most = max(weights_.max() for weights_ in maps.values())
     for kind, canvas in zip(("content", "position", "gated"), page.locator(".lg-over").all()):
-        data = canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]")
-        lightness = np.reshape(data, (64, 4))[:, :3].sum(1)
+        lightness = pixels(canvas).reshape(64, 4)[:, :3].sum(1)
         assert np.corrcoef(lightness, maps[kind])[0, 1] > 0.85, kind
     assert page.locator(".hx-legend").text_content() == f"0 %{100 * most:.0f} %"
 
@@ -152,13 +149,7 @@ def test_a_mouse_drags_a_head_and_draws(show):
     page.get_by_role("button", name="Clear").click()
     settle(page)
     assert page.locator(".hx-readout").text_content().startswith("Draw something.")
-    page.locator(".ld-pad").scroll_into_view_if_needed()
-    pad = page.locator(".ld-pad").bounding_box()
-    page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + pad["height"] / 5)
-    page.mouse.down()
-    page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + 4 * pad["height"] / 5, steps=8)
-    page.mouse.up()
-    settle(page)
+    draw(page)
     assert page.locator(".hx-readout").text_content().startswith("It says ")
 
 
@@ -169,17 +160,7 @@ def test_a_finger_moves_a_head_without_scrolling(show):
     box = page.locator(".lg-disc .lg-dot").first.bounding_box()
     unit = page.locator(".lg-plane").bounding_box()["width"] / 7
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    finger = page.context.new_cdp_session(page)
-    finger.send(
-        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
-    )
-    for step in range(1, 5):
-        finger.send(
-            "Input.dispatchTouchEvent",
-            {"type": "touchMove", "touchPoints": [{"x": x, "y": y - step * unit / 4}]},
-        )
-    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    settle(page)
+    swipe(page, x, y, -unit)
     text = page.locator(".hx-readout").text_content().replace("−", "-")
     assert "head 1" in text and float(re.search(r"looks (\S+) patches", text)[1]) == pytest.approx(
         -1.55, abs=0.3
@@ -202,36 +183,16 @@ def test_the_keyboard_reaches_every_head(show):
 
 def test_words_of_the_text_set_it(show):
     page = ready(show(live_gates()))
-    words = (
-        "document.querySelector('h1').innerHTML = \"<a href='#gates?gate=0.4&block=2&head=1'>x</a>"
-        " <a href='#gates?shifts=flip'>y</a>\""
-    )
-    page.evaluate(words)
-    page.get_by_role("link", name="x").click()
+    add_link(page, "#gates?gate=0.4&block=2&head=1").click()
     settle(page)
     assert "Block 2, head 1: gate 0.40" in page.locator(".hx-readout").text_content()
     np.testing.assert_allclose(
         answer_percents(page), expected(gates(model(), float(np.log(0.4 / 0.6)), 1, 0)), atol=0.6
     )
-    page.get_by_role("link", name="y").click()  # a link starts from the trained weights
+    add_link(page, "#gates?shifts=flip").click()  # a link starts from the trained weights
     np.testing.assert_allclose(answer_percents(page), expected(flip(model())), atol=0.6)
 
 
 def test_a_model_that_does_not_come_can_be_asked_for_again(show):
-    explorable = live_gates()
-    file, explorable._offered = explorable._offered, {}
-    page = show(explorable)
-    page.locator(".lg").scroll_into_view_if_needed()
-    page.get_by_text("None here.").wait_for()
-    page.evaluate(
-        "(text) => { window.models[0].files.convit_nano_digits = text; }", encode(file[NAME])
-    )
-    page.get_by_role("button", name="Try again").click()
-    page.wait_for_selector(".ld-heads")
+    page = desk.asked_again(show, live_gates(), NAME)
     np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)
-
-
-def encode(file):
-    import base64
-
-    return base64.b64encode(file() if callable(file) else file).decode("ascii")

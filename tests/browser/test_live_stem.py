@@ -3,7 +3,6 @@ channels switched off."""
 
 import copy
 import re
-from functools import partial
 
 import numpy as np
 import pytest
@@ -14,15 +13,13 @@ from hybridlib import analysis, pretrained
 
 from . import desk
 from .desk import answer_percents, tally
-from .page import settle
+from .page import add_link, settle
 from .samples import live_stem, pictures
 
 NAME = "early_conv_nano_digits"
 STRIDES = ((3, 2), (3, 1), (3, 2), (1, 1))  # kernel and stride of its four steps
 
-normalise, expected, right = (
-    partial(function, NAME) for function in (desk.normalise, desk.expected, desk.right)
-)
+normalise, expected, right = desk.pytorch(NAME)
 
 
 def model():
@@ -137,9 +134,7 @@ def test_channels_switched_off_are_zero_in_pytorch_too(show):
 
 def test_words_of_the_text_set_it(show):
     page = ready(show(live_stem()))
-    link = "<a href='#stem?step=3&channel=5&cell=2,7&off=1,2,3'>x</a>"
-    page.evaluate("(html) => { document.querySelector('h1').innerHTML = html; }", link)
-    page.get_by_role("link", name="x").click()
+    add_link(page, "#stem?step=3&channel=5&cell=2,7&off=1,2,3").click()
     settle(page)
     text = page.locator(".ls > .hx-readout").text_content()
     assert "3 switched off. Convolution 2, channel 5, row 2, column 7" in text

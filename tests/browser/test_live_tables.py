@@ -11,8 +11,8 @@ from hybridlib import pretrained
 from hybridlib.layers.attention import attention_weights
 
 from . import desk
-from .desk import answer_percents, tally
-from .page import settle
+from .desk import answer_percents, draw, tally
+from .page import add_link, pixels, settle, swipe
 from .samples import live_tables, pictures
 
 NAME = "botnet_nano_digits"
@@ -22,9 +22,7 @@ def model():
     return pretrained.load(NAME).model
 
 
-normalise, expected, right = (
-    partial(function, NAME) for function in (desk.normalise, desk.expected, desk.right)
-)
+normalise, expected, right = desk.pytorch(NAME)
 ready = partial(desk.ready, explorable=".lt")
 
 
@@ -141,12 +139,7 @@ def test_the_window_of_usable_offsets_follows_the_query(show):
 def test_the_maps_are_pytorchs(show):
     page = ready(show(live_tables()))
     _, _, attention, bias = query_of(model(), 1, 0, (4, 4))
-    pixel_maps = [
-        np.reshape(
-            canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4)
-        )
-        for canvas in page.locator(".lt-maps canvas").all()
-    ]
+    pixel_maps = [pixels(canvas).reshape(64, 4) for canvas in page.locator(".lt-maps canvas").all()]
     assert np.corrcoef(pixel_maps[2][:, :3].sum(1), attention)[0, 1] > 0.85
     strong = bias.abs() > 0.3 * bias.abs().max()
     warm = pixel_maps[1][:, 0] > pixel_maps[1][:, 2]  # orange above zero, blue below
@@ -205,13 +198,7 @@ def test_a_mouse_paints_a_table_and_draws(show):
     page.get_by_role("button", name="Clear").click()
     settle(page)
     assert page.locator(".hx-readout").text_content().startswith("Draw something.")
-    page.locator(".ld-pad").scroll_into_view_if_needed()
-    pad = page.locator(".ld-pad").bounding_box()
-    page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + pad["height"] / 5)
-    page.mouse.down()
-    page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + 4 * pad["height"] / 5, steps=8)
-    page.mouse.up()
-    settle(page)
+    draw(page)
     assert page.locator(".hx-readout").text_content().startswith("It says ")
 
 
@@ -222,17 +209,7 @@ def test_a_finger_paints_a_table_without_scrolling(show):
     scroll = page.evaluate("window.scrollY")
     box = chart.bounding_box()
     x, y = box["x"] + 7.5 * box["width"] / 15, box["y"] + 0.5 * box["height"]
-    finger = page.context.new_cdp_session(page)
-    finger.send(
-        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
-    )
-    for step in range(1, 5):
-        finger.send(
-            "Input.dispatchTouchEvent",
-            {"type": "touchMove", "touchPoints": [{"x": x, "y": y - step * box["height"] / 10}]},
-        )
-    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    settle(page)
+    swipe(page, x, y, -0.4 * box["height"])
     assert (
         "offset 0: " in chart.get_attribute("aria-valuetext")
         and float(chart.get_attribute("aria-valuenow")) > 2
@@ -258,9 +235,7 @@ def test_the_keyboard_reaches_every_head(show):
 
 def test_a_link_in_the_text_sets_it(show):
     page = ready(show(live_tables()))
-    page.evaluate("""document.querySelector("main").insertAdjacentHTML("beforeend",
-      '<a id="words" href="#tables?edit=flip&in=one&block=3&head=4&query=2,7">words</a>')""")
-    page.locator("#words").click()
+    add_link(page, "#tables?edit=flip&in=one&block=3&head=4&query=2,7").click()
     settle(page)
     assert (
         "Block 3, head 4: the cell at row 2, column 7" in page.locator(".hx-readout").text_content()
@@ -273,15 +248,5 @@ def test_a_link_in_the_text_sets_it(show):
 
 
 def test_a_model_that_does_not_come_can_be_asked_for_again(show):
-    import base64
-
-    explorable = live_tables()
-    file, explorable._offered = explorable._offered, {}
-    page = show(explorable)
-    page.locator(".lt").scroll_into_view_if_needed()
-    page.get_by_text("None here.").wait_for()
-    text = base64.b64encode(file[NAME]).decode("ascii")
-    page.evaluate("(text) => { window.models[0].files.botnet_nano_digits = text; }", text)
-    page.get_by_role("button", name="Try again").click()
-    page.wait_for_selector(".ld-heads")
+    page = desk.asked_again(show, live_tables(), NAME)
     np.testing.assert_allclose(answer_percents(page), expected(model()), atol=0.6)

@@ -11,8 +11,8 @@ import torch
 from hybridlib import pretrained
 
 from . import desk
-from .desk import answer_percents, tally
-from .page import settle
+from .desk import answer_percents, draw, tally
+from .page import add_link, pixels, settle
 from .samples import live_tokens, pictures
 
 NAME = "deit_nano_digits"
@@ -30,9 +30,7 @@ def model(*, part=0.0, is_swapped=False):
     return net
 
 
-normalise, expected, right = (
-    partial(function, NAME) for function in (desk.normalise, desk.expected, desk.right)
-)
+normalise, expected, right = desk.pytorch(NAME)
 ready = partial(desk.ready, explorable=".lk")
 
 
@@ -123,24 +121,17 @@ def test_equal_tokens_have_equal_maps(show):
     heads = page.locator(".ld-head canvas")
     assert heads.count() == 16
     for pair in heads.all():
-        pixels = np.reshape(
-            pair.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 16, 8).data]"),
-            (8, 16, 4),
-        ).astype(int)
-        assert np.abs(pixels[:, :8] - pixels[:, 8:]).max() <= 2 and pixels.std() > 10
+        shown = pixels(pair)
+        assert np.abs(shown[:, :8] - shown[:, 8:]).max() <= 2 and shown.std() > 10
 
 
 def test_the_small_maps_are_both_tokens_side_by_side(show):
     page = ready(show(live_tokens()))
     one, two = token_maps(model(), 2, 1)
     head = page.get_by_role("radio", name="block 3, head 2")
-    pixels = np.reshape(
-        head.locator("canvas").evaluate(
-            "(n) => [...n.getContext('2d').getImageData(0, 0, 16, 8).data]"
-        ),
-        (8, 16, 4),
-    )
-    for row, part in ((one, pixels[:, :8]), (two, pixels[:, 8:])):
+    shown = pixels(head.locator("canvas"))
+    assert shown.shape == (8, 16, 4)
+    for row, part in ((one, shown[:, :8]), (two, shown[:, 8:])):
         assert np.corrcoef(part[..., :3].sum(-1).ravel(), row)[0, 1] > 0.85
     difference = 50 * np.abs(one - two).sum()
     match = re.search(r"maps differ by (\d+) %", head.get_attribute("aria-label"))
@@ -151,13 +142,10 @@ def test_the_maps_are_pytorchs(show):
     page = ready(show(live_tokens()))
     rows = token_maps(model(), 0, 0)
     pixel_maps = [
-        np.reshape(
-            canvas.evaluate("(n) => [...n.getContext('2d').getImageData(0, 0, 8, 8).data]"), (64, 4)
-        )
-        for canvas in page.locator(".lk-maps .lk-over").all()
+        pixels(canvas).reshape(64, 4) for canvas in page.locator(".lk-maps .lk-over").all()
     ]
-    for row, pixels in zip(rows, pixel_maps):
-        assert np.corrcoef(pixels[:, :3].sum(1), row)[0, 1] > 0.85
+    for row, shown in zip(rows, pixel_maps):
+        assert np.corrcoef(shown[:, :3].sum(1), row)[0, 1] > 0.85
     difference = rows[0] - rows[1]
     strong = np.abs(difference) > 0.3 * np.abs(difference).max()
     warm = pixel_maps[2][:, 0] > pixel_maps[2][:, 2]  # orange where the class token gives more
@@ -191,12 +179,7 @@ def test_a_mouse_draws_and_drags_the_slider(show):
     assert "Block 3, head 4" in readout(page)
     page.get_by_role("button", name="Clear").click()
     assert readout(page).startswith("Draw something.")
-    page.locator(".ld-pad").scroll_into_view_if_needed()
-    pad = page.locator(".ld-pad").bounding_box()
-    page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + pad["height"] / 5)
-    page.mouse.down()
-    page.mouse.move(pad["x"] + pad["width"] / 2, pad["y"] + 4 * pad["height"] / 5, steps=8)
-    page.mouse.up()
+    draw(page)
     assert readout(page).startswith("It says ")
     slider = page.get_by_label("Move the distillation token")
     slider.scroll_into_view_if_needed()
@@ -228,9 +211,7 @@ def test_a_finger_draws_and_moves_the_slider(show):
 
 def test_a_link_in_the_text_sets_it(show):
     page = ready(show(live_tokens()))
-    page.evaluate("""document.querySelector("main").insertAdjacentHTML("beforeend",
-      '<a id="words" href="#tokens?part=0.5&swap=yes&block=3&head=4&digit=1">words</a>')""")
-    page.locator("#words").click()
+    add_link(page, "#tokens?part=0.5&swap=yes&block=3&head=4&digit=1").click()
     assert "Block 3, head 4" in readout(page)
     np.testing.assert_allclose(
         answer_percents(page), expected(model(part=0.5, is_swapped=True)), atol=0.6

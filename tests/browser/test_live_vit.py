@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from .page import pixels, settle
+from .page import pixels, settle, swipe
 from .samples import digits, live_vit, random_vit
 
 
@@ -123,16 +123,8 @@ def test_a_finger_draws_without_scrolling(show):
     page.locator(".hx-pad").scroll_into_view_if_needed()
     scroll = page.evaluate("window.scrollY")
     box = page.locator(".hx-pad").bounding_box()
-    finger = page.context.new_cdp_session(page)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 4
-    finger.send(
-        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
-    )
-    for step in range(1, 6):
-        point = {"x": x, "y": y + step * box["height"] / 10}
-        finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
-    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    settle(page)
+    swipe(page, x, y, box["height"] / 2, steps=5)
     assert (drawing(page)[10:22, 15:17] > 160).all()
     assert page.evaluate("window.scrollY") == scroll
 

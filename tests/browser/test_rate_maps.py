@@ -9,7 +9,7 @@ import pytest
 from hybridlib import studies
 from hybridlib.widgets import RateMaps
 
-from .page import settle
+from .page import add_link, settle
 from .samples import rate_maps, rate_runs
 
 
@@ -149,9 +149,7 @@ def test_runs_near_the_best_are_counted_as_in_numpy(show):
 
 def test_words_of_the_text_set_it(show):
     page = show(rate_maps())
-    link = "<a href='#rates?data=photographs&optimizer=sgd&rate=1&curve=tests&within=7'>x</a>"
-    page.evaluate("(html) => { document.querySelector('h1').innerHTML = html; }", link)
-    page.get_by_role("link", name="x").click()
+    add_link(page, "#rates?data=photographs&optimizer=sgd&rate=1&curve=tests&within=7").click()
     assert readout(page).startswith("photographs, SGD, rate 1.")
     assert "within 7 points" in page.locator(".rm-maps .hx-note").first.text_content()
     assert (

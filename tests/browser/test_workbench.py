@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from .bench import agrees, answers, drag, draw_seven, picture, ready
-from .page import serious, settle
+from .page import serious, settle, swipe
 from .samples import digits, workbench
 
 
@@ -56,18 +56,8 @@ def test_a_finger_draws_without_scrolling_on_a_narrow_page(show):
     pad.scroll_into_view_if_needed()
     scroll = page.evaluate("window.scrollY")
     box = pad.bounding_box()
-    finger = page.context.new_cdp_session(page)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 4
-    finger.send(
-        "Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}
-    )
-    for step in range(1, 6):
-        finger.send(
-            "Input.dispatchTouchEvent",
-            {"type": "touchMove", "touchPoints": [{"x": x, "y": y + step * box["height"] / 10}]},
-        )
-    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    settle(page)
+    swipe(page, x, y, box["height"] / 2, steps=5)
     assert picture(page)[9:23, 15:17].min() > 180
     assert page.evaluate("window.scrollY") == scroll
     agrees(page, "convnet", "vit")
