@@ -99,7 +99,6 @@ export function queryDesk({ model, say, titles, layersOf, rowOf, onRow }) {
     maps: maps.map(({ node }) => node),
     weights: weights.node,
     choices,
-
     obey,
   };
 }
