@@ -34,6 +34,13 @@ TOO_LARGE = (
     "size calculation overflowed|multiplication overflow|can't allocate memory|are too large"
 )
 FROM_0 = ("clutter", "local_depth", "shift")  # whole numbers without the default 0 that may be 0
+# What has no short value: how it is made, by the name of its class.
+MADE_BY = {
+    "Module": "hybridlib.models.create('vit', 'nano')",
+    "ImageData": "hybridlib.data.load('digits')",
+    "Images": "hybridlib.data.load('digits').train",
+    "Recipe": "hybridlib.training.Recipe(epochs=10)",
+}
 WHOLE_BELOW = 2**63  # what PyTorch and NumPy hold
 
 
@@ -365,8 +372,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             usual = parameter.default
             example = _example(hint) if usual in (parameter.empty, None) else usual
             such = "" if example is None else f", for example {name}={example!r}"
-            if hint is nn.Module:
-                such = ", for example hybridlib.models.create('vit', 'nano')"
+            kinds = [hint, *get_args(hint)]
+            if made := [how for kind, how in MADE_BY.items() if kind in map(_name, kinds)]:
+                such = f", for example {made[0]}"
             above = hint is int and usual != 0 and name not in FROM_0
             words = _words(hint) + " greater than 0" * above
             raise ValueError(f"{name}={shown(value)} must be {words}{such}")
@@ -474,7 +482,12 @@ def _words(hint: Any) -> str:
         nn.Module: "a torch.nn.Module",
     }
     names |= {Mapping: "a dict", dict: "a dict"}
-    return names.get(origin or hint, f"a {getattr(hint, '__name__', hint)}")
+    name = _name(hint)
+    return names.get(origin or hint, f"a{'n' * (name[:1] in 'AEIOU')} {name}")
+
+
+def _name(hint: Any) -> str:
+    return getattr(hint, "__name__", str(hint))
 
 
 def _example(hint: Any) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hybridlib.checks import checked, on_one_line
+from hybridlib.checks import checked, on_one_line, shown
 
 ZIP = b"PK\x03\x04"  # how a file of torch.save begins
 # What depends on the image_size alone: the last two parts of the tables' names.
 POSITION_TABLES = ("positions.table", "positions.rows", "positions.columns", "bias.table")
+# What DistributedDataParallel, torch.compile and Lightning's modules put before every name.
+WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
 
 
 class CheckpointError(ValueError):
@@ -29,6 +32,7 @@ class CheckpointError(ValueError):
     do."""
 
 
+@checked
 def save_weights(
     model: nn.Module, path: str | Path, *, metadata: dict[str, str] | None = None
 ) -> None:
@@ -36,9 +40,15 @@ def save_weights(
 
     Args:
         model: what to save.
-        path: file name, usually ending in .safetensors. Its folder is made if need be.
+        path: file name, usually ending in .safetensors; ~ is the home folder. Its folder is made if
+            need be.
         metadata: text to keep in the header, for example {"model": "vit", "size": "nano"}.
     """
+    for key, value in (metadata or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise ValueError(
+                f"metadata[{key!r}]={shown(value)} must be text, for example {str(value)!r}"
+            )
     write_tensors(Path(path), model_tensors(model), metadata or {})
 
 
@@ -57,8 +67,17 @@ def load_weights(model: nn.Module, path: str | Path) -> dict[str, str]:
         CheckpointError: if it is no safetensors file, or its tensors are not this model's.
     """
     tensors, metadata = read_tensors(path)
-    put_tensors(model, tensors, origin=str(path))
+    put_tensors(model, without_wrappers(tensors), origin=str(path))
     return metadata
+
+
+def without_wrappers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors without what a wrapper put before every name."""
+    for wrapper in WRAPPERS:
+        if tensors and all(name.startswith(wrapper) for name in tensors):
+            short = {name.removeprefix(wrapper): value for name, value in tensors.items()}
+            return without_wrappers(short)
+    return tensors
 
 
 @checked
@@ -124,6 +143,15 @@ def check_start(path: Path) -> None:
                 'once yourself: safetensors.torch.save_file(torch.load("weights.pth", '
                 'weights_only=True), "weights.safetensors")'
             )
+    kinds = {
+        b"{": "JSON, such as the index of weights in several files; put these into one file first",
+        b"\x1f\x8b": "packed by gzip; unpack it first",
+        b"\x89HDF": "HDF5, as Keras writes it; weights are read from safetensors files",
+        b"GGUF": "GGUF, as llama.cpp writes it; weights are read from safetensors files",
+    }
+    for first, kind in kinds.items():
+        if start.startswith(first):
+            raise CheckpointError(f"{str(path)!r} is {kind}")
     if True in others:
         raise CheckpointError(
             f"{str(path)!r} {others[True]}; download the file itself (on the hub the address has "
@@ -156,8 +184,8 @@ def put_tensors(model: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
     """Copy tensors into a model's weights and buffers, in place, after checking all of them.
 
     Raises:
-        CheckpointError: for missing names, names too many, or other shapes; the model is then as it
-            was.
+        CheckpointError: for missing names, names too many, other shapes, or weights that are no
+            floats; the model is then as it was.
     """
     model = unwrapped(model)
     state = model.state_dict()
@@ -174,6 +202,16 @@ def put_tensors(model: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
         if names
     ]
     wrong += [f"{len(shapes)} of another shape: {_some(shapes)}"] if shapes else []
+    whole_numbers = [
+        f"{name} is {str(tensors[name].dtype).removeprefix('torch.')}"
+        for name, value in state.items()
+        if value.is_floating_point() and name in tensors and not tensors[name].is_floating_point()
+    ]
+    if whole_numbers and not wrong:
+        raise CheckpointError(
+            f"{origin!r} holds weights that are no floats: {_some(whole_numbers)}. Weights that"
+            " were quantised are not read; use those from before, in float32, float16 or bfloat16"
+        )
     if wrong:
         raise CheckpointError(
             f"{origin!r} does not hold the weights of this {type(model).__name__}: "
@@ -183,12 +221,24 @@ def put_tensors(model: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
     with torch.no_grad():
         for name, value in state.items():
             value.copy_(tensors[name])
+        odd = [n for n, v in state.items() if not v.is_meta and not bool(v.isfinite().all())]
+    if odd:
+        warnings.warn(
+            f"{origin!r}: {_some(odd)} have numbers that are none or endless in this model, and so"
+            " will what it gives; use weights from before a training diverged, or a wider type",
+            stacklevel=3,
+        )
 
 
 def _advice(
     tensors: dict[str, Tensor], *, shapes: bool, names: bool, state: dict[str, Tensor]
 ) -> str:
     """What to do about tensors that do not fit, by which of them do not."""
+    if any(name.startswith("optimizer.") for name in tensors):
+        return (
+            "It is a checkpoint of a training: give the weights.safetensors that `train` wrote"
+            " beside the folder of the checkpoints"
+        )
     whole = "Create the model with the size, num_classes and image_size that the file was made with"
     if names or not shapes:
         return whole
@@ -235,8 +285,23 @@ def whole(path: Path) -> Iterator[Path]:
     takes its own name, which so never holds half a file, even if the machine stops.
 
     Args:
-        path: the file's own name. Its folder is made if need be.
+        path: the file's own name, with ~ for the home folder. Its folder is made if need be.
+
+    Raises:
+        OSError: if a folder has that name (IsADirectoryError), a device or a pipe: the file would
+            take its place.
     """
+    path = Path(os.path.expanduser(path))
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{str(path)!r} is a folder and cannot be written as a file; give the name of a file,"
+            f" for example {str(path / 'mine')!r}"
+        )
+    if path.exists() and not path.is_file():
+        raise OSError(
+            f"{str(path)!r} is a device or a pipe, whose place the file would take; give the name"
+            " of a file, for example 'mine'"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -2,7 +2,10 @@
 traceback."""
 
 import json
+import os
 import runpy
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from hybridlib import models
 from hybridlib.cli import main as cli
 from hybridlib.cli import train as cli_train
 from hybridlib.cli.main import main
-from hybridlib.training import Stopped
+from hybridlib.training import Run, Stopped
 from hybridlib.weight_files import read_tensors, save_weights
 
 QUICK = ["--steps", "2", "--batch-size", "8", "--device", "cpu", "--quiet"]
@@ -227,6 +230,73 @@ def test_mistakes_get_an_answer(capsys, work_folder):
         )
     with pytest.raises(FileNotFoundError):
         main(["--traceback", "evaluate", "none.safetensors"])
+
+
+def test_what_stands_in_the_place_of_a_result_is_said_before_the_training(
+    capsys, work_folder, monkeypatch
+):
+    monkeypatch.setattr(cli_train, "fit", None)  # is not reached
+    for name in ("weights.safetensors", "run.json"):
+        (work_folder / "taken" / name).mkdir(parents=True)
+        message = fails(capsys, "train", "convnet", "--data", "pets", *QUICK, "--out", "taken")
+        assert f"in --out 'taken' {name} is a folder" in message and "--out runs/mine" in message
+        (work_folder / "taken" / name).rmdir()
+
+
+def test_a_checkpoint_is_no_file_of_weights_and_home_is_expanded(capsys, work_folder, monkeypatch):
+    out = ["--image-size", "16", "--out", "runs/first"]
+    assert main(["train", "convnet", "--data", "pets", *QUICK, *out]) == 0
+    (checkpoint,) = (work_folder / "runs/first/checkpoints").glob("step-*")
+    capsys.readouterr()
+    for words in (
+        ["train", "convnet", "--data", "pets", *QUICK, f"--init={checkpoint}"],
+        ["evaluate", f"{checkpoint}", "--model", "convnet", "--size", "nano", "--data", "pets"],
+    ):
+        assert "checkpoint of a training: give the weights.safetensors" in fails(capsys, *words)
+    monkeypatch.setenv("HOME", str(work_folder / "runs"))
+    start = ["--init=~/first/weights.safetensors", "--image-size", "16", "--out", "runs/second"]
+    assert main(["train", "convnet", "--data", "pets", *QUICK, *start]) == 0
+
+
+def test_names_that_are_not_utf8_reach_the_record(capsys, work_folder):
+    out = ["--image-size", "16", "--out", "runs/caf\udce9"]
+    assert main(["train", "convnet", "--data", "pets", *QUICK, *out]) == 0
+    assert "runs/caf\\xe9/run.json" in capsys.readouterr().out
+    assert (
+        "runs/caf\udce9" in Run.from_json(work_folder / "runs" / "caf\udce9" / "run.json").command
+    )
+
+
+def test_an_output_that_is_closed_or_full(work_folder):
+    """`| head` ends it without a word; a full disk is a sentence."""
+    program = "import sys; from hybridlib.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", program]
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run([*command, "presets"], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, b"")
+    if Path("/dev/full").is_char_device():
+        with open("/dev/full", "w") as file:
+            ended = subprocess.run([*command, "presets"], stdout=file, stderr=subprocess.PIPE)
+        assert ended.returncode == 2 and b"the disk is full, or what the output" in ended.stderr
+
+
+def test_what_accelerate_is_told_in_the_environment(capsys, work_folder, monkeypatch):
+    train = ["train", "convnet", "--data", "pets", *QUICK, "--image-size", "16", "--device", "cpu"]
+    weights = []
+    for steps in ("1", "4"):
+        monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", steps)
+        assert main([*train, "--out", f"runs/{steps}"]) == 0
+        weights.append((work_folder / "runs" / steps / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert "ACCUMULATION_STEPS=4 in the environment is not followed" in capsys.readouterr().err
+    monkeypatch.delenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS")
+    for precision, message in (("fp16", "needs a GPU and the dev"), ("fp9", "must be 'bf16', 'f")):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", precision)
+        assert f"(from ACCELERATE_MIXED_PRECISION in the environment) {message}" in fails(
+            capsys, *train
+        )
 
 
 @pytest.mark.parametrize(

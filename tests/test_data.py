@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tarfile
+import warnings
 from importlib import import_module
 from urllib.error import URLError
 
@@ -270,6 +271,67 @@ def test_a_test_part_without_labels_is_told(tree):
     picture(tree / "test" / "1.png", "red")
     with pytest.raises(ValueError, match="test/ with images but none, .* load '.*train'"):
         load(tree)
+
+
+@pytest.mark.parametrize(
+    "names", [("train1", "test1"), ("Train2017", "val2017"), ("fruits_train", "fruits-test")]
+)
+def test_parts_with_a_word_more_are_no_classes(tmp_path, names):
+    for name in names:
+        for i in range(4):
+            picture(tmp_path / "flat" / name / f"{i}.png", "red")
+            for kind in ("cat", "dog"):
+                picture(tmp_path / "deep" / name / kind / f"{i}.png", "red")
+    for root in ("flat", "deep"):
+        with pytest.raises(ValueError, match="by their names parts to train and to test on.*test/"):
+            load(tmp_path / root)
+    picture(tmp_path / "flat" / "bus" / "0.png", "red")
+    picture(tmp_path / "flat" / "bus" / "1.png", "red")
+    assert len(load(tmp_path / "flat").classes) == 3
+
+
+def test_classes_that_hold_the_same_folders_are_told(tmp_path):
+    for fold in ("fold1", "fold2"):
+        for kind in ("cat", "dog"):
+            picture(tmp_path / fold / kind / "0.png", "red")
+    with pytest.warns(
+        UserWarning, match="fold1, fold2 are taken for the classes, and .* cat, dog;"
+    ):
+        assert load(tmp_path).classes == ("fold1", "fold2")
+    picture(tmp_path / "fold2" / "1.png", "red")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(tmp_path)
+
+
+def noise(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_pictures_that_are_trained_and_tested_on_are_told(tmp_path, in_memory):
+    for i in range(4):
+        for k, kind in enumerate(("cat", "dog")):
+            noise(tmp_path / "train" / kind / f"{i}.png", 10 * k + i)
+            noise(tmp_path / "test" / kind / f"{i}.png", 100 + 10 * k + i)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sources.folder(tmp_path, in_memory=in_memory)
+    shutil.copy(tmp_path / "train" / "cat" / "0.png", tmp_path / "test" / "dog" / "copy.png")
+    message = "1 of 9 pictures to test on .* 'test/dog/copy.png', which is 'train/cat/0.png'"
+    with pytest.warns(UserWarning, match=message):
+        sources.folder(tmp_path, in_memory=in_memory)
+
+
+def test_a_picture_that_goes_after_the_listing_is_named(tree):
+    data = sources.folder(tree, in_memory=False)
+    (tree / "test" / "cat" / "0.png").unlink()
+    with pytest.raises(
+        FileNotFoundError, match="test/cat/0.png' was there when .* load the folder"
+    ):
+        data.describe()
 
 
 def test_numbers_sort_as_numbers(tmp_path):

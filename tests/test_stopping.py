@@ -413,6 +413,63 @@ def test_a_model_without_numbers_and_one_with_too_few_classes():
         evaluate(few, DATA, device="cpu")
 
 
+def without(split, labels):
+    """The same split with other labels, or no images for none."""
+    few = split.subset(torch.arange(len(split) if labels is not None else 0))
+    few.labels = few.labels if labels is None else labels(few.labels)
+    return few
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "has no images; give one or more"),
+        (lambda k: k + 1, r"go from 1 to 4 and must count the classes from 0 to 3, for 4 classes"),
+        (lambda k: k - 1, r"go from -1 to 2 and must count the classes from 0"),
+        (lambda k: k.int(), r"are int32 and must be int64; convert them with labels.long\(\)"),
+        (lambda k: k.float(), r"are float32 and must be int64"),
+    ],
+)
+def test_labels_that_are_none_are_told_before_the_first_step(labels, message):
+    for part in ("train", "test"):
+        data = replace(DATA, **{part: without(getattr(DATA, part), labels)})
+        with pytest.raises(ValueError, match=f"data.{part} {message}|of data.{part} {message}"):
+            fit(network(), data, RECIPE, **QUIET)
+    if labels is None or labels(torch.zeros(1)).item() != 1:
+        with pytest.raises(ValueError, match="dataset"):
+            evaluate(network(), without(DATA.test, labels), device="cpu")
+
+
+def test_what_is_no_source_is_told_with_what_makes_one():
+    with pytest.raises(ValueError, match=r"train=.* must be an Images, for example hybridlib.data"):
+        replace(DATA, train=torch.utils.data.Subset(DATA.train, [0]))
+    with pytest.raises(
+        ValueError, match=r"data='digits' must be an ImageData, for .*load\('digits"
+    ):
+        fit(network(), "digits", RECIPE, **QUIET)
+
+
+def test_gradients_that_are_switched_off_and_a_model_with_more_than_logits():
+    with torch.no_grad(), pytest.raises(ValueError, match="gradients are switched off here"):
+        fit(network(), DATA, RECIPE, **QUIET)
+    with torch.device("meta"), pytest.raises(ValueError, match="is on the meta device and has no"):
+        evaluate(network(), DATA, device="cpu")
+
+    class Two(nn.Module):
+        """As models with auxiliary heads do, in training alone."""
+
+        def __init__(self):
+            super().__init__()
+            self.model = network()
+
+        def forward(self, images):
+            return (self.model(images),) * 2 if self.training else self.model(images)
+
+    with pytest.raises(ValueError, match="gives tuple in training and must give the logits alone"):
+        fit(Two(), DATA, RECIPE, **QUIET)
+    fit(Two(), DATA, RECIPE, loss=lambda m, x, y: nn.functional.cross_entropy(m(x)[0], y), **QUIET)
+
+
 def test_a_compiled_model_keeps_its_names(tmp_path):
     """torch.compile puts `_orig_mod.` before every name; a file or checkpoint has it not."""
     for ema in (None, 0.5):

@@ -402,6 +402,15 @@ def test_diverging_loss_stops_with_the_step():
     assert len(calls) == 4 and not model.training
 
 
+def test_weights_that_are_no_numbers_are_told_from_a_training_that_diverges():
+    model = network()
+    next(model.parameters()).data.fill_(float("nan"))
+    with pytest.raises(TrainingError, match="nan in step 1, before any weight has changed"):
+        short(model)
+    with pytest.warns(UserWarning, match="loss over the test images is nan.*says nothing"):
+        evaluate(model, DATA, device="cpu")
+
+
 def test_no_checkpoint_is_written_of_a_diverged_training(tmp_path):
     def failing_loss(model, images, targets):
         return F.cross_entropy(model(images), targets) * float("inf")
@@ -570,6 +579,23 @@ def test_tied_and_channels_last_weights_can_be_saved(tmp_path):
         nn.init.zeros_(p)
     load_weights(model, tmp_path / "w.safetensors")
     assert all(torch.equal(expected[k], v) for k, v in model.state_dict().items())
+
+
+def test_weights_are_written_where_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_weights(network(), "~/w.safetensors", metadata={"model": "mine"})
+    assert load_weights(network(), "~/w.safetensors") == {"model": "mine"}
+    with pytest.raises(IsADirectoryError, match="is a folder and cannot be written as a file; giv"):
+        save_weights(network(), tmp_path)
+    with pytest.raises(ValueError, match=r"metadata\['epoch'\]=3 must be text, for example '3'"):
+        save_weights(network(), tmp_path / "w.safetensors", metadata={"epoch": 3})
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(
+        OSError, match="pipe' is a device or a pipe, whose place the file would tak"
+    ):
+        save_weights(network(), tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pipe", "w.safetensors"]
 
 
 def test_weights_of_another_model_change_nothing(tmp_path):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
+import select
+import signal
 import sys
 import warnings
 from dataclasses import replace
@@ -56,8 +59,13 @@ def main(arguments: list[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: say(f"warning: {message}")
         try:
-            return args.run(args) or 0
+            status = args.run(args) or 0
+            if sys.stdout:  # none where the caller closed it
+                sys.stdout.flush()
+            return status
         except MISTAKES as error:
+            if isinstance(error, BrokenPipeError) and _output_is_closed():
+                return 128 + signal.SIGPIPE
             if args.traceback:
                 raise
             say(in_options(_words(error)))
@@ -75,10 +83,26 @@ def main(arguments: list[str] | None = None) -> int:
                     torch.distributed.destroy_process_group()
 
 
+def _output_is_closed() -> bool:
+    """Whether who read the output has seen enough, as `| head` has; nothing more is then written,
+    also not as Python ends."""
+    watch = select.poll()
+    try:
+        watch.register(sys.stdout.fileno(), 0)
+        closed = any(event & select.POLLERR for _, event in watch.poll(0))
+        if closed:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):  # an output that is no file, or none
+        return False
+    return closed
+
+
 def _words(error: Exception) -> str:
     """What a message says of an error; of the system's own, the file before its reason."""
     if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
         return f"{str(error.filename)!r} cannot be read or written: {error.strerror}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full, or what the output goes to: {error.strerror}; make room"
     return on_one_line(error) if isinstance(error, OSError) else str(error)
 
 
@@ -224,11 +248,15 @@ def _evaluation_data(args: argparse.Namespace, saved: Saved) -> tuple[tuple[str,
         saved.check_classes(source)
         return source.classes, source.test, source.name
     folder, name = path(args.data), args.data_name or path(args.data).name
-    try:
-        data: ImageData | None = load_data(args, saved.image_size)
-    except ValueError:  # too few images of a class to train on are enough to judge
-        data = None
+    with warnings.catch_warnings(record=True) as said:  # of parts that may not be used
+        warnings.simplefilter("always")
+        try:
+            data: ImageData | None = load_data(args, saved.image_size)
+        except ValueError:  # too few images of a class to train on are enough to judge
+            data = None
     if data and data.test.digest() == saved.tested_on:
+        for one in said:
+            warnings.warn(one.message, stacklevel=2)
         return data.classes, data.test, f"{data.name}, the part that training kept to test on"
     side = saved.image_size if args.image_size is None else args.image_size
     preparation = Preparation(side, saved.mean, saved.std, interpolation="bilinear")  # as `folder`

@@ -23,7 +23,7 @@ from hybridlib.training.devices import make_accelerator, pick_device
 from hybridlib.training.optimizers import KINDS
 from hybridlib.training.presets import PRESETS, Table, sources
 from hybridlib.training.recipe import PRECISIONS, UNITS, settings
-from hybridlib.weight_files import CheckpointError, put_tensors, read_tensors
+from hybridlib.weight_files import CheckpointError, put_tensors, read_tensors, without_wrappers
 
 
 def processes() -> int:
@@ -160,6 +160,7 @@ AS_WORDS = {
     "use resume=True": "leave --no-resume out",
     "resume is False": "--no-resume is given",
     "checkpoint_dir": "--out",
+    "use 'bf16' or None": "use --mixed-precision bf16, or leave it out",
     "or None for the best": "or leave it out for the best",
 }
 
@@ -241,6 +242,7 @@ def read_saved(path: Path, *, model: str | None = None, size: str | None = None)
         ValueError: if neither the file nor the arguments name the model.
     """
     tensors, metadata = read_tensors(path)
+    tensors = without_wrappers(tensors)
     try:
         about = json.loads(metadata.get("hybridlib", "{}"))
         about = dict(about)

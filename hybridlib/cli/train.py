@@ -25,6 +25,7 @@ from hybridlib.cli.options import (
     recipe_sources,
 )
 from hybridlib.data import ImageData
+from hybridlib.data.listing import readable
 from hybridlib.models import SIZES, create
 from hybridlib.models.deit import Distillation, Kind, Renormalise
 from hybridlib.models.flagship import CALIBRATION_IMAGES, Flagship
@@ -147,6 +148,12 @@ def _train(args: argparse.Namespace) -> None:
     loss, teacher_notes = _teacher(args, data, smoothing=recipe.label_smoothing)
     label = "-".join((args.model, args.size, data.name, str(args.seed), *start))
     out = args.out or Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
+    for name in ("weights.safetensors", "run.json"):
+        if (out / name).is_dir():
+            raise ValueError(
+                f"in --out {readable(out)!r} {name} is a folder and must be written as a file; give"
+                " another folder, for example --out runs/mine"
+            )
     run = fit(
         model,
         data,
@@ -177,12 +184,13 @@ def _train(args: argparse.Namespace) -> None:
     )
     save_weights(model, out / "weights.safetensors", metadata={"hybridlib": json.dumps(about)})
     run.to_json(out / "run.json")
-    print(
+    said = (
         f"{run.name} on {data.name}: accuracy {100 * run.accuracy:.1f} % of {run.result['count']} "
         "test images after "
         f"{run.steps} steps ({run.epochs:.1f} epochs, {run.seconds:.0f} s)\nweights and record: "
         f"{out}/weights.safetensors, {out}/run.json"
     )
+    print(readable(said))
 
 
 def _start(
@@ -191,12 +199,13 @@ def _start(
     """The model with the weights of --init, and the data normalised as these were trained."""
     shape: dict[str, Any] = dict(num_classes=data.num_classes, image_size=data.image_size)
     if args.init not in PUBLIC:
-        if not Path(args.init).is_file():
+        file = Path(args.init).expanduser()  # after an equals sign no shell does it
+        if not file.is_file():
             raise ValueError(
                 f"--init {args.init!r} is neither a file nor one of {', '.join(PUBLIC)}"
             )
         model = create(args.model, args.size, **shape, drop_path=drop_path)
-        load_file(args.init, model, head=None, same_settings=args.same_settings)
+        load_file(file, model, head=None, same_settings=args.same_settings)
         return model, data
     public = PUBLIC[args.init]
     if (args.model, args.size) != (public.model, public.size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 import warnings
 from collections import Counter
@@ -14,7 +15,7 @@ import torch
 
 from hybridlib.checks import check_whole, checked, machine_memory, on_one_line
 from hybridlib.data.cifar import CIFAR
-from hybridlib.data.files import read_images
+from hybridlib.data.files import read_image, read_images
 from hybridlib.data.images import (
     FileImages,
     ImageData,
@@ -33,7 +34,9 @@ from hybridlib.data.listing import (
     find_train,
     has_pictures,
     list_classes,
+    named,
     natural,
+    parts_by_a_word,
     rank,
     readable,
     sub_folders,
@@ -121,6 +124,7 @@ def folder(
             FileImages(p, k, image_size=image_size, mean=mean, std=std, root=path)
             for p, k in zip(paths, labels)
         ]
+    _warn_shared(path, *paths)
     indices = choose_few(labels[0], per_class=per_class, fraction=fraction, seed=seed)
     settings: dict[str, Any] = dict(
         source="folder", image_size=image_size, per_class=per_class, fraction=fraction, seed=seed
@@ -240,6 +244,12 @@ def _list_folder(
             "no class folders in them, so that nothing says what the images show; sort them into "
             "one sub-folder per class"
         )
+    if not train_folder and parts_by_a_word(inner):
+        names = " and ".join(f"{readable(p.name)}/" for p in inner)
+        raise ValueError(
+            f"{readable(path)!r} has {names}, by their names parts to train and to test on and no "
+            "classes; call them train/ and test/, with one sub-folder per class in each"
+        )
     if train_folder:
         if not test_folder:
             raise ValueError(_no_test(path, train_folder, inner))
@@ -264,6 +274,7 @@ def _list_folder(
         )
     _check_enough(path, listing, least=2)
     _warn_passed(path, listing)
+    _warn_alike(path, inner)
     if not isinstance(test_fraction, (int, float)) or not 0 < test_fraction < 1:
         raise ValueError(
             f"test_fraction={test_fraction!r} must lie between 0 and 1, for example 0.2"
@@ -331,11 +342,54 @@ def _check_enough(path: Path, listing: Listing, *, least: int) -> None:
             )
 
 
+def _warn_alike(path: Path, classes: list[Path]) -> None:
+    """Warn if every class holds the same sub-folders and no picture beside them."""
+    inner: list[str] = []
+    for folder in classes:
+        names = [] if has_pictures(folder) else [p.name for p in sub_folders(folder)]
+        if len(names) < 2 or names != (inner or names):
+            return
+        inner = names
+    some = ", ".join(readable(name) for name in inner[:5])
+    warnings.warn(
+        f"{readable(path)!r}: {', '.join(readable(p.name) for p in classes[:5])} are taken for the "
+        f"classes, and each holds the same sub-folders, {some}; if these are the classes, give the "
+        "path of one of the folders, or call them train/ and test/",
+        stacklevel=4,
+    )
+
+
+def _warn_shared(path: Path, train: list[Path], test: list[Path]) -> None:
+    """Warn of pictures to test on that are among those to train on too, byte for byte; of many,
+    some are looked at. A picture of one colour is like others of its colour."""
+    some = test[:: max(1, len(test) // SAMPLE)]
+    sizes = {p.stat().st_size for p in some}
+    twins: dict[bytes, Path] = {}
+    for p in train:
+        if p.stat().st_size in sizes:
+            twins.setdefault(_sum(p), p)
+    shared = [p for p in some if p.stat().st_size in sizes and _sum(p) in twins]
+    shared = [p for p in shared if len(read_image(p, 8, root=path).flatten(1).unique(dim=1)[0]) > 1]
+    if shared:
+        first, twin = named(shared[0], path), named(twins[_sum(shared[0])], path)
+        warnings.warn(
+            f"{readable(path)!r}: {len(shared)} of {len(some)} pictures to test on are among those "
+            f"to train on too, such as {first!r}, which is {twin!r}: the accuracy will be too high;"
+            " take one of each two out",
+            stacklevel=4,
+        )
+
+
+def _sum(file: Path) -> bytes:
+    return hashlib.blake2b(file.read_bytes()).digest()
+
+
 def _no_images(path: Path, listing: Listing) -> str:
     note = f" ({listing.summary()})" if listing.passed else ""
+    ending = ", with the ending of an image, such as .jpg" if listing.passed else ""
     return (
         f"{readable(path)!r} holds no images{note}; put the images of each class into its "
-        "sub-folder"
+        f"sub-folder{ending}"
     )
 
 

@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as TF
 
+from hybridlib.checks import checked
 from hybridlib.data.files import Window, read_image
+from hybridlib.data.listing import readable
 
 
 class Images(Dataset):
@@ -176,13 +178,20 @@ class FileImages(Images):
 
     def digest(self) -> str:
         root, sep = os.fsencode(self.root), os.fsencode(os.sep)
-        listing = b"\n".join(
-            b"%s %d" % (name.replace(sep, b"/"), os.stat(os.path.join(root, name)).st_size)
-            for name in self.names.tolist()
-        )
+        try:
+            listing = b"\n".join(
+                b"%s %d" % (name.replace(sep, b"/"), os.stat(os.path.join(root, name)).st_size)
+                for name in self.names.tolist()
+            )
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{readable(os.fsdecode(error.filename))!r} was there when the folder was listed"
+                " and is not any more; put it back, or load the folder again"
+            ) from error
         return _digest(np.frombuffer(listing, np.uint8), self.labels.numpy())
 
 
+@checked
 @dataclass(frozen=True)
 class ImageData:
     """A source that is ready to train on.

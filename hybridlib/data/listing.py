@@ -27,6 +27,7 @@ from hybridlib.checks import shown
 TRAIN_NAMES = ("train", "training", "trainset", "train_set", "training_set", "train-set")
 TEST_NAMES: tuple[str, ...] = ("test", "testing", "testset", "test_set", "test-set", "testing_set")
 TEST_NAMES += ("val", "valid", "validation", "valset", "val_set", "validation_set", "eval")
+PART_NAMES = TRAIN_NAMES, TEST_NAMES
 # Formats that Pillow lists but cannot decode itself, or hands to another program.
 NOT_PICTURES = {"EPS", "PDF", "WMF", "MPEG", "BUFR", "GRIB", "HDF5"}
 HEIF = {".heic", ".heif", ".hif"}
@@ -110,6 +111,14 @@ def _find_parts(path: Path, names: tuple[str, ...]) -> list[Path]:
     inner = sub_folders(path)
     named = [part for name in names for part in inner if part.name.casefold() == name]
     return [part for part in named if sub_folders(part) or not has_pictures(part)]
+
+
+def parts_by_a_word(folders: list[Path]) -> bool:
+    """Whether each of the folders is called a part by a word in its name, and both kinds are there:
+    train1/ and test1/, train2017/ and val2017/, fruits_train/ and fruits_test/."""
+    words = [set(re.split(r"[^a-z]+", folder.name.casefold())) for folder in folders]
+    train, test = ([bool(w.intersection(names)) for w in words] for names in PART_NAMES)
+    return any(train) and any(test) and all(a != b for a, b in zip(train, test))
 
 
 def sub_folders(path: Path) -> list[Path]:

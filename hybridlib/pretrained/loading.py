@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+import zipfile
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from huggingface_hub import constants, hf_hub_download, hf_hub_url, try_to_load_
 from torch import Tensor, nn
 from torchvision.models import ResNet50_Weights
 
-from hybridlib.checks import check_positive, checked
+from hybridlib.checks import check_positive, checked, on_one_line
 from hybridlib.data import Picture, Preparation
 from hybridlib.layers.position import fit_positions
 from hybridlib.layers.sized import SizedModel
@@ -24,12 +25,19 @@ from hybridlib.layers.trace import AttentionMap
 from hybridlib.models import CLASSES, create
 from hybridlib.pretrained.catalogue import Entry, find
 from hybridlib.pretrained.names import MODELS, convert
-from hybridlib.weight_files import ZIP, CheckpointError, file_at, put_tensors, read_tensors
+from hybridlib.weight_files import (
+    ZIP,
+    CheckpointError,
+    file_at,
+    put_tensors,
+    read_tensors,
+    unwrapped,
+    without_wrappers,
+)
 
 # Where a training's checkpoint keeps its weights. The first is used: DeiT's and CeiT's authors test
 # "model", and timm's trainings write "state_dict".
 PARTS = ("model", "state_dict", "model_ema", "state_dict_ema")
-WRAPPER = "module."  # what DistributedDataParallel puts before every name
 HUB_FILE = "model.safetensors"
 HEADS = ("head.", "second_head.")
 POSITIONS = "positions.table"
@@ -176,7 +184,8 @@ def load_file(
         CheckpointError: if it cannot be read or is not this model's; names the tensors, or what the
             file looks like.
     """
-    state = _read_state(path)
+    state = without_wrappers(_read_state(path))
+    model = unwrapped(model)
     ours = model.state_dict()
     if POSITIONS not in state and state.keys() != ours.keys():
         state = _convert(state, model, origin=str(path), same_settings=same_settings)
@@ -245,6 +254,12 @@ def _read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
+    names = _names_in(path)
+    if any(name.endswith("constants.pkl") for name in names):  # before PyTorch looks into it
+        raise CheckpointError(
+            f"{str(path)!r} is a TorchScript archive, which holds a program, and is not read; save "
+            "the state dict of its model alone"
+        )
     # PyTorch 2.4 has no such context: there a file with a Namespace is refused.
     allow = getattr(torch.serialization, "safe_globals", lambda _: nullcontext())
     try:
@@ -260,17 +275,31 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except MemoryError:
         raise
     except Exception as error:  # PyTorch raises whatever a damaged archive makes it stumble over
+        if names and not any(name.endswith("data.pkl") for name in names):
+            raise CheckpointError(
+                f"{str(path)!r} is not a whole PyTorch file but an archive of"
+                f" {', '.join(names[:3])}; unpack it, or give a .safetensors file or a state dict"
+            ) from error
         raise CheckpointError(
             f"{str(path)!r} is not a whole PyTorch file ({_reason(error)}); fetch it again"
         ) from error
     return _find_state(content, path)
 
 
+def _names_in(path: Path) -> list[str]:
+    """The files in a ZIP archive; none if it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [on_one_line(name) for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return []
+
+
 def _reason(error: Exception) -> str:
     """The line that tells: PyTorch puts advice before and after it, such as to load with pickle."""
     lines = [line for line in str(error).splitlines() if line]
     telling = [line for line in lines if "GLOBAL" in line or "WeightsUnpickler" in line]
-    return next(iter(telling + lines), type(error).__name__).strip()
+    return next(iter(telling + lines), type(error).__name__).split(" Please use")[0].strip()
 
 
 def _find_state(content: object, path: Path) -> dict[str, Tensor]:
@@ -278,8 +307,6 @@ def _find_state(content: object, path: Path) -> dict[str, Tensor]:
         parts = [content[part] for part in PARTS if isinstance(content.get(part), Mapping)]
         state = parts[0] if parts else content
         if state and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
-            if all(name.startswith(WRAPPER) for name in state):
-                state = {name.removeprefix(WRAPPER): tensor for name, tensor in state.items()}
             return dict(state)
     summary = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else "no dict"
     raise CheckpointError(

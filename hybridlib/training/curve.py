@@ -127,6 +127,12 @@ class Curve:
 
     def _diverged(self, value: float, step: int, rate: float) -> str:
         lr, recipe = self.recipe.lr, self.recipe
+        if step == 1:  # no weight has changed yet
+            return (
+                f"the loss is {value} in step 1, before any weight has changed: the weights that"
+                " the model came with, the images or the loss have numbers that are none; begin"
+                " with other weights, or look at the loss"
+            )
         return (
             f"the loss is {value} in step {step} (learning rate {rate:.3g}): the training has"
             f" diverged. Lower lr={lr:g}, for example to {lr / 3:.2g}; or lengthen"

@@ -4,8 +4,10 @@ memory."""
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +16,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import GradientAccumulationPlugin
 from torch import nn
 
 
@@ -75,16 +78,37 @@ def keep_freed_memory() -> bool:
 
 
 def make_accelerator(device: torch.device, mixed_precision: str | None) -> Accelerator:
-    if mixed_precision == "fp16" and device.type == "cpu":
+    precision, origin = mixed_precision, ""
+    if precision is None:
+        variable = "ACCELERATE_MIXED_PRECISION"
+        precision = os.environ.get(variable, "no")
+        origin = f" (from {variable} in the environment)"
+    if precision not in ("no", "bf16", "fp16"):
         raise ValueError(
-            "mixed_precision='fp16' needs a GPU and the device is the CPU; use 'bf16' or None"
+            f"mixed_precision={precision!r}{origin} must be 'bf16', 'fp16', 'no' or None"
+        )
+    if precision == "fp16" and device.type == "cpu":
+        raise ValueError(
+            f"mixed_precision='fp16'{origin} needs a GPU and the device is the CPU; use 'bf16' or"
+            f" {repr('no') if origin else None}"
+        )
+    accumulated = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
+    if accumulated != "1":
+        warnings.warn(
+            f"ACCELERATE_GRADIENT_ACCUMULATION_STEPS={accumulated} in the environment is not"
+            " followed: every batch is a step here; use a larger batch_size",
+            stacklevel=3,
         )
     if device.index is not None and device.type == "cuda":
         torch.cuda.set_device(device)
     # Accelerate keeps the first device and precision of a process for good. A notebook trains more
     # than once.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed_precision)
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=mixed_precision,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
 
 
 def describe_device(device: torch.device, processes: int) -> dict:

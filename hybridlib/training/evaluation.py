@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,7 @@ from hybridlib.training.devices import (
     out_of_memory,
     pick_device,
 )
+from hybridlib.training.objective import check_labels, check_numbers
 from hybridlib.training.rules import WORKERS, count
 
 # large enough that the overhead of a batch is small, small enough for a laptop
@@ -87,6 +90,8 @@ def evaluate(
     count(EVALUATION_BATCH).check("batch_size", batch_size)
     WORKERS.check("workers", workers)
     images = dataset.test if isinstance(dataset, ImageData) else dataset
+    check_numbers(model)
+    check_labels(images, "dataset")
     device = pick_device(device)
     precision = {None: None, "no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
     if mixed_precision not in precision:
@@ -165,6 +170,12 @@ class Scorer:
             sums = accelerator.reduce(sums, reduction="sum")
             LAST_SENT[:] = [sums]
         right, loss, count = sums.tolist()
+        if not isfinite(loss):
+            warnings.warn(
+                f"the loss over the test images is {loss}: the model gives numbers that are none or"
+                " endless, and the accuracy says nothing; look at its weights",
+                stacklevel=2,
+            )
         return Evaluation(accuracy=right / count, loss=loss / count, count=round(count))
 
     @torch.no_grad()

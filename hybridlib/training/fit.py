@@ -23,7 +23,14 @@ from hybridlib.training.devices import (
     pick_device,
 )
 from hybridlib.training.loop import Training
-from hybridlib.training.objective import Loss, check_loss, check_model, name_of
+from hybridlib.training.objective import (
+    Loss,
+    check_labels,
+    check_loss,
+    check_model,
+    check_numbers,
+    name_of,
+)
 from hybridlib.training.recipe import Recipe, SettingError
 from hybridlib.training.record import Run, check_json
 from hybridlib.training.rules import SEED, WORKERS, count
@@ -140,10 +147,13 @@ def begun(
     SEED.check("seed", options["seed"])
     WORKERS.check("workers", options["workers"])
     count(200).check("checkpoint_every", options["checkpoint_every"])
-    if any(parameter.is_meta for parameter in model.parameters()):
+    check_numbers(model)
+    for part in ("train", "test"):
+        check_labels(getattr(data, part), f"data.{part}", data.num_classes)
+    if not torch.is_grad_enabled():
         raise ValueError(
-            "the model is on the meta device and has no numbers; create it outside "
-            'torch.device("meta")'
+            "gradients are switched off here, by torch.no_grad() or torch.inference_mode(); call "
+            "fit outside it"
         )
     recipe, loss = recipe.settle(data), options["loss"]
     check_json("notes", notes or {})

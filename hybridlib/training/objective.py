@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridlib.data import ImageData
+from hybridlib.data import ImageData, Images
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -39,7 +39,15 @@ class Objective(nn.Module):
 
 def cross_entropy(label_smoothing: float) -> Loss:
     def loss(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(model(images), targets, label_smoothing=label_smoothing)
+        logits = model(images)
+        if not isinstance(logits, Tensor):  # as models with auxiliary heads, in training alone
+            raise ValueError(
+                f"the model gives {type(logits).__name__} in training and must give the logits"
+                " alone; switch its other outputs off, or give fit a loss that takes them, for"
+                " example loss=lambda model, images, targets: cross_entropy(model(images)[0],"
+                " targets)"
+            )
+        return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
     return loss
 
@@ -61,6 +69,43 @@ def check_loss(loss: Loss) -> None:
             f"loss={name_of(loss)}{signature} must take three arguments, (model, images, targets), "
             "for example lambda model, images, targets: cross_entropy(model(images), targets)"
         ) from None
+
+
+def check_numbers(model: nn.Module) -> None:
+    """Raise ValueError for a model on the meta device.
+
+    Args:
+        model: to be trained or evaluated.
+    """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise ValueError(
+            "the model is on the meta device and has no numbers; create it outside "
+            'torch.device("meta")'
+        )
+
+
+def check_labels(split: Images, name: str, classes: int | None = None) -> None:
+    """Raise ValueError unless a split has images, with whole numbers for labels.
+
+    Args:
+        split: to train or to be judged on.
+        name: that the message shall use.
+        classes: how many there are, if that is known; labels count them from 0.
+    """
+    labels = split.labels
+    if not len(labels):
+        raise ValueError(f"{name} has no images; give one or more")
+    if labels.dtype != torch.int64:
+        kind = str(labels.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"the labels of {name} are {kind} and must be int64; convert them with labels.long()"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or (classes is not None and high >= classes):
+        last = "" if classes is None else f" to {classes - 1}, for {classes} classes"
+        raise ValueError(
+            f"the labels of {name} go from {low} to {high} and must count the classes from 0{last}"
+        )
 
 
 def check_model(model: nn.Module, data: ImageData, device: torch.device) -> None:

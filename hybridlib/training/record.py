@@ -62,7 +62,7 @@ class Run:
         text = json.dumps(asdict(self), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
         if path is not None:
             with whole(Path(path)) as draft:
-                draft.write_text(text, encoding="utf-8")
+                draft.write_text(text, encoding="utf-8", errors="backslashreplace")
         return text
 
     @classmethod

@@ -1,6 +1,7 @@
 """Files of weights: CeiT's checkpoint and others are read; what is something else is refused."""
 
 import argparse
+import gzip
 import os
 import pickle
 import re
@@ -157,6 +158,12 @@ def cut(path, part):
     path.write_bytes(content[: int(part * len(content))])
 
 
+def write_program(path):
+    """What torch.jit.save writes has this file in it."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("w/constants.pkl", pickle.dumps(Hostile(path.with_name("was-here"))))
+
+
 def write_zip(path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.txt", "a")
@@ -185,6 +192,12 @@ def write_zip(path):
             "not a whole PyTorch file",
         ),
         ("w.pth", write_zip, "not a whole PyTorch file"),
+        ("w.zip", write_zip, r"but an archive of a\.txt; unpack it"),
+        ("w.pt", write_program, "a TorchScript archive, which holds a program, and is not read"),
+        ("w.safetensors.index.json", lambda p: p.write_text('{"weight_map": {}}'), "is JSON, such"),
+        ("w.gz", lambda p: p.write_bytes(gzip.compress(b"w")), "packed by gzip; unpack it first"),
+        ("w.h5", lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n"), "is HDF5, as Keras writes it"),
+        ("w.gguf", lambda p: p.write_bytes(b"GGUF" + bytes(9)), "is GGUF, as llama.cpp writes it"),
         ("w.pth", lambda p: torch.save([1, 2], p), "no dict; a state dict was expected"),
         ("w.pth", lambda p: torch.save({}, p), "nothing; a state dict was expected"),
         (
@@ -198,6 +211,7 @@ def test_what_is_no_weights_file(name, write, message, tmp_path):
     write(tmp_path / name)
     with pytest.raises(CheckpointError, match=message):
         load_file(tmp_path / name, DeiT.from_size("nano"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize(
@@ -321,6 +335,47 @@ def test_tensors_that_cannot_be_converted(state, tmp_path):
         CheckpointError, match=r"does not hold the weights of a ConViT.*Its names begin blocks"
     ):
         load_file(tmp_path / "w.safetensors", ConViT.from_size("nano"))
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
+def test_names_of_a_wrapped_model_are_read(wrapper, tmp_path):
+    """DistributedDataParallel, torch.compile and Lightning put a word before every name."""
+    source = DeiT.from_size("nano", num_classes=5)
+    state = {f"{wrapper}{name}": tensor for name, tensor in source.state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    readers = [
+        lambda model: load_weights(model, tmp_path / "w.safetensors"),
+        lambda model: load_file(tmp_path / "w.safetensors", model),
+        lambda model: load_file(tmp_path / "w.pth", torch.compile(model, backend="eager")),
+    ]
+    for read in readers:
+        model = DeiT.from_size("nano", num_classes=5)
+        read(model)
+        assert torch.equal(model.norm.weight, source.norm.weight)
+        assert torch.equal(model.head.weight, source.head.weight)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.bool])
+def test_quantised_weights_are_refused(kind, tmp_path):
+    source = DeiT.from_size("nano", num_classes=5)
+    state = {**source.state_dict(), "head.weight": torch.ones(5, 64, dtype=kind)}
+    save_file(state, tmp_path / "w.safetensors")
+    model = DeiT.from_size("nano", num_classes=5)
+    before = model.norm.weight.clone(), model.head.weight.clone()
+    with pytest.raises(CheckpointError, match=r"head\.weight is .*Weights that were quantised are"):
+        load_file(tmp_path / "w.safetensors", model)
+    assert torch.equal(model.norm.weight, before[0]) and torch.equal(model.head.weight, before[1])
+
+
+def test_weights_that_are_no_numbers_are_told(tmp_path):
+    source = DeiT.from_size("nano", num_classes=5)
+    source.head.weight.data[0, 0] = 1e30
+    save_weights(source, tmp_path / "w.safetensors")
+    with pytest.warns(
+        UserWarning, match=r"w\.safetensors': head\.weight have numbers that are none"
+    ):
+        load_weights(DeiT.from_size("nano", num_classes=5).half(), tmp_path / "w.safetensors")
 
 
 def test_another_architecture_is_refused(whole):
