@@ -224,8 +224,8 @@ def put_tensors(model: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
         odd = [n for n, v in state.items() if not v.is_meta and not bool(v.isfinite().all())]
     if odd:
         warnings.warn(
-            f"{origin!r}: {_some(odd)} have numbers that are none or endless in this model, and so"
-            " will what it gives; use weights from before a training diverged, or a wider type",
+            f"{origin!r}: NaN or infinite numbers in {_some(odd)} of this model, and so in what it"
+            " gives; use weights from before a training diverged, or a wider type",
             stacklevel=3,
         )
 

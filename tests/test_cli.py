@@ -18,7 +18,7 @@ from hybridlib.cli import main as cli
 from hybridlib.cli import train as cli_train
 from hybridlib.cli.main import main
 from hybridlib.training import Run, Stopped
-from hybridlib.weight_files import read_tensors, save_weights
+from hybridlib.weight_files import read_tensors, save_weights, write_tensors
 
 QUICK = ["--steps", "2", "--batch-size", "8", "--device", "cpu", "--quiet"]
 
@@ -362,3 +362,29 @@ def test_module_runs_as_a_program(capsys, monkeypatch):
     assert error.value.code == 0 and all(
         command in output for command in ("models", "train", "evaluate")
     )
+
+
+@pytest.mark.parametrize(
+    "words, near",
+    [
+        ("train vit --data digits --epoch-s 1", "--epochs"),
+        ("evaluate w.safetensors --image_size=32", "--image-size"),
+        ("study run field --sees 0", "--seeds"),
+        ("train vit --data digits --zzzz 1", None),
+    ],
+)
+def test_a_misspelt_option_is_answered_with_its_like(words, near, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and "unrecognized arguments" in said
+    assert said.rstrip().endswith(f"did you mean {near}?") if near else "did you mean" not in said
+
+
+def test_a_teacher_is_what_train_wrote(tmp_path, capsys):
+    """Not a checkpoint, which names no model; `train` has no option to say which it is."""
+    write_tensors(tmp_path / "step-1.safetensors", {"weight": torch.zeros(2)}, {})
+    words = ["train", "vit", "--data", "digits", "--epochs", "1", "--teacher"]
+    assert main([*words, str(tmp_path / "step-1.safetensors")]) == 2
+    said = capsys.readouterr().err
+    assert "give the weights.safetensors that `train` wrote" in said and "--model" not in said

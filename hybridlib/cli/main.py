@@ -11,6 +11,7 @@ import signal
 import sys
 import warnings
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -106,8 +107,21 @@ def _words(error: Exception) -> str:
     return on_one_line(error) if isinstance(error, OSError) else str(error)
 
 
+class Parser(argparse.ArgumentParser):
+    """Answers a misspelt option with the one that it resembles."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        namespace, unknown = super().parse_known_args(args, namespace)
+        for word in unknown:
+            option = word.split("=")[0]
+            near = get_close_matches(option, self._option_string_actions, 1)
+            if option.startswith("--") and near:
+                self.error(f"unrecognized arguments: {' '.join(unknown)}; did you mean {near[0]}?")
+        return namespace, unknown
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m hybridlib", description="Models, trainings and studies of the book."
     )
     parser.add_argument(

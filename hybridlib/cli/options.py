@@ -231,11 +231,14 @@ class Saved:
         return hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
 
 
-def read_saved(path: Path, *, model: str | None = None, size: str | None = None) -> Saved:
+def read_saved(
+    path: Path, *, model: str | None = None, size: str | None = None, can_be_said: bool = True
+) -> Saved:
     """The weights in a file.
 
     Args:
         model, size: what the file need not say.
+        can_be_said: whether the command has options for these two.
 
     Raises:
         CheckpointError: for a header that hybridlib did not write.
@@ -259,10 +262,12 @@ def read_saved(path: Path, *, model: str | None = None, size: str | None = None)
             f"{str(path)!r} has a header that hybridlib did not write ({on_one_line(error)})"
         ) from error
     if model not in list(SIZES) or not isinstance(size, str):
-        raise ValueError(
-            f"{str(path)!r} does not say which model it belongs to; add --model "
-            f"({', '.join(SIZES)}) and --size"
+        advice = (
+            f"add --model ({', '.join(SIZES)}) and --size"
+            if can_be_said
+            else "give the weights.safetensors that `train` wrote"
         )
+        raise ValueError(f"{str(path)!r} does not say which model it belongs to; {advice}")
     if size not in SIZES[model]:
         raise ValueError(
             f"{str(path)!r} is of the size {size!r}, and {model} has {', '.join(SIZES[model])}"

@@ -129,9 +129,9 @@ class Curve:
         lr, recipe = self.recipe.lr, self.recipe
         if step == 1:  # no weight has changed yet
             return (
-                f"the loss is {value} in step 1, before any weight has changed: the weights that"
-                " the model came with, the images or the loss have numbers that are none; begin"
-                " with other weights, or look at the loss"
+                f"the loss is {value} in step 1, before any weight has changed: there are NaN or"
+                " infinite numbers in the model's weights, in the images or in the loss itself;"
+                " begin with other weights, or look at the loss"
             )
         return (
             f"the loss is {value} in step {step} (learning rate {rate:.3g}): the training has"

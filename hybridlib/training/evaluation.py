@@ -172,8 +172,8 @@ class Scorer:
         right, loss, count = sums.tolist()
         if not isfinite(loss):
             warnings.warn(
-                f"the loss over the test images is {loss}: the model gives numbers that are none or"
-                " endless, and the accuracy says nothing; look at its weights",
+                f"the loss over the test images is {loss}: the model gives NaN or infinite numbers,"
+                " and the accuracy says nothing; look at its weights",
                 stacklevel=2,
             )
         return Evaluation(accuracy=right / count, loss=loss / count, count=round(count))

@@ -373,7 +373,7 @@ def test_weights_that_are_no_numbers_are_told(tmp_path):
     source.head.weight.data[0, 0] = 1e30
     save_weights(source, tmp_path / "w.safetensors")
     with pytest.warns(
-        UserWarning, match=r"w\.safetensors': head\.weight have numbers that are none"
+        UserWarning, match=r"w\.safetensors': NaN or infinite numbers in head\.weight"
     ):
         load_weights(DeiT.from_size("nano", num_classes=5).half(), tmp_path / "w.safetensors")
 
