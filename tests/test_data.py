@@ -914,3 +914,26 @@ def test_augmentation_of_a_share_is_the_share_of_the_augmentation(augment):
 def test_unknown_augmentation_lists_what_there_is():
     with pytest.raises(ValueError, match="'mirror'.*none, flip, crop, crop-flip"):
         augmenting.find("mirror")
+
+
+@pytest.mark.parametrize(
+    "names, refused",
+    [
+        (("images", "masks"), True),
+        (("JPEGImages", "Annotations", "SegmentationClass"), True),
+        (("train/images", "train/labels", "val/images", "val/labels"), True),
+        (("labels", "photos", "maps"), False),
+        (("mask", "no_mask"), False),
+    ],
+)
+def test_folders_of_another_task_are_no_classes(tmp_path, names, refused):
+    for seed, name in enumerate(names):
+        (tmp_path / name).mkdir(parents=True)
+        for i in range(5):
+            pixels = np.random.default_rng((seed, i)).integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    if refused:
+        with pytest.raises(ValueError, match="a set for detection or segmentation; to classify"):
+            sources.folder(tmp_path, image_size=8)
+    else:
+        assert sources.folder(tmp_path, image_size=8).num_classes == len(names)

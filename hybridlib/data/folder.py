@@ -29,6 +29,7 @@ from hybridlib.data.listing import (
     TEST_NAMES,
     TRAIN_NAMES,
     Listing,
+    are_marked,
     expand,
     find_test,
     find_train,
@@ -249,6 +250,13 @@ def _list_folder(
         raise ValueError(
             f"{readable(path)!r} has {names}, by their names parts to train and to test on and no "
             "classes; call them train/ and test/, with one sub-folder per class in each"
+        )
+    place = train_folder or path
+    if are_marked(sub_folders(place)):
+        names = " and ".join(f"{readable(p.name)}/" for p in sub_folders(place))
+        raise ValueError(
+            f"{readable(place)!r} has {names}, by their names a set for detection or segmentation; "
+            "to classify its pictures, sort them into one sub-folder per class"
         )
     if train_folder:
         if not test_folder:

@@ -28,6 +28,10 @@ TRAIN_NAMES = ("train", "training", "trainset", "train_set", "training_set", "tr
 TEST_NAMES: tuple[str, ...] = ("test", "testing", "testset", "test_set", "test-set", "testing_set")
 TEST_NAMES += ("val", "valid", "validation", "valset", "val_set", "validation_set", "eval")
 PART_NAMES = TRAIN_NAMES, TEST_NAMES
+# Folders of sets whose pictures are marked and not sorted: for detection or segmentation.
+MARKS = {"annotations", "annotation", "labels", "label", "masks", "mask", "gt", "groundtruth"}
+MARKS |= {"segmentationclass", "segmentationobject", "imagesets", "bboxes", "keypoints"}
+MARKED = {"images", "image", "imgs", "img", "jpegimages", "pictures", "photos", "jpgs"}
 # Formats that Pillow lists but cannot decode itself, or hands to another program.
 NOT_PICTURES = {"EPS", "PDF", "WMF", "MPEG", "BUFR", "GRIB", "HDF5"}
 HEIF = {".heic", ".heif", ".hif"}
@@ -119,6 +123,13 @@ def parts_by_a_word(folders: list[Path]) -> bool:
     words = [set(re.split(r"[^a-z]+", folder.name.casefold())) for folder in folders]
     train, test = ([bool(w.intersection(names)) for w in words] for names in PART_NAMES)
     return any(train) and any(test) and all(a != b for a, b in zip(train, test))
+
+
+def are_marked(folders: list[Path]) -> bool:
+    """Whether the folders are by their names pictures and what is marked in them: images/ and
+    masks/, JPEGImages/ and Annotations/."""
+    names = {folder.name.casefold() for folder in folders}
+    return bool(names & MARKED and names & MARKS) and names <= MARKED | MARKS
 
 
 def sub_folders(path: Path) -> list[Path]:
