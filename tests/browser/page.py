@@ -184,12 +184,12 @@ def pixels(canvas) -> np.ndarray:
 # its colours on its backgrounds; the others are hidden meanwhile.
 MARK_WORDS_ALIKE = """() => {
   const looks = new Set();
-  for (const block of document.querySelectorAll(".highlight pre")) {
+  for (const block of document.querySelectorAll(".highlight pre, dt.sig")) {
     let grounds = "";
     for (let node = block; node; node = node.parentElement)
       grounds += getComputedStyle(node).backgroundColor + getComputedStyle(node).opacity;
     for (const word of block.querySelectorAll("span")) {
-      if (word.firstElementChild || !word.checkVisibility()) continue;
+      if (word.firstElementChild || word.closest("a") || !word.checkVisibility()) continue;
       const { color, backgroundColor, opacity, fontSize, fontWeight } = getComputedStyle(word);
       const look = [color, backgroundColor, opacity, fontSize, fontWeight, grounds].join();
       word.toggleAttribute("data-alike", looks.has(look));
