@@ -187,6 +187,7 @@ def uniform_attention_distance(grid: tuple[int, int], *, patch_size: int) -> flo
         grid: rows and columns of the patches.
         patch_size: pixels between neighbouring patches.
     """
+    check_whole(**{"grid[0]": grid[0], "grid[1]": grid[1]})
     return relative_offsets(grid).float().norm(dim=-1).mean().item() * patch_size
 
 
@@ -368,6 +369,7 @@ def grid_correlation(similarity: Tensor, grid: tuple[int, int]) -> float:
         similarity: shape `n n`, for example of a position table.
         grid: rows and columns, with rows x columns = n.
     """
+    check_whole(**{"grid[0]": grid[0], "grid[1]": grid[1]})
     check_axes("similarity", similarity, *[grid[0] * grid[1]] * 2)
     similarity = precise(similarity)
     cells = grid_coordinates(grid).to(similarity)

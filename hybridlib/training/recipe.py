@@ -43,18 +43,18 @@ noted, unnoted = partial(setting, record="always"), partial(setting, record="nev
 class Recipe:
     epochs: float | None = noted(
         None,
-        rules.positive(10, optional=True),
+        rules.BUDGET,
         "the budget: passes over the training images; 0.5 is half a pass. Give exactly one of"
         " epochs, steps and seconds",
     )
     steps: int | None = noted(
         None,
-        Rule("above 0, and steps whole", rules.whole(1), 10, True),
+        Rule("above 0, and steps whole and below 1e15", rules.whole(1, rules.ENDLESS), 10, True),
         "or so many optimizer steps",
     )
     seconds: float | None = noted(
         None,
-        rules.positive(10, optional=True),
+        rules.BUDGET,
         "or so much time for training steps, without evaluations and checkpoints",
     )
     batch_size: int = noted(128, rules.count(128), "images in a step, over all processes")

@@ -41,7 +41,7 @@ class Rule:
         except (TypeError, ValueError, RuntimeError):  # cannot be compared, or has many answers
             good = False
         if not good:
-            size = " and below 1e300" if too_large(value) else ""
+            size = " and below 1e300" if too_large(value) and "below" not in self.words else ""
             none = ", or None" if self.optional else ""
             raise SettingError(
                 f"{name}={shown(value)} must be {self.words}{size}{none}, for example"
@@ -107,5 +107,7 @@ def numbers(length: int, example: tuple) -> Rule:
     return Rule(f"{length} numbers of 0 or more", holds, example, optional=True)
 
 
+ENDLESS = 10**15  # a budget that no machine comes to the end of
+BUDGET = Rule("above 0 and below 1e15", number(0, ENDLESS, above=True), 10, True)
 SEED = Rule("in 0..2^32-1", whole(0, 2**32), 0)
 WORKERS = Rule("whole, from 0 on", whole(0), 2, optional=True)
