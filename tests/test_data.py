@@ -928,10 +928,8 @@ def test_unknown_augmentation_lists_what_there_is():
 )
 def test_folders_of_another_task_are_no_classes(tmp_path, names, refused):
     for seed, name in enumerate(names):
-        (tmp_path / name).mkdir(parents=True)
         for i in range(5):
-            pixels = np.random.default_rng((seed, i)).integers(0, 256, (8, 8, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+            noise(tmp_path / name / f"{i}.png", (seed, i))
     if refused:
         with pytest.raises(ValueError, match="a set for detection or segmentation; to classify"):
             sources.folder(tmp_path, image_size=8)

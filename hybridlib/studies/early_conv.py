@@ -2,8 +2,8 @@
 
 Both stems, two optimisers, five learning rates each, the whole curve kept. No run is a tuning for
 another: the spread over the ladder is the finding. Study `early_conv_unclipped` repeats the grid
-without a limit to the gradient's norm, as the paper trains; there a run may diverge, and counts as
-it stands then.
+without a limit to the gradient's norm, which the paper's recipe does not name; there a run may
+diverge, and counts as it stands then.
 """
 
 from functools import partial
