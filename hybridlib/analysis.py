@@ -76,8 +76,7 @@ def effective_receptive_field(features: Callable[[Tensor], Tensor], images: Tens
     Source: Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural
     Networks", NeurIPS 2016.
     """
-    check_axes("images", images, "batch", "channels", "height", "width")
-    check_image(images, channels=images.shape[1])
+    _check_images(images)
     images = images.detach().clone().requires_grad_()
     out = features(images)
     check_axes("what features gives", out, len(images), "channels", "height", "width")
@@ -130,6 +129,8 @@ def equivariance_error(
         shift: pixels.
         stride: total stride of `features`.
     """
+    check_whole(stride=stride)
+    _check_images(images)
     moved_then_seen = precise(features(images.roll(shift, dims=-1)))
     output = precise(features(images))
     seen_then_moved = output.roll(round(shift / stride), dims=-1)
@@ -147,6 +148,7 @@ def invariance_error(model: Callable[[Tensor], Tensor], images: Tensor, *, shift
         images: shape `b c h w`.
         shift: pixels to the right, wrapping around.
     """
+    _check_images(images)
     out, moved = (precise(model(x)) for x in (images, images.roll(shift, dims=-1)))
     return ((moved - out).norm() / out.norm()).item()
 
@@ -187,7 +189,7 @@ def uniform_attention_distance(grid: tuple[int, int], *, patch_size: int) -> flo
         grid: rows and columns of the patches.
         patch_size: pixels between neighbouring patches.
     """
-    check_whole(**{"grid[0]": grid[0], "grid[1]": grid[1]})
+    _check_grid(grid)
     return relative_offsets(grid).float().norm(dim=-1).mean().item() * patch_size
 
 
@@ -369,8 +371,14 @@ def grid_correlation(similarity: Tensor, grid: tuple[int, int]) -> float:
         similarity: shape `n n`, for example of a position table.
         grid: rows and columns, with rows x columns = n.
     """
-    check_whole(**{"grid[0]": grid[0], "grid[1]": grid[1]})
-    check_axes("similarity", similarity, *[grid[0] * grid[1]] * 2)
+    _check_grid(grid)
+    check_axes("similarity", similarity, "positions", "positions")
+    if similarity.shape != (grid[0] * grid[1],) * 2:
+        raise ValueError(
+            f"similarity has shape {tuple(similarity.shape)} and grid={tuple(grid)} has"
+            f" {grid[0] * grid[1]} positions; use a grid of rows x columns ="
+            f" {len(similarity)} and a square of similarities"
+        )
     similarity = precise(similarity)
     cells = grid_coordinates(grid).to(similarity)
     apart = ~torch.eye(len(cells), dtype=torch.bool)
@@ -427,7 +435,7 @@ def tokens_to_map(tokens: Tensor, grid: tuple[int, int], *, extra: int = 0) -> T
         extra: how many tokens come before the patches.
     """
     check_axes("tokens", tokens, "batch", "tokens", "width")
-    check_whole(**{"grid[0]": grid[0], "grid[1]": grid[1]})
+    _check_grid(grid)
     count, patches = tokens.shape[1], grid[0] * grid[1]
     if extra < 0 or count != extra + patches:
         raise ValueError(
@@ -435,3 +443,12 @@ def tokens_to_map(tokens: Tensor, grid: tuple[int, int], *, extra: int = 0) -> T
             + (f"extra={count - patches}" if count >= patches else f"{extra + patches} tokens")
         )
     return rearrange(tokens[:, extra:], "b (h w) d -> b d h w", h=grid[0], w=grid[1])
+
+
+def _check_images(images: Tensor) -> None:
+    check_axes("images", images, "batch", "channels", "height", "width")
+    check_image(images, channels=images.shape[1])
+
+
+def _check_grid(grid: tuple[int, int]) -> None:
+    check_whole(**{"grid[0]": grid[0], "grid[1]": grid[1]})

@@ -45,7 +45,8 @@ WHOLE_BELOW = 2**63  # what PyTorch and NumPy hold
 
 
 def check_positive(**values: float) -> None:
-    """Raise ValueError unless every named value is a number above zero.
+    """Raise ValueError unless every named value is a number above zero and below 1e15: float32 soon
+    overflows beyond.
 
     Args:
         **values: by the names that the message shall use.
@@ -57,6 +58,8 @@ def check_positive(**values: float) -> None:
             )
         if not value > 0:
             raise ValueError(f"{name}={value} must be greater than 0, for example {name}=1")
+        if not value < 1e15:
+            raise ValueError(f"{name}={value} must be below 1e15, for example {name}=1")
 
 
 def check_whole(**values: int) -> None:
@@ -343,7 +346,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     Known are bool, int, float, str, Path, None, every class, functions, choices (Literal), lists
     and tuples, mappings, and unions of these. Any other annotation takes anything. True is no
-    number here, and a list does for a tuple. A number of NumPy's becomes Python's.
+    number here, and a list does for a tuple. Numbers of NumPy's become Python's.
 
     Args:
         function: or class, to be called with such arguments only. A call with others raises a
@@ -366,8 +369,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in given.items():
             hint, parameter = hints().get(name), signature.parameters[name]
             if hint is None or parameter.kind is parameter.VAR_KEYWORD or is_kind(value, hint):
-                # NumPy's numbers wrap around at the ends of their type, and are not JSON's
-                given[name] = value.item() if isinstance(value, np.generic) else value
+                given[name] = _as_python(value)
                 continue
             usual = parameter.default
             example = _example(hint) if usual in (parameter.empty, None) else usual
@@ -393,6 +395,16 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             ) from error
 
     return call
+
+
+def _as_python(value: Any) -> Any:
+    """Python's numbers for NumPy's, which wrap around at the ends of their type and are not
+    JSON's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (tuple, list) and any(isinstance(each, np.generic) for each in value):
+        return type(value)(map(_as_python, value))
+    return value
 
 
 def is_kind(value: object, hint: Any) -> bool:

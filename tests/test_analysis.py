@@ -359,6 +359,8 @@ def test_grid_correlation_against_numpy():
     )
     assert grid_correlation(2 * closeness + 5, grid) == pytest.approx(1, abs=1e-9)
     assert grid_correlation(-closeness, grid) == pytest.approx(-1, abs=1e-9)
+    with pytest.raises(ValueError, match=r"shape \(12, 12\) and grid=\(2, 2\) has 4 positions"):
+        grid_correlation(closeness, (2, 2))
 
 
 # Cost
@@ -429,6 +431,17 @@ def test_cost_sees_fused_attention_and_leaves_the_model_as_it_was():
     assert model.training and model.dropout.training
     cost(model.eval(), image_size=4)
     assert not model.training
+
+
+@pytest.mark.parametrize("error", [equivariance_error, invariance_error])
+def test_what_is_no_batch_of_images_is_named(error):
+    with pytest.raises(ValueError, match=r"images has shape \(\); expected \(batch, channels"):
+        error(nn.Identity(), torch.tensor(3), shift=1)
+
+
+def test_a_stride_of_nothing_is_named(images):
+    with pytest.raises(ValueError, match="stride=0 must be greater than 0"):
+        equivariance_error(nn.Identity(), images, shift=1, stride=0)
 
 
 def test_cost_of_nothing():

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
+from torch import nn
 from torchvision.transforms import v2
 
 from hybridlib.data import MemoryImages, read_image
@@ -129,6 +130,16 @@ def test_mixing_leaves_the_callers_random_numbers_alone():
         (lambda: Erase(1.5), "probability=1.5"),
         (lambda: RandomResizedCrop((0.5, 3)), r"scale\[1\]=3 must be between 0 and 1"),
         (lambda: augmenting.find((flip, Erase())), r"^Erase\(.*must stand before"),
+        (
+            lambda: augmenting.find(nn.Identity()),
+            r"augment=Identity\(\) must take three arguments: ",
+        ),
+        (
+            lambda: augmenting.apply(
+                v2.RandomHorizontalFlip(), IMAGES, LABELS, BatchRandom(0, size=8)
+            ),
+            r"augment=RandomHorizontalFlip gave .*, not a pair: .* for example augment=lambda images,",
+        ),
     ],
 )
 def test_what_cannot_be(make, message):

@@ -147,6 +147,7 @@ def test_a_new_folder_is_judged_whole_and_the_old_one_in_its_test_part(capsys, w
     assert "16 test images" in capsys.readouterr().out
     assert "image_size" not in (message := fails(capsys, *weights, "new", "--image-size", "0"))
     assert "--image-size 0 must be" in message
+    assert "'' is no path" in fails(capsys, *weights, "")
 
 
 @pytest.mark.parametrize("model", ["vit", "botnet", "coatnet", "flagship"])
@@ -265,6 +266,14 @@ def test_names_that_are_not_utf8_reach_the_record(capsys, work_folder):
     assert (
         "runs/caf\udce9" in Run.from_json(work_folder / "runs" / "caf\udce9" / "run.json").command
     )
+
+
+def test_a_message_steers_no_terminal(capsys):
+    word, shown = "\x1e\x1b[31m\udce9", "\\x1e\\x1b[31m\\udce9"
+    assert shown in fails(capsys, "bench", word)
+    with pytest.raises(SystemExit):
+        main(["models", word])
+    assert shown in capsys.readouterr().err
 
 
 def test_an_output_that_is_closed_or_full(work_folder):

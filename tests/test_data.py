@@ -282,8 +282,12 @@ def test_parts_with_a_word_more_are_no_classes(tmp_path, names):
             picture(tmp_path / "flat" / name / f"{i}.png", "red")
             for kind in ("cat", "dog"):
                 picture(tmp_path / "deep" / name / kind / f"{i}.png", "red")
-    for root in ("flat", "deep"):
-        with pytest.raises(ValueError, match="by their names parts to train and to test on.*test/"):
+        (tmp_path / "marked" / name).mkdir(parents=True)
+    (tmp_path / "marked" / "annotations").mkdir()
+    for root in ("flat", "deep", "marked"):
+        with pytest.raises(
+            ValueError, match=f"has {min(names)}/ and {max(names)}/, by their names parts .* test/"
+        ):
             load(tmp_path / root)
     picture(tmp_path / "flat" / "bus" / "0.png", "red")
     picture(tmp_path / "flat" / "bus" / "1.png", "red")

@@ -3,18 +3,27 @@ offer is tried."""
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from hybridlib.checks import check_divides, check_image, check_positive, check_share, look_up
+from hybridlib.checks import (
+    check_divides,
+    check_image,
+    check_positive,
+    check_share,
+    checked,
+    look_up,
+)
 from hybridlib.layers.attention import MultiHeadSelfAttention
 from hybridlib.layers.convolution import ConvNormAct
 from hybridlib.layers.position import LearnedPositions, sincos_positions
 from hybridlib.layers.transformer import MLP, TransformerBlock
 from hybridlib.models import SIZES, create
+from hybridlib.models.botnet import BottleneckTransformer
 from hybridlib.models.ceit import LCA, CeiT, CeiTBlock, ImageToTokens, LeFF
 from hybridlib.models.convit import ConViT, GatedPositionalSelfAttention, LocalBlock
 from hybridlib.models.convnet import ConvNet
@@ -260,6 +269,33 @@ def test_check_divides(divisor, value):
         with pytest.raises(ValueError) as error:
             check_fixed(divisor, value)
         assert all(list(offer) == ["b"] for offer in offers(str(error.value), "b"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: GatedPositionalSelfAttention(8, num_heads=4, locality_strength=1e300),
+            r"locality_strength=1e\+300 must be below 1e15",
+        ),
+        (
+            lambda: BottleneckTransformer(4, 4, stride=1, grid=(2, 2), num_heads=2),
+            "out_channels=4 is not a multiple of 8 .* use out_channels=8",
+        ),
+    ],
+)
+def test_what_cannot_be(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_numbers_of_numpy_become_pythons():
+    @checked
+    def doubled(side: int, sides: tuple[int, ...]) -> list[int]:
+        return [2 * each for each in (side, *sides)]
+
+    assert doubled(np.uint8(200), (np.uint8(200), np.int64(3))) == [400, 400, 6]
+    assert doubled(1, [np.uint8(200)]) == [2, 400]
 
 
 def test_look_up_lists_what_there_is():

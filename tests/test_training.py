@@ -34,7 +34,9 @@ from hybridlib.training import (
     save_weights,
 )
 from hybridlib.training.budget import schedule
+from hybridlib.training.checkpoints import STATE
 from hybridlib.training.recipe import settings
+from hybridlib.weight_files import read_tensors, write_tensors
 
 DATA = source()
 SHORT = Recipe(steps=6, batch_size=16, lr=0.01)
@@ -483,6 +485,19 @@ def test_checkpoint_of_another_training_is_refused_and_kept(tmp_path):
     with pytest.raises(ValueError, match="holds checkpoints up to step 6 and resume is False"):
         short(checkpoint_dir=tmp_path, resume=False)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == files
+
+
+def test_a_header_that_was_altered_is_told_in_characters_of_every_terminal(tmp_path):
+    short(checkpoint_dir=tmp_path)
+    for file in tmp_path.glob("*.safetensors"):
+        tensors, metadata = read_tensors(file)
+        header = json.loads(metadata[STATE])
+        header["config"]["\udc80 a\x85b\nc"] = 1
+        write_tensors(file, tensors, {STATE: json.dumps(header)})
+    with pytest.raises(CheckpointError, match="another training: .* was 1 and is now N") as error:
+        short(checkpoint_dir=tmp_path)
+    text = str(error.value)
+    assert text.encode() and len(text.splitlines()) == 1
 
 
 def truncate(path):

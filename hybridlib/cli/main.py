@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
@@ -35,6 +36,7 @@ from hybridlib.cli.options import (
     read_saved,
 )
 from hybridlib.data import CIFAR, DRAWN, ImageData, Images, Preparation, held_out
+from hybridlib.data.listing import expand
 from hybridlib.models import PAPERS, SIZES, create
 from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC
 from hybridlib.pretrained import load as load_public
@@ -53,9 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     speaker = f"hybridlib (process {os.environ.get('RANK', 0)})" if processes() > 1 else "hybridlib"
 
     def say(message: str) -> None:
-        """Bytes of names that are no UTF-8 as escapes: no terminal takes them."""
-        text = f"{speaker}: {message}".encode("utf-8", "backslashreplace").decode()
-        print(text, file=sys.stderr)
+        print(f"{speaker}: {_printable(message)}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: say(f"warning: {message}")
@@ -107,8 +107,17 @@ def _words(error: Exception) -> str:
     return on_one_line(error) if isinstance(error, OSError) else str(error)
 
 
+def _printable(message: str) -> str:
+    """A message with escapes for what no terminal takes or what would steer one: bytes of names
+    that are no UTF-8, control characters."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in message)
+
+
 class Parser(argparse.ArgumentParser):
     """Answers a misspelt option with the one that it resembles."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_printable(message))
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
         namespace, unknown = super().parse_known_args(args, namespace)
@@ -261,7 +270,8 @@ def _evaluation_data(args: argparse.Namespace, saved: Saved) -> tuple[tuple[str,
         source = load_data(args, saved.image_size)
         saved.check_classes(source)
         return source.classes, source.test, source.name
-    folder, name = path(args.data), args.data_name or path(args.data).name
+    folder = expand(args.data)
+    name = args.data_name or folder.name
     with warnings.catch_warnings(record=True) as said:  # of parts that may not be used
         warnings.simplefilter("always")
         try:

@@ -152,6 +152,7 @@ def recipe_sources(args: argparse.Namespace) -> Table:
 NAMES = (*settings(), "image_size", "per_class", "fraction", "device", "workers", "seed")
 NAMES += ("checkpoint_every", "count", "rule", "distance", "displacement", "jitter")
 NAMES += ("data", "seeds", "jobs", "at_once", "minutes")  # of `study`
+ADD_OPTIONS = f"add --model ({', '.join(SIZES)}) and --size"
 AS_OPTION = re.compile(rf"\b({'|'.join(NAMES)})=")
 AS_WORDS = {
     "checkpoint_dir=": "--out ",
@@ -232,13 +233,13 @@ class Saved:
 
 
 def read_saved(
-    path: Path, *, model: str | None = None, size: str | None = None, can_be_said: bool = True
+    path: Path, *, model: str | None = None, size: str | None = None, advice: str = ADD_OPTIONS
 ) -> Saved:
     """The weights in a file.
 
     Args:
         model, size: what the file need not say.
-        can_be_said: whether the command has options for these two.
+        advice: for a reader whose file does not say it.
 
     Raises:
         CheckpointError: for a header that hybridlib did not write.
@@ -262,11 +263,6 @@ def read_saved(
             f"{str(path)!r} has a header that hybridlib did not write ({on_one_line(error)})"
         ) from error
     if model not in list(SIZES) or not isinstance(size, str):
-        advice = (
-            f"add --model ({', '.join(SIZES)}) and --size"
-            if can_be_said
-            else "give the weights.safetensors that `train` wrote"
-        )
         raise ValueError(f"{str(path)!r} does not say which model it belongs to; {advice}")
     if size not in SIZES[model]:
         raise ValueError(

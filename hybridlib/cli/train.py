@@ -230,7 +230,7 @@ def _teacher(
     """The loss with a teacher, and what the record says about it."""
     if args.teacher is None:
         return None, {}
-    saved = read_saved(args.teacher, can_be_said=False)
+    saved = read_saved(args.teacher, advice="give the weights.safetensors that `train` wrote")
     saved.check_classes(data)
     if saved.image_size != data.image_size:
         raise ValueError(

@@ -8,7 +8,8 @@ single images (image_changes.py), which are made while the images are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass
 
@@ -294,6 +295,8 @@ def find(augment: Augmentations) -> tuple[str, tuple[Augmentation | ImageChange,
                 f"augment={shown(augment)} must be one of {', '.join(map(repr, AUGMENTATIONS))}, a"
                 " function, or a tuple of functions, for example augment='flip'"
             )
+        if not isinstance(function, ImageChange) and not _takes_a_batch(function):
+            raise ValueError(f"augment={shown(augment)} must take three arguments: {_BATCHES}")
     first = [isinstance(f, ImageChange) for f in functions]
     if first != sorted(first, reverse=True):
         late = functions[max(i for i, is_first in enumerate(first) if is_first)]
@@ -371,9 +374,45 @@ def apply(
             for i, seed in enumerate(seeds.tolist()):
                 torch.default_generator.manual_seed(seed)
                 images[i] = changed(images[i], changes)
+    return change_batch(functions, images, targets, random)
+
+
+def change_batch(
+    functions: Sequence[Augmentation], images: Tensor, targets: Tensor, random: BatchRandom
+) -> tuple[Tensor, Tensor]:
+    """Run the functions that change whole batches, one after the other.
+
+    Args:
+        functions: the second part of what `split` gives.
+        images: shape `b c h w`.
+        targets: class numbers `b`, or probabilities `b k`.
+        random: where the draws come from.
+
+    Raises:
+        ValueError: if one gives anything but a pair of tensors.
+    """
     for function in functions:
-        images, targets = function(images, targets, random)
+        out = function(images, targets, random)
+        if not isinstance(out, tuple) or [isinstance(o, Tensor) for o in out] != [True, True]:
+            raise ValueError(f"augment={_name(function)} gave {shown(out)}, not a pair: {_BATCHES}")
+        images, targets = out
     return images, targets
+
+
+_BATCHES = (
+    "it is given images, targets and what draws, and gives images and targets, for example "
+    "augment=lambda images, targets, random: (images.flip(3), targets)"
+)
+
+
+def _takes_a_batch(function: Callable) -> bool:
+    try:
+        inspect.signature(getattr(function, "forward", function)).bind(None, None, None)
+    except TypeError:
+        return False
+    except ValueError:  # a function of another language does not say
+        return True
+    return True
 
 
 def _name(function: Augmentation | ImageChange) -> str:

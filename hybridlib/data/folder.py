@@ -245,8 +245,8 @@ def _list_folder(
             "no class folders in them, so that nothing says what the images show; sort them into "
             "one sub-folder per class"
         )
-    if not train_folder and parts_by_a_word(inner):
-        names = " and ".join(f"{readable(p.name)}/" for p in inner)
+    if not train_folder and (called := parts_by_a_word(inner)):
+        names = " and ".join(f"{readable(p.name)}/" for p in called)
         raise ValueError(
             f"{readable(path)!r} has {names}, by their names parts to train and to test on and no "
             "classes; call them train/ and test/, with one sub-folder per class in each"

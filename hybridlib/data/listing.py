@@ -117,12 +117,15 @@ def _find_parts(path: Path, names: tuple[str, ...]) -> list[Path]:
     return [part for part in named if sub_folders(part) or not has_pictures(part)]
 
 
-def parts_by_a_word(folders: list[Path]) -> bool:
-    """Whether each of the folders is called a part by a word in its name, and both kinds are there:
-    train1/ and test1/, train2017/ and val2017/, fruits_train/ and fruits_test/."""
-    words = [set(re.split(r"[^a-z]+", folder.name.casefold())) for folder in folders]
+def parts_by_a_word(folders: list[Path]) -> list[Path]:
+    """The folders, if each is called a part by a word in its name and both kinds are there: train1/
+    and test1/, train2017/ and val2017/, fruits_train/ and fruits_test/. Folders of marks, such as
+    annotations/, may lie beside them."""
+    parts = [folder for folder in folders if folder.name.casefold() not in MARKS]
+    words = [set(re.split(r"[^a-z]+", part.name.casefold())) for part in parts]
     train, test = ([bool(w.intersection(names)) for w in words] for names in PART_NAMES)
-    return any(train) and any(test) and all(a != b for a, b in zip(train, test))
+    both = any(train) and any(test) and all(a != b for a, b in zip(train, test))
+    return parts if both else []
 
 
 def are_marked(folders: list[Path]) -> bool:

@@ -184,6 +184,7 @@ class BottleneckTransformer(Bottleneck):
         positions: Positions = "relative",
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
+        check_divides(4 * num_heads, out_channels, value_name="out_channels")
         narrow = out_channels // 4
         self.spatial = BottleneckAttention(
             narrow, grid=grid, num_heads=num_heads, positions=positions

@@ -18,6 +18,7 @@ from accelerate.utils import broadcast_object_list
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from hybridlib.checks import on_one_line
 from hybridlib.weight_files import (
     CheckpointError,
     check_writable,
@@ -144,7 +145,7 @@ class Checkpoints:
             if saved_step != step or not isinstance(config, dict) or not isinstance(state, dict):
                 raise ValueError("its header is not what its name says")
         except (CheckpointError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise _Damaged(f"checkpoint {str(path)!r} is damaged ({error})") from error
+            raise _Damaged(f"checkpoint {str(path)!r} is damaged ({on_one_line(error)})") from error
         self._check(config, path)
         if digest != _digest(tensors, step, state):
             raise _Damaged(
@@ -165,7 +166,7 @@ class Checkpoints:
         longer = _without_budget(config) == _without_budget(self.config)
         if longer and self.extend:
             return
-        difference = _difference(_without_test(config), _without_test(self.config))
+        difference = on_one_line(_difference(_without_test(config), _without_test(self.config)))
         go_on = (
             "extend=True to go on with the new budget"
             if longer

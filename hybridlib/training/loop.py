@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from hybridlib.data import ImageData
-from hybridlib.data.augment import BatchRandom, find, split
+from hybridlib.data.augment import BatchRandom, change_batch, find, split
 from hybridlib.training.batches import Changes, Order, Share, derive, read, to_device
 from hybridlib.training.budget import Budget, Clock, schedule
 from hybridlib.training.checkpoints import Checkpoints, below, shared_last
@@ -150,9 +150,7 @@ class Training:
         """A batch after the changes that are made to it as a whole, drawn from (seed, step)."""
         seed, size = derive(self.seed, "augment", self.step), self.budget.batch_size
         random = BatchRandom(seed, size=size, part=part, device=self.device)
-        for augmentation in self.augmentations:
-            images, targets = augmentation(images, targets, random)
-        return images, targets
+        return change_batch(self.augmentations, images, targets, random)
 
     def rate_of(self, step: int) -> float:
         """The learning rate of a step; for a budget in seconds, of the one that begins now."""
