@@ -1,4 +1,6 @@
-"""Mixing and changes of single images, against torchvision, Pillow and plain loops."""
+"""Changes of batches and of single images, and mixing, against torchvision, Pillow and plain loops."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from torchvision.transforms import v2
 
 from hybridlib.data import MemoryImages, read_image
 from hybridlib.data import augment as augmenting
-from hybridlib.data.augment import BatchRandom, Mix, flip
+from hybridlib.data.augment import BatchRandom, Cutout, Mix, Shift, flip
 from hybridlib.data.image_changes import AutoAugment, Erase, RandAugment, RandomResizedCrop
 from hybridlib.training.batches import Changes, Order
 
@@ -18,6 +20,97 @@ IMAGES = torch.randint(
     0, 256, (8, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
 )
 LABELS = torch.tensor([0, 1, 2, 3, 1, 2, 3, 0])
+
+
+# ------------------------------------------------------------------------------------------ batches
+
+
+def test_crop_shifts_each_image_by_its_own_offset():
+    images = torch.randint(1, 256, (16, 3, 32, 32), dtype=torch.uint8)
+    shifted_images, _ = augmenting.crop(images, torch.zeros(16), BatchRandom(3, size=16))
+    offsets = set()
+    for before, after in zip(images, shifted_images):
+        padded_image = F.pad(before, (4, 4, 4, 4))
+        hits = [
+            (y, x)
+            for y in range(9)
+            for x in range(9)
+            if torch.equal(padded_image[:, y : y + 32, x : x + 32], after)
+        ]
+        assert len(hits) == 1
+        offsets.add(hits[0])
+    assert len(offsets) > 8
+
+
+def test_shift_takes_a_window_of_each_image_with_mirrored_edges():
+    images = torch.randint(256, (64, 3, 12, 10), generator=torch.Generator().manual_seed(0))
+    images = images.to(torch.uint8)
+    shifted_images, _ = augmenting.apply(Shift(2), images, torch.zeros(64), BatchRandom(3, size=64))
+    mirrored_images = F.pad(images.float(), (2, 2, 2, 2), mode="reflect").to(torch.uint8)
+    shifts = set()
+    for image, source in zip(shifted_images, mirrored_images):
+        matches = [
+            (y, x)
+            for y, x in itertools.product(range(5), range(5))
+            if torch.equal(image, source[:, y : y + 12, x : x + 10])
+        ]
+        assert len(matches) == 1
+        shifts.update(matches)
+    assert len(shifts) > 15  # of 25: rows and columns are drawn apart
+    with pytest.raises(ValueError, match="pixels=10 must be below the side of the images, 12x10"):
+        augmenting.apply(Shift(10), images, torch.zeros(64), BatchRandom(3, size=64))
+    with pytest.raises(ValueError, match="pixels=0 must be greater than 0"):
+        Shift(0)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_cutout_fills_one_square_of_each_image_with_its_mean(dtype):
+    images = torch.randint(256, (200, 3, 6, 5), generator=torch.Generator().manual_seed(0))
+    images = images.to(dtype)
+    cut_images, labels = Cutout(3)(images, torch.arange(200), BatchRandom(3, size=200))
+    assert cut_images.dtype == dtype and torch.equal(labels, torch.arange(200))
+    places = set()
+    for image, source in zip(cut_images, images):
+        mean = source.double().mean((1, 2))
+        matches = []
+        for y, x in itertools.product(range(4), range(3)):
+            expected = source.double()
+            expected[:, y : y + 3, x : x + 3] = mean[:, None, None]
+            if (image - expected).abs().max() <= (0.5 if dtype == torch.uint8 else 1e-4):
+                matches.append((y, x))
+        assert len(matches) == 1
+        places.update(matches)
+    assert len(places) == 12  # every place where it lies wholly inside
+    with pytest.raises(ValueError, match="pixels=5 must be below the side of the images, 6x5"):
+        Cutout(5)(images, labels, BatchRandom(3, size=200))
+    with pytest.raises(ValueError, match="pixels=0 must be greater than 0"):
+        Cutout(0)
+
+
+def test_flip_mirrors_about_half():
+    images = torch.rand(400, 3, 4, 4)
+    flipped_images, _ = augmenting.flip(images, torch.zeros(400), BatchRandom(0, size=400))
+    is_mirrored = (flipped_images == images.flip(3)).flatten(1).all(1)
+    same = (flipped_images == images).flatten(1).all(1)
+    assert (is_mirrored ^ same).all() and 160 < is_mirrored.sum() < 240
+
+
+@pytest.mark.parametrize("augment", ["crop-flip", "shift-flip-cutout"])
+def test_augmentation_of_a_share_is_the_share_of_the_augmentation(augment):
+    images, labels = torch.randint(0, 256, (12, 3, 16, 16), dtype=torch.uint8), torch.arange(12)
+    whole, _ = augmenting.apply(augment, images, labels, BatchRandom(5, size=12))
+    for part in (slice(0, None, 3), slice(1, None, 3)):
+        part_images, _ = augmenting.apply(
+            augment, images[part], labels[part], BatchRandom(5, size=12, part=part)
+        )
+        assert torch.equal(part_images, whole[part])
+    again, _ = augmenting.apply(augment, images, labels, BatchRandom(6, size=12))
+    assert not torch.equal(again, whole)
+
+
+def test_unknown_augmentation_lists_what_there_is():
+    with pytest.raises(ValueError, match="'mirror'.*none, flip, crop, crop-flip"):
+        augmenting.find("mirror")
 
 
 # ------------------------------------------------------------------------------------------- mixing
