@@ -5,11 +5,9 @@ import json
 
 import pytest
 import torch
-from torch import nn
 
 from hybridlib.data import load
 from hybridlib.data.lookup import draw_scenes
-from hybridlib.layers.convolution import MBConv
 from hybridlib.models import create
 from hybridlib.models.deit import Distillation
 from hybridlib.studies import (
@@ -320,7 +318,7 @@ def test_a_run_is_recorded(study, tmp_path, monkeypatch):
 def test_variants_of_the_convnet_are_what_they_are_called():
     torch.manual_seed(0)
     images, models = torch.randn(2, 3, 32, 32), {}
-    for variant in set(lookup_convnet.VARIANTS) - {lookup_convnet.MBCONV}:
+    for variant in lookup_convnet.VARIANTS:
         spec = small(first(lookup_convnet.STUDY, variant=variant))
         model, _ = build_model(lookup_convnet.STUDY, spec)
         models[variant] = model
@@ -333,24 +331,6 @@ def test_variants_of_the_convnet_are_what_they_are_called():
     assert blocks == [3, 6]
     steps = {s.settings["variant"]: s.recipe["steps"] for s in lookup_convnet.runs("digits", (0,))}
     assert steps["four times the steps"] == 4 * steps["squeeze-excite"] == 4 * lookup.STEPS
-
-
-def test_mbconv_without_squeeze_excite_is_its_layout_but_for_that():
-    spec = small(first(lookup_convnet.STUDY, variant=lookup_convnet.MBCONV))
-    model, _ = build_model(lookup_convnet.STUDY, spec)
-    layout = create("coatnet", "nano CCCC", image_size=32)
-    names = {name for name, _ in layout.named_parameters()}
-    left = {name for name in names if "squeeze_excite" not in name}
-    assert len(left) < len(names) and {name for name, _ in model.named_parameters()} == left
-    for block, plain in zip(layout.modules(), model.modules()):
-        assert type(block) is type(plain)
-        if isinstance(plain, MBConv):
-            block.squeeze_excite = nn.Identity()  # so that the next of both are the same, too
-    full = lookup_layouts.STUDY.runs("digits", (0,))
-    (full,) = (s for s in full if s.settings == dict(task="look up", layout="CCCC"))
-    spec = first(lookup_convnet.STUDY, variant=lookup_convnet.MBCONV)
-    assert (spec.model, spec.size, spec.data) == (full.model, full.size, full.data)
-    assert spec.recipe == full.recipe
 
 
 def test_global_context_against_a_loop():

@@ -3,28 +3,24 @@
 The nano convnet with four times the steps, with twice the blocks, and with a layer behind each
 stage through which the whole map speaks to each cell: squeeze-excite, or a global context (Cao et
 al., "GCNet", 2019, arXiv:1904.11492), which pools by attention. Read beside the plain convnet of
-study `lookup`. And another kind of convnet: CoAtNet's layout C-C-C-C of study `lookup_layouts`
-without the squeeze-excite in its MBConv blocks, by that layout's learning rate and steps.
+study `lookup`.
 """
 
 from einops import rearrange
 from torch import Tensor, nn
 
 from hybridlib.data import ImageData
-from hybridlib.layers.convolution import MBConv, SqueezeExcite
-from hybridlib.models import create
+from hybridlib.layers.convolution import SqueezeExcite
 from hybridlib.models.convnet import SIZES, ConvNet
-from hybridlib.studies import coatnet, lookup, lookup_layouts, tasks
+from hybridlib.studies import lookup, tasks
 from hybridlib.studies.common import run_name
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
-MBCONV = "MBConv without squeeze-excite"
 VARIANTS = {  # variant: steps
     "squeeze-excite": lookup.STEPS,
     "global context": lookup.STEPS,
     "twice the blocks": lookup.STEPS,
     "four times the steps": 4 * lookup.STEPS,
-    MBCONV: lookup.TUNING_STEPS,
 }
 
 
@@ -33,16 +29,11 @@ def runs(data: str, seeds: Seeds) -> list[RunSpec]:
     return [
         RunSpec(
             name=run_name("lookup", variant, seed=seed),
-            model="coatnet" if variant == MBCONV else "convnet",
-            size=coatnet.LAYOUTS["CCCC"] if variant == MBCONV else "nano",
+            model="convnet",
             seed=seed,
             data=tasks.LOOKUP | dict(seed=seed),
             recipe=tasks.RECIPE
-            | dict(
-                steps=steps,
-                evaluate_every=steps // (8 if variant == MBCONV else 12),
-                lr=lookup_layouts.rate("CCCC") if variant == MBCONV else lookup.rate("convnet"),
-            ),
+            | dict(steps=steps, evaluate_every=steps // 12, lr=lookup.rate("convnet")),
             settings=dict(variant=variant),
         )
         for variant, steps in VARIANTS.items()
@@ -78,16 +69,9 @@ class GlobalContext(nn.Module):
 
 
 def build(spec: RunSpec, data: ImageData) -> nn.Module:
-    """The convnet, deeper or with a global layer behind each stage; or blocks without one."""
+    """The convnet, deeper or with a global layer behind each stage."""
+    entry = SIZES[spec.size] | dict(image_size=data.image_size, num_classes=data.num_classes)
     variant = spec.settings["variant"]
-    shape = dict(image_size=data.image_size, num_classes=data.num_classes)
-    if variant == MBCONV:
-        layout = create(spec.model, spec.size, **shape)
-        for block in layout.modules():
-            if isinstance(block, MBConv):
-                block.squeeze_excite = nn.Identity()  # type: ignore[assignment]
-        return layout
-    entry = SIZES[spec.size] | shape
     if variant == "twice the blocks":
         entry["depths"] = tuple(2 * depth for depth in entry["depths"])
     model = ConvNet(**entry)
@@ -104,7 +88,7 @@ def build(spec: RunSpec, data: ImageData) -> nn.Module:
 
 STUDY = Study(
     name="lookup_convnet",
-    question="Do more steps, more depth, a global layer or other blocks let a convnet look up?",
+    question="Do more steps, more depth or a global layer let a convnet look up?",
     pictures="lookup",
     tables=(Table(by=("variant", "parameters", "end.macs")), Table(by=("variant",), **tasks.FIT)),
     runs=runs,
