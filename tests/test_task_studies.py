@@ -333,6 +333,19 @@ def test_variants_of_the_convnet_are_what_they_are_called():
     assert steps["four times the steps"] == 4 * steps["squeeze-excite"] == 4 * lookup.STEPS
 
 
+def test_mbconv_without_squeeze_excite_is_its_layout_but_for_that():
+    spec = first(lookup_layouts.MBCONV, lr=3e-3)
+    model, _ = build_model(lookup_layouts.MBCONV, small(spec))
+    layout = create("coatnet", "nano CCCC", image_size=32)
+    names = {name for name, _ in layout.named_parameters()}
+    left = {name for name in names if "squeeze_excite" not in name}
+    assert len(left) < len(names) and {name for name, _ in model.named_parameters()} == left
+    full = first(lookup_layouts.STUDY, task="look up", layout="CCCC")
+    assert (spec.model, spec.size, spec.data) == (full.model, full.size, full.data)
+    assert spec.recipe == full.recipe
+    assert first(lookup_layouts.MBCONV, lr=1e-3).recipe == full.recipe | dict(lr=1e-3)
+
+
 def test_global_context_against_a_loop():
     torch.manual_seed(0)
     layer, x = lookup_convnet.GlobalContext(6, hidden=3).double(), torch.randn(2, 6, 4, 5).double()

@@ -42,6 +42,7 @@ STUDIES = (
     "pointer",
     "lookup_layouts_tuning",
     "lookup_layouts",
+    "lookup_mbconv",
     "alike",
     "reach",
 )

@@ -54,6 +54,7 @@ STUDIES = (
     gates.STUDY,
     lookup_layouts.TUNING,
     lookup_layouts.STUDY,
+    lookup_layouts.MBCONV,
     place.TUNING,
     place.STUDY,
     lookup_convnet.STUDY,
