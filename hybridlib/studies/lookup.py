@@ -83,14 +83,14 @@ CHANGES: dict[str, dict] = {
     "two digits": dict(count=2),
     "five digits": dict(count=5),
 }
-# The systems that meet two digits and five. The hybrid is one that learns the look-up with every
-# seed, so that a change can be told from luck; BoTNet and CoAtNet learn it with one of three.
-COUNTED = ("convnet", "ViT", "CeiT")
+# These two learn the look-up with one seed of three, so that a change can hardly be told from luck.
+LUCKY = ("BoTNet", "CoAtNet")
+COUNTED = ("convnet", "ViT", "CeiT")  # the systems that meet two digits and five
 
 
 def reach_runs(data: str, seeds: Seeds) -> list[RunSpec]:
-    """A change at a time, with all seeds and systems."""
-    return [
+    """A change at a time, with all seeds and systems; those that tell least come last."""
+    specs = [
         RunSpec(
             name=run_name("lookup", change, system, seed=seed),
             model=model,
@@ -105,6 +105,7 @@ def reach_runs(data: str, seeds: Seeds) -> list[RunSpec]:
         for system, (model, size) in SYSTEMS.items()
         if "count" not in changed or system in COUNTED
     ]
+    return sorted(specs, key=lambda spec: spec.settings["system"] in LUCKY)
 
 
 REACH = Study(
