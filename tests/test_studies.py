@@ -376,6 +376,26 @@ def test_runner_does_what_is_missing_and_only_that(tmp_path, monkeypatch, capsys
     assert len(names) == 1 and "vit" in names[0]
 
 
+def test_what_another_runner_has_recorded_meanwhile_is_not_run_again(tmp_path, monkeypatch):
+    names = []
+
+    def both(spec, options, *, threads):
+        """In place of a training: records this run, as another runner records the other."""
+        names.append(spec.name)
+        (tmp_path / "tiny").mkdir(exist_ok=True)
+        for each in TINY.specs():
+            (tmp_path / "tiny" / f"{each.name}.json").write_text("{}")
+        return subprocess.Popen([sys.executable, "-c", ""])
+
+    monkeypatch.setattr(running, "find", lambda name: TINY)
+    monkeypatch.setattr(running, "_start", both)
+    places = dict(results=tmp_path, scratch=tmp_path / "scratch")
+    assert running.run_study("tiny", jobs=1, **places) == 0
+    assert names == [TINY.specs()[0].name]
+    assert running.run_study("tiny", jobs=1, again=True, **places) == 0
+    assert len(names) == 3
+
+
 def ctrl_c():
     raise KeyboardInterrupt  # not SIGINT: a shell's background job, as CI may be, ignores it
 

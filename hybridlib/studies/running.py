@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -131,17 +131,28 @@ def run_study(
     )
     options = dict(study=name, data=data, seeds=seeds, device=device)
     options |= dict(results=str(results), scratch=str(scratch))
-    return _run_all(todo, options, jobs=jobs, threads=study.threads)
+
+    def is_needed(spec: RunSpec) -> bool:  # another process may have recorded it meanwhile
+        return again or bool(missing(study, [spec], results))
+
+    return _run_all(todo, options, jobs=jobs, threads=study.threads, is_needed=is_needed)
 
 
-def _run_all(todo: Sequence[RunSpec], options: dict, *, jobs: int, threads: int) -> int:
+def _run_all(
+    todo: Sequence[RunSpec],
+    options: dict,
+    *,
+    jobs: int,
+    threads: int,
+    is_needed: Callable[[RunSpec], bool],
+) -> int:
     """Each run in a process of its own, so many at once; how many failed."""
     processes: list[subprocess.Popen] = []
     starting, ending = threading.Lock(), threading.Event()
 
     def run(spec: RunSpec) -> int:
         with starting:
-            if ending.is_set():
+            if ending.is_set() or not is_needed(spec):
                 return 0
             process = _start(spec, options, threads=threads)
             processes.append(process)
