@@ -42,6 +42,7 @@ MADE_BY = {
     "Recipe": "hybridlib.training.Recipe(epochs=10)",
 }
 WHOLE_BELOW = 2**63  # what PyTorch and NumPy hold
+NUMBERS_BELOW = 1e15  # float32 soon overflows beyond, and no training comes to the end
 
 
 def check_positive(**values: float) -> None:
@@ -58,7 +59,7 @@ def check_positive(**values: float) -> None:
             )
         if not value > 0:
             raise ValueError(f"{name}={value} must be greater than 0, for example {name}=1")
-        if not value < 1e15:
+        if not value < NUMBERS_BELOW:
             raise ValueError(f"{name}={value} must be below 1e15, for example {name}=1")
 
 

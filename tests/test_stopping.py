@@ -413,6 +413,38 @@ def test_a_model_without_numbers_and_one_with_too_few_classes():
         evaluate(few, DATA, device="cpu")
 
 
+class Gives(nn.Module):
+    """A model that gives what a function makes of the images."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, images):
+        return self.function(images)
+
+
+@pytest.mark.parametrize(
+    ("gives", "words"),
+    [
+        (lambda images: images, r"\(\d+, 3, 8, 8\)"),
+        (lambda images: (images, images), "tuple"),
+        (lambda images: {"logits": images}, "dict"),
+        (lambda images: None, "NoneType"),
+        (lambda images: images.mean(), r"\(\)"),
+        (lambda images: images.flatten(1)[:5], r"\(5, 192\)"),
+        (lambda images: images.flatten(1).long(), r"int64 \(\d+, 192\)"),
+        (lambda images: images.flatten(1) > 0, r"bool \(\d+, 192\)"),
+        (lambda images: images.flatten(1) + 1j, r"complex64 \(\d+, 192\)"),
+        (lambda images: images.flatten(1).numpy(), "ndarray"),
+    ],
+)
+def test_a_model_that_gives_no_logits_is_named(gives, words):
+    rule = r"real numbers, \(\d+, 4\) or more columns; create it with num_classes=4"
+    with pytest.raises(ValueError, match=f"Gives gives {words} for .* {rule}"):
+        evaluate(Gives(gives), DATA, device="cpu")
+
+
 def without(split, labels):
     """The same split with other labels, or no images for none."""
     few = split.subset(torch.arange(len(split) if labels is not None else 0))

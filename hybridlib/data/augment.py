@@ -411,7 +411,7 @@ def _takes_a_batch(function: Callable) -> bool:
     except TypeError:
         return False
     except ValueError:  # a function of another language does not say
-        return True
+        pass
     return True
 
 

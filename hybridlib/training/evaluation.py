@@ -24,7 +24,7 @@ from hybridlib.training.devices import (
     out_of_memory,
     pick_device,
 )
-from hybridlib.training.objective import check_labels, check_numbers
+from hybridlib.training.objective import check_labels, check_logits, check_numbers
 from hybridlib.training.rules import WORKERS, count
 
 # large enough that the overhead of a batch is small, small enough for a laptop
@@ -197,12 +197,8 @@ class Scorer:
                 images = images.contiguous(memory_format=torch.channels_last)
             with self.autocast():
                 logits = model(images)
-            if logits.ndim != 2 or logits.shape[1] < self.classes:
-                raise ValueError(
-                    f"the model gives {tuple(logits.shape)} for {len(labels)} images and these "
-                    f"have labels up to {self.classes - 1}: it must give ({len(labels)}, "
-                    f"{self.classes}) or more columns; create it with num_classes={self.classes}"
-                )
+            of = f"these have labels up to {self.classes - 1}"
+            check_logits(logits, model, images=len(labels), classes=self.classes, of=of, more=True)
             sums[0] += (logits.argmax(dim=1) == labels).sum()
             sums[1] += F.cross_entropy(logits.float(), labels, reduction="sum")
             sums[2] += len(labels)

@@ -42,10 +42,10 @@ def cross_entropy(label_smoothing: float) -> Loss:
         logits = model(images)
         if not isinstance(logits, Tensor):  # as models with auxiliary heads, in training alone
             raise ValueError(
-                f"the model gives {type(logits).__name__} in training and must give the logits"
-                " alone; switch its other outputs off, or give fit a loss that takes them, for"
-                " example loss=lambda model, images, targets: cross_entropy(model(images)[0],"
-                " targets)"
+                f"{type(model).__name__} gives {type(logits).__name__} in training and must give"
+                " the logits alone; switch its other outputs off, or give fit a loss that takes"
+                " them, for example loss=lambda model, images, targets:"
+                " cross_entropy(model(images)[0], targets)"
             )
         return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
@@ -108,6 +108,34 @@ def check_labels(split: Images, name: str, classes: int | None = None) -> None:
         )
 
 
+def check_logits(
+    logits: object, model: nn.Module, *, images: int, classes: int, of: str, more: bool = False
+) -> None:
+    """Raise ValueError unless a model gave a row of real numbers for each image.
+
+    Args:
+        logits: what it gave.
+        model: by whose class the message calls it.
+        images: how many it was given.
+        classes: columns that it must give.
+        of: what asks for so many, for the message.
+        more: whether more columns are right, too.
+    """
+    if isinstance(logits, Tensor):
+        kind = "" if logits.is_floating_point() else f"{logits.dtype}".removeprefix("torch.") + " "
+        gives = f"{kind}{tuple(logits.shape)}"
+        columns = logits.shape[1] if logits.ndim == 2 and len(logits) == images else 0
+        if not kind and (columns == classes or (more and columns > classes)):
+            return
+    else:
+        gives = type(logits).__name__
+    raise ValueError(
+        f"{type(model).__name__} gives {gives} for {images} images and {of}: it must give real"
+        f" numbers, ({images}, {classes}){' or more columns' if more else ''}; create it with"
+        f" num_classes={classes}"
+    )
+
+
 def check_model(model: nn.Module, data: ImageData, device: torch.device) -> None:
     """Two images through the model: wrong sizes show here and not in the middle of an epoch."""
     images = data.train.normalise(
@@ -116,10 +144,5 @@ def check_model(model: nn.Module, data: ImageData, device: torch.device) -> None
     model.eval()
     with torch.no_grad():
         logits = model(images)
-    if not isinstance(logits, Tensor) or logits.shape != (2, data.num_classes):
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(
-            f"the model gives {shape} for 2 images and {data.name} has {data.num_classes} "
-            "classes: it must give "
-            f"(2, {data.num_classes}); create it with num_classes={data.num_classes}"
-        )
+    of = f"{data.name} has {data.num_classes} classes"
+    check_logits(logits, model, images=2, classes=data.num_classes, of=of)

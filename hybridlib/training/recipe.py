@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hybridlib.checks import NUMBERS_BELOW
 from hybridlib.data import ImageData
 from hybridlib.data.augment import ALPHA, AUGMENTATIONS, Augmentations, assemble, find, is_alpha
 from hybridlib.training import rules
@@ -49,7 +50,7 @@ class Recipe:
     )
     steps: int | None = noted(
         None,
-        Rule("above 0, and steps whole and below 1e15", rules.whole(1, rules.ENDLESS), 10, True),
+        Rule("above 0, and steps whole and below 1e15", rules.whole(1, NUMBERS_BELOW), 10, True),
         "or so many optimizer steps",
     )
     seconds: float | None = noted(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hybridlib.checks import shown
+from hybridlib.checks import NUMBERS_BELOW, shown
 
 
 class SettingError(ValueError):
@@ -107,7 +107,6 @@ def numbers(length: int, example: tuple) -> Rule:
     return Rule(f"{length} numbers of 0 or more", holds, example, optional=True)
 
 
-ENDLESS = 10**15  # a budget that no machine comes to the end of
-BUDGET = Rule("above 0 and below 1e15", number(0, ENDLESS, above=True), 10, True)
+BUDGET = Rule("above 0 and below 1e15", number(0, NUMBERS_BELOW, above=True), 10, True)
 SEED = Rule("in 0..2^32-1", whole(0, 2**32), 0)
 WORKERS = Rule("whole, from 0 on", whole(0), 2, optional=True)
