@@ -11,6 +11,7 @@ from hybridlib.data.lookup import draw_scenes
 from hybridlib.models import create
 from hybridlib.models.deit import Distillation
 from hybridlib.studies import (
+    coatnet_capacity,
     common,
     distillation_labels,
     gates,
@@ -256,6 +257,21 @@ def test_layouts_look_up_and_recognise_on_the_same_canvas():
     counts = {s.settings["task"]: s.data["count"] for s in lookup_layouts.runs("digits", (0,))}
     assert counts == {"look up": 3, "recognise": 1}
     assert len({s.settings["layout"] for s in lookup_layouts.runs("digits", (0,))}) == 5
+
+
+def test_labels_at_random_are_the_same_for_all_layouts_and_others_for_another_seed():
+    labels = {}
+    for spec in coatnet_capacity.STUDY.specs():
+        if spec.settings["lr"] == 1e-3:
+            data, right = coatnet_capacity.load_data(spec), load(**spec.data)
+            torch.testing.assert_close(data.train.images, right.train.images, rtol=0, atol=0)
+            torch.testing.assert_close(data.test.labels, right.test.labels, rtol=0, atol=0)
+            agree = (data.train.labels == right.train.labels).float().mean()
+            assert abs(agree - 1 / 10) < 4 * (0.1 * 0.9 / len(data.train)) ** 0.5
+            labels.setdefault(spec.seed, []).append(data.train.labels)
+    for of_seed in labels.values():
+        assert len(of_seed) == 5 and all(torch.equal(of_seed[0], other) for other in of_seed)
+    assert not torch.equal(labels[0][0], labels[1][0])
 
 
 def test_wrong_labels_are_37_in_100_and_never_right():

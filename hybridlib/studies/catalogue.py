@@ -6,6 +6,7 @@ from hybridlib.studies import (
     botnet,
     ceit,
     coatnet,
+    coatnet_capacity,
     coatnet_transfer,
     convit,
     distillation,
@@ -40,6 +41,7 @@ STUDIES = (
     ceit.STUDY,
     botnet.STUDY,
     coatnet.STUDY,
+    coatnet_capacity.STUDY,
     coatnet_transfer.PRETRAIN,
     coatnet_transfer.STUDY,
     field.STUDY,
@@ -59,6 +61,7 @@ STUDIES = (
     place.STUDY,
     lookup_convnet.STUDY,
     lookup.REACH,
+    lookup.WEIGHTS,
     field.ALIKE,
 )
 NAMES = tuple(study.name for study in STUDIES)

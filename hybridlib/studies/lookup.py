@@ -8,8 +8,12 @@ carry over: a system that recognises the digits may never begin to compare.
 How far, from how few pictures and among how many digits? Study `reach` changes one thing at a time:
 all digits near the cue or all of them far from it, an eighth of the training pictures; and, for a
 convnet, a transformer and a hybrid alone, two digits or five.
+
+The weights of the look-up that come with the package are those of study `lookup_weights`, one run
+of each system, as in `lookup`, on the machine that shipped them.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from torch import nn
@@ -117,4 +121,19 @@ REACH = Study(
     tables=(Table(by=("system", "change"), across="change"),),
     runs=reach_runs,
     load_data=tasks.load_pictures,
+)
+
+
+WEIGHTS = replace(
+    STUDY,
+    name="lookup_weights",
+    question="How accurate on the look-up are the weights that come with the package?",
+    tables=(Table(by=("system", "parameters")),),
+    seeds=(0,),
+    ship={
+        f"{model}_nano_lookup": run_name("lookup", system, seed=0)
+        for system, (model, _) in WITH_DEIT.items()
+    },
+    make_loss=partial(learn_from_convnet, study="lookup_weights"),
+    measure=train_beside_test,
 )
