@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from hybridlib.checks import check_axes, check_image, check_whole, checked
+from hybridlib.checks import check_axes, check_image, check_whole, checked, shown
 from hybridlib.layers.position import grid_coordinates, relative_offsets
 from hybridlib.layers.trace import AttentionMap, precise
 
@@ -131,8 +131,9 @@ def equivariance_error(
     """
     check_whole(stride=stride)
     _check_images(images)
-    moved_then_seen = precise(features(images.roll(shift, dims=-1)))
-    output = precise(features(images))
+    moved_then_seen = _call("features", features, images.roll(shift, dims=-1))
+    output = _call("features", features, images)
+    check_axes("what features gives", output, "batch", "channels", "height", "width")
     seen_then_moved = output.roll(round(shift / stride), dims=-1)
     return ((moved_then_seen - seen_then_moved).norm() / output.norm()).item()
 
@@ -149,7 +150,7 @@ def invariance_error(model: Callable[[Tensor], Tensor], images: Tensor, *, shift
         shift: pixels to the right, wrapping around.
     """
     _check_images(images)
-    out, moved = (precise(model(x)) for x in (images, images.roll(shift, dims=-1)))
+    out, moved = (_call("model", model, x) for x in (images, images.roll(shift, dims=-1)))
     return ((moved - out).norm() / out.norm()).item()
 
 
@@ -448,6 +449,18 @@ def tokens_to_map(tokens: Tensor, grid: tuple[int, int], *, extra: int = 0) -> T
 def _check_images(images: Tensor) -> None:
     check_axes("images", images, "batch", "channels", "height", "width")
     check_image(images, channels=images.shape[1])
+
+
+def _call(name: str, function: Callable, images: Tensor) -> Tensor:
+    """What a function gives, in floats of 32 bits or more; ValueError if it is no tensor."""
+    output = function(images)
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"{name}={shown(function)} gives {shown(output)} and must give a tensor, for example"
+            f" {name}=torch.nn.Identity()"
+        )
+    is_exact = not output.is_floating_point() and not output.is_complex()
+    return output.double() if is_exact else precise(output)
 
 
 def _check_grid(grid: tuple[int, int]) -> None:

@@ -439,6 +439,19 @@ def test_what_is_no_batch_of_images_is_named(error):
         error(nn.Identity(), torch.tensor(3), shift=1)
 
 
+@pytest.mark.parametrize("error", [equivariance_error, invariance_error])
+def test_what_gives_no_tensor_is_named(error, images):
+    name = "features" if error is equivariance_error else "model"
+    with pytest.raises(ValueError, match=f"{name}=<function .* gives None and must give a tensor"):
+        error(lambda images: None, images, shift=1)
+
+
+def test_whole_numbers_can_be_compared_and_a_map_has_four_axes(images):
+    assert invariance_error(lambda images: images.argmax(1), images, shift=0) == 0
+    with pytest.raises(ValueError, match=r"features gives has shape \(\); expected \(batch"):
+        equivariance_error(torch.mean, images, shift=1)
+
+
 def test_a_stride_of_nothing_is_named(images):
     with pytest.raises(ValueError, match="stride=0 must be greater than 0"):
         equivariance_error(nn.Identity(), images, shift=1, stride=0)

@@ -271,6 +271,7 @@ def test_names_that_are_not_utf8_reach_the_record(capsys, work_folder):
 def test_a_message_steers_no_terminal(capsys):
     word, shown = "\x1e\x1b[31m\udce9", "\\x1e\\x1b[31m\\udce9"
     assert shown in fails(capsys, "bench", word)
+    assert r"python -m benchmarks '\n:' models" in fails(capsys, "bench", "\n:", "models")
     with pytest.raises(SystemExit):
         main(["models", word])
     assert shown in capsys.readouterr().err

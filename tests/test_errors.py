@@ -280,7 +280,11 @@ def test_check_divides(divisor, value):
         ),
         (
             lambda: BottleneckTransformer(4, 4, stride=1, grid=(2, 2), num_heads=2),
-            "out_channels=4 is not a multiple of 8 .* use out_channels=8",
+            r"out_channels=4 is not a multiple of 4 x \(num_heads=2\)=8 .* use out_channels=8",
+        ),
+        (
+            lambda: BottleneckTransformer(4, 4, stride=1, grid=(2, 2), num_heads=np.int8(-1)),
+            "num_heads=-1 must be greater than 0",
         ),
     ],
 )

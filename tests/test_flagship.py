@@ -154,7 +154,7 @@ def test_the_command_calibrates_too(tmp_path):
     "changes, message",
     [
         (dict(image_size=8), r"image_size=8 must be at least 9.*image_size=32"),
-        (dict(num_heads=3), r"widths\[1\]=160 is not a multiple of 4 x num_heads=12"),
+        (dict(num_heads=3), r"widths\[1\]=160 is not a multiple of 4 x \(num_heads=3\)=12"),
         (dict(widths=(32, 64)), r"three entries each, for example widths=\(64, 160, 160\)"),
         (dict(depths=(1, 0, -1)), r"depths=\(1, 0, -1\) must be 0 or more each"),
         (dict(attention=0), r"attention=0 must be greater than 0"),

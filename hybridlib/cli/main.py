@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _bench(args: argparse.Namespace) -> None:
-    words = " ".join(args.words) or "models"
+    words = " ".join(w if w.isprintable() else repr(w) for w in args.words) or "models"
     raise ValueError(f"the benchmarks are in the repository: python -m benchmarks {words}")
 
 

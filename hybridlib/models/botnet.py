@@ -158,6 +158,20 @@ class BottleneckAttention(nn.Module):
         return rearrange(weights @ v, "b n (h w) d -> b (n d) h w", h=x.shape[-2]), weights
 
 
+def check_heads(num_heads: int, channels: int, name: str) -> None:
+    """Raise ValueError unless the heads can share a quarter of the channels, which is what the
+    attention has.
+
+    Args:
+        num_heads: heads.
+        channels: of the block.
+        name: what the channels are called where they were given.
+    """
+    check_whole(num_heads=num_heads)
+    rule = f"4 x (num_heads={num_heads})"
+    check_divides(4 * int(num_heads), channels, divisor_name=rule, value_name=name, fixed=True)
+
+
 class BottleneckTransformer(Bottleneck):
     """ResNet's bottleneck with attention in place of the 3x3 convolution (figure 1).
 
@@ -184,7 +198,7 @@ class BottleneckTransformer(Bottleneck):
         positions: Positions = "relative",
     ) -> None:
         super().__init__(in_channels, out_channels, stride=stride)
-        check_divides(4 * num_heads, out_channels, value_name="out_channels")
+        check_heads(num_heads, out_channels, "out_channels")
         narrow = out_channels // 4
         self.spatial = BottleneckAttention(
             narrow, grid=grid, num_heads=num_heads, positions=positions
@@ -248,10 +262,7 @@ class BoTNet(ConvNet):
                 f"widths={widths} and depths={depths} must have one entry for each stage, "
                 "at least two, for example widths=(16, 32) and depths=(1, 1)"
             )
-        check_whole(num_heads=num_heads)
-        check_divides(
-            4 * num_heads, widths[-1], divisor_name="4 x num_heads", value_name="widths[-1]"
-        )
+        check_heads(num_heads, widths[-1], "widths[-1]")
         check_whole(**{"depths[-1]": depths[-1]})
         if last_stride not in (1, 2):
             raise ValueError(f"last_stride={last_stride} must be 1 or 2, for example last_stride=2")

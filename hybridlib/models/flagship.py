@@ -28,19 +28,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hybridlib.checks import (
-    check_batch,
-    check_divides,
-    check_image,
-    check_whole,
-    checked,
-    image_sides,
-)
+from hybridlib.checks import check_batch, check_image, check_whole, checked, image_sides
 from hybridlib.layers.convolution import ConvNormAct, channels_last
 from hybridlib.layers.sized import SizedModel
 from hybridlib.layers.stack import Stack
 from hybridlib.layers.trace import AttentionMap, Trace, grid_of, trace_blocks
-from hybridlib.models.botnet import BottleneckTransformer
+from hybridlib.models.botnet import BottleneckTransformer, check_heads
 
 # Attention on 7x7 cells of a 32x32 image. nano: as many operations as ViT nano; small: for minutes
 # on two processor cores; base: for an hour.
@@ -178,13 +171,10 @@ class Flagship(SizedModel):
                 "example widths=(64, 160, 160) and depths=(0, 1, 1)"
             )
         check_whole(num_classes=num_classes, in_channels=in_channels, attention=attention)
-        check_whole(num_heads=num_heads)
         check_whole(**{f"widths[{i}]": width for i, width in enumerate(widths)})
         if min(depths) < 0:
             raise ValueError(f"depths={depths} must be 0 or more each, for example (0, 1, 1)")
-        check_divides(
-            4 * num_heads, widths[1], divisor_name="4 x num_heads", value_name="widths[1]"
-        )
+        check_heads(num_heads, widths[1], "widths[1]")
         if min(image_sides(image_size)) < LEAST:
             raise ValueError(
                 f"image_size={image_size} must be at least {LEAST}, so that "

@@ -264,7 +264,7 @@ def test_other_sizes_are_refused(positions):
         (dict(positions="rotary"), "unknown name 'rotary'; there are relative, absolute, none"),
         (
             dict(num_heads=3),
-            r"widths\[-1\]=32 is not a multiple of 4 x num_heads=12 .*widths\[-1\]=24 or 36",
+            r"widths\[-1\]=32 is not a multiple of 4 x \(num_heads=3\)=12 .*widths\[-1\]=24 or 36",
         ),
         (dict(last_stride=3), "last_stride=3 must be 1 or 2, for example last_stride=2"),
         (dict(widths=(32,), depths=(1,)), "at least two, for example widths="),
