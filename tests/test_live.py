@@ -17,7 +17,7 @@ from hybridlib.cli.main import main
 from hybridlib.layers.trace import AttentionMap, Trace
 from hybridlib.models import create
 
-NAMES = list(pretrained.shipped())
+NAMES = list(pretrained.shipped("digits"))
 every = pytest.mark.parametrize("name", NAMES)
 KINDS = set(
     "add avg_pool batch_norm cat conv copy div gather gelu index_select layer_norm matmul max_pool"

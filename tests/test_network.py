@@ -17,7 +17,7 @@ from hybridlib.layers.attention import MultiHeadSelfAttention
 from hybridlib.widgets import Network, network, network_outline, network_picture, palette
 from hybridlib.widgets.network_outline import Cell, outline
 
-NAMES = list(pretrained.shipped())
+NAMES = list(pretrained.shipped("digits"))
 every = pytest.mark.parametrize("name", NAMES)
 DEPTHS = {  # blocks of each system, by its own lists of modules
     "ViT": lambda m: len(m.blocks),

@@ -120,9 +120,21 @@ def _describe(name: str) -> Entry:
 PUBLIC: dict[str, Entry] = {name: _describe(name) for name in NAMES}
 
 
-def shipped() -> dict[str, Entry]:
-    """The weights that come with the package, by name, for example "vit_nano_digits"."""
-    return {path.stem: _read(path) for path in sorted(SHIPPED_FOLDER.glob("*.safetensors"))}
+def shipped(pictures: str | None = None) -> dict[str, Entry]:
+    """The weights that come with the package, by name, for example "vit_nano_digits".
+
+    Args:
+        pictures: only those that were trained on these, for example "digits" or "lookup".
+
+    Raises:
+        ValueError: if none were; the message lists what there is.
+    """
+    kinds: dict[str, dict[str, Entry]] = {}
+    for path in sorted(SHIPPED_FOLDER.glob("*.safetensors")):
+        kinds.setdefault(path.stem.rpartition("_")[2], {})[path.stem] = _read(path)
+    if pictures is not None:
+        return look_up(kinds, pictures)
+    return {name: entry for entries in kinds.values() for name, entry in entries.items()}
 
 
 def _read(file: Path) -> Entry:

@@ -105,7 +105,7 @@ def _card(name: str, record: dict, accuracy: float) -> str:
             place=place,
             data=_settings(data, leave=("name", "classes", "train", "test")),
             recipe=_settings(record["recipe"]),
-            source=DIGITS if data["source"] == "digits" else "",
+            source=DIGITS if data["source"] in ("digits", "lookup") else "",
         )
     )
     return text.rstrip() + "\n"

@@ -31,8 +31,9 @@ class Workbench(WithModels):
     fetched when it is first chosen.
 
     Args:
-        models: name of each and its file, as for `WithModels.offer`: `hybridlib.live.shipped()` has
-            all that come with the package. They read 32 x 32 pictures of one or three channels.
+        models: name of each and its file, as for `WithModels.offer`: the models of
+            `hybridlib.pretrained.shipped("digits")`. They read 32 x 32 pictures of one or three
+            channels.
         systems: the one or two to start with; their names, or the part before "_nano_": "vit" for
             "vit_nano_digits".
         samples: pictures to start from, uint8 `n 32 32`, ink bright on black.

@@ -23,7 +23,7 @@ from hybridlib.models.convit import ConViT
 from hybridlib.models.convnet import ConvNet
 from hybridlib.widgets.base import HERE, bundle, read
 
-NAMES = list(pretrained.shipped())
+NAMES = list(pretrained.shipped("digits"))
 TOLERANCE = 1e-4
 NO_WASM = (
     "<meta http-equiv='Content-Security-Policy' content=\"script-src 'self' 'unsafe-inline'\">"

@@ -16,7 +16,7 @@ from hybridlib.widgets.network_outline import Cell, outline, shape_words
 from .page import settle
 from .samples import pictures
 
-NAMES = list(pretrained.shipped())
+NAMES = list(pretrained.shipped("digits"))
 every = pytest.mark.parametrize("name", NAMES)
 
 

@@ -13,7 +13,7 @@ from .samples import pictures, workbench
 
 
 def test_the_address_brings_everything_back(show):
-    page = ready(show(workbench(*pretrained.shipped()), book=True))
+    page = ready(show(workbench(*pretrained.shipped("digits")), book=True))
     draw_seven(page)
     page.get_by_role("radio", name="Move").click()
     drag(page, [(10, 10), (11, 8)])

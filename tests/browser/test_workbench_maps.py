@@ -16,12 +16,14 @@ from .samples import workbench
 def test_every_system_and_all_that_it_shows(show):
     """Each of the eight answers as PyTorch does, and every choice of what to lay over the picture
     draws it or says it."""
-    page = ready(show(workbench(*pretrained.shipped(), systems=["vit"]), width=800), cards=1)
+    page = ready(
+        show(workbench(*pretrained.shipped("digits"), systems=["vit"]), width=800), cards=1
+    )
     system = page.locator(".wb-head select").first
     overlay_select = page.locator(".wb-show select").first
     assert system.locator("option").all_text_contents()[:2] == ["Convnet", "ViT"]
     count = 0
-    for name in pretrained.shipped():
+    for name in pretrained.shipped("digits"):
         system.select_option(name)
         page.wait_for_function("(name) => asked.includes(name)", arg=name)
         ready(page, cards=1)
