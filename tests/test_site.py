@@ -179,6 +179,7 @@ def test_icons_have_their_glyphs(browser, address):
 
 # What a link calls an explorable.
 OTHERS = {
+    "lookup": ".LiveLookup",
     "bench": ".DistillationBench",
     "tokens": ".LiveTokens",
     "tables": ".LiveTables",

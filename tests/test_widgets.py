@@ -42,6 +42,7 @@ from hybridlib.widgets import (
     LiveBias,
     LiveCeiT,
     LiveGates,
+    LiveLookup,
     LiveStem,
     LiveTables,
     LiveTokens,
@@ -230,6 +231,7 @@ VIT = dict(classes=list("0123456789"))
 BOTNET_FILE = live.shipped("botnet_nano_digits")
 DEIT_FILE = live.shipped("deit_nano_digits")
 CEIT_FILE = live.shipped("ceit_nano_digits")
+INKS = dict(digits=np.zeros((3, 8, 8), np.uint8), labels=[1, 2, 3])
 SHEETS = dict(samples=np.zeros((1, 32, 32), np.uint8), labels=["3"])
 CONVIT_FILE = live.shipped("convit_nano_digits")
 COATNET_FILE = live.shipped("coatnet_nano_digits")
@@ -369,6 +371,34 @@ def layout_sizes(**layouts):
         (
             lambda: LiveTables(BOTNET_FILE, **SHEETS, name="two words"),
             r"name is 'two words'.*'tables'",
+        ),
+        (
+            lambda: LiveLookup({}, **INKS),
+            r"models is empty.*hybridlib\.live\.shipped\('vit_nano_lookup'\)",
+        ),
+        (
+            lambda: LiveLookup(VIT_FILE, **INKS | dict(digits=np.full((3, 8, 8), 17, np.uint8))),
+            r"\(3, 8, 8\), type uint8 and ink up to 17: .* n 8 8 with ink from 0 to 16",
+        ),
+        (
+            lambda: LiveLookup(VIT_FILE, **INKS | dict(labels=[1, 2])),
+            r"labels has 2 classes for 3 digits: give one each, such as 7",
+        ),
+        (
+            lambda: LiveLookup(VIT_FILE, **INKS | dict(labels=[1, 2, 10])),
+            r"labels has 10: each must be one of 0 to 9",
+        ),
+        (
+            lambda: LiveLookup(VIT_FILE, **INKS | dict(labels=[1, 2, 2])),
+            r"labels has 2 different classes: a picture shows 3",
+        ),
+        (
+            lambda: LiveLookup(VIT_FILE, **INKS, systems=["vit"]),
+            r"systems is \['vit'\]: it must be two of vit_nano_digits",
+        ),
+        (
+            lambda: LiveLookup(VIT_FILE, **INKS, systems=["vit", "vit"], name="two words"),
+            r"name is 'two words'.*'lookup'",
         ),
         (
             lambda: LiveTokens({}, **SHEETS),

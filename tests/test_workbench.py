@@ -10,6 +10,7 @@ from browser.samples import pictures, workbench
 
 from hybridlib import live, pretrained
 from hybridlib.data import digits
+from hybridlib.data.digits import split_originals
 from hybridlib.live import samples as module
 from hybridlib.studies.vit_digits import DIGITS
 from hybridlib.widgets.base import read
@@ -114,6 +115,17 @@ def test_held_out_digits_are_test_digits_that_all_read_or_some_misread(test_spli
     )
     assert right[:, :10].all()
     assert ((~right[:, 10:]).sum(0) >= 3).all()
+
+
+def test_digits_to_look_up_are_test_originals_class_after_class():
+    digits, labels = live.lookup_digits(3)
+    assert labels == 3 * list(range(10)) and digits.shape == (30, 8, 8)
+    pixels, classes, for_test = split_originals()
+    for ink, label in zip(digits, labels):
+        among = pixels[for_test & (classes == label)]
+        assert (among == ink * (255 / 16)).all(axis=(1, 2)).any()
+    with pytest.raises(ValueError, match="each=51 must be a whole number from 1 to 50"):
+        live.lookup_digits(51)
 
 
 def test_the_tours_numbers(test_split):

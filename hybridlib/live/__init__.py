@@ -13,7 +13,7 @@ needs no torch.export.
 from hybridlib.live.export import export
 from hybridlib.live.graph import FORMAT, Graph
 from hybridlib.live.pack import graph_path, pack, packed, shipped, shipped_graph, store
-from hybridlib.live.samples import HeldOut, held_out
+from hybridlib.live.samples import HeldOut, Originals, held_out, lookup_digits
 from hybridlib.live.translate import SUPPORTED
 
 __all__ = [
@@ -21,9 +21,11 @@ __all__ = [
     "SUPPORTED",
     "Graph",
     "HeldOut",
+    "Originals",
     "export",
     "graph_path",
     "held_out",
+    "lookup_digits",
     "pack",
     "packed",
     "shipped",

@@ -1,4 +1,4 @@
-"""Test digits to start from, on a page that runs the trained models."""
+"""Test pictures to start from, on a page that runs the trained models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from hybridlib.checks import is_whole
 from hybridlib.data import digits
+from hybridlib.data.digits import split_originals
 
 # What the shipped models were tested on (hybridlib.studies.vit_digits.DIGITS), with one copy of the
 # training digits.
@@ -45,3 +47,33 @@ def held_out() -> HeldOut:
         for i, k in zip(indices, classes.tolist())
     ]
     return HeldOut(images[:, 0].numpy(), labels)
+
+
+class Originals(NamedTuple):
+    """Digits in their own pixels, to be laid on the tiles of a look-up.
+
+    Attributes:
+        digits: ink, uint8 `n 8 8`, from 0 to 16.
+        labels: the class of each.
+    """
+
+    digits: np.ndarray
+    labels: list[int]
+
+
+def lookup_digits(each: int = 4) -> Originals:
+    """The first test originals of each class, class after class in turn: 0 to 9, and again.
+
+    None was seen in training. Takes a second.
+
+    Args:
+        each: how many of each class, 1 to 50.
+    """
+    if not is_whole(each) or not 1 <= each <= 50:
+        raise ValueError(f"each={each!r} must be a whole number from 1 to 50, for example each=4")
+    pixels, classes, for_test = split_originals()
+    of_class = [np.flatnonzero(for_test & (classes == k))[:each] for k in range(10)]
+    indices = np.stack(of_class, axis=1).ravel()
+    return Originals(
+        (pixels[indices] / (255 / 16)).round().astype(np.uint8), classes[indices].tolist()
+    )

@@ -11,6 +11,7 @@ from .layout_builder import LayoutBuilder
 from .live_bias import LiveBias
 from .live_ceit import LiveCeiT
 from .live_gates import LiveGates
+from .live_lookup import LiveLookup
 from .live_stem import LiveStem
 from .live_tables import LiveTables
 from .live_tokens import LiveTokens
@@ -33,6 +34,7 @@ __all__ = [
     "LiveBias",
     "LiveCeiT",
     "LiveGates",
+    "LiveLookup",
     "LiveStem",
     "LiveTables",
     "LiveTokens",

@@ -70,18 +70,18 @@ export function withFragment(ink, other, side, piece, random) {
   return out;
 }
 
-// What a net takes: the ink in each channel, minus the mean and over the std of its training
-// images.
+// What a net takes: the ink in each channel, or what has its channels one after the other, minus the
+// mean and over the std of its training images.
 export function toInput(ink, { input, metadata }) {
   const channels = input[1];
   const numbers = (text, otherwise) =>
     text?.split(" ").map(Number) ?? new Array(channels).fill(otherwise);
   const [mean, std] = [numbers(metadata.mean, 0), numbers(metadata.std, 1)];
-  const pixels = new Float32Array(channels * ink.length);
-  for (let c = 0; c < channels; c++) {
-    for (let i = 0; i < ink.length; i++) pixels[c * ink.length + i] = (ink[i] - mean[c]) / std[c];
-  }
-  return pixels;
+  const count = input[2] * input[3];
+  return Float32Array.from({ length: channels * count }, (_, i) => {
+    const c = Math.floor(i / count);
+    return (ink[i % ink.length] - mean[c]) / std[c];
+  });
 }
 
 // Logits as shares of 1.

@@ -19,6 +19,7 @@ from hybridlib.widgets import (
     LiveBias,
     LiveCeiT,
     LiveGates,
+    LiveLookup,
     LiveStem,
     LiveTables,
     LiveTokens,
@@ -301,6 +302,15 @@ def live_ceit(count: int = 12, part: str = "i2t") -> LiveCeiT:
     )
 
 
+def live_lookup() -> LiveLookup:
+    """The trained models that it starts with, a hybrid and one without a class token."""
+    names = ("convnet", "vit", "convit", "coatnet")
+    digits, labels = live.lookup_digits(2)
+    return LiveLookup(
+        live.shipped(*(f"{name}_nano_lookup" for name in names)), digits=digits, labels=labels
+    )
+
+
 def network() -> Network:
     """The system with the most kinds of parts, and what is new in it in colour."""
     return Network("ceit_nano_digits", new=("patch_embedding", "LeFF", "lca"), pictures=pictures(2))
@@ -344,6 +354,7 @@ EXPLORABLES = {
     "live bias": live_bias,
     "layout builder": layout_builder,
     "live CeiT": live_ceit,
+    "live look-up": live_lookup,
     "network": network,
     "field chart": field_chart,
     "choice guide": choice_guide,
