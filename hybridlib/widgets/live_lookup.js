@@ -357,7 +357,7 @@ function render({ model, el }) {
           h("option", { value: `${i + 1}` }, `${i + 1}`),
         ),
       );
-    if (cards.some(({ net }) => net)) look.block = Math.min(look.block, deepest - 1);
+    if (cards.every(({ net }) => net)) look.block = Math.min(look.block, deepest - 1);
     block.set(`${look.block + 1}`);
     const looks = cards.map((card) => lookOf(card));
     const most = Math.max(1e-9, ...looks.flatMap((one) => (one ? [...one.given] : [])));

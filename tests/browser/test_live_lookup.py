@@ -260,6 +260,7 @@ def test_by_keyboard_alone(show):
     page.keyboard.press("Enter")
     assert "the 1 is asked for" in readout(page)
     page.get_by_role("button", name="Other digit for the 3").press("Enter")
+    settle(page)
     assert tile(page, "a 4 on red").count() == 1
     before = shown(page)
     page.get_by_role("button", name="Another picture").press("Enter")
