@@ -7,7 +7,8 @@ carry over: a system that recognises the digits may never begin to compare.
 
 How far, from how few pictures and among how many digits? Study `reach` changes one thing at a time:
 all digits near the cue or all of them far from it, an eighth of the training pictures; and, for a
-convnet, a transformer and a hybrid alone, two digits or five.
+convnet, a transformer and a hybrid alone, two digits or five. It leaves out BoTNet and CoAtNet,
+which was decided before its first run.
 
 The weights of the look-up that come with the package are those of study `lookup_weights`, one run
 of each system, as in `lookup`, on the machine that shipped them.
@@ -87,14 +88,15 @@ CHANGES: dict[str, dict] = {
     "two digits": dict(count=2),
     "five digits": dict(count=5),
 }
-# These two learn the look-up with one seed of three, so that a change can hardly be told from luck.
-LUCKY = ("BoTNet", "CoAtNet")
+# BoTNet and CoAtNet learn the look-up with one seed of three, so that a change could hardly be told
+# from luck.
+REACHING = ("convnet", "ViT", "ConViT", "CeiT", "Early convolutions")
 COUNTED = ("convnet", "ViT", "CeiT")  # the systems that meet two digits and five
 
 
 def reach_runs(data: str, seeds: Seeds) -> list[RunSpec]:
-    """A change at a time, with all seeds and systems; those that tell least come last."""
-    specs = [
+    """A change at a time, with all seeds and the systems that tell."""
+    return [
         RunSpec(
             name=run_name("lookup", change, system, seed=seed),
             model=model,
@@ -106,10 +108,9 @@ def reach_runs(data: str, seeds: Seeds) -> list[RunSpec]:
         )
         for change, changed in CHANGES.items()
         for seed in seeds
-        for system, (model, size) in SYSTEMS.items()
-        if "count" not in changed or system in COUNTED
+        for system in (COUNTED if "count" in changed else REACHING)
+        for model, size in [SYSTEMS[system]]
     ]
-    return sorted(specs, key=lambda spec: spec.settings["system"] in LUCKY)
 
 
 REACH = Study(
