@@ -199,10 +199,10 @@ function render({ model, el }) {
         }
       },
     });
-    let held = false;
+    let held = null; // the scene as it was when the tile was taken: what it passes over stays
     node.addEventListener("pointerdown", (event) => {
       node.setPointerCapture(event.pointerId);
-      held = true;
+      held = scene;
     });
     node.addEventListener("pointermove", (event) => {
       if (!held) return;
@@ -212,11 +212,11 @@ function render({ model, el }) {
         (event.clientX - box.left) / box.width,
       ].map((v) => Math.max(0, Math.min(BOARD - 1, Math.floor(BOARD * v))));
       const cell = row * BOARD + column;
-      if (cell !== scene.cells[tile]) put(withTileOn(scene, tile, cell));
+      if (cell !== scene.cells[tile]) put(withTileOn(held, tile, cell));
     });
     for (const end of ["pointerup", "pointercancel"])
       node.addEventListener(end, () => {
-        held = false;
+        held = null;
       });
     return node;
   }
