@@ -217,13 +217,16 @@ def test_a_mouse_drags_a_tile_and_the_cue(show):
     page = ready(show(live_lookup()))
     box = page.locator(".lu-board").bounding_box()
 
-    def drag(*cells):
-        for at in cells:
-            x = box["x"] + (at % 4 + 0.5) * box["width"] / 4
-            y = box["y"] + (at // 4 + 0.5) * box["height"] / 4
-            page.mouse.move(x, y, steps=5)
-            page.mouse.down()  # once down, it stays so
-            settle(page)
+    def to(cell):
+        x = box["x"] + (cell % 4 + 0.5) * box["width"] / 4
+        page.mouse.move(x, box["y"] + (cell // 4 + 0.5) * box["height"] / 4, steps=5)
+        settle(page)
+
+    def drag(start, *cells):
+        to(start)
+        page.mouse.down()
+        for cell in cells:
+            to(cell)
         page.mouse.up()
         settle(page)
 
