@@ -83,9 +83,9 @@ def add_parser(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    names = [name for name in pretrained.shipped() if args.only in name]
+    names = [name for name in pretrained.shipped("digits") if args.only in name]
     if not names:
-        available = ", ".join(pretrained.shipped())
+        available = ", ".join(pretrained.shipped("digits"))
         raise ValueError(f"--only {args.only!r} is in no name; there are {available}")
     layout = "{:<18} {:<5} {:>9} {:>9} {:>7} {:>7} {:>7} {:>7} {:>7} {:>9} {:>9} {:>6}".format
     print(layout(*"model . file gzip graph load min_ms median cpu_ms logits maps agree".split()))
@@ -130,7 +130,7 @@ def measure_live(
     """
     check_positive(runs=runs, images=images)
     for name in names:
-        look_up(pretrained.shipped(), name)
+        look_up(pretrained.shipped("digits"), name)
     pixels = load_data("digits").test.batch(torch.arange(images))[0]
     with opened(browser) as (page, clock):
         for name in names:

@@ -1,7 +1,7 @@
 // A look-up that the reader changes: three digits on coloured tiles, and a cue. Two trained models
 // answer, and show where they look.
 
-import { button, bytes, choice, frame, h, oncePerFrame } from "./common.js";
+import { button, bytes, choice, frame, h, oncePerFrame, place } from "./common.js";
 import { css, legend, paint, ramp } from "./colours.js";
 import { softmax, toInput } from "./live_ink.js";
 import {
@@ -43,10 +43,11 @@ function render({ model, el }) {
   let chosen = 0; // the digit's tile that was touched last
   const redraw = oncePerFrame(draw);
   const speak = () => requestAnimationFrame(() => say(readout.textContent));
-  const put = (next) => {
+  const tileWords = []; // what lies where
+  const put = (next, tile) => {
     scene = next;
     redraw();
-    speak();
+    requestAnimationFrame(() => say(`${tileWords[tile] ?? ""} ${readout.textContent}`.trim()));
   };
 
   // --- the picture ---
@@ -175,7 +176,7 @@ function render({ model, el }) {
     const node = h("div", {
       class: "lu-tile",
       tabindex: "0",
-      role: "button",
+      role: "application",
       "aria-roledescription": "tile",
       onfocus: () => {
         if (tile !== CUE) chosen = tile;
@@ -188,7 +189,7 @@ function render({ model, el }) {
           const [row, column] = placeOf(scene.cells[tile]).map((v, i) =>
             Math.max(0, Math.min(BOARD - 1, v + step[i])),
           );
-          put(withTileOn(scene, tile, row * BOARD + column));
+          put(withTileOn(scene, tile, row * BOARD + column), tile);
         } else if (["Enter", " "].includes(event.key)) {
           event.preventDefault();
           put(
@@ -212,7 +213,7 @@ function render({ model, el }) {
         (event.clientX - box.left) / box.width,
       ].map((v) => Math.max(0, Math.min(BOARD - 1, Math.floor(BOARD * v))));
       const cell = row * BOARD + column;
-      if (cell !== scene.cells[tile]) put(withTileOn(held, tile, cell));
+      if (cell !== scene.cells[tile]) put(withTileOn(held, tile, cell), tile);
     });
     for (const end of ["pointerup", "pointercancel"])
       node.addEventListener(end, () => {
@@ -308,9 +309,10 @@ function render({ model, el }) {
     const colour = names[scene.colours[tile === CUE ? scene.asked : tile]];
     const what = tile === CUE ? `the cue, ${colour}` : `a ${classes[tile]} on ${colour}`;
     const enter = tile === CUE ? "its colour" : "the digit";
+    tileWords[tile] = `${what}, ${place([row, column])}.`;
     node.setAttribute(
       "aria-label",
-      `${what}, row ${row + 1}, column ${column + 1}. Arrow keys move it, Enter changes ${enter}.`,
+      `${tileWords[tile]} Arrow keys move it, Enter changes ${enter}.`,
     );
     node.classList.toggle("lu-chosen", tile === chosen);
     node.classList.toggle("lu-cue", tile === CUE);

@@ -81,7 +81,7 @@ def shares(page, card):
 
 
 def tile(page, what):
-    return page.get_by_role("button", name=re.compile(f"^{what}"))
+    return page.get_by_role("application", name=re.compile(f"^{what}"))
 
 
 def test_pictures_are_those_of_the_library(javascript):
