@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 IGNORE = "nbval-ignore-output"
 MAX_IGNORED = 4  # cells of a chapter whose outputs nbval does not compare: timings and progress
-# bytes of widget state: the code and pictures of five explorables, and no trained model
-MAX_WIDGET_DATA = 600_000
+# bytes of widget state: the code and pictures of six explorables, and no trained model
+MAX_WIDGET_DATA = 720_000
 MAX_SIZE = 3_000_000  # bytes of a notebook, figures included
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")

@@ -11,12 +11,14 @@ import {
   anotherScene,
   drawScene,
   exchanged,
+  firstScene,
   givenBy,
   lookersOf,
   mixingMaps,
   withTileOn,
   onTiles,
 } from "./live_lookup_math.js";
+import { barsOf, percent } from "./live_lookup_parts.js";
 import { openModel } from "./live_models.js";
 import { stateLinks } from "./state_links.js";
 
@@ -26,7 +28,6 @@ const WHO = [
   ["cue", "the cue"],
 ];
 const WAYS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-const percent = (share) => `${(100 * share).toFixed(0)} %`;
 
 function render({ model, el }) {
   const { root, say } = frame(el, {
@@ -429,43 +430,5 @@ function render({ model, el }) {
 }
 
 const placeOf = (cell) => [Math.floor(cell / BOARD), cell % BOARD];
-
-// The first three classes at hand, far apart.
-function firstScene(labels) {
-  const digits = [];
-  labels.forEach((label, i) => {
-    if (digits.length < 3 && digits.every((digit) => labels[digit] !== label)) digits.push(i);
-  });
-  return { digits, colours: [0, 2, 3], cells: [1, 7, 12, 10], asked: 0 };
-}
-
-// Bars for the ten classes; those in the picture have a frame, the one asked for a mark.
-//   draw(shares, classes, asked), or without shares
-function barsOf() {
-  const lines = Array.from({ length: 10 }, (_, k) => {
-    const name = h("span", {}, String(k));
-    const bar = h("span", { class: "lu-bar" });
-    const share = h("span", { class: "lu-share" });
-    const node = h("li", {}, name, h("span", { class: "lu-track" }, bar), share);
-    return { bar, share, node };
-  });
-  return {
-    node: h(
-      "ul",
-      { class: "lu-bars", "aria-label": "the answer" },
-      lines.map(({ node }) => node),
-    ),
-    draw: (shares, classes, asked) => {
-      const best = shares ? shares.indexOf(Math.max(...shares)) : -1;
-      lines.forEach(({ bar, share, node }, k) => {
-        bar.style.width = `${100 * (shares?.[k] ?? 0)}%`;
-        share.textContent = shares ? percent(shares[k]) : "";
-        node.classList.toggle("lu-there", classes.includes(k));
-        node.classList.toggle("lu-asked", k === classes[asked]);
-        node.classList.toggle("lu-best", k === best);
-      });
-    },
-  };
-}
 
 export default { render };

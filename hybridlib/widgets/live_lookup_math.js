@@ -47,6 +47,15 @@ export function exchanged(scene, tile, labels) {
   return { ...scene, digits };
 }
 
+// The first three classes at hand, far apart.
+export function firstScene(labels) {
+  const digits = [];
+  labels.forEach((label, i) => {
+    if (digits.length < 3 && digits.every((digit) => labels[digit] !== label)) digits.push(i);
+  });
+  return { digits, colours: [0, 2, 3], cells: [1, 7, 12, 10], asked: 0 };
+}
+
 // A scene of three digits of different classes, in different colours, somewhere.
 export function anotherScene(labels, colourCount, random) {
   const some = (count, of, fits = () => true) => {
