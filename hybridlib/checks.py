@@ -6,6 +6,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache, wraps
 from math import isfinite, isqrt, prod
 from numbers import Integral, Real
@@ -29,6 +30,8 @@ from torch import Tensor, nn
 
 P = ParamSpec("P")
 R = TypeVar("R")
+MOST_LISTED, NEAREST = 20, 5  # names in a message: all, if they are few, and the nearest of many
+NEAREST_BY = 50  # characters of a name, by which names are near
 MOST_TRIED = 10**5  # numbers of which `divisors` asks whether they divide
 TOO_LARGE = (
     "size calculation overflowed|multiplication overflow|can't allocate memory|are too large"
@@ -314,15 +317,19 @@ def check_axes(name: str, value: object, *axes: int | str) -> None:
 
 
 def look_up(table: dict, name: str):
-    """The entry of that name, or a ValueError that lists what there is.
+    """The entry of that name, or a ValueError that lists what there is, of many the nearest.
 
     Args:
         table: where to look.
         name: what for.
     """
-    if not isinstance(name, str) or name not in table:
-        raise ValueError(f"unknown name {shown(name)}; there are {', '.join(table)}")
-    return table[name]
+    if isinstance(name, str) and name in table:
+        return table[name]
+    there = f"there are {', '.join(table)}"
+    if len(table) > MOST_LISTED:
+        near = get_close_matches(str(name)[:NEAREST_BY], table, n=NEAREST, cutoff=0)
+        there = f"of {len(table)}, the nearest are {', '.join(near)}"
+    raise ValueError(f"unknown name {shown(name)}; {there}")
 
 
 def divisors(value: int) -> list[int]:

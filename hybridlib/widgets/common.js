@@ -120,6 +120,21 @@ export function oncePerFrame(draw) {
   };
 }
 
+// Calls `act` when the node comes into sight, once; gives the function that stops waiting for it.
+export function onceInSight(node, act) {
+  if (!globalThis.IntersectionObserver) {
+    act();
+    return () => {};
+  }
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    act();
+  });
+  observer.observe(node);
+  return () => observer.disconnect();
+}
+
 // Calls `redraw` when Python (or another view of the same model) changes one of the traits.
 export function onChange(model, traits, redraw) {
   for (const trait of traits) model.on(`change:${trait}`, redraw);

@@ -1,7 +1,7 @@
 // The desk of an explorable whose model the reader edits: a pad to draw on, samples to take, the
 // answer beside the one of the model as trained, and a test of all samples once the reader rests.
 
-import { button, bytes, choice, h, oncePerFrame } from "./common.js";
+import { button, bytes, choice, h, onceInSight, oncePerFrame } from "./common.js";
 import { grey, paint } from "./colours.js";
 import { softmax, toInput } from "./live_ink.js";
 import { openModel } from "./live_models.js";
@@ -205,17 +205,7 @@ export function deskOf({ model, say, backs = [], onModel, onDraw }) {
   const start = (root, follow) => {
     const stops = [() => clearTimeout(timer)];
     redraw();
-    if (!globalThis.IntersectionObserver) open();
-    else {
-      const near = new IntersectionObserver((entries) => {
-        if (entries.some((entry) => entry.isIntersecting)) {
-          near.disconnect();
-          open();
-        }
-      });
-      near.observe(root);
-      stops.push(() => near.disconnect());
-    }
+    stops.push(onceInSight(root, open));
     const onLink = (said) => {
       if (net) follow(said);
       else waiting = () => follow(said);

@@ -1,7 +1,7 @@
 // A look-up that the reader changes: three digits on coloured tiles, and a cue. Two trained models
 // answer, and show where they look.
 
-import { button, bytes, choice, frame, h, oncePerFrame, place } from "./common.js";
+import { button, bytes, choice, frame, h, onceInSight, oncePerFrame, place } from "./common.js";
 import { css, legend, paint, ramp } from "./colours.js";
 import { softmax, toInput } from "./live_ink.js";
 import {
@@ -172,7 +172,7 @@ function render({ model, el }) {
   );
   if (model.get("note")) root.append(h("p", { class: "hx-note" }, model.get("note")));
 
-  // A tile of the board: dragged, or withTileOn by the arrow keys; Enter lays another digit on it.
+  // A tile of the board: dragged, or moved by the arrow keys; Enter lays another digit on it.
   function tileOf(tile) {
     const node = h("div", {
       class: "lu-tile",
@@ -225,7 +225,7 @@ function render({ model, el }) {
 
   // A model: which, its answer to the picture that lies there, and where it looks.
   function cardOf(name, i) {
-    const card = { name, net: null, failure: "", opening: false };
+    const card = { name, net: null, failure: "" };
     card.system = choice({
       label: `model ${i + 1}`,
       options: model.get("models"),
@@ -415,17 +415,7 @@ function render({ model, el }) {
   const stops = [stateLinks(model.get("name"), root, follow)];
   const open = () => cards.forEach((card) => card.open());
   redraw();
-  if (!globalThis.IntersectionObserver) open();
-  else {
-    const near = new IntersectionObserver((entries) => {
-      if (entries.some((entry) => entry.isIntersecting)) {
-        near.disconnect();
-        open();
-      }
-    });
-    near.observe(root);
-    stops.push(() => near.disconnect());
-  }
+  stops.push(onceInSight(root, open));
   return () => stops.forEach((stop) => stop());
 }
 
