@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache, wraps
 from math import isfinite, isqrt, prod
@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 P = ParamSpec("P")
 R = TypeVar("R")
-MOST_LISTED, NEAREST = 20, 5  # names in a message: all, if they are few, and the nearest of many
+MOST_LISTED, NEAREST = 30, 5  # names in a message: all, if they are few, and the nearest of many
 NEAREST_BY = 50  # characters of a name, by which names are near
 MOST_TRIED = 10**5  # numbers of which `divisors` asks whether they divide
 TOO_LARGE = (
@@ -327,9 +327,22 @@ def look_up(table: dict, name: str):
         return table[name]
     there = f"there are {', '.join(table)}"
     if len(table) > MOST_LISTED:
-        near = get_close_matches(str(name)[:NEAREST_BY], table, n=NEAREST, cutoff=0)
-        there = f"of {len(table)}, the nearest are {', '.join(near)}"
+        there = f"of {len(table)}, the nearest are {', '.join(nearest(name, table))}"
     raise ValueError(f"unknown name {shown(name)}; {there}")
+
+
+def nearest(name: object, names: Iterable[str]) -> list[str]:
+    """Some of many names: those that begin as the one that was given, then those that are like it.
+
+    Args:
+        name: what was given.
+        names: what there is.
+    """
+    given = str(name)[:NEAREST_BY].lower().replace("-", "_")
+    there = {each.lower().replace("-", "_"): each for each in names}
+    near = [each for each in there if given and each.startswith(given)]
+    near += get_close_matches(given, there.keys() - near, n=NEAREST, cutoff=0)
+    return [there[each] for each in near[:NEAREST]]
 
 
 def divisors(value: int) -> list[int]:

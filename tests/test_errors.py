@@ -307,12 +307,12 @@ def test_look_up_lists_what_there_is():
     with pytest.raises(ValueError, match="unknown name 'c'; there are a, b"):
         look_up({"a": 1, "b": 2}, "c")
     with pytest.raises(
-        ValueError, match="unknown name 'vit_b'; of 30, the nearest are vit_a, "
+        ValueError, match="unknown name 'vit_b'; of 40, the nearest are vit_a, "
     ) as e:
-        look_up({"vit_a": 0} | dict.fromkeys(f"resnet{n}" for n in range(29)), "vit_b")
+        look_up({"vit_a": 0} | dict.fromkeys(f"resnet{n}" for n in range(39)), "vit_b")
     assert len(str(e.value)) < 120
-    with pytest.raises(ValueError, match="unknown name 3; of 30, the nearest are n3, "):
-        look_up(dict.fromkeys(f"n{n}" for n in range(30)), 3)
+    with pytest.raises(ValueError, match="unknown name 3; of 40, the nearest are n3, "):
+        look_up(dict.fromkeys(f"n{n}" for n in range(40)), 3)
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -569,7 +569,7 @@ def test_folder_without_class_folders(tmp_path):
 
 
 def test_digits_options_are_refused_elsewhere(tree):
-    with pytest.raises(ValueError, match="clutter belong to the source 'digits'"):
+    with pytest.raises(ValueError, match="clutter belongs to the source 'digits'"):
         load(tree, clutter=3)
 
 

@@ -213,8 +213,8 @@ def test_who_reads_all_digits_and_names_one_gets_one_of_count():
         (dict(judged_on="training"), "judged_on='training' must be one of 'test', 'validation'"),
         (dict(judged_on="validation"), "judged_on='validation' needs .* use per_class=100"),
         (dict(per_class=125), "per_class=125 must be from 1 to 124"),
-        (dict(scale=2), "scale belong to the source 'digits', not to 'lookup'"),
-        (dict(displacement=2), "displacement.* belong to the source 'pointer', not to 'lookup'"),
+        (dict(scale=2), "scale belongs to the source 'digits', not to 'lookup'"),
+        (dict(displacement=2), "displacement.* belongs? to the source 'pointer', not to 'lookup'"),
     ],
 )
 def test_lookup_refuses_what_cannot_be(arguments, message):
@@ -236,6 +236,6 @@ def test_tasks_train_from_the_command_line(capsys, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "b" / "run.json").read_text())["data"]["displacement"] == 5
     capsys.readouterr()
     assert main(["train", "convnet", "--data", "match", "--rule", "row", *quick]) == 2
-    assert "rule belong to the source 'lookup', not to 'match'" in capsys.readouterr().err
+    assert "rule belongs to the source 'lookup', not to 'match'" in capsys.readouterr().err
     assert main(["train", "vit", "--data", "match", "--preset", "deit", "--show-recipe"]) == 0
     assert "RandomResizedCrop" not in capsys.readouterr().out  # DeiT's, with a flip

@@ -145,7 +145,7 @@ def test_splits_are_apart_and_bytes_stay(source):
         ("match", dict(jitter=13), "jitter=13 .* from 0 to 12 .* use jitter=12"),
         ("match", dict(jitter=7), "count=4 .* from 2 to 3 .*jitter=7.*; use count=3"),
         ("match", dict(distance="far", jitter=12), "distance='far' .* than 2x2 .* jitter=12"),
-        ("match", dict(tiles=3), "tiles.* belong to the source 'pointer', not to 'match'"),
+        ("match", dict(tiles=3), "tiles.* belongs? to the source 'pointer', not to 'match'"),
         ("pointer", dict(tiles=9), "tiles=9 .* from 2 to 8"),
         ("pointer", dict(count=4), "tiles=6 is not a multiple of count=4.*use tiles=4 or 8"),
         ("pointer", dict(displacement=6), "displacement=6 .* from 1 to 5 .* use displacement=5"),

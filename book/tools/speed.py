@@ -40,7 +40,8 @@ WHY = """\
   without a copy. ResNet and BoTNet also add and rectify in place.
 - **Training in bfloat16 on a CPU**: the gradient of PyTorch's fused attention is slow there, and our
   layers take the softmax in the open instead.
-- With maps, ours and the peer do the same work, and what is left is noise.
+- With maps, ours and the peer do the same work. Of the lead that BoTNet, ConViT, CeiT and CoAtNet
+  keep there we have not looked for the cause.
 """
 
 

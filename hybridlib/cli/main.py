@@ -22,9 +22,10 @@ import torch
 from hybridlib.analysis import cost
 from hybridlib.checks import look_up, on_one_line
 from hybridlib.cli import live as cli_live
+from hybridlib.cli import predict as cli_predict
 from hybridlib.cli import train as cli_train
 from hybridlib.cli.options import (
-    Saved,
+    ADD_OPTIONS,
     add_data,
     add_device,
     first_on_each_host,
@@ -33,13 +34,14 @@ from hybridlib.cli.options import (
     load_data,
     path,
     processes,
-    read_saved,
 )
 from hybridlib.data import CIFAR, DRAWN, ImageData, Images, Preparation, held_out
+from hybridlib.data.folder import count_marked, marked
 from hybridlib.data.listing import expand
 from hybridlib.models import PAPERS, SIZES, create
 from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC
 from hybridlib.pretrained import load as load_public
+from hybridlib.pretrained.trained import Saved, read_saved
 from hybridlib.training import Stopped, evaluate
 from hybridlib.training.curve import MISTAKES
 from hybridlib.training.devices import keep_freed_memory
@@ -176,10 +178,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     test.add_argument("--model", choices=SIZES, help="if the file does not say")
     test.add_argument("--size", help="if the file does not say")
-    add_data(test)
+    add_data(test, to_train=False)
     add_device(test)
     test.set_defaults(run=_evaluate)
 
+    cli_predict.add_parser(commands)
     cli_live.add_parser(commands)
 
     if find_spec("hybridlib.studies"):
@@ -255,7 +258,13 @@ def _evaluate(args: argparse.Namespace) -> None:
         return _evaluate_public(args)
     if args.weights is None:
         raise ValueError("give a file of weights, or --pretrained and the name of public ones")
-    saved = read_saved(args.weights, model=args.model, size=args.size)
+    saved = read_saved(args.weights, advice=ADD_OPTIONS, model=args.model, size=args.size)
+    if saved.run:
+        warnings.warn(
+            f"these weights come with the package, and {saved.path.with_suffix('.md').name} beside"
+            f" them says which pictures they learned (run {saved.run}); they do worse on others",
+            stacklevel=1,
+        )
     classes, images, where = _evaluation_data(args, saved)
     if saved.mean and saved.std:
         images.mean, images.std = saved.mean, saved.std  # prepare the images as in training
@@ -278,13 +287,30 @@ def _evaluation_data(args: argparse.Namespace, saved: Saved) -> tuple[tuple[str,
             data: ImageData | None = load_data(args, saved.image_size)
         except ValueError:  # too few images of a class to train on are enough to judge
             data = None
-    if data and data.test.digest() == saved.tested_on:
+    if data and (data.test.digest() == saved.tested_on or _is_changed(folder, data, saved)):
         for one in said:
             warnings.warn(one.message, stacklevel=2)
         return data.classes, data.test, f"{data.name}, the part that training kept to test on"
     side = saved.image_size if args.image_size is None else args.image_size
     preparation = Preparation(side, saved.mean, saved.std, interpolation="bilinear")  # as `folder`
-    return *held_out(folder, preparation, classes=saved.classes), name
+    classes, images = held_out(folder, preparation, classes=saved.classes)
+    if seen := marked(images.paths, images.root, saved.trained_on):
+        warnings.warn(
+            f"of the {len(saved.trained_on)} pictures by which these weights know their training,"
+            f" {seen} are among these: the accuracy is of pictures that were learned, too; judge"
+            " the weights on others",
+            stacklevel=1,
+        )
+    return classes, images, name
+
+
+def _is_changed(folder: Path, data: ImageData, saved: Saved) -> bool:
+    """Whether the weights were trained on this folder, changed since, and none of the pictures
+    that they saw is in its test part now."""
+    if data.classes != saved.classes:
+        return False
+    to_train, to_test = count_marked(folder, saved.trained_on)
+    return to_train > 0 and to_test == 0
 
 
 if __name__ == "__main__":

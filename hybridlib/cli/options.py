@@ -1,29 +1,23 @@
-"""What the commands share: options for data and device, and weights that `train` saved."""
+"""What the commands share: options for data, device and recipe, and messages in their words."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor, nn
-
-from hybridlib.checks import on_one_line
+from hybridlib.checks import nearest
 from hybridlib.data import CIFAR, DRAWN, ImageData, load
 from hybridlib.data.augment import AUGMENTATIONS
-from hybridlib.layers.position import fit_positions
-from hybridlib.models import SIZES, create, has_drop_path
+from hybridlib.data.listing import expand
+from hybridlib.models import SIZES, has_drop_path
 from hybridlib.training.devices import make_accelerator, pick_device
 from hybridlib.training.optimizers import KINDS
 from hybridlib.training.presets import PRESETS, Table, sources
 from hybridlib.training.recipe import PRECISIONS, UNITS, settings
-from hybridlib.weight_files import CheckpointError, put_tensors, read_tensors, without_wrappers
 
 
 def processes() -> int:
@@ -43,7 +37,8 @@ def path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
+def add_data(parser: argparse.ArgumentParser, *, to_train: bool) -> None:
+    """The options of the data, for a command that trains on it or judges by it."""
     group = parser.add_argument_group("data")
     names = ", ".join((*DRAWN, *CIFAR))
     group.add_argument(
@@ -55,11 +50,16 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--image-size", type=int, metavar="SIDE", help="in pixels; default: the model's"
     )
-    few = group.add_mutually_exclusive_group()
-    few.add_argument(
-        "--per-class", type=int, metavar="N", help="train on so many originals of each class"
-    )
-    few.add_argument("--fraction", type=float, metavar="P", help="train on this part of each class")
+    if to_train:
+        few = group.add_mutually_exclusive_group()
+        few.add_argument(
+            "--per-class", type=int, metavar="N", help="train on so many originals of each class"
+        )
+        few.add_argument(
+            "--fraction", type=float, metavar="P", help="train on this part of each class"
+        )
+    else:
+        parser.set_defaults(per_class=None, fraction=None)  # nothing to judge by
     group.add_argument(
         "--data-seed",
         type=int,
@@ -130,14 +130,24 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
             place.add_argument(option, type=number, metavar="N", help=words + default)
 
 
+def switched_off_by_0() -> set[str]:
+    """The settings of a recipe for which 0 on the command line stands for None."""
+    optional = {name for name, each in settings().items() if each.metadata["rule"].optional}
+    return optional.difference(UNITS)
+
+
 def recipe_sources(args: argparse.Namespace) -> Table:
     """The preset, and what was given in its place, each with its source."""
-    optional = {name for name, each in settings().items() if each.metadata["rule"].optional}
     overrides = {name: getattr(args, name) for name in settings() if hasattr(args, name)}
     overrides = {name: value for name, value in overrides.items() if value is not None}
-    for name in optional.intersection(overrides).difference(UNITS):
+    for name in switched_off_by_0().intersection(overrides):
         overrides[name] = overrides[name] or None
     if overrides.get("rand_augment") is not None:
+        if not 0 <= overrides["rand_augment"] <= 10:
+            raise ValueError(
+                f"--rand-augment {overrides['rand_augment']:g} must be from 0 to 10, for example"
+                " --rand-augment 9"
+            )
         overrides["rand_augment"] = (2, overrides["rand_augment"], 0.5, 10)
     if args.channels_last is False:
         overrides.pop("channels_last")
@@ -147,6 +157,15 @@ def recipe_sources(args: argparse.Namespace) -> Table:
     if args.data in DRAWN and "augment" not in overrides and "flip" in str(table["augment"][0]):
         table["augment"] = ("crop", "digits are not flipped")
     return table
+
+
+def check_weights(given: str, named: Collection[str], *, option: str = "") -> None:
+    """Raise ValueError unless what was given is a file, or one of the names of weights."""
+    if given not in named and not expand(given).is_file():
+        raise ValueError(
+            f"{option}{given!r} is no file, and of {len(named)} names of weights the nearest are "
+            f"{', '.join(nearest(given, named))}"
+        )
 
 
 NAMES = (*settings(), "image_size", "per_class", "fraction", "device", "workers", "seed")
@@ -171,7 +190,11 @@ def in_options(message: str) -> str:
     `--batch-size 0`."""
     for words, option in AS_WORDS.items():
         message = message.replace(words, option)
-    return AS_OPTION.sub(lambda match: f"--{match[1].replace('_', '-')} ", message)
+    message = AS_OPTION.sub(lambda match: f"--{match[1].replace('_', '-')} ", message)
+    first = re.match(r"--([a-z-]+) ", message)
+    if first and first[1].replace("-", "_") in switched_off_by_0():
+        message = message.replace(", or None, for example", ", or 0 for none, for example")
+    return message
 
 
 @contextmanager
@@ -200,73 +223,3 @@ def load_data(args: argparse.Namespace, image_size: int) -> ImageData:
             displacement=args.displacement,
             jitter=args.jitter,
         )
-
-
-@dataclass(frozen=True)
-class Saved:
-    """Weights on disk and what their header says; None or empty where it says nothing."""
-
-    path: Path
-    tensors: dict[str, Tensor]
-    model: str
-    size: str
-    image_size: int
-    classes: tuple[str, ...]
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-    tested_on: str | None  # digest of the images that `train` kept to test on
-
-    def check_classes(self, data: ImageData) -> None:
-        if self.classes and self.classes != data.classes:
-            raise ValueError(
-                f"the weights know the classes {', '.join(self.classes[:10])} and {data.name} has "
-                f"{', '.join(data.classes[:10])}; evaluate on images of the same classes"
-            )
-
-    def build(self, *, num_classes: int, image_size: int) -> nn.Module:
-        built = create(self.model, self.size, num_classes=num_classes, image_size=image_size)
-        put_tensors(built, fit_positions(self.tensors, built), origin=str(self.path))
-        return built
-
-    def digest(self) -> str:
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
-
-
-def read_saved(
-    path: Path, *, model: str | None = None, size: str | None = None, advice: str = ADD_OPTIONS
-) -> Saved:
-    """The weights in a file.
-
-    Args:
-        model, size: what the file need not say.
-        advice: for a reader whose file does not say it.
-
-    Raises:
-        CheckpointError: for a header that hybridlib did not write.
-        ValueError: if neither the file nor the arguments name the model.
-    """
-    tensors, metadata = read_tensors(path)
-    tensors = without_wrappers(tensors)
-    try:
-        about = json.loads(metadata.get("hybridlib", "{}"))
-        about = dict(about)
-        model, size = model or about.get("model"), size or about.get("size")
-        image_size, classes = (
-            int(about.get("image_size", 32)),
-            tuple(map(str, about.get("classes", ()))),
-        )
-        mean, std = (
-            tuple(map(float, about[key])) if key in about else None for key in ("mean", "std")
-        )
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{str(path)!r} has a header that hybridlib did not write ({on_one_line(error)})"
-        ) from error
-    if model not in list(SIZES) or not isinstance(size, str):
-        raise ValueError(f"{str(path)!r} does not say which model it belongs to; {advice}")
-    if size not in SIZES[model]:
-        raise ValueError(
-            f"{str(path)!r} is of the size {size!r}, and {model} has {', '.join(SIZES[model])}"
-        )
-    tested_on = about.get("tested_on")
-    return Saved(path, tensors, model, size, image_size, classes, mean, std, tested_on)

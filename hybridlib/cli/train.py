@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import shlex
 from dataclasses import replace
@@ -17,20 +18,22 @@ from hybridlib.cli.options import (
     add_data,
     add_device,
     add_recipe,
+    check_weights,
     first_on_each_host,
     is_first,
     load_data,
     path,
-    read_saved,
     recipe_sources,
 )
 from hybridlib.data import ImageData
-from hybridlib.data.listing import readable
+from hybridlib.data.folder import marks
+from hybridlib.data.listing import expand, readable
 from hybridlib.models import SIZES, create
 from hybridlib.models.deit import Distillation, Kind, Renormalise
 from hybridlib.models.flagship import CALIBRATION_IMAGES, Flagship
-from hybridlib.pretrained import PUBLIC, load_file
+from hybridlib.pretrained import PUBLIC, load_file, shipped
 from hybridlib.pretrained import load as load_public
+from hybridlib.pretrained.trained import read_saved
 from hybridlib.training import Recipe, fit
 from hybridlib.training.presets import PRESETS, describe, sources
 from hybridlib.training.recipe import UNITS
@@ -58,8 +61,9 @@ def add_parsers(commands) -> None:
         "--init",
         metavar="WEIGHTS",
         help=(
-            "start from public weights by timm's name, such as deit_tiny_patch16_224.fb_in1k, or "
-            "from a file of them; the head is new if the classes are not as many"
+            "start from public weights by timm's name, such as deit_tiny_patch16_224.fb_in1k, from "
+            "those of the package, such as vit_nano_digits, or from a file; the head is new if the "
+            "classes are not as many"
         ),
     )
     train.add_argument(
@@ -73,7 +77,7 @@ def add_parsers(commands) -> None:
     train.add_argument(
         "--out", type=path, metavar="FOLDER", help="default runs/MODEL-SIZE-DATA-SEED"
     )
-    add_data(train)
+    add_data(train, to_train=True)
     add_recipe(train)
     teacher = train.add_argument_group("distillation")
     teacher.add_argument(
@@ -119,8 +123,11 @@ def _train(args: argparse.Namespace) -> None:
             f"--distill {args.distill} needs a teacher; add --teacher WEIGHTS.safetensors"
         )
     side = SIZES[args.model].get(args.size, {}).get("image_size", 32)
-    if args.init in PUBLIC:
-        side = PUBLIC[args.init].preparation.image_size
+    named = {**PUBLIC, **shipped()}
+    if args.init is not None:
+        check_weights(args.init, named, option="--init ")
+    if args.init in named:
+        side = named[args.init].preparation.image_size
     data = load_data(args, side)
     drop_path = recipe.drop_path
     if args.show_recipe:
@@ -142,9 +149,8 @@ def _train(args: argparse.Namespace) -> None:
             model.whiten.calibrate(data.train.normalise(data.train.evenly(CALIBRATION_IMAGES)))
     else:
         model, data = _start(args, data, drop_path=drop_path)
-    start = () if args.init is None else (Path(args.init).name,)
-    notes = {"preset": args.preset} if args.preset else {}
-    notes |= {"init": start[0]} if start else {}
+    start, init = _origin(args.init)
+    notes = ({"preset": args.preset} if args.preset else {}) | init
     loss, teacher_notes = _teacher(args, data, smoothing=recipe.label_smoothing)
     label = "-".join((args.model, args.size, data.name, str(args.seed), *start))
     out = args.out or Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
@@ -154,6 +160,7 @@ def _train(args: argparse.Namespace) -> None:
                 f"in --out {readable(out)!r} {name} is a folder and must be written as a file; give"
                 " another folder, for example --out runs/mine"
             )
+    seen = marks(expand(args.data)) if data.settings.get("source") == "folder" else []
     run = fit(
         model,
         data,
@@ -181,6 +188,7 @@ def _train(args: argparse.Namespace) -> None:
         mean=data.mean,
         std=data.std,
         tested_on=run.data["test"]["digest"],
+        trained_on=seen,
     )
     save_weights(model, out / "weights.safetensors", metadata={"hybridlib": json.dumps(about)})
     run.to_json(out / "run.json")
@@ -193,21 +201,31 @@ def _train(args: argparse.Namespace) -> None:
     print(readable(said))
 
 
+def _origin(init: str | None) -> tuple[tuple[str, ...], dict]:
+    """How to call the weights of --init, in the name of the default folder, and what the record
+    says of them; of a file its digest too, as many have one name."""
+    if init is None:
+        return (), {}
+    name = Path(init).name
+    if init in PUBLIC or init in shipped():
+        return (name,), {"init": name}
+    digest = hashlib.sha256(expand(init).read_bytes()).hexdigest()[:16]
+    return (name, digest[:8]), {"init": name, "init_digest": digest}
+
+
 def _start(
     args: argparse.Namespace, data: ImageData, *, drop_path: float
 ) -> tuple[nn.Module, ImageData]:
-    """The model with the weights of --init, and the data normalised as these were trained."""
+    """The model with the weights of --init, and the data, normalised as for these if they are
+    called by a name."""
     shape: dict[str, Any] = dict(num_classes=data.num_classes, image_size=data.image_size)
-    if args.init not in PUBLIC:
-        file = Path(args.init).expanduser()  # after an equals sign no shell does it
-        if not file.is_file():
-            raise ValueError(
-                f"--init {args.init!r} is neither a file nor one of {', '.join(PUBLIC)}"
-            )
+    named = {**PUBLIC, **shipped()}
+    if args.init not in named:
+        file = expand(args.init)  # after an equals sign no shell does it
         model = create(args.model, args.size, **shape, drop_path=drop_path)
         load_file(file, model, head=None, same_settings=args.same_settings)
         return model, data
-    public = PUBLIC[args.init]
+    public = named[args.init]
     if (args.model, args.size) != (public.model, public.size):
         raise ValueError(
             f"{public.name!r} is not {args.model} {args.size}; use train {public.model} "
@@ -237,7 +255,7 @@ def _teacher(
             f"the teacher sees images of {saved.image_size} pixels and the student of "
             f"{data.image_size}; add --image-size {saved.image_size}"
         )
-    teacher = saved.build(num_classes=data.num_classes, image_size=saved.image_size)
+    teacher: nn.Module = saved.build(num_classes=data.num_classes, image_size=saved.image_size)
     if saved.mean and saved.std and (saved.mean, saved.std) != (data.mean, data.std):
         prepare = Renormalise(data.mean, data.std, to_mean=saved.mean, to_std=saved.std)
         teacher = torch.nn.Sequential(prepare, teacher)

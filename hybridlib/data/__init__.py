@@ -157,6 +157,7 @@ def _check_owner(source: str, arguments: dict) -> None:
         if source not in owners:
             lost = ", ".join(k for k in arguments if k in DRAWN[owners[0]] and k not in own)
             raise ValueError(
-                f"{lost} belong to the source {' or '.join(map(repr, owners))}, not to "
-                f"{source!r}; leave them out"
+                f"{lost} belong{'s' * (', ' not in lost)} to the source"
+                f" {' or '.join(map(repr, owners))}, not to {source!r}; leave"
+                f" {'them' if ', ' in lost else 'it'} out"
             )

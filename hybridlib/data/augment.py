@@ -238,8 +238,8 @@ class Mix:
     ) -> tuple[Tensor, Tensor]:
         if len(images) % 2:
             raise ValueError(
-                f"Mix pairs the images of a batch, and {len(images)} are no pairs; use a "
-                "batch_size that is a multiple of twice the number of processes"
+                f"Mix pairs the images of a batch, and {len(images)} are no pairs; with as many in"
+                f" each process use batch_size={len(images) + 1} times the number of processes"
             )
         with random.torch_numbers():
             mixed, cut = (float(u) for u in torch.rand(2))

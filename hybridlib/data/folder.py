@@ -6,7 +6,7 @@ import hashlib
 import unicodedata
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,8 @@ from hybridlib.data.preparation import Preparation
 # Bytes: a folder whose decoded images need more is read as it is trained on. 1 GiB is 7,000 images
 # of 224 pixels.
 MEMORY_LIMIT = 2**30
+TEST_FRACTION = 0.2
+MOST_MARKS = 64  # of a training's pictures
 SAMPLE = 1000  # images spread over the split give the statistics to two digits
 
 
@@ -59,7 +61,7 @@ def folder(
     per_class: int | None = None,
     fraction: float | None = None,
     seed: int = 0,
-    test_fraction: float = 0.2,
+    test_fraction: float = TEST_FRACTION,
     in_memory: bool | None = None,
 ) -> ImageData:
     """A folder of images, one sub-folder per class, in any format that Pillow reads; in HEIC too
@@ -173,9 +175,16 @@ def held_out(
     listing = list_classes(path) if path.is_dir() else Listing({}, Counter())
     files = listing.files
     if not files:
+        what = "is no folder with one sub-folder of images per class"
+        if not path.exists():
+            what = "is not there"
+        elif path.is_file():
+            what = "is a file"
+        elif has_pictures(path):
+            what = "has images and no sub-folders, which name the classes"
         raise ValueError(
-            f"{readable(path)!r} is no folder with one sub-folder of images per class; give the "
-            "path of one, for example ImageNet's val/"
+            f"{readable(path)!r} {what}; give the path of a folder with one sub-folder of images"
+            " per class, for example ImageNet's val/"
         )
     if classes is None:
         _check_enough(path, listing, least=1)
@@ -221,6 +230,53 @@ def _in_order(path: Path, listing: Listing, classes: Sequence[str]) -> tuple[str
             stacklevel=4,
         )
     return names
+
+
+def marks(path: Path) -> list[str]:
+    """Marks of some of the pictures that `folder` trains on, by which `marked` knows them again.
+
+    Args:
+        path: the folder, as `folder` takes it.
+    """
+    root = find_train(path) or path
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `folder` has said them
+        files = _list_folder(path, TEST_FRACTION)[0]
+    ranked = sorted((p for paths in files.values() for p in paths), key=lambda p: rank(p, root))
+    return [_mark(p, root) for p in ranked[:MOST_MARKS]]
+
+
+def marked(paths: Iterable[Path], root: Path, known: Collection[str]) -> int:
+    """How many of some files have a mark that `marks` gave: name, class and bytes as then.
+
+    Args:
+        paths: image files.
+        root: the folder of the class folders.
+        known: the marks.
+    """
+    names = {mark.partition("-")[0] for mark in known}
+    return sum(_name_mark(p, root) in names and _mark(p, root) in known for p in paths)
+
+
+def count_marked(path: Path, known: Collection[str]) -> tuple[int, int]:
+    """`marked`, of what `folder` trains on and of what it tests on."""
+    roots = (find_train(path) or path), (find_test(path) or path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        parts = _list_folder(path, TEST_FRACTION)
+    to_train, to_test = (
+        marked([p for paths in part.values() for p in paths], root, known)
+        for part, root in zip(parts, roots)
+    )
+    return to_train, to_test
+
+
+def _name_mark(path: Path, root: Path) -> str:
+    return f"{int(rank(path, root) * 2**48):012x}"
+
+
+def _mark(path: Path, root: Path) -> str:
+    return f"{_name_mark(path, root)}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
 
 def _list_folder(

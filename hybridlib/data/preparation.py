@@ -71,6 +71,8 @@ class Preparation:
         if not isinstance(picture, Image.Image):
             raise ValueError(
                 f"a picture is a path, a Pillow image or an array, not a {type(picture).__name__}"
+                + "; of a tensor of bytes `c h w` give tensor.permute(1, 2, 0).numpy()"
+                * isinstance(picture, Tensor)
             )
         return frame(upright(picture), self.image_size, **framing)
 

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from hybridlib import pretrained
-from hybridlib.checks import look_up
+from hybridlib.checks import checked, look_up
 from hybridlib.live.export import export
 from hybridlib.live.graph import Graph
 from hybridlib.weight_files import model_tensors, read_tensors, whole
@@ -21,6 +21,7 @@ from hybridlib.weight_files import model_tensors, read_tensors, whole
 TYPES = {"I32": torch.int32, "F32": torch.float32}
 
 
+@checked
 def pack(
     graph: Graph | str,
     model: nn.Module | dict[str, Tensor],

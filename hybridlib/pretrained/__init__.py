@@ -1,8 +1,9 @@
-"""Trained weights for our models: public ones, by timm's names, and small ones that come with the
-package and know the digits.
+"""Trained weights for our models: public ones, by timm's names, small ones that come with the
+package, and the reader's own.
 
     model = pretrained.load("vit_nano_digits").model
     seen = pretrained.load("deit_tiny_patch16_224.fb_in1k").see("cat.jpg")
+    mine = pretrained.load_trained("runs/mine/weights.safetensors")
 
 `PUBLIC` and `shipped()` list what there is. Files are safetensors, or PyTorch's read as weights
 only. The shipped ones are in half precision and loaded into float32.
@@ -20,6 +21,7 @@ from hybridlib.pretrained.catalogue import (
     shipped_file,
 )
 from hybridlib.pretrained.loading import Pretrained, Seen, load, load_file
+from hybridlib.pretrained.trained import load_trained
 
 __all__ = [
     "IMAGENET_CLASSES",
@@ -33,6 +35,7 @@ __all__ = [
     "header",
     "load",
     "load_file",
+    "load_trained",
     "shipped",
     "shipped_file",
 ]

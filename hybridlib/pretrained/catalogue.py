@@ -157,7 +157,7 @@ def find(name: str) -> Entry:
         name: one of `PUBLIC` or `shipped()`.
 
     Raises:
-        ValueError: if there is none of that name; the message lists what there is.
+        ValueError: if there is none of that name; the message gives the nearest.
     """
     return look_up({**PUBLIC, **shipped()}, name)
 

@@ -136,7 +136,7 @@ def load(
         cache: the hub's cache folder; by default its own.
 
     Raises:
-        ValueError: for an unknown name; lists what there is. For a file that is not these weights
+        ValueError: for an unknown name; gives the nearest. For a file that is not these weights
             (CheckpointError); names the tensors.
         ConnectionError: if a download is needed and fails; says which file to get by hand.
         FileNotFoundError: if there is no such `file`.

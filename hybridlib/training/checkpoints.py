@@ -166,6 +166,12 @@ class Checkpoints:
         longer = _without_budget(config) == _without_budget(self.config)
         if longer and self.extend:
             return
+        if _without_pictures(config) == _without_pictures(self.config):
+            raise CheckpointError(
+                f"checkpoint {str(path)!r} was trained on {_pictures(config)} and these are"
+                f" {_pictures(self.config)}. Use the same pictures to go on with it, or another"
+                " checkpoint_dir to start anew"
+            )
         difference = on_one_line(_difference(_without_test(config), _without_test(self.config)))
         go_on = (
             "extend=True to go on with the new budget"
@@ -211,6 +217,23 @@ def _without_budget(config: dict) -> dict:
         return rest
     others = {key: value for key, value in settings.items() if key not in BUDGET}
     return rest | {"config": others}
+
+
+def _without_pictures(config: dict) -> dict:
+    """A training but for the bytes of its pictures."""
+    rest = _without_test(config)
+    data = rest.get("data")
+    if not isinstance(data, dict):
+        return rest
+    return rest | {"data": {key: value for key, value in data.items() if key != "train"}}
+
+
+def _pictures(config: dict) -> str:
+    """What a training learns from, in words: how many pictures, and which."""
+    data = config.get("data") or {}
+    train = data.get("train") or {}
+    named = f"{data.get('name')}: " if data.get("name") else ""
+    return f"{named}{train.get('images')} pictures (digest {train.get('digest')})"
 
 
 def _digest(tensors: dict[str, Tensor], step: int, state: dict) -> str:

@@ -33,7 +33,7 @@ from hybridlib.training.recipe import Recipe
 from hybridlib.training.record import Run, check_json
 from hybridlib.training.resuming import put_down, take_up, write
 from hybridlib.training.stopping import Interruptions, Stopped
-from hybridlib.weight_files import unwrapped
+from hybridlib.weight_files import CheckpointError, unwrapped
 
 
 class Training:
@@ -85,6 +85,12 @@ class Training:
             self.average.check(self.budget.steps)
         last = shared_last(checkpoints, accelerator) if checkpoints else None
         self.saved = last.step if last else None  # the step of the last checkpoint
+        if last and self.budget.steps is not None and last.step > self.budget.steps:
+            raise CheckpointError(
+                f"the last checkpoint is at step {last.step}, beyond {recipe.budget[0]}="
+                f"{recipe.budget[1]:g}, which ends at step {self.budget.steps}; give more, or"
+                " another checkpoint_dir to start anew"
+            )
         earlier = take_up(self, last) if last else {}
         loss = loss or cross_entropy(recipe.label_smoothing)
         # One forward pass from images to loss, so that DistributedDataParallel sees it whichever

@@ -8,7 +8,7 @@
 import { softmax } from "./live_ink.js";
 
 const BIASES = /^(.+)\.bias\.table$/;
-const FAR = -20; // the bias of a key that is to get nothing: e^-20 is 2e-9
+const FAR = -1e4; // the bias of a key that is to get nothing: content scores reach hundreds
 const biasTable = (net, { name, size: [height, width] }, head) => {
   const count = (2 * height - 1) * (2 * width - 1);
   return net.parameter(`${name}.bias.table`).subarray(head * count, (head + 1) * count);

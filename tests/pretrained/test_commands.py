@@ -63,7 +63,7 @@ def test_train_from_a_file(pets, capsys):
     command = "train convnet --data pets --steps 1 --lr 1e-12 --batch-size 2 --out a".split()
     command += ["--weight-decay", "0", "--device", "cpu", "--quiet"]
     assert main([*command, "--init", "nowhere"]) == 2
-    assert "--init 'nowhere' is neither a file nor one of vit_tiny" in capsys.readouterr().err
+    assert "--init 'nowhere' is no file, and of" in capsys.readouterr().err
     assert main([*command, "--init", "nine.safetensors"]) == 0
     trained_model = create("convnet", "nano", num_classes=2)
     load_file("a/weights.safetensors", trained_model)
@@ -89,7 +89,7 @@ def test_evaluate_public_weights(tmp_path, monkeypatch, shallow, capsys):
     command = "evaluate w.safetensors --data imagenet --image-size 32 --device cpu".split()
     command += ["--pretrained", TINY]
     assert fails(capsys, *command).startswith(
-        "hybridlib: 'imagenet' is no folder with one sub-folder"
+        "hybridlib: 'imagenet' is not there; give the path of a folder with one sub-folder"
     )
     assert "unknown name 'vit'" in fails(
         capsys, "evaluate", "--pretrained", "vit", "--data", "imagenet"
