@@ -1,4 +1,4 @@
-"""`python -m hybridlib models | train | presets | evaluate | live | study | bench`."""
+"""`python -m hybridlib models | train | presets | evaluate | predict | live | study | bench`."""
 
 from __future__ import annotations
 

@@ -67,10 +67,10 @@ def expand(path: str | Path) -> Path:
     try:
         os.lstat(path)
     except ValueError as error:
-        raise ValueError(f"{shown(path)} is no path ({error}); give another") from error
+        raise ValueError(f"{shown(str(path))} is no path ({error}); give another") from error
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise ValueError(f"{shown(path)} is too long for a path; give another") from error
+            raise ValueError(f"{shown(str(path))} is too long for a path; give another") from error
     try:
         return Path(path).expanduser()
     except RuntimeError:  # ~ and the name of nobody here: then a folder may be called so

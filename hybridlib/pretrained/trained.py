@@ -7,9 +7,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from hybridlib.checks import checked, on_one_line
+from hybridlib.checks import check_positive, checked, on_one_line
 from hybridlib.data import ImageData, Preparation
 from hybridlib.layers.position import fit_positions
 from hybridlib.layers.sized import SizedModel
@@ -156,8 +157,14 @@ def load_trained(path: str | Path, *, image_size: int | None = None) -> Pretrain
     if not (saved.classes and saved.mean and saved.std):
         raise ValueError(f"{str(path)!r} does not say its classes, mean and std; {advice}")
     side = saved.image_size if image_size is None else image_size
-    # as `folder` frames pictures
-    preparation = Preparation(side, saved.mean, saved.std, interpolation="bilinear")
+    check_positive(image_size=side)
+    try:  # framed as `folder` does it
+        preparation = Preparation(side, saved.mean, saved.std, interpolation="bilinear")
+        preparation.normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8))
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{str(path)!r} has a header that hybridlib did not write ({on_one_line(error)})"
+        ) from error
     model = saved.build(num_classes=len(saved.classes), image_size=side)
     entry = Entry(str(path), saved.model, saved.size, len(saved.classes), preparation, saved.path)
     return Pretrained(model.eval(), entry, preparation, saved.classes, str(path))

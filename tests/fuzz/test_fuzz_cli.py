@@ -129,6 +129,17 @@ def test_evaluate(data, place):
     command([*words, *odd_options(data.draw, "evaluate")], more=["pets", "--pretrained", "weights"])
 
 
+@fuzz(20, 0.04)
+@given(data=st.data())
+def test_predict(data, place):
+    weights = data.draw(
+        st.sampled_from(["trained/weights.safetensors", "nowhere", "", "pets", "vit_nano_digits"])
+    )
+    pictures = data.draw(st.lists(st.one_of(TEXT, st.just("pets")), min_size=1, max_size=2))
+    top = data.draw(st.sampled_from([[], ["--top", "0"], ["--top", "99"], ["--top", "x"]]))
+    command(["predict", weights, *top, "--", *pictures], more=[weights, *pictures, "PICTURE"])
+
+
 @fuzz(25, 0.02)
 @given(data=st.data())
 def test_names(data, place):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from interrupted import network, source
 
 from hybridlib import live, models, pretrained
-from hybridlib.cli.options import read_saved
+from hybridlib.pretrained.trained import read_saved
 from hybridlib.training import Recipe, Run, fit, load_weights, save_weights
 from hybridlib.weight_files import read_tensors
 
@@ -114,7 +114,8 @@ def test_weights(data):
         tensors = hold(lambda: read_tensors(path), [path.name])
         load_result = hold(lambda: load_weights(model(), path), [path.name])
         hold(lambda: pretrained.load_file(path, model()), [path.name])
-        saved_model = hold(lambda: read_saved(path), [path.name])
+        saved_model = hold(lambda: read_saved(path, advice="name it"), [path.name])
+        hold(lambda: pretrained.load_trained(path), [path.name, "image_size", "num_classes"])
         if saved_model is not REFUSAL:
             hold(lambda: saved_model.build(num_classes=5, image_size=16), [path.name])
         if tensors is REFUSAL:
