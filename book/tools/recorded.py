@@ -205,6 +205,8 @@ def part_of(panel, top):
             row["mean"] + (row["sd"] or 0),
         )
     ]
+    if min(ends) == max(ends):  # one run
+        ends += [ends[0] - 1, ends[0] + 1]
     ticks = marks(min(ends), max(ends))
     low, high = min(ticks[0], *ends), max(ticks[-1], *ends)
 
