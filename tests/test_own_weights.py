@@ -79,10 +79,8 @@ def test_pictures_that_were_learned_are_no_test(trained, capsys):
 
 def test_weights_of_one_name_are_told_apart(trained, capsys):
     assert train("--out", "second", "--seed", "1") == 0
-    accuracies = []
     for start in ("first", "second"):
         assert train("--init", f"{start}/weights.safetensors") == 0
-        accuracies.append(capsys.readouterr().out)
     made = sorted(p.parent.name for p in trained.glob("runs/*/weights.safetensors"))
     assert len(made) == 2 and made[0] != made[1]
     assert (trained / "runs" / made[0] / "weights.safetensors").read_bytes() != (
@@ -103,9 +101,8 @@ def test_a_budget_that_is_passed_is_refused(trained, capsys):
 
 
 def test_other_pictures_are_called_so(trained, capsys):
-    Image.new("RGB", (32, 32)).save(trained / "pets" / "cat" / "cat999.png")
-    Image.new("RGB", (32, 32)).save(trained / "pets" / "cat" / "cat998.png")
-    Image.new("RGB", (32, 32)).save(trained / "pets" / "cat" / "cat997.png")
+    for i in (997, 998, 999):
+        Image.new("RGB", (32, 32)).save(trained / "pets" / "cat" / f"cat{i}.png")
     assert train("--out", "first") == 2
     said = capsys.readouterr().err
     assert "was trained on pets: " in said and "Use the same pictures to go on" in said

@@ -205,7 +205,7 @@ def part_of(panel, top):
             row["mean"] + (row["sd"] or 0),
         )
     ]
-    if min(ends) == max(ends):  # one run
+    if min(ends) == max(ends):  # one run, or all alike
         ends += [ends[0] - 1, ends[0] + 1]
     ticks = marks(min(ends), max(ends))
     low, high = min(ticks[0], *ends), max(ticks[-1], *ends)
