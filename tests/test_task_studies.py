@@ -268,10 +268,11 @@ def test_labels_at_random_are_the_same_for_all_layouts_and_others_for_another_se
             torch.testing.assert_close(data.test.labels, right.test.labels, rtol=0, atol=0)
             agree = (data.train.labels == right.train.labels).float().mean()
             assert abs(agree - 1 / 10) < 4 * (0.1 * 0.9 / len(data.train)) ** 0.5
-            labels.setdefault(spec.seed, []).append(data.train.labels)
-    for of_seed in labels.values():
-        assert len(of_seed) == 5 and all(torch.equal(of_seed[0], other) for other in of_seed)
-    assert not torch.equal(labels[0][0], labels[1][0])
+            labels.setdefault((len(data.train), spec.seed), []).append(data.train.labels)
+    assert set(labels) == {(1240, 0), (4960, 0), (4960, 1), (4960, 2)}
+    for same in labels.values():
+        assert len(same) == 5 and all(torch.equal(same[0], other) for other in same)
+    assert not torch.equal(labels[4960, 0][0], labels[4960, 1][0])
 
 
 def test_wrong_labels_are_37_in_100_and_never_right():
