@@ -7,7 +7,7 @@ Found by reading the code of its cells; nothing is run. A chapter reaches
 
 * the modules that its cells import, and what these import in turn, inside functions too. A
   package's `__init__` that does nothing but hand names on is a door: it leads to the module that a
-  name is from, not to all the others;
+  name is from, not to all the others, and is itself no part of what is reached;
 * the files beside a module that the module names, and those that they name: scripts, style sheets;
 * the weights and the records that are loaded by a literal name. Where the name is computed, the
   whole folder of them.
@@ -287,7 +287,7 @@ class Library:
                     new = {target, *(p for p in packages if not self.is_door(p))} - modules
                     modules |= new
                     waiting += map(self.source, new)
-        return modules | packages
+        return modules | {package for package in packages if not self.is_door(package)}
 
     def targets(self, module: str, names: tuple[str, ...]) -> set[str]:
         """The modules that an import of ours leads to."""

@@ -3,14 +3,22 @@ per cent of each other. And after as many pictures as are enough for all of them
 that explorables may set them side by side.
 
 The digits are those of `vit_digits`: large, so that their parts must be put together. The weights
-of the first seed of `alike` ship with the package, whatever their accuracy.
+of the first seed of `alike` ship with the package, whatever their accuracy. On photographs its
+models are also asked for test pictures that were changed on purpose: what does an answer hang on?
 """
 
 from functools import partial
 
+import torch
+from torch import nn
+
+from hybridlib.data import ImageData
+from hybridlib.data.corruptions import CORRUPTIONS, corrupt
+from hybridlib.data.images import MemoryImages
 from hybridlib.studies.common import WITH_DEIT, count_macs, each_seed, learn_from_convnet, run_name
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 from hybridlib.studies.vit_digits import DIGITS
+from hybridlib.training import evaluate
 
 BUDGET = {"digits": dict(steps=1000)}
 
@@ -68,6 +76,37 @@ def alike_runs(data: str, seeds: Seeds) -> list[RunSpec]:
     ]
 
 
+CORRUPTED = 2000  # test pictures, as many of each class
+
+
+def measure_corrupted(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
+    """Accuracy on photographs as they are and with each change of
+    `hybridlib.data.corruptions.CORRUPTIONS`; the same pictures, changed alike, for all systems."""
+    if spec.data["source"] == "digits":
+        return {}
+    each = CORRUPTED // data.num_classes
+    of_class = [(data.test.labels == k).nonzero()[:each, 0] for k in range(data.num_classes)]
+    images, labels = data.test.batch(torch.cat(of_class))
+    fill = tuple(255 * value for value in data.mean)
+
+    def accuracy(kind: str, level: float) -> float:
+        changed = MemoryImages(
+            corrupt(images, kind, level, fill=fill),
+            labels,
+            image_size=data.image_size,
+            mean=data.mean,
+            std=data.std,
+        )
+        return evaluate(model, changed, device="cpu").accuracy
+
+    as_they_are = accuracy("move", 0)
+    corrupted = {
+        kind: {"0": as_they_are} | {f"{level:g}": accuracy(kind, level) for level in how.levels}
+        for kind, how in CORRUPTIONS.items()
+    }
+    return dict(corrupted=corrupted)
+
+
 ALIKE = Study(
     name="alike",
     question="How accurate is each system after the same pictures, when they are enough for all?",
@@ -80,4 +119,5 @@ ALIKE = Study(
     },
     runs=alike_runs,
     make_loss=partial(learn_from_convnet, study="alike"),
+    measure=measure_corrupted,
 )
