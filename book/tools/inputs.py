@@ -87,6 +87,7 @@ LOADERS = {
 # the modules that may use __file__: these rules know what they read
 FINDS_FILES = {
     "hybridlib.widgets.base",
+    "hybridlib.live.photographs",
     "hybridlib.pretrained.catalogue",
     "hybridlib.studies.records",
 }
@@ -345,7 +346,7 @@ class Library:
                 named.add(f"{path.stem}.css")
             new = {data[name] for name in named & data.keys()} - files
             files |= new
-            waiting += new
+            waiting += {name for name in new if not name.endswith(".png")}
         return files
 
     def loaded(self, source: Source) -> set[str]:

@@ -28,7 +28,7 @@ class Corruption:
     """A way to change pictures.
 
     Attributes:
-        title: what it does, and in what its level is given.
+        title: what it does, in words.
         levels: those that the studies measure, from weak to strong.
         change: from bytes `n c h w`, the level, random numbers and the colour of what is hidden to
             numbers of the same shape, 0..255.
@@ -153,10 +153,10 @@ def _mirrored(shift: Tensor, side: int) -> Tensor:
 
 
 CORRUPTIONS: dict[str, Corruption] = {
-    "shuffle": Corruption("tiles along a side, shuffled", (2, 4, 8), _shuffle),
-    "hide": Corruption("share of the patches hidden", (0.25, 0.5, 0.75), _hide),
-    "noise": Corruption("noise, white is 1", (0.05, 0.1, 0.2), _noise),
-    "blur": Corruption("blur in pixels", (0.5, 1.0, 2.0), _blur),
-    "grey": Corruption("share of the colour taken away", (0.5, 1.0), _grey),
-    "move": Corruption("pixels moved", (2, 4, 8), _move),
+    "shuffle": Corruption("shuffle the tiles", (2, 4, 8), _shuffle),
+    "hide": Corruption("hide patches", (0.25, 0.5, 0.75), _hide),
+    "noise": Corruption("add noise", (0.05, 0.1, 0.2), _noise),
+    "blur": Corruption("blur", (0.5, 1.0, 2.0), _blur),
+    "grey": Corruption("take the colour away", (0.5, 1.0), _grey),
+    "move": Corruption("move", (2, 4, 8), _move),
 }

@@ -6,8 +6,8 @@ their labels follow no rule, so that nothing helps but to hold each image by its
 "Understanding deep learning requires rethinking generalization", ICLR 2017, arXiv:1611.03530).
 Every layout has the same two learning rates.
 
-Some pictures are too few to tell the layouts apart: all five fit them to the last. Those stand here
-for that, with one seed; what is compared is four times as many.
+Some pictures are too few to tell the layouts apart: all but ViT_REL fit them to the last. They
+stand here for that, with one seed; what is compared is four times as many.
 """
 
 from collections.abc import Callable

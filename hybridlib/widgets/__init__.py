@@ -12,6 +12,7 @@ from .live_bias import LiveBias
 from .live_ceit import LiveCeiT
 from .live_gates import LiveGates
 from .live_lookup import LiveLookup
+from .live_photographs import LivePhotographs
 from .live_stem import LiveStem
 from .live_tables import LiveTables
 from .live_tokens import LiveTokens
@@ -35,6 +36,7 @@ __all__ = [
     "LiveCeiT",
     "LiveGates",
     "LiveLookup",
+    "LivePhotographs",
     "LiveStem",
     "LiveTables",
     "LiveTokens",

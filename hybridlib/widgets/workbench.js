@@ -3,11 +3,13 @@
 
 import { button, choice, frame, h, oncePerFrame, slider } from "./common.js";
 import { openModel } from "./live_models.js";
+import { pictureFiles } from "./picture_files.js";
 import { SIDE, blank, dot, isBlank, levels, line, seen, shifted } from "./workbench_ink.js";
 import { fromAddress, toAddress } from "./workbench_address.js";
 import { OCCLUSION } from "./workbench_maps.js";
 import { TOOLS, pad, toolbar } from "./workbench_pad.js";
-import { photographs, readSamples, sampleStrip } from "./workbench_samples.js";
+import { inkOfFile } from "./workbench_photo.js";
+import { readSamples, sampleStrip } from "./workbench_samples.js";
 import { systemCard } from "./workbench_system.js";
 import { tour } from "./workbench_tour.js";
 
@@ -232,8 +234,10 @@ function render({ model, el }) {
     words.hidden = !text;
   };
   const strip = sampleStrip(samples, labels, take);
-  const photos = photographs(root, {
-    onInk: (ink, name) => {
+  const photos = pictureFiles(root, {
+    read: inkOfFile,
+    over: "wb-drop",
+    onPicture: (ink, name) => {
       begin({ sample: -1, base: blank(), ink, shift: [0, 0] });
       message(`${name}, as the models see it. ${ANY}`);
     },

@@ -1,6 +1,7 @@
 // From a photograph to ink: grey, bright on black, trimmed, and as large as the digits that the
 // models know.
 
+import { decoded, nameOf } from "./picture_files.js";
 import { FULL, SIDE } from "./workbench_ink.js";
 
 const LARGEST = 384; // pixels of the longer side that are looked at
@@ -30,30 +31,6 @@ export async function inkOfFile(file) {
   const ink = inkOfGrey(grey, width, height);
   if (!ink) throw new Error(`${nameOf(file)} has no lines on it: it is of one colour.`);
   return ink;
-}
-
-const nameOf = (file) => file.name ?? "This picture";
-
-async function decoded(file) {
-  try {
-    return await createImageBitmap(file);
-  } catch {
-    // SVG, and old browsers
-    const url = URL.createObjectURL(file);
-    const image = new Image();
-    try {
-      image.src = url;
-      await image.decode();
-      if (!image.width) image.width = image.height = LARGEST;
-      return image;
-    } catch {
-      throw new Error(
-        `${nameOf(file)} is not a picture that this browser can read; try a PNG or JPEG.`,
-      );
-    } finally {
-      setTimeout(() => URL.revokeObjectURL(url), 1000);
-    }
-  }
 }
 
 // Levels of ink from brightness 0..1, `height x width`; null where the picture is of one

@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 
 from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
+from hybridlib.live.photographs import photographs
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
     AttentionExplorer,
@@ -20,6 +21,7 @@ from hybridlib.widgets import (
     LiveCeiT,
     LiveGates,
     LiveLookup,
+    LivePhotographs,
     LiveStem,
     LiveTables,
     LiveTokens,
@@ -311,6 +313,23 @@ def live_lookup() -> LiveLookup:
     )
 
 
+def live_photographs() -> LivePhotographs:
+    """Two trained models, one without numbers of its own; they know digits, and name photographs
+    wrongly."""
+    names = ("convnet_nano_digits", "vit_nano_digits")
+    pictures, labels, classes = photographs()
+    shuffled = {"0": 0.71, "2": 0.52, "4": 0.33, "8": 0.24}
+    return LivePhotographs(
+        live.shipped(*names),
+        photographs=pictures,
+        labels=labels,
+        classes=classes,
+        measured={"vit_nano_digits": {"shuffle": shuffled, "hide": {"0": 0.71, "0.25": 0.6}}},
+        count=2000,
+        fill=(125, 123, 114),
+    )
+
+
 def network() -> Network:
     """The system with the most kinds of parts, and what is new in it in colour."""
     return Network("ceit_nano_digits", new=("patch_embedding", "LeFF", "lca"), pictures=pictures(2))
@@ -355,6 +374,7 @@ EXPLORABLES = {
     "layout builder": layout_builder,
     "live CeiT": live_ceit,
     "live look-up": live_lookup,
+    "live photographs": live_photographs,
     "network": network,
     "field chart": field_chart,
     "choice guide": choice_guide,
