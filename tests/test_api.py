@@ -1,11 +1,10 @@
 """The API reference: whole, without repeats, without a warning, and its examples run."""
 
 import ast
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
-import sys
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -147,8 +146,9 @@ def api_parent(name):
     them."""
     owner, parts = hybridlib, name.split(".")[1:-1]
     for i, part in enumerate(parts):
-        module = sys.modules.get(".".join(["hybridlib", *parts[: i + 1]]))
-        owner = module if module is not None and inspect.ismodule(owner) else getattr(owner, part)
+        path = ".".join(["hybridlib", *parts[: i + 1]])
+        is_module = hasattr(owner, "__path__") and importlib.util.find_spec(path) is not None
+        owner = importlib.import_module(path) if is_module else getattr(owner, part)
     return owner
 
 

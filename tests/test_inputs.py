@@ -116,7 +116,7 @@ def digests():
         ("hybridlib/models/new.py", ""),
         ("hybridlib/layers/norm.py", "vit"),  # inside a function
         ("hybridlib/layers/other.py", ""),
-        ("hybridlib/pretrained/__init__.py", "one"),
+        ("hybridlib/pretrained/__init__.py", ""),
         ("hybridlib/pretrained/catalogue.py", "one"),
         ("hybridlib/pretrained/loading.py", "one"),
         ("hybridlib/pretrained/shipped/a.safetensors", "one"),
@@ -151,6 +151,29 @@ def test_a_door_counts_by_what_it_leads_to(library, text, stale):
     (library / "hybridlib/widgets/__init__.py").write_text(text)
     after = digests()
     assert {name for name in CHAPTERS if before[name] != after[name]} == set(stale.split())
+
+
+@pytest.mark.parametrize(
+    "cell, whole",
+    [
+        ("from hybridlib import widgets\nwidgets.One()", False),
+        ("from hybridlib import widgets as w\ndef draw():\n    return w.One()", False),
+        ("import hybridlib.widgets\nhybridlib.widgets.One()", True),
+        ("from hybridlib import widgets\nprint(widgets)", True),
+        ("from hybridlib import widgets\nfor widgets in [widgets.One]: pass", True),
+        ("from hybridlib import widgets\nfrom hybridlib import layers as widgets", True),
+    ],
+)
+def test_a_door_taken_whole_leads_to_the_names_that_are_taken_from_it(library, cell, whole):
+    files = set(inputs.inputs(chapter(cell), library))
+    assert "hybridlib/widgets/one.py" in files
+    assert ("hybridlib/widgets/two.py" in files) == whole
+    assert ("hybridlib/widgets/__init__.py" in files) == whole
+
+
+def test_a_name_that_a_door_does_not_have_leads_everywhere(library):
+    files = inputs.inputs(chapter("from hybridlib import widgets\nwidgets.Three()"), library)
+    assert "hybridlib/layers/other.py" in set(files)
 
 
 def test_a_changed_cell_makes_a_chapter_stale_and_text_does_not(library):

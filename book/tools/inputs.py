@@ -7,7 +7,8 @@ Found by reading the code of its cells; nothing is run. A chapter reaches
 
 * the modules that its cells import, and what these import in turn, inside functions too. A
   package's `__init__` that does nothing but hand names on is a door: it leads to the module that a
-  name is from, not to all the others, and is itself no part of what is reached;
+  name is from, not to all the others, and is itself no part of what is reached. So does a door
+  that is imported whole, as long as only names are taken from it;
 * the files beside a module that the module names, and those that they name: scripts, style sheets;
 * the weights and the records that are loaded by a literal name. Where the name is computed, the
   whole folder of them.
@@ -87,7 +88,7 @@ LOADERS = {
 # the modules that may use __file__: these rules know what they read
 FINDS_FILES = {
     "hybridlib.widgets.base",
-    "hybridlib.live.photographs",
+    "hybridlib.live.samples",
     "hybridlib.pretrained.catalogue",
     "hybridlib.studies.records",
 }
@@ -144,6 +145,18 @@ class Source:
             if isinstance(node, ast.Attribute)
             else set()
         )
+
+    def taken(self, module: str) -> set[str] | None:
+        """What is taken from an imported module, as in `live.pack`; None if anything else is done
+        with it."""
+        names = {name for name, origins in self.aliases.items() if module in origins}
+        if any(self.aliases[name] != {module} for name in names):
+            return None
+        uses = [node for node in self.nodes if isinstance(node, ast.Name) and node.id in names]
+        parents = [self.parents[node] for node in uses]
+        if not all(isinstance(parent, ast.Attribute) for parent in parents):
+            return None
+        return {parent.attr for parent in parents}
 
     def strings(self, node: ast.AST) -> set[str]:
         """The strings that an expression can be: a literal, a constant, or a parameter that is one
@@ -281,14 +294,27 @@ class Library:
         packages: set[str] = set()  # packages on the way
         waiting = [source]
         while waiting:
-            for module, names in waiting.pop().imports:
-                for target in self.targets(module, names):
+            source = waiting.pop()
+            for module, names in source.imports:
+                for target in self.used(source, module, names):
                     parts = target.split(".")
                     packages |= {".".join(parts[:n]) for n in range(1, len(parts))}
                     new = {target, *(p for p in packages if not self.is_door(p))} - modules
                     modules |= new
                     waiting += map(self.source, new)
         return modules | {package for package in packages if not self.is_door(package)}
+
+    def used(self, source: Source, module: str, names: tuple[str, ...]) -> set[str]:
+        """The modules that an import leads to, given what the source does with it: a door that it
+        takes whole leads to the names that it takes from the door."""
+        targets = set()
+        for target in self.targets(module, names):
+            taken = source.taken(target) if target != module and self.is_door(target) else None
+            if taken is None:
+                targets.add(target)
+            else:
+                targets |= set().union(*(self.target(target, name) for name in taken))
+        return targets
 
     def targets(self, module: str, names: tuple[str, ...]) -> set[str]:
         """The modules that an import of ours leads to."""

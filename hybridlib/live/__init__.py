@@ -13,7 +13,14 @@ needs no torch.export.
 from hybridlib.live.export import export
 from hybridlib.live.graph import FORMAT, Graph
 from hybridlib.live.pack import graph_path, pack, packed, shipped, shipped_graph, store
-from hybridlib.live.samples import HeldOut, Originals, held_out, lookup_digits
+from hybridlib.live.samples import (
+    HeldOut,
+    Originals,
+    Photographs,
+    held_out,
+    lookup_digits,
+    photographs,
+)
 from hybridlib.live.translate import SUPPORTED
 
 __all__ = [
@@ -22,12 +29,14 @@ __all__ = [
     "Graph",
     "HeldOut",
     "Originals",
+    "Photographs",
     "export",
     "graph_path",
     "held_out",
     "lookup_digits",
     "pack",
     "packed",
+    "photographs",
     "shipped",
     "shipped_graph",
     "store",

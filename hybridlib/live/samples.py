@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 from hybridlib.checks import is_whole
 from hybridlib.data import digits
@@ -19,6 +21,10 @@ DIGITS: dict[str, Any] = dict(
 # one of each class, which all eight shipped models read
 READ = (543, 63, 707, 422, 201, 20, 391, 853, 27, 805)
 MISREAD = (962, 644, 309, 56)  # which at least three of them misread
+# Two of each class, class after class, side by side; see `photographs`.
+PHOTOGRAPHS = Path(__file__).with_name("photographs.png")
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+OF_EACH_CLASS = 2
 
 
 class HeldOut(NamedTuple):
@@ -77,3 +83,30 @@ def lookup_digits(each: int = 4) -> Originals:
     return Originals(
         (pixels[indices] / (255 / 16)).round().astype(np.uint8), classes[indices].tolist()
     )
+
+
+class Photographs(NamedTuple):
+    """Photographs of known class.
+
+    Attributes:
+        pictures: uint8 `n 3 32 32`, red, green and blue.
+        labels: the class of each, a number.
+        classes: their names.
+    """
+
+    pictures: np.ndarray
+    labels: list[int]
+    classes: list[str]
+
+
+def photographs() -> Photographs:
+    """The first two test photographs of each class of CIFAR-10 (JPEG).
+
+    They come with the package, so that a page can show them without the data. No shipped model was
+    trained on them. Source: A. Krizhevsky (2009), Learning Multiple Layers of Features from Tiny
+    Images; coded as JPEG once, so their pixels are not quite those of the original.
+    """
+    strip = np.asarray(Image.open(PHOTOGRAPHS).convert("RGB"))  # 32 (n 32) 3
+    pictures = strip.reshape(32, -1, 32, 3).transpose(1, 3, 0, 2)
+    labels = [k for k in range(len(CLASSES)) for _ in range(OF_EACH_CLASS)]
+    return Photographs(np.ascontiguousarray(pictures), labels, list(CLASSES))

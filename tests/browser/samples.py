@@ -7,7 +7,6 @@ from sklearn.datasets import load_digits
 
 from hybridlib import live
 from hybridlib.layers.trace import AttentionMap
-from hybridlib.live.photographs import photographs
 from hybridlib.models.vit import ViT
 from hybridlib.widgets import (
     AttentionExplorer,
@@ -317,7 +316,7 @@ def live_photographs() -> LivePhotographs:
     """Two trained models, one without numbers of its own; they know digits, and name photographs
     wrongly."""
     names = ("convnet_nano_digits", "vit_nano_digits")
-    pictures, labels, classes = photographs()
+    pictures, labels, classes = live.photographs()
     shuffled = {"0": 0.71, "2": 0.52, "4": 0.33, "8": 0.24}
     return LivePhotographs(
         live.shipped(*names),

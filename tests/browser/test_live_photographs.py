@@ -9,15 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from hybridlib import pretrained
+from hybridlib import live, pretrained
 from hybridlib.data.corruptions import corrupt
-from hybridlib.live.photographs import photographs
 
 from .page import add_link, pixels, serious, settle, swipe
 from .samples import live_photographs
 
 FILE = "live_photographs_math.js"
-PICTURES, LABELS, CLASSES = photographs()
+PICTURES, LABELS, CLASSES = live.photographs()
 NAMES = ("convnet_nano_digits", "vit_nano_digits")
 
 
