@@ -1,5 +1,5 @@
 """`python -m hybridlib study list | show NAME | run NAME | many NAME… | measure NAME | ship
-NAME`."""
+NAME [WEIGHTS…]`."""
 
 from __future__ import annotations
 
@@ -68,9 +68,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     measure.set_defaults(run=_measure)
 
     ship = actions.add_parser(
-        "ship", help="put the weights of a study's chosen run into the package, with a model card"
+        "ship", help="put the weights of a study's chosen runs into the package, with model cards"
     )
     ship.add_argument("name", choices=catalogue.NAMES)
+    ship.add_argument("weights", nargs="*", help="which of them, by name; by default all")
     ship.set_defaults(run=_ship)
 
 
@@ -130,7 +131,7 @@ def _measure(args: argparse.Namespace) -> int:
 def _ship(args: argparse.Namespace) -> int:
     from hybridlib.studies.shipping import ship  # imported here: nobody else needs it
 
-    for path in ship(catalogue.find(args.name)):
+    for path in ship(catalogue.find(args.name), args.weights):
         print(path)
     return 0
 

@@ -1,9 +1,11 @@
 """Puts the weights of a recorded run into the package, in half precision, with a model card."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from hybridlib.checks import look_up
 from hybridlib.pretrained import SHIPPED_FOLDER
 from hybridlib.studies.records import SCRATCH, data_of, load
 from hybridlib.studies.study import Study
@@ -23,23 +25,37 @@ Load it with `hybridlib.pretrained.load("{name}")`.
 - Run: `{run}` of the study `{study}`; record: book/results/{study}/{run}.json, commit {commit}.
 - Command: `{command}`, then `python -m hybridlib study ship {study}`.
 
-Made to look at how a small model works, not to read digits with. The writers of the training digits
-also wrote the test digits, and the model knows nothing but such digits: it names one in any
-picture.
+Made to look at how a small model works, {limits}
 
 {source}
 """
 DIGITS = (
+    """not to read digits with. The writers of the training digits
+also wrote the test digits, and the model knows nothing but such digits: it names one in any
+picture.""",
     "Digits: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten "
-    "Digits, UCI (CC BY 4.0), as in scikit-learn."
+    "Digits, UCI (CC BY 4.0), as in scikit-learn.",
+)
+PHOTOGRAPHS = (
+    """not to recognise things with. It knows ten classes of small
+photographs, and names one of them in any picture.""",
+    "CIFAR-10: A. Krizhevsky (2009), Learning Multiple Layers of Features from Tiny Images; "
+    "coded as JPEG once, so its pixels are not quite those of the original.",
 )
 
 
-def ship(study: Study, *, scratch: Path = SCRATCH, folder: Path = SHIPPED_FOLDER) -> list[Path]:
-    """Write weights and card for each entry of the study's `ship`.
+def ship(
+    study: Study,
+    names: Sequence[str] = (),
+    *,
+    scratch: Path = SCRATCH,
+    folder: Path = SHIPPED_FOLDER,
+) -> list[Path]:
+    """Write weights and card for entries of the study's `ship`.
 
     Args:
         study: the study.
+        names: which of them; by default all.
         scratch: where the runs left their weights.
         folder: where to write.
 
@@ -47,12 +63,14 @@ def ship(study: Study, *, scratch: Path = SCRATCH, folder: Path = SHIPPED_FOLDER
         The files written.
 
     Raises:
+        ValueError: if the study ships nothing of such a name.
         FileNotFoundError: if a run has no record, or its weights are not on this machine; the
             message gives the command that makes them. What could be written before is.
     """
     records = {record["run"]: record for record in load(study.name, data=None)}
     written = []
-    for name, run in study.ship.items():
+    for name in names or study.ship:
+        run = look_up(study.ship, name)
         if run not in records:
             own = run.startswith(study.pictures or "digits")
             raise FileNotFoundError(
@@ -96,6 +114,8 @@ def _card(name: str, record: dict, accuracy: float) -> str:
     place = device["name"]
     if device["type"] == "cpu":
         place = f"{device['threads']} thread of {place}"
+    ours = data["source"] in ("digits", "lookup")
+    limits, source = DIGITS if ours else PHOTOGRAPHS
     text = CARD.format_map(
         record
         | data  # classes, train and test; the name is that of the weights
@@ -103,9 +123,11 @@ def _card(name: str, record: dict, accuracy: float) -> str:
             name=name,
             accuracy=accuracy,
             place=place,
-            data=_settings(data, leave=("name", "classes", "train", "test")),
+            data=("" if ours else f"{data['name']}, ")
+            + _settings(data, leave=("name", "classes", "train", "test")),
             recipe=_settings(record["recipe"]),
-            source=DIGITS if data["source"] in ("digits", "lookup") else "",
+            limits=limits,
+            source=source,
         )
     )
     return text.rstrip() + "\n"

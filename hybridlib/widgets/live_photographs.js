@@ -30,7 +30,7 @@ import {
 } from "./live_photographs_math.js";
 import { answerTable } from "./live_photographs_parts.js";
 import { openModel } from "./live_models.js";
-import { decoded, pictureFiles } from "./picture_files.js";
+import { pictureFiles, pixelsOf } from "./picture_files.js";
 import { stateLinks } from "./state_links.js";
 
 const WAYS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
@@ -378,20 +378,9 @@ function render({ model, el }) {
 const colourOf = (picture) => (r, c) =>
   [0, 1, 2].map((channel) => picture[(channel * SIDE + r) * SIDE + c]);
 
-// The square in the middle of a picture file, reduced to SIDE x SIDE pixels.
 async function photographOf(file) {
-  const image = await decoded(file);
-  const scale = Math.min(1, LARGEST / Math.max(image.width, image.height));
-  const [width, height] = [image.width, image.height].map((side) =>
-    Math.max(1, Math.round(side * scale)),
-  );
-  const sheet = document.createElement("canvas");
-  Object.assign(sheet, { width, height });
-  const context = sheet.getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "#fff"; // under transparent pictures
-  context.fillRect(0, 0, width, height);
-  context.drawImage(image, 0, 0, width, height);
-  return squareOf(context.getImageData(0, 0, width, height).data, width, height);
+  const { data, width, height } = await pixelsOf(file, LARGEST);
+  return squareOf(data, width, height);
 }
 
 export default { render };

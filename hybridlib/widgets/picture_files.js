@@ -72,8 +72,25 @@ function inSight(node) {
 
 export const nameOf = (file) => file.name ?? "This picture";
 
-// A picture that a canvas can draw. Fails with a sentence for the reader.
-export async function decoded(file) {
+// The pixels of a picture file, its longer side reduced to `largest` at most, on white where it is
+// transparent: { data: red, green, blue and alpha of each, width, height }. Fails with a sentence for
+// the reader.
+export async function pixelsOf(file, largest) {
+  const picture = await decoded(file);
+  const scale = Math.min(1, largest / Math.max(picture.width, picture.height));
+  const [width, height] = [picture.width, picture.height].map((side) =>
+    Math.max(1, Math.round(side * scale)),
+  );
+  const sheet = document.createElement("canvas");
+  Object.assign(sheet, { width, height });
+  const context = sheet.getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(picture, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height);
+}
+
+async function decoded(file) {
   try {
     return await createImageBitmap(file);
   } catch {

@@ -1,7 +1,7 @@
 // From a photograph to ink: grey, bright on black, trimmed, and as large as the digits that the
 // models know.
 
-import { decoded, nameOf } from "./picture_files.js";
+import { nameOf, pixelsOf } from "./picture_files.js";
 import { FULL, SIDE } from "./workbench_ink.js";
 
 const LARGEST = 384; // pixels of the longer side that are looked at
@@ -12,18 +12,7 @@ const DIGIT = 24; // pixels: training digits are 20 to 30
 // Ink of a picture file. Fails with a sentence for the reader. The file is read here and goes
 // nowhere.
 export async function inkOfFile(file) {
-  const picture = await decoded(file);
-  const scale = Math.min(1, LARGEST / Math.max(picture.width, picture.height));
-  const [width, height] = [picture.width, picture.height].map((side) =>
-    Math.max(1, Math.round(side * scale)),
-  );
-  const canvas = document.createElement("canvas");
-  Object.assign(canvas, { width, height });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.fillStyle = "#fff"; // under transparent pictures
-  context.fillRect(0, 0, width, height);
-  context.drawImage(picture, 0, 0, width, height);
-  const { data } = context.getImageData(0, 0, width, height);
+  const { data, width, height } = await pixelsOf(file, LARGEST);
   const grey = Float32Array.from(
     { length: width * height },
     (_, i) => (0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]) / 255,
