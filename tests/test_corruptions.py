@@ -20,7 +20,7 @@ def test_level_0_changes_nothing_and_a_seed_gives_the_same_again(kind):
     for level in CORRUPTIONS[kind].levels:
         changed = corrupt(PICTURES, kind, level, seed=3)
         assert changed.dtype == torch.uint8 and changed.shape == PICTURES.shape
-        assert torch.equal(changed, corrupt(PICTURES, kind, level, seed=3))
+        assert torch.equal(changed, corrupt(PICTURES, kind, float(level), seed=3))
         assert not torch.equal(changed, PICTURES)
         by_lot = kind not in ("blur", "grey")
         assert torch.equal(changed, corrupt(PICTURES, kind, level, seed=4)) != by_lot

@@ -1,14 +1,18 @@
 """What each study does to its models and images, against what its file says."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from hybridlib import studies
-from hybridlib.data import load
+from hybridlib.data import ImageData, load
+from hybridlib.data.corruptions import CORRUPTIONS, corrupt
+from hybridlib.data.images import MemoryImages
 from hybridlib.models import create
 from hybridlib.models.deit import hard_distillation_loss, soft_distillation_loss
 from hybridlib.studies import (
@@ -24,6 +28,7 @@ from hybridlib.studies import (
     tuning,
 )
 from hybridlib.studies.records import weights_of
+from hybridlib.studies.study import Study, Table
 from hybridlib.weight_files import save_weights
 
 SMALL = dict(copies=1, test_copies=1)
@@ -291,3 +296,69 @@ def test_records_of_a_curve_may_hold_what_was_observed():
         (Path(__file__).parents[1] / "book" / "results" / "schema.json").read_text()
     )
     assert schema["properties"]["curve"]["items"]["properties"]["observed"]["type"] == "object"
+
+
+def test_photographs_are_changed_alike_for_all_systems():
+    """Accuracy as it is and at each level, counted by hand, on as many of each class."""
+    images = torch.randint(0, 256, (90, 3, 32, 32), dtype=torch.uint8)
+    images[::3] //= 4  # a third is dark
+    labels = torch.tensor([0, 1, 2] * 30)
+    split = MemoryImages(images, labels, image_size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
+    photographs = ImageData("small", ("a", "b", "c"), split, split, {})
+
+    class Corner(nn.Module):
+        """Class by the brightness of one corner, so that every change changes answers."""
+
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.tensor([-1.0, 0.3, 0.5]))
+
+        def forward(self, x):
+            return x[:, :, :2, :2].mean((1, 2, 3))[:, None] * self.weight
+
+    spec = field.ALIKE.spec("cifar10-jpeg-ViT-seed-0", data="cifar10-jpeg")
+    found = field.ALIKE.measure(spec, Corner(), photographs)["corrupted"]
+    assert {kind: tuple(map(float, row)) for kind, row in found.items()} == {
+        kind: (0, *how.levels) for kind, how in CORRUPTIONS.items()
+    }
+    order = torch.cat([torch.arange(k, 90, 3) for k in range(3)])  # class after class
+    for kind, row in found.items():
+        for level, accuracy in row.items():
+            changed = corrupt(images[order], kind, float(level), fill=(102, 127.5, 153))
+            with torch.no_grad():
+                said = Corner()(split.normalise(changed)).argmax(1)
+            assert accuracy == pytest.approx((said == labels[order]).double().mean().item())
+    assert len({accuracy for row in found.values() for accuracy in row.values()}) > 5
+    digits = field.ALIKE.spec("digits-ViT-seed-0")
+    assert field.ALIKE.measure(digits, Corner(), photographs) == {}
+
+
+def test_a_table_may_have_several_numbers_of_a_record_side_by_side():
+    layout = Table(
+        by=("system", "change"),
+        across="change",
+        value="share",
+        columns={"none": ("end", "changed", "0"), "half": ("end", "changed", "0.5")},
+    )
+    records = [
+        dict(
+            seed=seed,
+            data=dict(name="some"),
+            settings=dict(system=system),
+            result=dict(test_accuracy=0.9, **({"end": dict(changed=numbers)} if numbers else {})),
+        )
+        for seed, system, numbers in (
+            (0, "a", {"0": 0.5, "0.5": 0.25}),
+            (1, "a", {"0": 0.7, "0.5": 0.35}),
+            (0, "b", {"0": 0.9, "0.5": 0.1}),
+            (0, "c", None),
+        )
+    ]
+    study = Study(name="some", question="?", runs=lambda data, seeds: [], tables=(layout,))
+    ((_, text),) = study.tables_as_text(records)
+    assert [line.split("  ") for line in re.sub(" {2,}", "  ", text).splitlines()] == [
+        ["system", "half", "none"],
+        ["", "a", "30.0 ± 7.1 (2)", "60.0 ± 14.1 (2)"],
+        ["", "b", "10.0 (1)", "90.0 (1)"],
+    ]
+    assert list(study.tables_as_text(records[3:])) == []

@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from hybridlib.checks import is_whole, look_up
+from hybridlib.checks import look_up
 
 PATCH = 4  # pixels, of the tiles that are hidden: the patches of the nano transformers
 GREY = (128, 128, 128)  # bytes
@@ -84,7 +84,7 @@ def corrupt(
 def _shuffle(images: Tensor, level: float, random: torch.Generator, fill: tuple) -> Tensor:
     """Tiles in another order, each picture's own."""
     count, _, height, width = images.shape
-    if not is_whole(level) or height % level or width % level:
+    if level != int(level) or height % level or width % level:
         raise ValueError(
             f"level={level!r} must divide the side of the images, {height}x{width}, for example"
             f" level={next(n for n in (2, 3, 5, 7, 1) if height % n == width % n == 0)}"
@@ -134,7 +134,7 @@ def _grey(images: Tensor, level: float, random: torch.Generator, fill: tuple) ->
 
 def _move(images: Tensor, level: float, random: torch.Generator, fill: tuple) -> Tensor:
     count, _, height, width = images.shape
-    if not is_whole(level) or level >= min(height, width):
+    if level != int(level) or level >= min(height, width):
         raise ValueError(
             f"level={level!r} must be a whole number below the side of the images,"
             f" {height}x{width}, for example level=2"

@@ -77,6 +77,17 @@ def alike_runs(data: str, seeds: Seeds) -> list[RunSpec]:
 
 
 CORRUPTED = 2000  # test pictures, as many of each class
+SHOWN = {  # in a table: what was done to the photographs, and what `corrupt` calls it
+    "as it is": ("shuffle", "0"),
+    "2 × 2 tiles shuffled": ("shuffle", "2"),
+    "4 × 4 tiles shuffled": ("shuffle", "4"),
+    "8 × 8 tiles shuffled": ("shuffle", "8"),
+    "half hidden": ("hide", "0.5"),
+    "noise of 0.1": ("noise", "0.1"),
+    "blurred by 1 px": ("blur", "1"),
+    "without colour": ("grey", "1"),
+    "moved by 4 px": ("move", "4"),
+}
 
 
 def measure_corrupted(spec: RunSpec, model: nn.Module, data: ImageData) -> dict:
@@ -111,7 +122,16 @@ ALIKE = Study(
     name="alike",
     question="How accurate is each system after the same pictures, when they are enough for all?",
     claims=("9a",),
-    tables=(Table(by=("system", "parameters")),),
+    tables=(
+        Table(by=("system", "parameters")),
+        Table(
+            by=("system", "photograph"),
+            across="photograph",
+            value="accuracy on 2,000",
+            title="accuracy on 2,000 photographs in %",
+            columns={heading: ("end", "corrupted", *change) for heading, change in SHOWN.items()},
+        ),
+    ),
     ship={
         f"{model}_nano_{pictures}": run_name(source, system, seed=0)
         for source, pictures in (("digits", "digits"), ("cifar10-jpeg", "cifar10"))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from torch import nn
@@ -52,6 +54,9 @@ class Table:
         scale: what the number is multiplied by; 100 turns fractions into per cent.
         digits: decimals.
         only: entries that a record must have to be in the table, each with the values allowed.
+        columns: several numbers of a record side by side, by heading; each is a way through the
+            record's entries, such as ("end", "corrupted", "blur", "1"). `across` is then what the
+            headings are called, and a record without one of the numbers is not in the table.
     """
 
     by: tuple[str, ...]
@@ -61,6 +66,32 @@ class Table:
     scale: float = 100.0
     digits: int = 1
     only: dict[str, tuple] = field(default_factory=dict)
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def rows(self, records: Sequence[dict]) -> list[dict]:
+        """The records that are in the table; with `columns`, one for each number."""
+        kept = [
+            record
+            for record in records
+            if all(value_of(record, key) in values for key, values in self.only.items())
+        ]
+        if not self.columns:
+            return kept
+        return [
+            record | dict(settings=record["settings"] | {self.across: heading, self.value: number})
+            for record in kept
+            if (numbers := self._numbers(record))
+            for heading, number in numbers.items()
+        ]
+
+    def _numbers(self, record: dict) -> dict[str, float]:
+        try:
+            return {
+                heading: reduce(getitem, rest, value_of(record, first))
+                for heading, (first, *rest) in self.columns.items()
+            }
+        except KeyError:
+            return {}
 
 
 def load_data(spec: RunSpec) -> ImageData:
@@ -144,9 +175,7 @@ class Study:
             these = [record for record in records if record["data"]["name"] == data]
             split = these[0]["data"].get("judged_on", "test")
             for layout in self.tables:
-                only = layout.only.items()
-                subset = [r for r in these if all(value_of(r, k) in values for k, values in only)]
-                if subset:
+                if subset := layout.rows(these):
                     title = layout.title or f"{split} accuracy in %"
                     yield data, replace(layout, title=title), subset
 
