@@ -2,6 +2,7 @@
 test, and nothing is mistaken for something else of the same name."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -168,4 +169,66 @@ def test_evaluate_has_no_options_that_do_nothing(trained, option):
 )
 def test_what_is_no_folder_to_judge(trained, capsys, path, message):
     assert main(["evaluate", WEIGHTS, "--data", path]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "{}", "pets/cat/cat0.png"],
+        ["evaluate", "{}", "--data", "pets"],
+        ["train", "vit", "--data", "pets", "--steps", "2", *QUICK, "--init", "{}"],
+        ["train", "deit", "--size", "nano distilled", "--data", "pets", "--steps", "2", *QUICK]
+        + ["--teacher", "{}"],
+    ],
+    ids=lambda words: words[0] + words[-2],
+)
+@pytest.mark.parametrize(
+    "given, what", [("first", "a folder"), ("first/run.json", "the record of a training")]
+)
+def test_what_lies_beside_weights_leads_to_them(trained, capsys, words, given, what):
+    assert main([word.format(given) for word in words]) == 2
+    assert f"'{given}' is {what}; its weights are '{WEIGHTS}'" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match=f"is {what}; its weights are"):
+        pretrained.load_trained(given)
+
+
+def test_a_folder_without_weights_is_no_file(trained, capsys):
+    assert main(["predict", "pets", "pets/cat/cat0.png"]) == 2
+    assert "'pets' is no file" in capsys.readouterr().err
+
+
+def test_weights_of_the_package_on_their_own_digits(capsys):
+    """The accuracy on their card, by two options; on others they do worse, and that is said."""
+    weights = str(pretrained.SHIPPED_FOLDER / "convnet_nano_digits.safetensors")
+    own = ["--scale", "2.5", "3.75", "--clutter", "0"]
+    card = float(re.search(r"Result: ([\d.]+)%", pretrained.card("convnet_nano_digits"))[1])
+    assert main(["evaluate", weights, "--device", "cpu", *own]) == 0
+    said = capsys.readouterr()
+    assert float(re.search(r"accuracy ([\d.]+) %", said.out)[1]) == card and not said.err
+    assert main(["evaluate", weights, "--device", "cpu"]) == 0
+    said = capsys.readouterr()
+    assert float(re.search(r"accuracy ([\d.]+) %", said.out)[1]) < card - 10
+    assert f"do worse on others (their digits: {' '.join(own)})" in said.err
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--scale 1 2 3", "--scale 1 2 3 must be one number or two, for example --scale 2.5 3.75"),
+        ("--scale 3 2", "--scale 3 2 must go from the smaller to the larger: --scale 2 3"),
+        ("--scale 9", "at most --image-size 32; use --scale 2"),
+        ("--scale 2 nan", "--scale 2.0 nan must be at least 1"),
+        ("--clutter -1", "--clutter -1 must be from 0 to 1000, for example --clutter 4"),
+        ("--copies 0", "--copies 0 must be 1 or more, for example --copies 6"),
+        ("--data match --scale 2", "--scale belongs to the source 'digits', not to 'match'"),
+        (
+            "--data match --scale 2 --copies 3",
+            "--scale, --copies belong to the source 'digits', not to 'match'; leave them out",
+        ),
+    ],
+)
+def test_options_of_the_digits_in_their_words(capsys, words, message):
+    train = "train vit --image-size 32 --steps 1 --batch-size 4 --device cpu --quiet"
+    assert main([*train.split(), *words.split()]) == 2
     assert message in capsys.readouterr().err

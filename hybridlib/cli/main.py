@@ -35,7 +35,7 @@ from hybridlib.cli.options import (
     path,
     processes,
 )
-from hybridlib.data import CIFAR, DRAWN, ImageData, Images, Preparation, held_out
+from hybridlib.data import CIFAR, DRAWN, ImageData, Images, held_out
 from hybridlib.data.folder import count_marked, marked
 from hybridlib.data.listing import expand
 from hybridlib.models import PAPERS, SIZES, create
@@ -259,10 +259,12 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.weights is None:
         raise ValueError("give a file of weights, or --pretrained and the name of public ones")
     saved = read_saved(args.weights, advice=ADD_OPTIONS, model=args.model, size=args.size)
-    if saved.run:
+    if saved.run and not (args.scale and args.clutter is not None):
+        own = " (their digits: --scale 2.5 3.75 --clutter 0)" * saved.run.startswith("digits-")
         warnings.warn(
             f"these weights come with the package, and {saved.path.with_suffix('.md').name} beside"
-            f" them says which pictures they learned (run {saved.run}); they do worse on others",
+            f" them says which pictures they learned (run {saved.run}); they do worse on"
+            f" others{own}",
             stacklevel=1,
         )
     classes, images, where = _evaluation_data(args, saved)
@@ -291,8 +293,7 @@ def _evaluation_data(args: argparse.Namespace, saved: Saved) -> tuple[tuple[str,
         for one in said:
             warnings.warn(one.message, stacklevel=2)
         return data.classes, data.test, f"{data.name}, the part that training kept to test on"
-    side = saved.image_size if args.image_size is None else args.image_size
-    preparation = Preparation(side, saved.mean, saved.std, interpolation="bilinear")  # as `folder`
+    preparation = saved.preparation(args.image_size)
     classes, images = held_out(folder, preparation, classes=saved.classes)
     if seen := marked(images.paths, images.root, saved.trained_on):
         warnings.warn(

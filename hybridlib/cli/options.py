@@ -14,6 +14,7 @@ from hybridlib.data import CIFAR, DRAWN, ImageData, load
 from hybridlib.data.augment import AUGMENTATIONS
 from hybridlib.data.listing import expand
 from hybridlib.models import SIZES, has_drop_path
+from hybridlib.pretrained.trained import check_place
 from hybridlib.training.devices import make_accelerator, pick_device
 from hybridlib.training.optimizers import KINDS
 from hybridlib.training.presets import PRESETS, Table, sources
@@ -68,6 +69,20 @@ def add_data(parser: argparse.ArgumentParser, *, to_train: bool) -> None:
         help="of that choice and of the pictures that are drawn here, default 0",
     )
     group.add_argument("--data-name", metavar="NAME", help="what the record calls the data")
+    drawn = parser.add_argument_group("digits", "Options of --data digits.")
+    drawn.add_argument(
+        "--scale",
+        type=float,
+        nargs="+",
+        metavar="TIMES",
+        help="enlargement of the 8x8 digits; two numbers: from one to the other; default 2",
+    )
+    drawn.add_argument(
+        "--clutter", type=int, metavar="N", help="fragments of other digits around, default 4"
+    )
+    drawn.add_argument(
+        "--copies", type=int, metavar="N", help="pictures of each original to train on, default 6"
+    )
     task = parser.add_argument_group(
         "tasks", "Options of --data lookup, match or pointer; see hybridlib.data for the rest."
     )
@@ -160,8 +175,12 @@ def recipe_sources(args: argparse.Namespace) -> Table:
 
 
 def check_weights(given: str, named: Collection[str], *, option: str = "") -> None:
-    """Raise ValueError unless what was given is a file, or one of the names of weights."""
-    if given not in named and not expand(given).is_file():
+    """Raise ValueError unless what was given is a file, or one of the names of weights; where it
+    only lies beside weights, FileNotFoundError."""
+    if given in named:
+        return
+    check_place(expand(given))
+    if not expand(given).is_file():
         raise ValueError(
             f"{option}{given!r} is no file, and of {len(named)} names of weights the nearest are "
             f"{', '.join(nearest(given, named))}"
@@ -169,7 +188,17 @@ def check_weights(given: str, named: Collection[str], *, option: str = "") -> No
 
 
 NAMES = (*settings(), "image_size", "per_class", "fraction", "device", "workers", "seed")
-NAMES += ("checkpoint_every", "count", "rule", "distance", "displacement", "jitter")
+NAMES += (
+    "checkpoint_every",
+    "scale",
+    "clutter",
+    "copies",
+    "count",
+    "rule",
+    "distance",
+    "displacement",
+    "jitter",
+)
 NAMES += ("data", "seeds", "jobs", "at_once", "minutes")  # of `study`
 ADD_OPTIONS = f"add --model ({', '.join(SIZES)}) and --size"
 AS_OPTION = re.compile(rf"\b({'|'.join(NAMES)})=")
@@ -178,6 +207,7 @@ AS_WORDS = {
     "extend=True": "--extend",
     "give same_settings=True": "add --same-settings",
     "use resume=True": "leave --no-resume out",
+    "canvas=": "--image-size ",
     "resume is False": "--no-resume is given",
     "checkpoint_dir": "--out",
     "use 'bf16' or None": "use --mixed-precision bf16, or leave it out",
@@ -191,6 +221,10 @@ def in_options(message: str) -> str:
     for words, option in AS_WORDS.items():
         message = message.replace(words, option)
     message = AS_OPTION.sub(lambda match: f"--{match[1].replace('_', '-')} ", message)
+    message = re.sub(r"--scale \(([\w.]+), ([\w.]+)\)", r"--scale \1 \2", message)
+    if lost := re.match(r"([a-z_]+(?:, [a-z_]+)*) belongs? to the source", message):
+        options = re.sub(r"\w+", lambda match: f"--{match[0].replace('_', '-')}", lost[1])
+        message = options + message[lost.end(1) :]
     first = re.match(r"--([a-z-]+) ", message)
     if first and first[1].replace("-", "_") in switched_off_by_0():
         message = message.replace(", or None, for example", ", or 0 for none, for example")
@@ -209,6 +243,8 @@ def first_on_each_host(args: argparse.Namespace) -> Iterator[None]:
 
 
 def load_data(args: argparse.Namespace, image_size: int) -> ImageData:
+    """The source that was asked for, images of this side unless another was given."""
+    _check_digits(args)
     with first_on_each_host(args) if args.data in CIFAR else nullcontext():
         return load(
             args.data,
@@ -217,9 +253,30 @@ def load_data(args: argparse.Namespace, image_size: int) -> ImageData:
             fraction=args.fraction,
             seed=args.data_seed,
             name=args.data_name,
+            scale=args.scale and (args.scale[0] if len(args.scale) == 1 else tuple(args.scale)),
+            clutter=args.clutter,
+            copies=args.copies,
             count=args.count,
             rule=args.rule,
             distance=args.distance,
             displacement=args.displacement,
             jitter=args.jitter,
         )
+
+
+def _check_digits(args: argparse.Namespace) -> None:
+    """Raise ValueError for what the options of the digits cannot be."""
+    scale = args.scale or [2.0]
+    given = f"--scale {' '.join(map('{:g}'.format, scale))}"
+    if len(scale) > 2:
+        raise ValueError(f"{given} must be one number or two, for example --scale 2.5 3.75")
+    if scale[0] > scale[-1]:
+        raise ValueError(
+            f"{given} must go from the smaller to the larger: --scale {scale[1]:g} {scale[0]:g}"
+        )
+    if args.clutter is not None and not 0 <= args.clutter <= 1000:
+        raise ValueError(
+            f"--clutter {args.clutter} must be from 0 to 1000, for example --clutter 4"
+        )
+    if args.copies is not None and args.copies < 1:
+        raise ValueError(f"--copies {args.copies} must be 1 or more, for example --copies 6")

@@ -33,7 +33,7 @@ from hybridlib.models.deit import Distillation, Kind, Renormalise
 from hybridlib.models.flagship import CALIBRATION_IMAGES, Flagship
 from hybridlib.pretrained import PUBLIC, load_file, shipped
 from hybridlib.pretrained import load as load_public
-from hybridlib.pretrained.trained import read_saved
+from hybridlib.pretrained.trained import RECORD, WEIGHTS, read_saved
 from hybridlib.training import Recipe, fit
 from hybridlib.training.presets import PRESETS, describe, sources
 from hybridlib.training.recipe import UNITS
@@ -154,7 +154,7 @@ def _train(args: argparse.Namespace) -> None:
     loss, teacher_notes = _teacher(args, data, smoothing=recipe.label_smoothing)
     label = "-".join((args.model, args.size, data.name, str(args.seed), *start))
     out = args.out or Path("runs") / "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
-    for name in ("weights.safetensors", "run.json"):
+    for name in (WEIGHTS, RECORD):
         if (out / name).is_dir():
             raise ValueError(
                 f"in --out {readable(out)!r} {name} is a folder and must be written as a file; give"
@@ -190,8 +190,8 @@ def _train(args: argparse.Namespace) -> None:
         tested_on=run.data["test"]["digest"],
         trained_on=seen,
     )
-    save_weights(model, out / "weights.safetensors", metadata={"hybridlib": json.dumps(about)})
-    run.to_json(out / "run.json")
+    save_weights(model, out / WEIGHTS, metadata={"hybridlib": json.dumps(about)})
+    run.to_json(out / RECORD)
     said = (
         f"{run.name} on {data.name}: accuracy {100 * run.accuracy:.1f} % of {run.result['count']} "
         "test images after "

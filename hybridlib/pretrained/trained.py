@@ -20,6 +20,7 @@ from hybridlib.pretrained.loading import Pretrained
 from hybridlib.weight_files import CheckpointError, put_tensors, read_tensors, without_wrappers
 
 OURS = "hybridlib"  # the header's key under which `train` keeps JSON
+WEIGHTS, RECORD = "weights.safetensors", "run.json"  # what `train` writes into its folder
 NUMBERS = ("image_size", "num_classes")  # in the header of weights that come with the package
 
 
@@ -66,6 +67,15 @@ class Saved:
         put_tensors(built, fit_positions(self.tensors, built), origin=str(self.path))
         return built
 
+    def preparation(self, image_size: int | None = None) -> Preparation:
+        """Pictures as the training had them, framed as `hybridlib.data.folder` does it.
+
+        Args:
+            image_size: another side in pixels than in training.
+        """
+        side = self.image_size if image_size is None else image_size
+        return Preparation(side, self.mean, self.std, interpolation="bilinear")
+
     def digest(self) -> str:
         """Of the file's bytes."""
         return hashlib.sha256(self.path.read_bytes()).hexdigest()[:16]
@@ -82,10 +92,12 @@ def read_saved(
         model, size: what the file need not say.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError: if there is no such file; for what lies beside the weights of a
+            training, or is their folder, it names them.
         CheckpointError: for a header that hybridlib did not write, or a checkpoint of a training.
         ValueError: if neither the file nor the arguments name the model.
     """
+    check_place(path)
     tensors, metadata = read_tensors(path)
     if any(name.startswith("optimizer.") for name in tensors):
         raise CheckpointError(
@@ -127,6 +139,20 @@ def read_saved(
     )
 
 
+def check_place(path: Path) -> None:
+    """Raise FileNotFoundError, which names the weights, for the folder of a training or its record.
+
+    Args:
+        path: as it was given, the home folder written out.
+    """
+    folder, what = (
+        (path, "a folder") if path.is_dir() else (path.parent, "the record of a training")
+    )
+    weights = folder / WEIGHTS
+    if (path.is_dir() or path.name == RECORD) and weights.is_file():
+        raise FileNotFoundError(f"{str(path)!r} is {what}; its weights are {str(weights)!r}")
+
+
 def _of_the_package(metadata: dict[str, str]) -> dict:
     """What the header of weights that come with the package says, as `train` would say it."""
     if "num_classes" not in metadata:
@@ -156,15 +182,14 @@ def load_trained(path: str | Path, *, image_size: int | None = None) -> Pretrain
     saved = read_saved(Path(path).expanduser(), advice=advice)
     if not (saved.classes and saved.mean and saved.std):
         raise ValueError(f"{str(path)!r} does not say its classes, mean and std; {advice}")
-    side = saved.image_size if image_size is None else image_size
-    check_positive(image_size=side)
-    try:  # framed as `folder` does it
-        preparation = Preparation(side, saved.mean, saved.std, interpolation="bilinear")
+    check_positive(image_size=saved.image_size if image_size is None else image_size)
+    try:
+        preparation = saved.preparation(image_size)
         preparation.normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8))
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{str(path)!r} has a header that hybridlib did not write ({on_one_line(error)})"
         ) from error
-    model = saved.build(num_classes=len(saved.classes), image_size=side)
+    model = saved.build(num_classes=len(saved.classes), image_size=preparation.image_size)
     entry = Entry(str(path), saved.model, saved.size, len(saved.classes), preparation, saved.path)
     return Pretrained(model.eval(), entry, preparation, saved.classes, str(path))
