@@ -30,6 +30,7 @@ from hybridlib.studies.study import Study
 STUDIES = (
     sample_efficiency.TUNING,
     sample_efficiency.STUDY,
+    sample_efficiency.LONG,
     vit_digits.STUDY,
     vit_digits.INIT,
     tuning.STUDY,

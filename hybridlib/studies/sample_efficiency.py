@@ -4,11 +4,16 @@ The same images, augmentation and number of steps for both; the training origina
 class-balanced subsets, the smaller in the larger. Each seed draws its own subset, its own places on
 the canvas, initial weights and order of batches, and the two models of one seed see the same
 images. All are judged on the same held-out originals.
+
+After 800 steps the ViT no longer fits the larger sets, so that its accuracy says how fast it learns
+and not what it could learn from so many. Study `sample_efficiency_long` goes on to ten times the
+steps.
 """
 
+from dataclasses import replace
 from functools import partial
 
-from hybridlib.studies.common import BUDGET, data_arguments, hold_out, run_name
+from hybridlib.studies.common import BUDGET, data_arguments, hold_out, run_name, train_beside_test
 from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 # Originals of each class, in 10 placements each. 124 is all that there are of the smallest class.
@@ -54,6 +59,38 @@ STUDY = Study(
     claims=("1c",),
     tables=(Table(by=("train_size", "model"), across="model"),),
     runs=runs,
+)
+
+
+LONGER = 10  # times the steps
+FEWER_SIZES = 2  # every second one
+
+
+def long_runs(data: str, seeds: Seeds) -> list[RunSpec]:
+    """The runs of every second size, longer."""
+    sizes = PER_CLASS.get(data, OTHER_PER_CLASS)[::FEWER_SIZES]
+    return [
+        replace(spec, recipe=spec.recipe | dict(steps=LONGER * spec.recipe["steps"]))
+        for spec in runs(data, seeds)
+        if spec.settings["per_class"] in sizes
+    ]
+
+
+LONG = replace(
+    STUDY,
+    name="sample_efficiency_long",
+    question="How much of the convnet's lead is left when both models train ten times as long?",
+    tables=(
+        Table(by=("train_size", "model"), across="model"),
+        Table(
+            by=("train_size", "model"),
+            across="model",
+            value="end.train_accuracy",
+            title="accuracy on training pictures in %",
+        ),
+    ),
+    runs=long_runs,
+    measure=train_beside_test,
 )
 
 
