@@ -43,6 +43,7 @@ from hybridlib.widgets import (
     LiveCeiT,
     LiveGates,
     LiveLookup,
+    LivePhotographs,
     LiveStem,
     LiveTables,
     LiveTokens,
@@ -231,6 +232,7 @@ VIT = dict(classes=list("0123456789"))
 BOTNET_FILE = live.shipped("botnet_nano_digits")
 DEIT_FILE = live.shipped("deit_nano_digits")
 CEIT_FILE = live.shipped("ceit_nano_digits")
+PHOTOS = dict(photographs=np.zeros((2, 3, 32, 32), np.uint8), labels=[0, 1], classes=["cat", "dog"])
 INKS = dict(digits=np.zeros((3, 8, 8), np.uint8), labels=[1, 2, 3])
 SHEETS = dict(samples=np.zeros((1, 32, 32), np.uint8), labels=["3"])
 CONVIT_FILE = live.shipped("convit_nano_digits")
@@ -423,6 +425,37 @@ def layout_sizes(**layouts):
         (
             lambda: LiveTokens(DEIT_FILE, **SHEETS, name="two words"),
             r"name is 'two words'.*'tokens'",
+        ),
+        (lambda: LivePhotographs({}, **PHOTOS), r"models is empty.*'vit_nano_cifar10'"),
+        (
+            lambda: LivePhotographs(
+                VIT_FILE, **PHOTOS | dict(photographs=np.zeros((2, 32, 32, 3)))
+            ),
+            r"\(2, 32, 32, 3\) and type float64: they must be uint8 n 3 32 32",
+        ),
+        (
+            lambda: LivePhotographs(VIT_FILE, **PHOTOS | dict(classes=["cat"])),
+            r"classes is \['cat'\]: it must have a name for each class",
+        ),
+        (
+            lambda: LivePhotographs(VIT_FILE, **PHOTOS | dict(labels=[1])),
+            r"labels has 1 classes for 2 photographs: give one each, such as 3",
+        ),
+        (
+            lambda: LivePhotographs(VIT_FILE, **PHOTOS | dict(labels=[1, 2])),
+            r"labels has 2: each must be from 0 to 1",
+        ),
+        (
+            lambda: LivePhotographs(VIT_FILE, **PHOTOS, measured={"vit": {}}),
+            r"measured has 'vit', which is none of the models: vit_nano_digits",
+        ),
+        (
+            lambda: LivePhotographs(VIT_FILE, **PHOTOS, fill=(1, 2, 256)),
+            r"fill is \(1, 2, 256\): it must be red, green and blue, each from 0 to 255",
+        ),
+        (
+            lambda: LivePhotographs(VIT_FILE, **PHOTOS, name="two words"),
+            r"name is 'two words'.*'photographs'",
         ),
         (lambda: DistillationBench(classes=["cat"]), r"classes has 1 names: give 2 to 6"),
         (lambda: DistillationBench(teacher=[1, 2]), r"teacher has 2 logits for 3 classes"),
