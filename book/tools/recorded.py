@@ -66,6 +66,17 @@ def section(name):
 
 # Tables
 
+HEADINGS = {  # of entries of a record whose own names are not the field's words
+    "data.train.images": "training pictures",
+    "end.macs": "multiply-adds",
+    "i2t": "I2T",
+    "lca": "LCA",
+    "leff": "LeFF",
+    "lr": "learning rate",
+    "optimizer": "optimiser",
+    "train_size": "training originals",
+}
+
 
 def results(study, records):
     """Return the tables of a study in the order of `Study.panels`: for each its
@@ -97,7 +108,8 @@ def table(panel):
     for row in rows:
         line = lines.setdefault(tuple(row[key] for key in keys), {})
         line[row[across] if across else columns[0]] = cell(row, panel)
-    head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in (*keys, *columns))
+    names = [HEADINGS.get(key, key) for key in keys] + columns
+    head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in names)
     body = "\n".join(
         "<tr>"
         + "".join(f'<th scope="row">{html.escape(worded(value))}</th>' for value in key)
