@@ -72,7 +72,12 @@ class Saved:
 
         Args:
             image_size: another side in pixels than in training.
+
+        Raises:
+            ValueError: if the header says no mean and std.
         """
+        if self.mean is None or self.std is None:
+            raise ValueError(f"{str(self.path)!r} does not say its mean and std")
         side = self.image_size if image_size is None else image_size
         return Preparation(side, self.mean, self.std, interpolation="bilinear")
 

@@ -68,7 +68,9 @@ function render({ model, el }) {
     if (state.kind === "shuffle")
       return level() ? shuffledOrder(level() ** 2, random) : [...Array(FREE_GRID ** 2).keys()];
     if (state.kind === "hide")
-      return new Set(shuffledOrder(PATCHES ** 2, random).slice(0, Math.round(level() * PATCHES ** 2)));
+      return new Set(
+        shuffledOrder(PATCHES ** 2, random).slice(0, Math.round(level() * PATCHES ** 2)),
+      );
     if (state.kind === "move") return Object.values(WAYS)[state.seed % 4].map((v) => v * level());
     return random;
   }
@@ -358,8 +360,10 @@ function render({ model, el }) {
 
   // <a href="#photographs?change=shuffle&level=8&picture=3&draw=2">words</a>; the picture from 1.
   function follow(said) {
-    const found = kinds.find(([key]) => key === said.change) ?? kinds.find(([k]) => k === state.kind);
-    const wanted = said.level === undefined ? state.level : found[2].indexOf(Number(said.level)) + 1;
+    const found =
+      kinds.find(([key]) => key === said.change) ?? kinds.find(([k]) => k === state.kind);
+    const wanted =
+      said.level === undefined ? state.level : found[2].indexOf(Number(said.level)) + 1;
     const index = Number(said.picture ?? state.index + 1) - 1;
     if (photographs[index] && said.picture) Object.assign(state, { own: null, index });
     put({ kind: found[0], level: wanted, seed: Number(said.draw) || state.seed });

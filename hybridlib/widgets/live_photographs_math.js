@@ -54,8 +54,7 @@ export function covered(picture, hidden, fill) {
 
 // Normal noise with this standard deviation, where white is 1.
 export function noisy(picture, deviation, random) {
-  const normal = () =>
-    Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
+  const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
   return toBytes(picture, (value) => value + 255 * deviation * normal());
 }
 
@@ -103,8 +102,7 @@ export function squareOf(rgba, width, height) {
         let sum = 0;
         for (let y = y0; y < y1; y++)
           for (let x = x0; x < x1; x++)
-            sum +=
-              rgba[4 * (Math.min(y, height - 1) * width + Math.min(x, width - 1)) + channel];
+            sum += rgba[4 * (Math.min(y, height - 1) * width + Math.min(x, width - 1)) + channel];
         picture[channel * AREA + r * SIDE + c] = Math.round(sum / ((y1 - y0) * (x1 - x0)));
       }
     }
