@@ -221,6 +221,7 @@ def test_weights_of_the_package_on_their_own_digits(capsys):
         ("--scale 2 nan", "--scale 2.0 nan must be at least 1"),
         ("--clutter -1", "--clutter -1 must be from 0 to 1000, for example --clutter 4"),
         ("--copies 0", "--copies 0 must be 1 or more, for example --copies 6"),
+        ("--image-size 30", "(30 = 7 x 4 + 2); use --image-size 28 or 32\n"),
         ("--data match --scale 2", "--scale belongs to the source 'digits', not to 'match'"),
         (
             "--data match --scale 2 --copies 3",

@@ -222,6 +222,7 @@ def in_options(message: str) -> str:
         message = message.replace(words, option)
     message = AS_OPTION.sub(lambda match: f"--{match[1].replace('_', '-')} ", message)
     message = re.sub(r"--scale \(([\w.]+), ([\w.]+)\)", r"--scale \1 \2", message)
+    message = re.sub(r", or a patch_size that divides [\d:, ]+", "", message)  # no option
     if lost := re.match(r"([a-z_]+(?:, [a-z_]+)*) belongs? to the source", message):
         options = re.sub(r"\w+", lambda match: f"--{match[0].replace('_', '-')}", lost[1])
         message = options + message[lost.end(1) :]
