@@ -206,10 +206,11 @@ def test_weights_of_the_package_on_their_own_digits(capsys):
     assert main(["evaluate", weights, "--device", "cpu", *own]) == 0
     said = capsys.readouterr()
     assert float(re.search(r"accuracy ([\d.]+) %", said.out)[1]) == card and not said.err
-    assert main(["evaluate", weights, "--device", "cpu"]) == 0
-    said = capsys.readouterr()
-    assert float(re.search(r"accuracy ([\d.]+) %", said.out)[1]) < card - 10
-    assert f"do worse on others (their digits: {' '.join(own)})" in said.err
+    for others in ([], ["--scale", "2", "--clutter", "9"]):
+        assert main(["evaluate", weights, "--device", "cpu", *others]) == 0
+        said = capsys.readouterr()
+        assert float(re.search(r"accuracy ([\d.]+) %", said.out)[1]) < card - 10
+        assert f"do worse on others (their digits: {' '.join(own)})" in said.err
 
 
 @pytest.mark.parametrize(

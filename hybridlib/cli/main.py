@@ -38,6 +38,7 @@ from hybridlib.cli.options import (
 from hybridlib.data import CIFAR, DRAWN, ImageData, Images, held_out
 from hybridlib.data.folder import count_marked, marked
 from hybridlib.data.listing import expand
+from hybridlib.live.samples import DIGITS
 from hybridlib.models import PAPERS, SIZES, create
 from hybridlib.pretrained import IMAGENET_CLASSES, PUBLIC
 from hybridlib.pretrained import load as load_public
@@ -259,12 +260,14 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.weights is None:
         raise ValueError("give a file of weights, or --pretrained and the name of public ones")
     saved = read_saved(args.weights, advice=ADD_OPTIONS, model=args.model, size=args.size)
-    if saved.run and not (args.scale and args.clutter is not None):
-        own = " (their digits: --scale 2.5 3.75 --clutter 0)" * saved.run.startswith("digits-")
+    own = f"--scale {' '.join(map(str, DIGITS['scale']))} --clutter {DIGITS['clutter']}"
+    given = (tuple(args.scale or ()), args.clutter)
+    if saved.run and given != (DIGITS["scale"], DIGITS["clutter"]):
+        hint = f" (their digits: {own})" * saved.run.startswith("digits-")
         warnings.warn(
             f"these weights come with the package, and {saved.path.with_suffix('.md').name} beside"
             f" them says which pictures they learned (run {saved.run}); they do worse on"
-            f" others{own}",
+            f" others{hint}",
             stacklevel=1,
         )
     classes, images, where = _evaluation_data(args, saved)

@@ -22,7 +22,7 @@ from hybridlib.studies.study import RunSpec, Seeds, Study, Table
 
 STEPS = 3000
 RATES = (1e-3, 3e-3)
-# 1,240 pictures and 4,960, of as many originals: each digit is drawn anew in another place.
+# 1,240 pictures and 4,960; of digits, of the same originals, each drawn anew in other places.
 SOME = {"digits": dict(per_class=124, copies=1), "others": dict(per_class=124)}
 MANY = {"digits": dict(per_class=124, copies=4), "others": dict(per_class=496)}
 

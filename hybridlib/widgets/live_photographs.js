@@ -40,7 +40,7 @@ const LARGEST = 512; // pixels of the longer side of a photograph that are looke
 
 function render({ model, el }) {
   const { root, say } = frame(el, {
-    label: "A photograph, changed, and what eight models say",
+    label: "A photograph, changed, and what trained models say",
     hint: "shuffle the tiles of the photograph. Whose answer survives?",
   });
   root.classList.add("lf");
@@ -54,7 +54,7 @@ function render({ model, el }) {
   let [cursor, taken] = [[0, 0], null];
   let turn = 0; // of the models: an old one stops when a new one has begun
 
-  const levelsOf = () => kinds.find(([key]) => key === state.kind)[2];
+  const levelsOf = (kind = state.kind) => kinds.find(([key]) => key === kind)[2];
   const level = () => (state.level ? levelsOf()[state.level - 1] : 0);
   const grid = () => (state.kind === "hide" ? PATCHES : level() || FREE_GRID);
   const right = () => (state.own ? null : classes[labels[state.index]]);
@@ -147,9 +147,8 @@ function render({ model, el }) {
     label: "Change",
     options: kinds.map(([key, title]) => [key, title]),
     value: state.kind,
-    onInput: (value) => put({ kind: value, level: Math.min(state.level, levelsFor(value)) }),
+    onInput: (value) => put({ kind: value, level: Math.min(state.level, levelsOf(value).length) }),
   });
-  const levelsFor = (key) => kinds.find(([other]) => other === key)[2].length;
   const strength = slider({
     label: "how much",
     min: 0,
@@ -268,6 +267,7 @@ function render({ model, el }) {
   function put(patch) {
     if (!("free" in patch)) taken = null;
     Object.assign(state, { free: null }, patch);
+    strength.input.max = levelsOf().length; // at once: the next input may come before the next frame
     redraw();
   }
   function begin(patch) {
@@ -294,7 +294,6 @@ function render({ model, el }) {
       thumb.setAttribute("aria-pressed", String(!state.own && i === state.index)),
     );
     kind.set(state.kind);
-    strength.input.max = levelsOf().length;
     strength.set(state.level);
     again.disabled = !level() || ["blur", "grey"].includes(state.kind);
     back.disabled = !level() && !state.free;
@@ -360,13 +359,12 @@ function render({ model, el }) {
 
   // <a href="#photographs?change=shuffle&level=8&picture=3&draw=2">words</a>; the picture from 1.
   function follow(said) {
-    const found =
-      kinds.find(([key]) => key === said.change) ?? kinds.find(([k]) => k === state.kind);
+    const to = kinds.some(([key]) => key === said.change) ? said.change : state.kind;
     const wanted =
-      said.level === undefined ? state.level : found[2].indexOf(Number(said.level)) + 1;
+      said.level === undefined ? state.level : levelsOf(to).indexOf(Number(said.level)) + 1;
     const index = Number(said.picture ?? state.index + 1) - 1;
     if (photographs[index] && said.picture) Object.assign(state, { own: null, index });
-    put({ kind: found[0], level: wanted, seed: Number(said.draw) || state.seed });
+    put({ kind: to, level: wanted, seed: Number(said.draw) || state.seed });
   }
 
   const stops = [stateLinks(model.get("name"), root, follow), files.close];

@@ -39,7 +39,6 @@ export function withTiles(picture, grid, order) {
 
 // The picture moved; what comes in mirrors the edge.
 export function slid(picture, [down, right]) {
-  const mirror = (place) => SIDE - 1 - Math.abs(SIDE - 1 - Math.abs(place));
   return mapped(picture, (r, c) => [mirror(r - down), mirror(c - right)]);
 }
 
@@ -73,7 +72,6 @@ export function softened(picture, sigma) {
     Math.exp(-((i - reach) ** 2) / (2 * sigma ** 2)),
   );
   const total = bell.reduce((a, b) => a + b, 0);
-  const mirror = (place) => SIDE - 1 - Math.abs(SIDE - 1 - Math.abs(place));
   const along = (from, across) =>
     from.map((_, i) => {
       const [channel, r, c] = [Math.floor(i / AREA), Math.floor((i % AREA) / SIDE), i % SIDE];
@@ -108,6 +106,9 @@ export function squareOf(rgba, width, height) {
     }
   return picture;
 }
+
+// The place inside that stands for one beyond an edge.
+const mirror = (at) => SIDE - 1 - Math.abs(SIDE - 1 - Math.abs(at));
 
 // Each pixel from another place.
 function mapped(picture, source) {
